@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +11,7 @@ const schemas = {
   PORT: integer({ default: 1, minimum: 0, maximum: 9, description: '' }),
   SECRETS: namedSecrets({ description: '' }),
   PASSWORD: optionalSecret({ description: '' }),
+  URL: { ...optionalSecret({ description: '' }), fixedPart: (url: string) => url.split('@').at(-1) },
 }
 const rules = [
   ({ PASSWORD }: { PASSWORD?: string | undefined }) => (PASSWORD === 'wrong' ? 'PASSWORD is wrong' : undefined),
@@ -22,7 +24,8 @@ let versions = 0
 const mount = (files: Readonly<Record<string, string>>) => {
   const version = join(folder, `..version-${versions++}`)
   mkdirSync(version)
-  for (const [name, content] of Object.entries(files)) writeFileSync(join(version, name), content)
+  for (const [name, content] of Object.entries({ url: 'me:old@host', ...files }))
+    writeFileSync(join(version, name), content)
   symlinkSync(version, join(folder, '..data_tmp'))
   renameSync(join(folder, '..data_tmp'), join(folder, '..data'))
 }
@@ -30,8 +33,9 @@ const mount = (files: Readonly<Record<string, string>>) => {
 /** Opens the files. `beforeWatch` runs after the settings were read. */
 const setUp = async (beforeWatch = () => {}) => {
   mount({ secrets: 'a=1\n', password: 'first\n' })
-  for (const name of ['secrets', 'password']) symlinkSync(join('..data', name), join(folder, name))
-  const env = { SECRETS_FILE: join(folder, 'secrets'), PASSWORD_FILE: join(folder, 'password') }
+  for (const name of ['secrets', 'password', 'url']) symlinkSync(join('..data', name), join(folder, name))
+  const fileOf = (name: string) => join(folder, name)
+  const env = { SECRETS_FILE: fileOf('secrets'), PASSWORD_FILE: fileOf('password'), URL_FILE: fileOf('url') }
   const loaded = loadSettings(schemas, env, rules)
   beforeWatch()
   const lines: Record<string, unknown>[] = []
@@ -126,4 +130,26 @@ it('a secret file that is being written is not used', async () => {
   expect(lines).toEqual([])
   await check()
   expect([...loaded.SECRETS]).toEqual([['a', '2']])
+})
+
+it('a file with another address is refused until a restart, and a file with another login is used', async () => {
+  const { check, loaded, lines, metric } = await setUp()
+  mount({ secrets: 'a=2', password: 'first', url: 'me:hush@elsewhere' })
+  await check()
+  expect(loaded).toMatchObject({ URL: 'me:old@host', SECRETS: new Map([['a', '1']]) })
+  expect(lines).toEqual([{ event: 'secrets-unusable', problem: expect.stringMatching(/^URL_FILE .*restart/i) }])
+  expect(JSON.stringify(lines)).not.toMatch(/hush|elsewhere/)
+  expect(await metric('customer_stream_secret_files_unusable')).toBe(1)
+  mount({ secrets: 'a=2', password: 'first', url: 'me:new@host' })
+  await check()
+  expect(loaded).toMatchObject({ URL: 'me:new@host', SECRETS: new Map([['a', '2']]) })
+})
+
+it('a named pipe in place of a secret file is refused, because a read of the pipe would never end', async () => {
+  const { check, loaded, lines } = await setUp()
+  mount({ secrets: 'a=1' })
+  execFileSync('mkfifo', [join(folder, '..data', 'password')])
+  await check()
+  expect(loaded.PASSWORD).toBe('first')
+  expect(lines).toEqual([{ event: 'secrets-unusable', problem: 'PASSWORD_FILE cannot be read: it is not a file' }])
 })

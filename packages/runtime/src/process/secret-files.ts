@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import type { Logger } from './log.ts'
@@ -54,7 +54,10 @@ export const createSecretFiles = <S extends Settings>(loaded: Loaded<S>, options
 
   const contentOf = (name: string): string | Error => {
     try {
-      return readFileSync(env[`${name}_FILE`] ?? '', 'utf8').trim()
+      const path = env[`${name}_FILE`] ?? ''
+      // A read of a named pipe could block the process forever.
+      if (!statSync(path).isFile()) return new Error('it is not a file')
+      return readFileSync(path, 'utf8').trim()
     } catch (error) {
       return error as Error
     }
@@ -78,7 +81,14 @@ export const createSecretFiles = <S extends Settings>(loaded: Loaded<S>, options
         ]
       }),
     )
-    return loadSettings(schemas, { ...env, ...given }, rules)
+    const next = loadSettings(schemas, { ...env, ...given }, rules)
+    const moved = names.find((name) => {
+      const fixedPart: ((value: unknown) => unknown) | undefined = schemas[name]?.fixedPart
+      return fixedPart && fixedPart(next[name]) !== fixedPart(loaded[name])
+    })
+    if (moved !== undefined)
+      throw new Error(`${moved}_FILE has another address. Restart the service to use the new address`)
+    return next
   }
 
   const use = (contents: Contents): void => {

@@ -89,3 +89,14 @@ it.each<[string, Record<string, string>, string]>([
   expect(problemOf(env)).toContain(problem)
   expect(problemOf(env)).not.toContain('pw')
 })
+
+it.each([
+  ['redis://a', 'redis://user:p@a:6379/0', true],
+  ['redis://a', 'rediss://a', false],
+  ['redis://a', 'redis://b', false],
+  ['redis://a/1', 'redis://a/2', false],
+  ['unix:///a', 'unix:///b', false],
+])('%s and %s have the same address: %s', (one, other, areSame) => {
+  const { fixedPart } = redisSettings.REDIS_URL
+  expect(fixedPart(one) === fixedPart(other)).toBe(areSame)
+})

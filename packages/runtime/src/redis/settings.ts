@@ -47,6 +47,9 @@ export const redisSettings = {
         '`redis://[user:password@]host:port[/database]`, `rediss://…` or `unix://[user:password@]/path[?db=number]`',
     }),
     secret: true,
+    // Open clients keep their address, so only the login may change without a restart.
+    fixedPart: (url: string) =>
+      JSON.stringify(parseAddresses(url)?.map(({ username, password, ...address }) => address)),
   },
   REDIS_TLS_CA: optionalSecret({
     description: 'Certificate authorities of Redis and Sentinel, PEM. Default: the authorities of the system.',
