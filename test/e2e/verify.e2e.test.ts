@@ -276,6 +276,29 @@ it('verify names each wrong customer by id with the reason, and exits with 1', a
   expect(stdout).not.toContain('Mallory')
 })
 
+it('verify --repair shows its plan first, and with --execute repairs hashes and state documents', async () => {
+  const key = (customerUuid: string) => `${pipeline.keyPrefix}customer:{${customerUuid}}`
+  await pipeline.redis.hset(key('c1'), '_eventTimestamp', '99')
+  await pipeline.redis.hset(key('c2'), { _eventTimestamp: '99', _source: `${pipeline.topics.customers}/0/999999` })
+  await pipeline.redis.del(key('c3'))
+  await pipeline.redis.set(key('c3'), 'not a hash')
+  const producer = kafkajsOf(pipeline.kafka).producer()
+  await producer.connect()
+  await producer.send({ topic: pipeline.stateTopic, messages: [{ key: 'c4', value: null }] })
+  await producer.disconnect()
+
+  const planned = await verify('--state', '--repair')
+  expect(planned).toMatchObject({ code: 1, stdout: expect.stringContaining('Nothing was changed.') })
+  expect(planned.stdout).toMatch(/repair of 35 customers: the projector applies [\d,]+ records of \d+ partitions again/)
+  expect(await pipeline.redis.hget(key('c7'), 'firstName')).toBe('Mallory')
+
+  const repaired = await verify('--state', '--repair', '--execute', '--json')
+  expect(repaired).toMatchObject({ code: 0, stderr: expect.stringContaining('repair of 35 customers') })
+  expect(JSON.parse(repaired.stdout)).toMatchObject({ sound: true, wrongCount: 0 })
+  expect(await pipeline.redis.hget(key('c7'), 'firstName')).not.toBe('Mallory')
+  expect(await verify('--state', '--repair')).toMatchObject({ code: 0 })
+})
+
 it('an interrupted verify ends with code 130, and leaves nothing in Kafka', async () => {
   // No projector runs, so the command waits for a projector until the signal comes.
   await projector.end()
@@ -306,6 +329,7 @@ it.each([
   [['--since', '2026-11-24', '--until', '2026-11-24'], '--until must be after --since'],
   [['--since', 'yesterday'], '--since is not a valid time'],
   [['--ledger', 'x', '--sample', '0.1'], '--ledger cannot be used together'],
+  [['--execute'], '--execute needs --repair'],
   [['--nonsense'], 'unknown option --nonsense'],
 ])('verify refuses the options %j with an error message and exit code 2', async (args, message) => {
   expect(await verify(...args)).toMatchObject({ code: 2, stderr: expect.stringContaining(message) })

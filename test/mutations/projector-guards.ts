@@ -638,7 +638,7 @@ export const projectorGuards: readonly Guard[] = [
   {
     guard: 'a repair deletes the token of a chunk that is under way',
     prevents: 'an older document as the last record of a customer, although the repair ran',
-    file: `${folder}/lua/lower-position.lua`,
+    file: 'packages/runtime/src/redis/lower-position.lua',
     from: "redis.call('HDEL', KEYS[1], ARGV[1] .. '#token')",
     to: '',
     test: store('moveAfter rejects if lowerPosition was called after writeChunk'),
@@ -664,7 +664,7 @@ export const projectorGuards: readonly Guard[] = [
   {
     guard: 'a position is only ever moved back by a repair',
     prevents: 'events that are never applied',
-    file: `${folder}/lua/lower-position.lua`,
+    file: 'packages/runtime/src/redis/lower-position.lua',
     from: 'if not stored or stored <= tonumber(ARGV[2]) then return 0 end',
     to: '',
     test: store('moves a position back, never forward'),

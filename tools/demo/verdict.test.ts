@@ -17,6 +17,8 @@ const verdict: Verdict = {
   newer: 0,
   wrong: [],
   wrongCount: 0,
+  repairable: [],
+  repairableCount: 0,
 }
 const expected = { promisedEvents: 1003, lost: 0 }
 

@@ -65,14 +65,17 @@ export const COMMANDS = {
     options: { print: 'flag', json: 'flag' },
   },
   verify: {
-    summary: 'compares Redis with Kafka',
+    summary: 'compares Redis with Kafka, and repairs wrong customers',
     options: {
       state: 'flag',
       ledger: 'text',
       since: 'text',
       until: 'text',
       sample: 'text',
+      repair: 'flag',
+      execute: 'flag',
       'catch-up-seconds': 'text',
+      json: 'flag',
     },
   },
 } as const satisfies Readonly<Record<string, Command>>

@@ -1,27 +1,36 @@
 /**
  * `customer-stream verify`: compares Kafka with Redis. With a ledger, also checks that Kafka has
- * each event that the ingress acknowledged. Read-only. Exit code 1 if anything is missing or wrong.
+ * each event that the ingress acknowledged. Only `--repair --execute` changes something. Exit code 1
+ * if anything is missing or wrong.
  */
 import { unlessAborted } from '@customer-stream/runtime'
 import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
 import {
   isSound,
+  planRepair,
   quarantineReachesBackTo,
+  type RepairedPartition,
+  repair,
   requireMarks,
   requirePositions,
   requireReadable,
   VERDICT_LEGEND,
+  type Verdict,
+  type VerifyOptions,
   verdictLines,
   verify,
 } from '@customer-stream/verify'
 import { COMMANDS } from './commands.ts'
 import { interruption, printNotice } from './interruption.ts'
+import { repairLines, repairSummary } from './print-repair.ts'
+import { jsonLine } from './terminal-text.ts'
 import { loadClientSettings, withClients } from './with-clients.ts'
 
 const USAGE = `customer-stream verify [--state] [--ledger FILE] [--catch-up-seconds N]
 customer-stream verify [--state] [--since TIME] [--until TIME] [--sample SHARE]
                        [--catch-up-seconds N]
+customer-stream verify --repair [--execute] [OPTIONS]
 
     --state                 also compare the state topic
     --ledger FILE           also check that Kafka has every event for which
@@ -29,6 +38,10 @@ customer-stream verify [--state] [--since TIME] [--until TIME] [--sample SHARE]
     --since, --until TIME   compare only customers with an event received in
                             this time, for example 2026-11-24T06:00:00Z
     --sample SHARE          compare only this share of the customers, e.g. 0.01
+    --repair                show which wrong customers can be repaired, and how
+                            many records the projector must apply again
+    --execute               with --repair: repair them, then verify again
+    --json                  print one JSON object
     --catch-up-seconds N    maximum wait for open transactions, and until the
                             projector has applied all records (default 60)
   The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read
@@ -54,8 +67,12 @@ const { parts, settings } = readCommandLine({
     // A ledger has all acknowledged events, so verify must read the whole topic.
     if (ledger !== undefined && (since ?? until ?? sample) !== undefined)
       throw new Error('--ledger cannot be used together with --since, --until or --sample')
+    if (flags.has('execute') && !flags.has('repair')) throw new Error('--execute needs --repair')
     const chosen = {
       isStateAsked: flags.has('state'),
+      isRepair: flags.has('repair'),
+      isExecuted: flags.has('execute'),
+      isJson: flags.has('json'),
       catchUpMs: number('catch-up-seconds', catchUp, 86_400) * 1000,
       ...(ledger !== undefined && { ledgerPath: ledger }),
       ...(since !== undefined && { sinceMs: time('since', since) }),
@@ -70,10 +87,24 @@ const { parts, settings } = readCommandLine({
 })
 const { signal } = interruption
 const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
-const { isStateAsked, ...range } = parts
+const { isStateAsked, isRepair, isExecuted, isJson, ...range } = parts
 const stateTopic = isStateAsked ? stateTopicName(settings.KAFKA_TOPIC_PREFIX) : undefined
 const erasuresTopic = settings.KAFKA_ERASURES_TOPIC ? erasuresTopicName(settings.KAFKA_TOPIC_PREFIX) : undefined
 const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection, MAX_FUTURE_MS: maxFutureMs } = settings
+
+/** Prints the verdict and the plan of a repair. Returns the exit code. */
+const report = (verdict: Verdict, plan?: readonly RepairedPartition[]): number => {
+  const { repairable, ...counts } = verdict
+  const repair = plan && {
+    customers: repairable.length,
+    partitions: plan.map((each) => ({ ...each, from: String(each.from) })),
+  }
+  const lines = [...verdictLines(verdict), '', ...VERDICT_LEGEND, ...(plan ? ['', ...repairLines(verdict, plan)] : [])]
+  process.stdout.write(
+    isJson ? jsonLine({ sound: isSound(verdict), ...counts, ...(repair && { repair }) }) : `${lines.join('\n')}\n`,
+  )
+  return isSound(verdict) ? 0 : 1
+}
 
 await withClients('verify', settings, async ({ admin, redis }) => {
   await unlessAborted(requirePositions(redis, projection, keyPrefix), signal)
@@ -89,7 +120,7 @@ await withClients('verify', settings, async ({ admin, redis }) => {
     if (topic === topics.quarantine) await quarantineReachesBackTo(admin, topic, ends)
   }
   const onProgress = (step: string) => printNotice(`verify: ${step}`)
-  const verdict = await verify({
+  const options: VerifyOptions = {
     admin,
     redis,
     topics,
@@ -101,7 +132,14 @@ await withClients('verify', settings, async ({ admin, redis }) => {
     ...range,
     signal,
     onProgress,
-  })
-  process.stdout.write(`${[...verdictLines(verdict), '', ...VERDICT_LEGEND].join('\n')}\n`)
-  return isSound(verdict) ? 0 : 1
+  }
+  const found = await verify(options)
+  if (!isRepair) return report(found)
+  const of = { topic: topics.customers, projection, keyPrefix }
+  const plan = await unlessAborted(planRepair(redis, of, found.repairable), signal)
+  if (!isExecuted || found.repairable.length === 0) return report(found, plan)
+  await repair(redis, of, found.repairable, signal)
+  printNotice(`verify: ${repairSummary(found, plan)}`)
+  printNotice('verify: verifying again')
+  return report(await verify(options))
 })

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { DatabaseSync, type SQLOutputValue } from 'node:sqlite'
 import type { EventVersion, StateDocument, Supersedable, UsableEvent } from './read-event.ts'
+import type { Repairable } from './repair.ts'
 
 /** SHA-256 of the fields of a hash or an event, or of a record's value. */
 export type Digest = Uint8Array
@@ -111,7 +112,8 @@ export interface Evidence {
       | 'erased'
       | 'erasedAndSelected'
       | 'erasedAndWrong'
-      | 'wrong',
+      | 'wrong'
+      | 'repairable',
   ): number
   unusableByReason(): Record<string, number>
   /**
@@ -119,6 +121,11 @@ export interface Evidence {
    * out records that a usable event may have superseded. `places` has at most 100 records.
    */
   notQuarantined(sinceMs: number): { readonly count: number; readonly places: readonly string[] }
+  /**
+   * Returns wrong customers that have an event in Kafka that is not erased, each with the last
+   * record of its newest event.
+   */
+  repairable(limit: number): Repairable[]
   missing(limit: number): { readonly id: string; readonly customerUuid: string | null }[]
   wrongs(limit: number): { readonly customerUuid: string; readonly reason: string }[]
   close(): void
@@ -140,6 +147,10 @@ const TABLES = `
 `
 // Customers that must have no hash, because all of their events in Kafka are erased.
 const ERASED = `FROM erasure e LEFT JOIN newest n USING (customer) WHERE (n.timestamp IS NULL OR n.timestamp <= e.upTo)`
+// A customer may have several records with its newest event. SQLite returns the place of the row that
+// has the greatest offset.
+const REPAIRABLE = `FROM wrong w JOIN newest n USING (customer) JOIN copy c USING (customer)
+  LEFT JOIN erasure e USING (customer) WHERE n.timestamp > coalesce(e.upTo, 0)`
 const COUNTS = {
   promisedEvents: 'SELECT count(*) FROM promise',
   missing: 'SELECT count(*) FROM promise WHERE NOT found',
@@ -152,6 +163,7 @@ const COUNTS = {
   erasedAndSelected: `SELECT count(*) ${ERASED} AND n.asked`,
   erasedAndWrong: `SELECT count(*) ${ERASED} AND EXISTS (SELECT 1 FROM wrong w WHERE w.customer = e.customer)`,
   wrong: 'SELECT count(*) FROM wrong',
+  repairable: `SELECT count(DISTINCT customer) ${REPAIRABLE}`,
 }
 const NOT_QUARANTINED = `FROM unusable u WHERE receivedAt >= ? AND NOT EXISTS
   (SELECT 1 FROM quarantined q WHERE q.place = u.place AND q.digest IN (u.digest, x''))
@@ -292,6 +304,15 @@ export const createEvidence = (): Evidence => {
         .all(sinceMs)
         .map(({ place }) => String(place)),
     }),
+    repairable: (limit) =>
+      db
+        .prepare(`SELECT customer, place, max(CAST(substr(place, instr(place, '/') + 1) AS INTEGER)) ${REPAIRABLE}
+          GROUP BY customer LIMIT ?`)
+        .all(limit)
+        .map(({ customer, place }) => {
+          const [partition, offset] = String(place).split('/').map(BigInt)
+          return { customerUuid: text(customer), partition: Number(partition), offset: offset ?? 0n }
+        }),
     missing: (limit) =>
       db
         .prepare('SELECT customer, id FROM promise WHERE NOT found LIMIT ?')

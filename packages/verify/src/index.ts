@@ -8,6 +8,7 @@ export { isSound, VERDICT_LEGEND, verdictLines } from './print-verdict.ts'
 export { readStateDocument, type StateDocument } from './read-event.ts'
 export { type NewestRead, readNewest } from './read-newest.ts'
 export { fetchEnds, missingTopic, partsOf, readPartition, readTopic } from './read-topic.ts'
+export { planRepair, type Repairable, type RepairedPartition, repair } from './repair.ts'
 export {
   quarantineReachesBackTo,
   type Verdict,

@@ -17,6 +17,8 @@ const sound: Verdict = {
   newer: 0,
   wrong: [],
   wrongCount: 0,
+  repairable: [],
+  repairableCount: 0,
 }
 
 it.each<[string, Partial<Verdict>, string]>([

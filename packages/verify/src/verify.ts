@@ -19,6 +19,7 @@ import { fingerprint, sha256 } from './fingerprint.ts'
 import { readLedger } from './ledger.ts'
 import { readEvent } from './read-event.ts'
 import { fetchSettledEnds, fetchUncommittedEnds, type OpenTransaction, readTopic } from './read-topic.ts'
+import type { Repairable } from './repair.ts'
 import { waitForErasures, waitForEvents } from './wait-for-projector.ts'
 
 /**
@@ -119,6 +120,9 @@ export interface Verdict {
    */
   readonly wrong: readonly { readonly customerUuid: string; readonly reason: string }[]
   readonly wrongCount: number
+  /** Wrong customers that {@link repair} can repair. At most {@link MAX_NAMED}. */
+  readonly repairable: readonly Repairable[]
+  readonly repairableCount: number
 }
 
 /**
@@ -261,6 +265,15 @@ const readQuarantine = async (
   return { records, reachesBackTo: await quarantineReachesBackTo(admin, topics.quarantine, ends) }
 }
 
+/** Stands for a key that is not a hash. No customer has this field alone. */
+const NO_HASH = { 'not a hash': '' }
+
+const readHash = (redis: RedisClient, key: string): Promise<Readonly<Record<string, string>>> =>
+  redis.hgetall(key).catch((error: Error) => {
+    if (error.message.startsWith('WRONGTYPE')) return NO_HASH
+    throw error
+  })
+
 const compareRedis = async (
   evidence: Evidence,
   options: VerifyOptions,
@@ -274,7 +287,7 @@ const compareRedis = async (
   for (const batch of evidence.expected(REDIS_BATCH)) {
     signal?.throwIfAborted()
     const hashes = await Promise.all(
-      batch.map(({ customerUuid }) => redis.hgetall(customerKey(customerUuid, keyPrefix))),
+      batch.map(({ customerUuid }) => readHash(redis, customerKey(customerUuid, keyPrefix))),
     )
     // A hash may come from a record that arrived after the topic was read, so fetch the ends again.
     const sources = hashes.map(({ _source }) => readSource(_source, topic))
@@ -295,7 +308,7 @@ const compareRedis = async (
   for (const { customerUuid, upTo } of evidence.erased()) {
     signal?.throwIfAborted()
     const [hash, mark] = await Promise.all([
-      redis.hgetall(customerKey(customerUuid, keyPrefix)),
+      readHash(redis, customerKey(customerUuid, keyPrefix)),
       redis.hmget(erasedKey(customerUuid, keyPrefix), 'scope', 'erasedAt'),
     ])
     const reason = compareErasedHash(hash, upTo, exact) ?? compareMark(mark, upTo, exact)
@@ -423,6 +436,8 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
       newer,
       wrong: evidence.wrongs(MAX_NAMED),
       wrongCount: evidence.count('wrong'),
+      repairable: evidence.repairable(MAX_NAMED),
+      repairableCount: evidence.count('repairable'),
     }
   } finally {
     evidence.close()

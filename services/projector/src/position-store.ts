@@ -3,7 +3,7 @@
  * called again with the same arguments.
  */
 import type { TopicIdentity } from '@customer-stream/runtime/kafka'
-import type { RedisClient } from '@customer-stream/runtime/redis'
+import { lowerPosition, type RedisClient } from '@customer-stream/runtime/redis'
 import { all, createPositionHash, type StoreOptions, script } from './position-hash.ts'
 
 /** Offsets that a lookahead has read: `start` up to, not including, `end`. */
@@ -127,7 +127,6 @@ type Scripts = RedisClient & {
     stateTopicId: string,
     erasures: string,
   ): Promise<number>
-  lowerPosition(key: string, field: string, to: string): Promise<number>
   claimPositions(key: string, topic: string, cluster: string, topicId: string, startOver: string): Promise<Claim>
 }
 
@@ -168,7 +167,6 @@ const lowestOf = (stored: readonly (string | null | undefined)[]): ErasuresPosit
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: one entry for each use of the positions
 export const createPositionStore = (client: RedisClient, options: StoreOptions): PositionStore => {
   client.defineCommand('movePosition', { lua: script('move-position'), numberOfKeys: 1 })
-  client.defineCommand('lowerPosition', { lua: script('lower-position'), numberOfKeys: 1 })
   client.defineCommand('claimPositions', { lua: script('claim-positions'), numberOfKeys: 1 })
   const redis = client as Scripts
   const { topic, projection } = options
@@ -213,10 +211,7 @@ export const createPositionStore = (client: RedisClient, options: StoreOptions):
     forgetErasures: async (partition) => {
       await all(copies.map((key) => redis.hdel(key, fields(partition).erasures)))
     },
-    lowerPosition: async (partition, to) => {
-      const lowered = await all(copies.map((key) => redis.lowerPosition(key, fields(partition).position, to)))
-      return lowered.includes(1)
-    },
+    lowerPosition: (partition, to) => lowerPosition(client, copies, fields(partition).position, to),
     previousPosition: async (partition) => {
       const before = createPositionHash(client, { ...options, projection: projection - 1 })
       const { position, window } = fields(partition)
