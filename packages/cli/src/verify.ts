@@ -95,13 +95,15 @@ const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection, MAX_FUTURE_
 /** Prints the verdict and the plan of a repair. Returns the exit code. */
 const report = (verdict: Verdict, plan?: readonly RepairedPartition[]): number => {
   const { repairable, ...counts } = verdict
-  const repair = plan && {
+  const planned = plan && {
     customers: repairable.length,
     partitions: plan.map((each) => ({ ...each, from: String(each.from) })),
   }
   const lines = [...verdictLines(verdict), '', ...VERDICT_LEGEND, ...(plan ? ['', ...repairLines(verdict, plan)] : [])]
   process.stdout.write(
-    isJson ? jsonLine({ sound: isSound(verdict), ...counts, ...(repair && { repair }) }) : `${lines.join('\n')}\n`,
+    isJson
+      ? jsonLine({ sound: isSound(verdict), ...counts, ...(planned && { repair: planned }) })
+      : `${lines.join('\n')}\n`,
   )
   return isSound(verdict) ? 0 : 1
 }
