@@ -65,10 +65,14 @@ const list = async (...args: readonly string[]) => {
 }
 const EXECUTE = ['--execute', '--requested-by', 'ops']
 
+interface Copy {
+  readonly value: Buffer | string | null
+  readonly headers?: Record<string, string>
+  readonly key?: string
+  readonly timestamp?: string
+}
 /** Sends records to quarantine as another version of a service would. */
-const putIntoQuarantine = async (
-  messages: readonly { value: Buffer | string | null; headers?: Record<string, string>; key?: string }[],
-) => {
+const putIntoQuarantine = async (messages: readonly Copy[]) => {
   const producer = kafkajsOf(pipeline.kafka).producer()
   await producer.connect()
   const topic = pipeline.topics.quarantine
@@ -244,6 +248,20 @@ describe('with the records of one test', () => {
     expect(byFilter.stdout).toContain('0 records redriven\n1 record redriven or dropped before')
     expect((await run(['redrive', place, ...EXECUTE])).stdout).toContain('1 record redriven\n')
     await untilApplied('dropped')
+  })
+
+  it('another copy of a dropped original is not listed', async () => {
+    const origin = { topic: pipeline.topics.customers, partition: '5', offset: '47', reason: 'too-far-in-future' }
+    const copy = { value: 'x', headers: origin, timestamp: '1700000000000' }
+    await putIntoQuarantine([copy])
+    const [{ place }] = (await list()).records
+    expect(await run(['drop', place, '--note', 'a test', ...EXECUTE])).toMatchObject({ code: 0 })
+    await putIntoQuarantine([copy, { ...copy, headers: { ...origin, offset: '48' } }])
+    const { records, summary } = await list()
+    expect(records).toMatchObject([{ source: `${pipeline.topics.customers}/5/48` }])
+    expect(summary).toMatchObject({ open: 1, byReason: { 'too-far-in-future': 1 } })
+    const earlier = `0/${Number(records[0].place.split('/')[1]) - 1}`
+    expect((await run(['show', earlier])).stdout).toMatch(/handled +another copy of the original was dropped\n/)
   })
 
   it('a redrive that was killed or interrupted continues, and no event is lost', { timeout: 120_000 }, async () => {

@@ -11,7 +11,7 @@ import {
   type TopicAdmin,
 } from '@customer-stream/runtime/kafka'
 import { readTopic, requireReadable } from '@customer-stream/verify'
-import type { Place } from './record.ts'
+import { originOf, type Place, type QuarantinedRecord } from './record.ts'
 
 export type Action = 'redriven' | 'dropped'
 
@@ -22,6 +22,8 @@ export interface AuditEntry extends Place {
    */
   readonly topicId: string | null
   readonly action: Action
+  /** Name of the original record, from {@link originOf}. Other copies of it are handled too. */
+  readonly origin?: string
   /** Unix milliseconds. */
   readonly at: number
   readonly requestedBy: string
@@ -34,14 +36,19 @@ export interface AuditEntry extends Place {
 /** Maximum characters of each text of an entry. */
 export const MAX_AUDIT_TEXT = 1000
 
+type AuditedRecord = Pick<QuarantinedRecord, 'partition' | 'offset' | 'headers' | 'receivedAt'>
+
 /** Entries of the audit about the records of the existing quarantine topic. */
 export interface Audit {
   /** Null if the brokers have no topic ids. */
   readonly topicId: string | null
   /** False if there is no audit topic, so no record was handled before. */
   readonly exists: boolean
-  /** Returns the action for a record. Undefined if no operator has handled the record. */
-  actionFor(place: Place): Action | undefined
+  /**
+   * Returns the action for a record or for another copy of its original. Undefined if no operator
+   * has handled the record.
+   */
+  actionFor(record: AuditedRecord): Action | undefined
 }
 
 const isText = (value: unknown): value is string => typeof value === 'string'
@@ -55,13 +62,14 @@ export const readEntry = (value: Buffer | null): AuditEntry | undefined => {
     return undefined
   }
   if (typeof entry !== 'object' || entry === null) return undefined
-  const { topicId, partition, offset, action, at, requestedBy } = entry
+  const { topicId, partition, offset, action, origin, at, requestedBy } = entry
   const isValid =
     (topicId === null || isText(topicId)) &&
     Number.isSafeInteger(partition) &&
     isText(offset) &&
     /^\d+$/.test(offset) &&
     (action === 'redriven' || action === 'dropped') &&
+    (origin === undefined || isText(origin)) &&
     Number.isSafeInteger(at) &&
     isText(requestedBy)
   return isValid ? (entry as AuditEntry) : undefined
@@ -93,28 +101,39 @@ export interface ReadAuditOptions {
   readonly onEntry?: (entry: AuditEntry) => void
 }
 
-/** Reads the audit. Needs about 50 bytes of memory for each handled record. */
+/** Collects the entries about the quarantine topic with this id. */
+export const createEntries = (topicId: string | null) => {
+  const byPlace = new Map<number, Map<number, Action>>()
+  const byOrigin = new Map<string, Action>()
+  return {
+    /** Returns false if the entry is about an earlier quarantine topic. */
+    add: ({ topicId: of, partition, offset, action, origin }: AuditEntry): boolean => {
+      if (of !== topicId) return false
+      const ofPartition = byPlace.get(partition) ?? new Map<number, Action>()
+      byPlace.set(partition, ofPartition.set(Number(offset), action))
+      if (origin !== undefined) byOrigin.set(origin, action)
+      return true
+    },
+    actionFor: (record: AuditedRecord): Action | undefined =>
+      byPlace.get(record.partition)?.get(Number(record.offset)) ?? byOrigin.get(originOf(record) ?? ''),
+  }
+}
+
+/** Reads the audit. Needs about 200 bytes of memory for each handled record. */
 export const readAudit = async (
   admin: TopicAdmin,
   { quarantineTopic, auditTopic, signal, onEntry }: ReadAuditOptions,
 ): Promise<Audit> => {
   const identity = await attributed(`read topic ${quarantineTopic}`, () => readTopicIdentity(admin, quarantineTopic))
   const topicId = identity.topicId ?? null
-  const actions = new Map<number, Map<number, Action>>()
+  const entries = createEntries(topicId)
   const isThere = await exists(admin, auditTopic)
   if (isThere) {
     const ends = await requireReadable(admin, auditTopic, signal)
     const note = (entry: AuditEntry | undefined) => {
-      if (entry?.topicId !== topicId || entry === undefined) return
-      const ofPartition = actions.get(entry.partition) ?? new Map<number, Action>()
-      actions.set(entry.partition, ofPartition.set(Number(entry.offset), entry.action))
-      onEntry?.(entry)
+      if (entry && entries.add(entry)) onEntry?.(entry)
     }
     await readTopic(admin, auditTopic, ({ value }) => note(readEntry(value)), { ends, signal })
   }
-  return {
-    topicId,
-    exists: isThere,
-    actionFor: ({ partition, offset }) => actions.get(partition)?.get(Number(offset)),
-  }
+  return { topicId, exists: isThere, actionFor: entries.actionFor }
 }

@@ -69,6 +69,18 @@ describe('createGroup', () => {
     expect([group.done, group.last?.offset]).toEqual([2, '2'])
   })
 
+  it('an audit entry names the original of its record', async () => {
+    const entries: unknown[] = []
+    const { group } = openGroup((records) => {
+      if (records[0]?.topic === AUDIT) entries.push(...records.map(({ value }) => readEntry(value)?.origin))
+      return undefined
+    })
+    const headers = { topic: RAW, partition: '5', offset: '47' }
+    await addAll(group, [{ ...recordAt(1), headers }, recordAt(2)])
+    await group.flush()
+    expect(entries).toEqual([`${RAW}/5/47@1`, undefined])
+  })
+
   it('a record that Kafka refuses gets no audit entry', async () => {
     const isRefused = ({ topic, value }: OutgoingRecord) => topic === RAW && value?.toString() === '2'
     const { group, calls, refused } = openGroup((records) => (records.some(isRefused) ? refusal : undefined))

@@ -8,7 +8,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { OutgoingRecord, VerifiedProducer } from '@customer-stream/runtime/kafka'
 import { type Action, type Audit, type AuditEntry, entryRecord } from './audit.ts'
-import type { QuarantinedRecord } from './record.ts'
+import { originOf, type QuarantinedRecord } from './record.ts'
 import { sendAll, sendEach } from './send.ts'
 
 const GROUP_RECORDS = 100
@@ -55,16 +55,20 @@ export const createGroup = (options: GroupOptions) => {
   let done = 0
   let last: QuarantinedRecord | undefined
 
-  const entryOf = ({ record, send }: Accepted): AuditEntry => ({
-    topicId: audit.topicId,
-    partition: record.partition,
-    offset: record.offset,
-    action,
-    at: Date.now(),
-    requestedBy,
-    ...(note !== undefined && { note }),
-    ...(send !== undefined && { sentTo: send.topic }),
-  })
+  const entryOf = ({ record, send }: Accepted): AuditEntry => {
+    const origin = originOf(record)
+    return {
+      topicId: audit.topicId,
+      partition: record.partition,
+      offset: record.offset,
+      action,
+      ...(origin !== undefined && { origin }),
+      at: Date.now(),
+      requestedBy,
+      ...(note !== undefined && { note }),
+      ...(send !== undefined && { sentTo: send.topic }),
+    }
+  }
 
   const flush = async () => {
     const begunAt = performance.now()

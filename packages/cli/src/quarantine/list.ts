@@ -23,7 +23,8 @@ const { filters, limit, isAll, isJson, settings } = readCommandLine({
 
   Lists the records in quarantine (the dead-letter topic), one line each: place,
   time of receipt, reason, service, place of the original, id and bytes. Then
-  counts all selected records by reason. Shows no data of customers but ids.
+  counts the selected open records by reason, and the handled records. Shows no
+  data of customers but ids.
 ${FILTER_USAGE}, 0 for only the counts
   --all                 also records that were redriven or dropped
   --json                print one JSON object for each record, the counts last

@@ -60,6 +60,17 @@ export const readQuarantined = (
   }
 }
 
+/**
+ * Returns the name of the original record: its place and its time of receipt. A projector that
+ * reads the original again makes another copy, which has the same name. The time distinguishes the
+ * records of a raw topic that was created again. Undefined if the headers do not name the place.
+ */
+export const originOf = ({ headers, receivedAt }: Pick<QuarantinedRecord, 'headers' | 'receivedAt'>) => {
+  const { topic, partition, offset } = QUARANTINE_HEADERS
+  const place = [headers[topic], headers[partition], headers[offset]]
+  return place.every(Boolean) ? `${place.join('/')}@${receivedAt}` : undefined
+}
+
 /** Returns the content type of the value. Undefined if the value is in UTF-8. */
 export const contentTypeOf = ({ headers }: Pick<QuarantinedRecord, 'headers'>): string | undefined =>
   headers[RAW_HEADERS.contentType]

@@ -6,7 +6,7 @@ import { readWords } from '../commands.ts'
 import { interruption, printNotice } from '../interruption.ts'
 import { jsonLine, printable, utc } from '../terminal-text.ts'
 import { withKafka } from '../with-clients.ts'
-import type { AuditEntry } from './audit.ts'
+import type { Action, AuditEntry } from './audit.ts'
 import { escaped, hexLines, readText } from './bytes.ts'
 import { loadKafkaSettings, openQuarantine } from './open.ts'
 import { OPTIONS } from './options.ts'
@@ -34,7 +34,13 @@ const handledText = ({ action, at, requestedBy, note, sentTo }: AuditEntry): str
   `${action}${sentTo === undefined ? '' : ` to ${sentTo}`} at ${utc(at)} by ${requestedBy}` +
   `${note === undefined ? '' : `: ${note}`}`
 
-const linesOf = (record: QuarantinedRecord, entries: readonly AuditEntry[]): string[] => {
+/** @param action what operators did with this record, or with another copy of its original. */
+const handledTexts = (entries: readonly AuditEntry[], action: Action | undefined): readonly string[] => {
+  if (entries.length > 0) return entries.map(handledText)
+  return [action === undefined ? 'no' : `another copy of the original was ${action}`]
+}
+
+const linesOf = (record: QuarantinedRecord, handled: readonly string[]): string[] => {
   const { receivedAt, reason, headers, value } = record
   const row = (name: string, content: string) => `  ${printable(name).padEnd(14)}${printable(content)}`
   const text = value === null ? undefined : readText(value, contentTypeOf(record))
@@ -51,7 +57,7 @@ const linesOf = (record: QuarantinedRecord, entries: readonly AuditEntry[]): str
     row('problem', explanationOf(reason)),
     row('key', keyTextOf(record) ?? record.key?.toString('hex') ?? 'none'),
     ...Object.entries(headers).map(([name, header]) => row(name, header)),
-    ...(entries.length === 0 ? [row('handled', 'no')] : entries.map((entry) => row('handled', handledText(entry)))),
+    ...handled.map((each) => row('handled', each)),
     ...bytes,
   ]
 }
@@ -78,12 +84,13 @@ await withKafka('quarantine show', settings, async ({ admin }) => {
   const onEntry = (entry: AuditEntry) => {
     if (placeOf(entry) === placeOf(place)) entries.push(entry)
   }
-  const { topic, ends } = await openQuarantine(admin, settings.KAFKA_TOPIC_PREFIX, signal, onEntry)
+  const { topic, ends, audit } = await openQuarantine(admin, settings.KAFKA_TOPIC_PREFIX, signal, onEntry)
   const selection = { places: [place], filters: {}, limit: 1 }
   const onUnreadable = (_: unknown, why: string) => printNotice(`quarantine show: ${placeOf(place)}: ${why}`)
   return attributed(`read topic ${topic}`, async () => {
     for await (const record of readQuarantine(admin, { topic, ends, selection, signal, onUnreadable })) {
-      process.stdout.write(isJson ? jsonLine(jsonOf(record, entries)) : `${linesOf(record, entries).join('\n')}\n`)
+      const lines = () => linesOf(record, handledTexts(entries, audit.actionFor(record)))
+      process.stdout.write(isJson ? jsonLine(jsonOf(record, entries)) : `${lines().join('\n')}\n`)
       return 0
     }
     return 1

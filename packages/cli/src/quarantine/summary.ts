@@ -1,4 +1,4 @@
-/** Counts records by reason. */
+/** Counts records by reason, and handled records apart from open records. */
 import { counted, printable, shortened } from '../terminal-text.ts'
 import type { Action } from './audit.ts'
 
@@ -8,6 +8,9 @@ const OTHER = '(other reasons)'
 
 export interface Summary {
   readonly records: number
+  /** Records that no operator has redriven or dropped. */
+  readonly open: number
+  /** Open records by reason. */
   readonly byReason: Readonly<Record<string, number>>
   /** Records that an operator has redriven or dropped. */
   readonly handled: Readonly<Record<Action, number>>
@@ -20,11 +23,17 @@ export const createSummary = () => {
   return {
     count: (reason: string, action?: Action) => {
       records += 1
-      if (action !== undefined) handled[action] += 1
+      if (action !== undefined) {
+        handled[action] += 1
+        return
+      }
       const name = byReason.has(reason) || byReason.size < MAX_REASONS ? reason : OTHER
       byReason.set(name, (byReason.get(name) ?? 0) + 1)
     },
-    get: (): Summary => ({ records, byReason: Object.fromEntries(byReason), handled: { ...handled } }),
+    get: (): Summary => {
+      const open = records - handled.redriven - handled.dropped
+      return { records, open, byReason: Object.fromEntries(byReason), handled: { ...handled } }
+    },
   }
 }
 
@@ -43,11 +52,11 @@ export const reasonLines = (byReason: Readonly<Record<string, number>>): string[
     .sort(([, a], [, b]) => b - a)
     .map(([reason, count]) => `  ${reasonText(reason).padEnd(REASON_COLUMNS)}${count.toLocaleString('en').padStart(9)}`)
 
-export const summaryLines = ({ records, byReason, handled }: Summary, isAll: boolean): string[] => {
+export const summaryLines = ({ open, byReason, handled }: Summary, isAll: boolean): string[] => {
   const done = handled.redriven + handled.dropped
   const parts = [`${handled.redriven.toLocaleString('en')} redriven`, `${handled.dropped.toLocaleString('en')} dropped`]
   return [
-    `${counted(records, 'record')}${records > 0 ? ', by reason:' : ''}`,
+    `${counted(open, 'open record')}${open > 0 ? ', by reason:' : ''}`,
     ...reasonLines(byReason),
     ...(done === 0 ? [] : [`Handled: ${parts.join(', ')}${isAll ? '' : ' (not listed; --all lists them)'}`]),
   ]
