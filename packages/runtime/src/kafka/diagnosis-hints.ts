@@ -44,7 +44,7 @@ export const groupHints: Readonly<Record<string, string>> = {
     'CONSUMER_SESSION_TIMEOUT_MS must be within group.min.session.timeout.ms and group.max.session.timeout.ms ' +
     'of the brokers.',
   GROUP_MAX_SIZE_REACHED:
-    'The group has as many members as group.max.size of the brokers allows: stop some, or raise it.',
+    'The group has as many members as the brokers allow: stop some members, or raise group.max.size.',
 }
 
 /** Texts about an outage by Node's name of the error. Each text completes "The broker …". */

@@ -107,7 +107,7 @@ export const redisRules: readonly Rule<typeof redisSettings>[] = [
   // On a cluster, ioredis would ignore a database number and write to database 0.
   ({ REDIS_URL, REDIS_CLUSTER }) =>
     REDIS_CLUSTER && parseAddresses(REDIS_URL)?.some(({ database }) => database !== 0)
-      ? 'REDIS_URL names a database; a cluster has database 0 alone'
+      ? 'REDIS_URL names a database; a cluster has only database 0'
       : undefined,
   ({ REDIS_URL, REDIS_CLUSTER }) =>
     REDIS_CLUSTER && parseAddresses(REDIS_URL)?.some(({ path }) => path !== undefined)

@@ -13,7 +13,7 @@ Reply    1 = the customer has no hash now
              erasure of the customer was executed
 
 A projector may lose its partition, not notice, and execute an old erasure after the new owner has
-executed a later one. So an erasure with a lower offset changes nothing.
+executed a later erasure. So an erasure with a lower offset changes nothing.
 
 The script is atomic, because an event of the customer may be applied at the same time. DEL comes
 first, so that a customer can be erased from a full Redis. Redis checks its memory limit only before
