@@ -167,6 +167,16 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect(execFileSync('ls', ['-ld', secret('')], { encoding: 'utf8' })).toMatch(/^drwx------/)
   })
 
+  it('make-secrets.sh keeps the other variables of compose.env', () => {
+    const { secret, make } = placeScripts()
+    make()
+    const clusterId = readFileSync(secret('compose.env'), 'utf8')
+    writeFileSync(secret('compose.env'), `PUBLIC_HOST=hooks.example.com\nVERSION=0.2.0\n${clusterId}`)
+    expect(make()).toMatchObject({ status: 0 })
+    const lines = readFileSync(secret('compose.env'), 'utf8').trim().split('\n')
+    expect(lines).toEqual(['PUBLIC_HOST=hooks.example.com', 'VERSION=0.2.0', clusterId.trim()])
+  })
+
   it('make-secrets.sh without ca.key keeps all certificates', () => {
     const { secret, make, contents } = placeScripts()
     make()

@@ -75,7 +75,12 @@ done
 for name in signing-secrets tokens; do
   [[ -s mykaarma-$name ]] || printf 'main=change-me-%s' "$(openssl rand -hex 16)" > "mykaarma-$name"
 done
-printf 'KAFKA_CLUSTER_ID=%s\n' "$(cat cluster-id)" > compose.env
+# compose.env may also have PUBLIC_HOST and VERSION, which stay.
+{
+  if [[ -f compose.env ]]; then sed '/^KAFKA_CLUSTER_ID=/d' compose.env; fi
+  printf 'KAFKA_CLUSTER_ID=%s\n' "$(cat cluster-id)"
+} > $NEW/compose.env
+mv $NEW/compose.env .
 
 # The users inside the containers have other numbers, so they must be able to read the files. The
 # folder itself is closed to all other users of this machine.
@@ -84,5 +89,6 @@ if [[ -f ca.key ]]; then chmod 600 ca.key; fi
 cat << 'END'
 The secrets are in deploy/secrets. Keep ca.key on another machine.
 Now write the values of myKaarma into deploy/secrets/mykaarma-signing-secrets and
-deploy/secrets/mykaarma-tokens, each as main=VALUE.
+deploy/secrets/mykaarma-tokens, each as main=VALUE. Write PUBLIC_HOST=HOST into
+deploy/secrets/compose.env.
 END
