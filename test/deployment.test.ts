@@ -375,6 +375,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
 
   interface Container {
     readonly name: string
+    readonly image: string
     readonly env: readonly { readonly name: string; readonly value: string }[]
   }
   interface Pod {
@@ -389,6 +390,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
       readonly jobTemplate?: { readonly spec: { readonly template: { readonly spec: Pod } } }
       readonly behavior?: { readonly scaleDown?: object }
       readonly egress?: readonly object[]
+      readonly ingress?: readonly object[]
     }
   }
   const objectsOf = (...words: readonly string[]): readonly Parts[] =>
@@ -432,6 +434,43 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     const policies = objects.filter(({ kind }) => kind === 'NetworkPolicy')
     expect(policies.length).toBe(3)
     for (const { spec } of policies) expect(spec.egress).toEqual(expect.arrayContaining(rules))
+  })
+
+  it('a command may reach the admin ports of both services, if only Prometheus may do so otherwise', (context) => {
+    context.skip(noHelm !== undefined, noHelm)
+    const prometheus = [{ podSelector: { matchLabels: { app: 'prometheus' } } }]
+    const policies = objectsOf('--set-json', `networkPolicy.monitoring=${JSON.stringify(prometheus)}`).filter(
+      ({ kind }) => kind === 'NetworkPolicy',
+    )
+    const policyOf = (part: string) => policies.find(({ metadata }) => metadata.name.endsWith(part))?.spec
+    const peer = (part: string) => ({
+      podSelector: { matchLabels: expect.objectContaining({ 'app.kubernetes.io/component': part }) },
+    })
+    expect(policyOf('cli')?.egress).toContainEqual({
+      ports: [{ port: 9464 }],
+      to: [peer('ingress'), peer('projector')],
+    })
+    for (const part of ['ingress', 'projector'])
+      expect(policyOf(part)?.ingress).toContainEqual({ ports: [{ port: 'admin' }], from: [...prometheus, peer('cli')] })
+    const open = objectsOf().find(({ kind, metadata }) => kind === 'NetworkPolicy' && metadata.name.endsWith('ingress'))
+    expect(open?.spec.ingress).toContainEqual({ ports: [{ port: 'admin' }], from: [{ namespaceSelector: {} }] })
+  })
+
+  it('the chart makes a PrometheusRule of the file of the alerts', (context) => {
+    context.skip(noHelm !== undefined, noHelm)
+    const file = 'deploy/prometheus/customer-stream.rules.yml'
+    const rule = objectsOf('--set-file', `prometheusRule.rules=${file}`).find(({ kind }) => kind === 'PrometheusRule')
+    expect(rule?.spec).toEqual(parse(read(file)))
+    expect(objectsOf().map(({ kind }) => kind)).not.toContain('PrometheusRule')
+  })
+
+  it('each service can have its own tag, so that an upgrade changes one service after the other', (context) => {
+    context.skip(noHelm !== undefined, noHelm)
+    const imagesOf = (tags: string) =>
+      podsOf(objectsOf('--set', tags)).flatMap((pod) => pod.containers.map(({ image }) => image.split('/').at(-1)))
+    expect(imagesOf('image.tag=new').toSorted()).toEqual(['cli:new', 'ingress:new', 'projector:new'])
+    expect(imagesOf('image.tag=new,ingress.tag=old').toSorted()).toEqual(['cli:new', 'ingress:old', 'projector:new'])
+    expect(imagesOf('image.tag=new,projector.tag=old').toSorted()).toEqual(['cli:new', 'ingress:new', 'projector:old'])
   })
 
   it.for([

@@ -72,5 +72,6 @@ topologySpreadConstraints:
 {{- end }}
 
 {{- define "customer-stream.image" -}}
-{{ .root.Values.image.repository }}/{{ .part }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}
+{{- $own := get (get .root.Values .part | default dict) "tag" -}}
+{{ .root.Values.image.repository }}/{{ .part }}:{{ coalesce $own .root.Values.image.tag .root.Chart.AppVersion }}
 {{- end }}
