@@ -1,7 +1,7 @@
 /**
  * `customer-stream verify`: compares Kafka with Redis. With a ledger, also checks that Kafka has
- * each event that the ingress acknowledged. Only `--repair --execute` changes something. Exit code 1
- * if anything is missing or wrong.
+ * each event that the ingress acknowledged. Only `--repair --execute` changes something. Exit code
+ * 1 if anything is missing or wrong.
  */
 import { unlessAborted } from '@customer-stream/runtime'
 import { readCommandLine } from '@customer-stream/runtime/command-line'

@@ -147,8 +147,8 @@ const TABLES = `
 `
 // Customers that must have no hash, because all of their events in Kafka are erased.
 const ERASED = `FROM erasure e LEFT JOIN newest n USING (customer) WHERE (n.timestamp IS NULL OR n.timestamp <= e.upTo)`
-// A customer may have several records with its newest event. SQLite returns the place of the row that
-// has the greatest offset.
+// A customer may have several records with its newest event. SQLite returns the place of the row
+// that has the greatest offset.
 const REPAIRABLE = `FROM wrong w JOIN newest n USING (customer) JOIN copy c USING (customer)
   LEFT JOIN erasure e USING (customer) WHERE n.timestamp > coalesce(e.upTo, 0)`
 const COUNTS = {
