@@ -209,6 +209,7 @@ afterAll(async () => {
   await world?.close()
 })
 
+const REPAIR = ['--repair', '--execute']
 const EXECUTE = ['--execute', '--requested-by', 'test']
 let users = 0
 
@@ -234,7 +235,12 @@ const execute = (words: readonly string[], env: Readonly<Record<string, string>>
  * Runs a command as a new user with these rights. The time limit is below 30 s, because
  * the command must not retry for 30 s if a right is missing.
  */
-const run = async (use: Use, rights: Omit<Rights, 'command'>, env: Readonly<Record<string, string>> = {}) => {
+const run = async (
+  use: Use,
+  rights: Omit<Rights, 'command'>,
+  env: Readonly<Record<string, string>> = {},
+  options: readonly string[] = [],
+) => {
   const user = `command-${users++}`
   const { command } = RIGHTS[use]
   await world.brokers.kafka.setPassword(user, site.password)
@@ -255,7 +261,7 @@ const run = async (use: Use, rights: Omit<Rights, 'command'>, env: Readonly<Reco
   const url = new URL(world.brokers.redisUrl)
   url.username = user
   url.password = site.password
-  const { code, said } = await execute([command, ...args[use]], {
+  const { code, said } = await execute([command, ...args[use], ...options], {
     REDIS_URL: url.href,
     KAFKA_SASL_USERNAME: user,
     ...env,
@@ -376,6 +382,27 @@ describe.concurrent('a wrong setting', { timeout: 60_000 }, () => {
     const redis = await run(use, RIGHTS[use], { REDIS_URL: url.href })
     expect(redis).toEqual({ code: 1, said: expect.stringMatching(/Redis .* refuses the login .*REDIS_URL/) })
   })
+})
+
+it('verify --repair --execute names each right on Redis that it lacks, and repairs with all of them', {
+  timeout: 120_000,
+}, async () => {
+  const rights = ['+eval', '+evalsha', '+hlen', '+hget', '+hset', '+hdel']
+  const { kafka, redis }: Rights = RIGHTS['verify --ledger']
+  const docs = readFileSync(join(root, 'docs', 'operating.md'), 'utf8')
+  const row = docs.split('\n').find((line) => line.startsWith('| `verify --repair --execute` |'))
+  expect(row).toContain(`\`${rights.join(' ')}\``)
+  const [key = ''] = await world.redis.keys(`${site.keyPrefix}customer:*`)
+  await world.redis.hset(key, 'firstName', 'Mallory')
+  // EVAL is needed only if Redis does not know the script.
+  for (const right of rights.slice(1)) {
+    const others = rights.filter((other) => other !== right)
+    const { code, said } = await run('verify --ledger', { kafka, redis: [...redis, ...others] }, {}, REPAIR)
+    expect([code, said]).toEqual([1, expect.stringMatching(new RegExp(right.slice(1), 'i'))])
+  }
+  const { code } = await run('verify --ledger', { kafka, redis: [...redis, ...rights] }, {}, REPAIR)
+  expect(code).toBe(0)
+  expect(await world.redis.hget(key, 'firstName')).not.toBe('Mallory')
 })
 
 it('verify also needs DESCRIBE_CONFIGS on quarantine if records were deleted there', { timeout: 60_000 }, async () => {

@@ -27,23 +27,25 @@ import { repairLines, repairSummary } from './print-repair.ts'
 import { jsonLine } from './terminal-text.ts'
 import { loadClientSettings, withClients } from './with-clients.ts'
 
-const USAGE = `customer-stream verify [--state] [--ledger FILE] [--catch-up-seconds N]
-customer-stream verify [--state] [--since TIME] [--until TIME] [--sample SHARE]
-                       [--catch-up-seconds N]
-customer-stream verify --repair [--execute] [OPTIONS]
+const USAGE = `customer-stream verify [--state] [--since TIME] [--until TIME] [--sample SHARE]
+customer-stream verify [--state] --ledger FILE
+customer-stream verify [--state] --repair [--execute]
 
-    --state                 also compare the state topic
-    --ledger FILE           also check that Kafka has every event for which
-                            \`npm run simulate\` got a 202
-    --since, --until TIME   compare only customers with an event received in
-                            this time, for example 2026-11-24T06:00:00Z
-    --sample SHARE          compare only this share of the customers, e.g. 0.01
-    --repair                show which wrong customers can be repaired, and how
-                            many records the projector must apply again
-    --execute               with --repair: repair them, then verify again
-    --json                  print one JSON object
-    --catch-up-seconds N    maximum wait for open transactions, and until the
-                            projector has applied all records (default 60)
+  Compares each customer in Redis with the customer's newest event in Kafka.
+  Without --repair --execute it changes nothing.
+  --state                also compare the state topic
+  --ledger FILE          also check that Kafka has every event for which
+                         \`npm run simulate\` got a 202
+  --since, --until TIME  compare only customers with an event received in this
+                         time, for example 2026-11-24T06:00:00Z
+  --sample SHARE         compare only this share of the customers, e.g. 0.01
+  --repair               show which wrong customers can be repaired, and how
+                         many records the projector must apply again
+  --execute              with --repair: repair them, then verify again
+  --catch-up-seconds N   maximum wait for open transactions, and until the
+                         projector has applied all records (default 60)
+  --json                 print one JSON object
+  Exit code 0 if no problem was found, otherwise 1.
   The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read
   from the environment.
   In this repository: npm run verify -- [OPTIONS]`

@@ -87,3 +87,15 @@ it('repeated acknowledgements are counted, and each missing event is listed once
   expect([evidence.count('promises'), evidence.count('promisedEvents'), evidence.count('missing')]).toEqual([4, 3, 2])
   expect(evidence.missing(1)).toEqual([{ id: 'b', customerUuid: null }])
 })
+
+it('a wrong customer can be repaired from the last record of its newest event, if this event is not erased', () => {
+  evidence.event(event('c', 1, 'a'), '0/30', 1, true)
+  evidence.event(event('c', 2, 'a'), '0/9', 1, true)
+  evidence.event(event('c', 2, 'a'), '0/10', 1, true)
+  evidence.event(event('right', 1, 'a'), '0/11', 1, true)
+  evidence.event(event('erased', 1, 'a'), '0/12', 1, true)
+  evidence.erasure('erased', 1)
+  for (const customerUuid of ['c', 'erased', 'only in the state topic']) evidence.wrong(customerUuid, 'is wrong')
+  expect(evidence.repairable(10)).toEqual([{ customerUuid: 'c', partition: 0, offset: 10n }])
+  expect([evidence.count('wrong'), evidence.count('repairable')]).toEqual([3, 1])
+})
