@@ -104,7 +104,7 @@ export const statusLines = (report: StatusReport, isOff: (part: string) => boole
   ]
   const lines = [
     headline,
-    ...reasons.map((reason) => `  ✘ ${reason}`),
+    ...reasons.flatMap((reason) => reason.split('\n').map((line, i) => `  ${i === 0 ? '✘' : ' '} ${line}`)),
     ...notices.map((notice) => `  ! ${notice}`),
     '',
     ...parts.flatMap(([name, texts]) => texts.map((text, i) => `${(i === 0 ? name : '').padEnd(WIDTH)}${text}`)),

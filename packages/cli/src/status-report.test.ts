@@ -210,6 +210,15 @@ it('a status without Kafka has all other lines, and removes control characters',
   ])
 })
 
+it('a problem of several lines is printed on several lines', () => {
+  const problems = ['Topics are not as they must be:\n  - t has 1 partitions\u001b']
+  const lines = linesOf({ services: [{ kind: 'ingress', url: 'u', state: 'not-ready', problems, details: [] }] })
+  expect(lines.slice(1, 3)).toEqual([
+    '  ✘ ingress u is not ready: Topics are not as they must be:',
+    '      - t has 1 partitions\\u{1b}',
+  ])
+})
+
 it('status does not call erasures executed if their positions are unknown', () => {
   const topic = { topic: 'e', partitions: sample(0, [{}, {}]).partitions, leaderless: [] }
   const lines = linesOf({ erasures: { value: { ...topic, waiting: null, oldestAt: undefined } } })
