@@ -148,6 +148,12 @@ describe('with the records of one test', () => {
     const { records, summary } = await list('--reason', 'reason-of-tomorrow')
     expect([records.length, summary.records]).toEqual([1, 1])
     expect((await list('--limit', '0')).records).toEqual([])
+    for (const words of [['list'], ['drop'], ['redrive']])
+      expect(await run([...words, '--reason', 'nosuch'])).toMatchObject({
+        code: 1,
+        stdout: '',
+        stderr: expect.stringContaining('no record has the reason "nosuch"'),
+      })
   })
 
   it('quarantine show explains the reason, and cannot control the terminal', async () => {

@@ -198,10 +198,10 @@ beforeAll(async () => {
     'topics check': ['check'],
     'quarantine list': ['list'],
     'quarantine show': ['show', `${filled?.partition}/${filled?.low}`],
-    'quarantine redrive': ['redrive', '--reason', 'none'],
-    'quarantine redrive --execute': ['redrive', '--reason', 'none', ...EXECUTE],
-    'quarantine drop': ['drop', '--reason', 'none'],
-    'quarantine drop --execute': ['drop', '--reason', 'none', '--note', 'test', ...EXECUTE],
+    'quarantine redrive': ['redrive', '--reason', 'unreadable-batch'],
+    'quarantine redrive --execute': ['redrive', '--reason', 'unreadable-batch', ...EXECUTE],
+    'quarantine drop': ['drop', '--reason', 'unreadable-batch'],
+    'quarantine drop --execute': ['drop', '--reason', 'unreadable-batch', '--note', 'test', ...EXECUTE],
   }
 })
 afterAll(async () => {

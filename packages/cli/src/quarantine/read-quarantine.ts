@@ -2,7 +2,7 @@
 import { attributed, createPartitionReader, type PartitionEnds, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import { partsOf } from '@customer-stream/verify'
 import { type Place, type QuarantinedRecord, readQuarantined } from './record.ts'
-import { matches, type Selection } from './selection.ts'
+import { matches, requireReason, type Selection } from './selection.ts'
 
 export interface ReadQuarantineOptions {
   readonly topic: string
@@ -59,6 +59,7 @@ const rangesOf = async (admin: TopicAdmin, options: ReadQuarantineOptions): Prom
 /**
  * Yields the selected records, in the order of partitions and offsets. The caller must obey the
  * limit of the selection.
+ * @throws Error if the selected reason is unknown to this version, and no record that was read has it.
  * @param admin created by createAdmin, connected.
  */
 export async function* readQuarantine(
@@ -70,6 +71,7 @@ export async function* readQuarantine(
   const total = ranges.reduce((sum, { start, end }) => sum + (end > start ? Number(end - start) : 0), 0)
   const reader = createPartitionReader(admin, topic)
   let read = 0
+  let hasReason = false
   for (const { partition, offset, ...range } of ranges) {
     let found = 0
     const reading = {
@@ -84,6 +86,7 @@ export async function* readQuarantine(
         const record = readQuarantined(fetched, partition)
         read += 1
         found += 1
+        hasReason ||= record.reason === selection.filters.reason
         onProgress?.(read, total)
         if (matches(selection.filters, record)) yield record
       }
@@ -91,4 +94,5 @@ export async function* readQuarantine(
     if (selection.places !== undefined && found === 0)
       onUnreadable({ partition, offset }, 'there is no record at this offset')
   }
+  if (selection.filters.reason !== undefined && !hasReason) requireReason(selection.filters.reason)
 }

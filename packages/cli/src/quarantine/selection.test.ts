@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { QuarantinedRecord } from './record.ts'
-import { matches, readFilters, readSelection } from './selection.ts'
+import { matches, readFilters, readSelection, requireReason } from './selection.ts'
 
 const select = (words: readonly string[], texts: Readonly<Record<string, string>> = {}) =>
   readSelection({ words, texts })
@@ -27,6 +27,13 @@ describe('readSelection', () => {
   ])('readSelection refuses the words %j with the options %j', (words, texts, message) => {
     expect(() => select(words, texts)).toThrow(message)
   })
+})
+
+it('a misspelt reason is refused with the nearest reason, if no record has it', () => {
+  expect(() => requireReason('not-utf8')).not.toThrow()
+  expect(() => requireReason('not-utf-8')).toThrow('no record has the reason "not-utf-8"')
+  expect(() => requireReason('not-utf-8')).toThrow('the nearest is not-utf8')
+  expect(() => requireReason('__proto__')).toThrow('this version does not know it')
 })
 
 describe('matches', () => {

@@ -1,5 +1,6 @@
 /** Options that select records of quarantine. */
-import type { Given } from '@customer-stream/runtime/command-line'
+import { type Given, nearestName } from '@customer-stream/runtime/command-line'
+import { QUARANTINE_REASONS } from '@customer-stream/schemas'
 import { namesCustomer } from '../names-customer.ts'
 import { FILTER_OPTIONS } from './options.ts'
 import { type Place, placeOf, type QuarantinedRecord, readPlace } from './record.ts'
@@ -32,6 +33,16 @@ const timeOf = (name: string, text: string | undefined): number | undefined => {
   const value = Date.parse(text)
   if (Number.isNaN(value)) throw new Error(`--${name} is not a valid time: ${text}`)
   return value
+}
+
+/** @throws Error that names the nearest reason. */
+export const requireReason = (reason: string): void => {
+  const nearest = nearestName(reason, Object.keys(QUARANTINE_REASONS))
+  if (!Object.hasOwn(QUARANTINE_REASONS, reason))
+    throw new Error(
+      `no record has the reason "${reason}", and this version does not know it` +
+        (nearest === undefined ? '' : `; the nearest is ${nearest}`),
+    )
 }
 
 /**
