@@ -33,7 +33,8 @@ customer-stream topics create [--print] [--json]
   create    creates the missing topics, then checks all topics. Never changes
             an existing topic
   --print   creates nothing. Prints the commands of Kafka's own tools that
-            create the missing topics and correct settings of existing topics
+            create the missing topics and correct settings of existing topics.
+            Exit code 1 if there is a problem, as check
   --json    print one JSON object
   The settings of the services (KAFKA_BROKERS, KAFKA_REPLICATION_FACTOR and
   others) are read from the environment. Give the values that the services get,
@@ -95,6 +96,7 @@ const report = (findings: TopicFindings, created?: readonly string[]): number =>
   return count === 0 ? 0 : 1
 }
 
+/** Prints the commands. Returns the exit code. */
 const printCommands = (findings: TopicFindings): number => {
   const { commands, notes } = topicCommands(settings, topicsToCreate(settings, findings), findings)
   if (isJson) print(JSON.stringify({ commands, notes }))
@@ -103,7 +105,7 @@ const printCommands = (findings: TopicFindings): number => {
     for (const command of commands) print(command.replaceAll(/ (?=--(?:topic|config|alter|add-config) )/g, ' \\\n  '))
     if (commands.length + notes.length === 0) print('# Nothing to do: every topic is as the services need it.')
   }
-  return 0
+  return findings.missing.length + findings.problems.length === 0 ? 0 : 1
 }
 
 await withKafka('topics', settings, async ({ admin }) => {

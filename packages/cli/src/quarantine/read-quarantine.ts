@@ -59,7 +59,8 @@ const rangesOf = async (admin: TopicAdmin, options: ReadQuarantineOptions): Prom
 /**
  * Yields the selected records, in the order of partitions and offsets. The caller must obey the
  * limit of the selection.
- * @throws Error if the selected reason is unknown to this version, and no record that was read has it.
+ * @throws Error if no record that was read has the selected reason, and this version does not know
+ * the reason.
  * @param admin created by createAdmin, connected.
  */
 export async function* readQuarantine(
