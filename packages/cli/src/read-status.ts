@@ -17,7 +17,7 @@ import {
 } from '@customer-stream/runtime/kafka'
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
-import { missingTopic, type ProgressOf, readNewest, readProgress, type StoredProgress } from '@customer-stream/verify'
+import { type ProgressOf, readNewest, readProgress, type StoredProgress } from '@customer-stream/verify'
 
 /** Answer to one question, or the sentence about its failure. */
 export type Answer<T> = { readonly value: T } | { readonly problem: string }
@@ -80,6 +80,12 @@ export const withAdmin = async <T>(kafka: KafkaClient, work: (admin: TopicAdmin)
     admin.disconnect().catch(() => undefined)
   }
 }
+
+const missingTopic = (topic: string): Error =>
+  new Error(
+    `Kafka has no topic ${topic}. If the topic was deleted, run customer-stream topics create. Otherwise check ` +
+      'KAFKA_BROKERS and KAFKA_TOPIC_PREFIX.',
+  )
 
 const NEW_TOPIC_MS = 1500
 const NEW_TOPIC_PAUSE_MS = 200
