@@ -135,7 +135,7 @@ describe('asyncapi.json', () => {
 it('asyncapi.json accepts an entry of the audit that a command writes', () => {
   const { AuditEntry } = readJson(join(contractFolder, 'asyncapi.json')).components.messages
   const entry = { partition: 3, offset: '17', topicId: null, action: 'dropped', at: 1, requestedBy: 'ops' } as const
-  const { value } = entryRecord('t', { ...entry, note: 'a test' })
+  const { value } = entryRecord('t', { ...entry, note: 'a test', origin: 't/0/1@2' })
   const validate = open().compile(AuditEntry.payload)
   expect([validate(JSON.parse(String(value))), validate({ ...entry, offset: 17 })]).toEqual([true, false])
 })

@@ -339,7 +339,7 @@ describe('with the records of one test', () => {
       await otherIngress.untilReady()
       expect((await other.post(otherIngress, '{')).status).toBe(400)
       const settings = { KAFKA_TOPIC_PREFIX: prefix, KAFKA_CREATE_TOPICS: 'false' }
-      expect(await run(['list'], settings)).toMatchObject({ code: 0, stdout: expect.stringContaining('1 record, by') })
+      expect(await run(['list'], settings)).toMatchObject({ code: 0, stdout: expect.stringContaining('1 open record, by') })
       const drop = ['drop', '--reason', 'not-json', ...EXECUTE, '--note', 'x']
       expect(await run(drop, settings)).toMatchObject({
         code: 1,

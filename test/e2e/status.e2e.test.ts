@@ -162,7 +162,7 @@ it('status counts quarantine records by reason, and erasures that are not execut
 it('status reports a missing topic and a Redis without positions', async () => {
   const missing = await runInTime(['status'], { KAFKA_TOPIC_PREFIX: 'nowhere.' })
   expect(missing.code).toBe(1)
-  expect(missing.stdout).toContain('✘ Kafka has no topic nowhere.customers.raw. Give this command the settings')
+  expect(missing.stdout).toContain('✘ Kafka has no topic nowhere.customers.raw. If the topic was deleted, run')
   expect(missing.stdout).toContain('✘ Kafka has no topic nowhere.quarantine.')
   const empty = await runInTime(['status'], { REDIS_KEY_PREFIX: 'nowhere:' })
   expect(empty.code).toBe(1)

@@ -52,6 +52,10 @@ const auditEntry = {
     partition: { type: 'integer', description: 'Partition of the record in quarantine.' },
     offset: { type: 'string', pattern: '^\\d+$', description: 'Offset of the record in quarantine.' },
     action: { enum: ['redriven', 'dropped'], description: 'What the operator did with the record.' },
+    origin: {
+      type: 'string',
+      description: 'Name of the original record: topic/partition/offset@time of receipt. All its copies are handled.',
+    },
     at: { type: 'integer', description: 'Time of the action, Unix milliseconds.' },
     requestedBy: { type: 'string', description: 'The person who asked for the action.' },
     note: { type: 'string', description: 'Why the record was dropped.' },

@@ -186,6 +186,11 @@ it('records in quarantine and a silent sender are notices, not problems', () => 
   ])
 })
 
+it('counters of a service that make an alert are notices', () => {
+  const counters = ['ingress http://i: 1 suspicious event since its start.']
+  expect(reportOf(findings({ counters }))).toMatchObject({ healthy: true, notices: counters })
+})
+
 it('a status without Kafka has all other lines, and removes control characters', () => {
   const problem = 'Kafka cannot be reached at \u001b[2Jhost'
   const lines = linesOf({

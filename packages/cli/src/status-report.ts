@@ -31,6 +31,8 @@ export interface Findings {
   readonly services: readonly ServiceStatus[]
   /** Undefined if no service gave metrics twice. */
   readonly rates: Rates | undefined
+  /** Sentences about the counters that make an alert. */
+  readonly counters?: readonly string[]
   readonly kafka: Answer<true>
   readonly redis: Answer<true>
   readonly raw?: Answer<RawStatus> | undefined
@@ -188,6 +190,7 @@ export const reportOf = (found: Findings): StatusReport => {
   const recent = quarantine ? sum(Object.values(quarantine.recent)) : 0
   const silence = raw && (raw.lastEventAt === undefined ? Number.POSITIVE_INFINITY : now - raw.lastEventAt)
   const notices = [
+    ...(found.counters ?? []),
     ...(recent > 0
       ? [`${counted(recent, 'record')} went to quarantine in the last 24 h. See customer-stream quarantine list.`]
       : []),

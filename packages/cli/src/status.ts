@@ -27,8 +27,9 @@ import {
   timeOf,
   withAdmin,
 } from './read-status.ts'
+import { counterNotices } from './service-counters.ts'
 import { askMetrics, askReadiness, type ServiceAddress } from './service-probe.ts'
-import { type Rates, ratesOf } from './service-rates.ts'
+import { ratesOf } from './service-rates.ts'
 import { type ErasuresStatus, type Findings, reportOf } from './status-report.ts'
 import { jsonLine } from './terminal-text.ts'
 import { explained, loadClientSettings } from './with-clients.ts'
@@ -51,7 +52,8 @@ const { addresses, limitMs, isJson, settings } = readCommandLine({
   Shows whether all is well, what is wrong, and then the details: the services,
   the last event, the lag of each partition, the fill of a lost Redis, the state
   topic, erasures and quarantine. Read-only. If Kafka, Redis or a service does
-  not answer, the report says so, and still has all other parts.
+  not answer, the report says so, and still has all other parts. With the
+  addresses, it also names counters that fire an alert, since each start.
   Exit code 0 if all is well, otherwise 1.
   --ingress URL         address of the admin port of an ingress, for example
                         http://127.0.0.1:9464
@@ -143,17 +145,18 @@ const askRedis = () =>
 const askTopic = <T>(topic: string, work: (admin: TopicAdmin) => Promise<T>, doing = 'read') =>
   ask(kafkaName, () => attributed(`${doing} topic ${topic}`, () => withAdmin(kafka, work)))
 
-const readRates = async (): Promise<Rates | undefined> => {
+/** Reads the rates, and the counters that make an alert. */
+const readRates = async (): Promise<Pick<Findings, 'rates' | 'counters'> | undefined> => {
   if (addresses.length === 0) return undefined
   const before = await Promise.all(addresses.map(askMetrics))
   await sleep(RATES_MS)
   const after = await Promise.all(addresses.map(askMetrics))
-  return ratesOf(
-    addresses.flatMap(({ kind }, i) => {
-      const [first, second] = [before[i], after[i]]
-      return first && second ? [{ kind, before: first, after: second }] : []
-    }),
-  )
+  const samples = addresses.flatMap(({ kind }, i) => {
+    const [first, second] = [before[i], after[i]]
+    return first && second ? [{ kind, before: first, after: second }] : []
+  })
+  const counters = addresses.flatMap((address, i) => (after[i] ? counterNotices(address, after[i]) : []))
+  return { rates: ratesOf(samples), counters }
 }
 
 const askRates = async () => answered(await ask('The services', readRates))
@@ -245,7 +248,8 @@ const read = async (): Promise<Findings> => {
     erasures: await erasures,
     quarantine: await quarantine,
     services: await asking.services,
-    rates: await asking.rates,
+    rates: undefined,
+    ...(await asking.rates),
   }
 }
 

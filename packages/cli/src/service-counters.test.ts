@@ -1,0 +1,29 @@
+import { readFileSync } from 'node:fs'
+import { expect, it } from 'vitest'
+import { ALERT_COUNTERS, counterNotices } from './service-counters.ts'
+import { readMetrics } from './service-probe.ts'
+
+const projector = { kind: 'projector', url: 'http://p' } as const
+
+it('status names each counter that makes an alert, and no counter of 0', () => {
+  const metrics =
+    'projector_unusable_erasures_total 2\nprojector_lost_records_total 0\ningress_refused_records_total 1\n'
+  expect(counterNotices(projector, readMetrics(metrics, 0))).toEqual([
+    'projector http://p: 2 unusable records of the erasures topic since its start. See the alert ErasuresUnusable in ' +
+      'docs/runbook.md.',
+  ])
+})
+
+it('status knows the counter of each critical alert that a single event fires', () => {
+  const rules = readFileSync(new URL('../../../deploy/prometheus/customer-stream.rules.yml', import.meta.url), 'utf8')
+  const blocks = rules.split(/^ +- alert: /m).slice(1)
+  const single = blocks.filter((block) => /unless \w+_total/.test(block) && block.includes('severity: critical'))
+  expect(single.length).toBeGreaterThan(5)
+  for (const block of single) {
+    const alert = block.split('\n', 1)[0] ?? ''
+    const { metric, labels = {} } = ALERT_COUNTERS[alert] ?? {}
+    expect([alert, metric]).toEqual([alert, expect.any(String)])
+    const selector = Object.entries(labels).map(([name, value]) => `${name}="${value}"`)
+    expect(block).toContain(`unless ${metric}${selector.length > 0 ? `{${selector.join()}}` : ''} offset`)
+  }
+})
