@@ -49,10 +49,10 @@ it('erase removes the customer, and names each topic that still has data of the 
   const line = (topic: string) => stdout.split('\n').find((each) => each.includes(topic)) ?? ''
   expect(stdout).toMatch(/customer gone was erased at \S+Z, scope forever, requested by ops: letter 7\n/)
   expect(stdout).toMatch(/Redis +✔ has no erased data/)
-  expect(line(pipeline.topics.customers)).toContain('✘ has 2 records, until forever, because the topic has unlimited')
-  expect(line(pipeline.topics.other)).toContain('✘ has 1 records')
+  expect(line(pipeline.topics.customers)).toContain('✘ keeps 2 records forever, because')
+  expect(line(pipeline.topics.other)).toContain('✘ keeps 1 record ')
   expect(line(pipeline.topics.quarantine)).toContain('✔ has no erased data of the customer')
-  expect(line(pipeline.stateTopic)).toMatch(/✘ has [12] records, until \d{4}-\d\d-\d\d \d\d:\d\d UTC at the latest/)
+  expect(line(pipeline.stateTopic)).toMatch(/✘ keeps [12] records? until \d{4}-\d\d-\d\d \d\d:\d\d UTC at the latest/)
   expect(stdout).toContain('The erasure is not complete.')
   expect(code).toBe(1)
   expect(await pipeline.redis.exists(customerKey('gone', pipeline.keyPrefix))).toBe(0)
@@ -86,7 +86,7 @@ it('erase reports an erasure that is stored but not executed by a projector', as
   const { code, stderr } = await erase(['late', ...ASKED, '--wait-seconds', '0'])
   expect({ code, stderr }).toEqual({
     code: 1,
-    stderr: expect.stringContaining('until a projector has executed the erasure; the erasure is stored, so ask again'),
+    stderr: expect.stringContaining('No projector has executed the erasure within 0 s. The erasure is stored.'),
   })
   const status = await erase(['late', '--status'])
   expect(status.stdout).toMatch(/Redis, mark +✘ is missing/)

@@ -1,7 +1,8 @@
 /**
  * `customer-stream erase`: erases a customer, or shows the remaining data of an erased customer.
  */
-import { unlessAborted, waitUntil } from '@customer-stream/runtime'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { unlessAborted } from '@customer-stream/runtime'
 import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed, createVerifiedProducer } from '@customer-stream/runtime/kafka'
 import { customerKey, erasedKey, erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
@@ -15,6 +16,8 @@ import { jsonLine } from './terminal-text.ts'
 import { type Clients, loadClientSettings, withClients } from './with-clients.ts'
 
 const SEND_MS = 10_000
+/** Time between two looks at the mark in Redis. */
+const PAUSE_MS = 100
 
 const { customerUuid, request, waitMs, isJson, settings } = readCommandLine({
   name: 'erase',
@@ -24,7 +27,8 @@ customer-stream erase CUSTOMER_UUID --status [--json]
 
   Erases a customer from Redis and from the state topic, and shows where copies
   of the data are left. It cannot be taken back. With --status nothing is
-  erased. Exit code 0 if no copy is left, otherwise 1.
+  erased. Exit code 0 if the customer was erased and no copy is left,
+  otherwise 1.
   --reason TEXT         why, at most 1000 characters, without data of the
                         customer. It is stored forever
   --requested-by NAME   who asked for the erasure. It is stored forever too
@@ -86,9 +90,23 @@ const requirePlaces = async ({ admin, redis }: Clients) => {
   return requireReadable(admin, erasuresTopic, signal)
 }
 
+/** @throws Error if no projector has executed the erasure in time. */
+const requireExecuted = async (redis: Clients['redis'], erasedAt: number) => {
+  const deadline = performance.now() + waitMs
+  const markedAt = async () => Number((await redis.hgetall(erasedKey(customerUuid, places.keyPrefix))).erasedAt)
+  while (!((await markedAt()) >= erasedAt)) {
+    if (performance.now() > deadline)
+      throw new Error(
+        `No projector has executed the erasure within ${waitMs / 1000} s. The erasure is stored. Check the ` +
+          'projectors with customer-stream status, and ask later with --status.',
+      )
+    await sleep(PAUSE_MS)
+  }
+}
+
 /** Writes the erasure, and waits until a projector has executed it. */
 const erase = async ({ kafka, redis }: Clients, partitions: number, asked: NonNullable<typeof request>) => {
-  const { erasuresTopic, keyPrefix } = places
+  const { erasuresTopic } = places
   const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 30_000, produceTimeoutMs: SEND_MS })
   try {
     await producer.connect()
@@ -97,13 +115,7 @@ const erase = async ({ kafka, redis }: Clients, partitions: number, asked: NonNu
       requestErasure(producer, erasuresTopic, asked),
     )
     printNotice('erase: the erasure is stored; waiting for the projector')
-    const executed = waitUntil(
-      'a projector has executed the erasure; the erasure is stored, so ask again later with --status',
-      () => redis.hgetall(erasedKey(customerUuid, keyPrefix)),
-      (mark) => Number(mark.erasedAt) >= erasedAt,
-      { timeoutMs: waitMs, pauseMs: 100 },
-    )
-    await unlessAborted(executed, signal)
+    await unlessAborted(requireExecuted(redis, erasedAt), signal)
   } finally {
     await producer.disconnect()
   }

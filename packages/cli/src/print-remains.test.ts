@@ -20,11 +20,23 @@ it('no text of a customer or of an erasure can control the terminal', () => {
 })
 
 it.each<[TopicRemains['keepsFor'], string]>([
-  ['forever', 'forever, because the topic has unlimited retention'],
-  ['compaction', 'Kafka compacts the topic, for which max.compaction.lag.ms sets no time'],
-  ['unknown', 'unknown, because this user may not read the settings of the topic'],
-  [60_000, "1970-01-01 00:02 UTC at the latest, and until Kafka's next cleaner run"],
+  ['forever', ' forever, because its retention is unlimited'],
+  ['compaction', ' until Kafka compacts it; max.compaction.lag.ms sets no time limit'],
+  ['unknown', '; how long is unknown, because this user may not read its settings'],
+  [60_000, " until 1970-01-01 00:02 UTC at the latest, and until Kafka's next cleaner run"],
 ])('erase says until when a topic has records, if the topic keeps them for %s', (keepsFor, until) => {
   const lines = linesOf({ topic: 't', records: 2, newestAt: 60_000, unreadable: 0, keepsFor })
-  expect(lines).toContain(`  ${'t'.padEnd(36)}✘ has 2 records, until ${until}`)
+  expect(lines).toContain(`  ${'t'.padEnd(36)}✘ keeps 2 records${until}`)
+})
+
+it('the status of a customer who was never erased speaks of no erasure', () => {
+  const redis = { hash: false, mark: false }
+  const topic = { topic: 't', records: 0, unreadable: 0, keepsFor: 'forever' } as const
+  const lines = remainsLines({ ...remainsWith([topic]), erasure: null, redis }, { stateTopic: 'state' })
+  expect(lines.slice(1, -1)).toEqual([
+    `  ${'Redis'.padEnd(36)}✔ has no data of the customer`,
+    `  ${'Redis, mark'.padEnd(36)}✘ is missing: nothing was erased`,
+    `  ${'t'.padEnd(36)}✔ has no data of the customer`,
+    'The customer was never erased, and there is no data of the customer. Check the id.',
+  ])
 })

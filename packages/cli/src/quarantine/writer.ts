@@ -25,8 +25,8 @@ const requireAudit = async (
   if (audit.exists) return
   if (!settings.KAFKA_CREATE_TOPICS)
     throw new Error(
-      `Kafka has no topic ${auditTopic}, in which this command records its actions. Create it as in ` +
-        'docs/operating.md, or run this command with KAFKA_CREATE_TOPICS=true.',
+      `Kafka has no topic ${auditTopic}, in which this command records its actions. Create it with ` +
+        'customer-stream topics create, or run this command with KAFKA_CREATE_TOPICS=true.',
     )
   const demand = quarantineAuditDemand(settings.KAFKA_TOPIC_PREFIX)
   await checkTopics(admin, settings, [demand], createLogger('quarantine', 'silent'))
