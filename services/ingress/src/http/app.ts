@@ -4,7 +4,7 @@ import type { TopicNames } from '@customer-stream/schemas'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import type { End, Outcome } from '../delivery/publisher.ts'
 import type { IngressMetrics } from '../metrics.ts'
-import { type Authenticate, SIGNATURE_HEADER, TOKEN_HEADER } from './authenticate.ts'
+import { type Authenticate, type FailedCheck, SIGNATURE_HEADER, TOKEN_HEADER } from './authenticate.ts'
 import { PROBLEM_CONTENT_TYPE, type Problem, problemDocument, problems } from './problem.ts'
 import { BodyError, createReceiveBody } from './receive-body.ts'
 import { type RoutedRecord, routeBody, type Suspicion } from './webhook-route.ts'
@@ -12,6 +12,8 @@ import { type RoutedRecord, routeBody, type Suspicion } from './webhook-route.ts
 /** Facts about a refused request, for the log. Contains no secret and no body. */
 export interface Refusal {
   readonly problem: Problem
+  /** The check that failed, if the problem is `unauthenticated`. */
+  readonly check?: FailedCheck
   readonly method: string
   readonly path: string
   readonly contentType: string | undefined
@@ -174,8 +176,10 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     if (isOurs && problems[problem].status < 500) metrics.senderRefusals.inc({ problem })
     else if (problem !== 'forbidden-address') return
     const bytes = Number(headers['content-length'] ?? Number.NaN)
+    const credentials = { signature: oneHeader(headers[SIGNATURE_HEADER]), token: oneHeader(headers[TOKEN_HEADER]) }
     deps.onRefused({
       problem,
+      ...(problem === 'unauthenticated' && deps.authenticate && { check: deps.authenticate.failedCheck(credentials) }),
       method: request.method,
       path: request.url,
       contentType: request.contentType ?? headers['content-type'],

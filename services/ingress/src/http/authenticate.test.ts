@@ -42,3 +42,20 @@ it.each([
 ])('authentication refuses %s', (_, signature, token) => {
   expect(authenticate(body, { signature, token })).toBeUndefined()
 })
+
+it.each([
+  ['signature missing', undefined, undefined],
+  ['signature malformed', `${sign('secret-1')}, ${sign('secret-1')}`, 'token-1'],
+  ['token missing', sign('secret-1'), undefined],
+  ['token unknown', sign('secret-1'), 'token-3'],
+  ['signature wrong', sign('secret-3'), 'token-1'],
+])('the check "%s" is named for the log', (check, signature, token) => {
+  expect(authenticate.failedCheck({ signature, token })).toBe(check)
+})
+
+it('only a configured check can fail', () => {
+  const unsigned = createAuthenticate({ tokens })
+  expect(unsigned.failedCheck({ signature: undefined, token: 'token-3' })).toBe('token unknown')
+  const withoutToken = createAuthenticate({ secrets })
+  expect(withoutToken.failedCheck({ signature: sign('secret-3'), token: undefined })).toBe('signature wrong')
+})

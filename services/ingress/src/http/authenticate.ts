@@ -20,10 +20,22 @@ export interface Authenticated {
   readonly encoding?: string
 }
 
+export type FailedCheck =
+  | 'signature missing'
+  | 'signature malformed'
+  | 'token missing'
+  | 'token unknown'
+  | 'signature wrong'
+
 export interface Authenticate {
   (body: Buffer, credentials: Credentials): Authenticated | undefined
   /** Names of the headers that each authentic request must have. */
   readonly requiredHeaders: readonly string[]
+  /**
+   * Returns the first check that a refused request fails, for the log. The answer must not contain
+   * it, because it would help an attacker.
+   */
+  failedCheck(credentials: Pick<Credentials, 'signature' | 'token'>): FailedCheck
 }
 
 export const SIGNATURE_HEADER = 'mykaarma-signature-token'
@@ -134,7 +146,14 @@ export const createAuthenticate = ({
     const otherSecret = secretName(transcoded.signed, given, keys)
     return otherSecret === undefined ? undefined : { secret: otherSecret, token, encoding: transcoded.encoding }
   }
+  const failedCheck: Authenticate['failedCheck'] = ({ signature, token }) => {
+    if (keys && signature === undefined) return 'signature missing'
+    if (keys && !signatureForm.test(signature ?? '')) return 'signature malformed'
+    if (digests && token === undefined) return 'token missing'
+    return tokenName(token) === undefined ? 'token unknown' : 'signature wrong'
+  }
   return Object.assign(authenticate, {
+    failedCheck,
     requiredHeaders: [...(keys ? [SIGNATURE_HEADER] : []), ...(digests ? [TOKEN_HEADER] : [])],
   })
 }

@@ -35,6 +35,10 @@ export const authenticateWith = (
       if (secrets !== prepared.secrets || tokens !== prepared.tokens) prepared = prepare()
       return prepared.authenticate(...request)
     },
-    { requiredHeaders },
+    {
+      requiredHeaders,
+      failedCheck: (...request: Parameters<Authenticate['failedCheck']>) =>
+        prepared.authenticate.failedCheck(...request),
+    },
   )
 }
