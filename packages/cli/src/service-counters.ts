@@ -10,7 +10,7 @@ interface AlertCounter {
   readonly what: readonly [one: string, many: string]
 }
 
-/** Counters by the name of their alert. */
+/** Counters of the critical alerts, and of refused requests, by the name of their alert. */
 export const ALERT_COUNTERS: Readonly<Record<string, AlertCounter>> = {
   SenderRefused: {
     ...{ kind: 'ingress', metric: 'ingress_sender_refusals_total' },
@@ -23,10 +23,6 @@ export const ALERT_COUNTERS: Readonly<Record<string, AlertCounter>> = {
   InternalErrors: {
     ...{ kind: 'ingress', metric: 'ingress_answers_total', labels: { answer: 'internal-error' } },
     what: ['request that a bug of ours ended', 'requests that a bug of ours ended'],
-  },
-  SuspiciousEvents: {
-    ...{ kind: 'ingress', metric: 'ingress_suspicious_events_total' },
-    what: ['suspicious event', 'suspicious events'],
   },
   ConnectionsDropped: {
     ...{ kind: 'ingress', metric: 'ingress_connections_dropped_total' },
