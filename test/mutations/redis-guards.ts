@@ -52,4 +52,15 @@ export const redisGuards: readonly Guard[] = [
     to: '',
     test: client('a client finds the new primary at its address after the old primary became a replica'),
   },
+  {
+    guard: 'errors of the clients that listen for a failover have a listener',
+    prevents: 'lines that are no JSON in the log while one Sentinel is down',
+    file: 'packages/runtime/src/redis/sentinel.ts',
+    from: '  ignoreSilentSentinels(redis)\n',
+    to: '',
+    test: brokers(
+      'packages/runtime/src/redis/sentinel.int.test.ts',
+      'ioredis prints nothing to stderr while one Sentinel is down',
+    ),
+  },
 ]

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { loadSettings } from '../process/settings.ts'
 import { createRedisDiagnose, type RedisClient, redisSettings } from './index.ts'
+import { openSentinel } from './sentinel.ts'
 
 const settings = loadSettings(redisSettings, { REDIS_URL: 'redis://bob:hunter2@10.0.0.7:6379/3' })
 const diagnose = createRedisDiagnose(settings, {} as RedisClient)
@@ -75,4 +76,30 @@ it('the diagnosis of a command names the denied call and key, without mentioning
   )
   expect(denied('scan', ['0', 'MATCH', 'mykaarma:customer:{*}'])).toMatch(/ call SCAN on mykaarma:customer:\{\*\} \(/)
   expect(denied('ping', [])).toMatch(/ call PING \((?!.*keeps trying)/)
+})
+
+describe('a primary that Sentinel names', () => {
+  const sentinels = { REDIS_URL: 'redis://bob:hunter2@mymaster', REDIS_SENTINELS: 'a:1' }
+  const withSentinels = loadSettings(redisSettings, sentinels)
+  const { redis, explain } = openSentinel(withSentinels, { lazyConnect: true })
+  const { natMap } = redis.options
+  const diagnosisOf = (error: Error) => createRedisDiagnose(withSentinels, redis)(explain(error))
+  if (typeof natMap === 'function') natMap('redis-0:6379')
+
+  it('a host name that does not exist is a wrong address of Sentinel, not of REDIS_URL', () => {
+    const error = Object.assign(errorOf('getaddrinfo ENOTFOUND redis-0', 'ENOTFOUND'), { syscall: 'getaddrinfo' })
+    const { blocked, message } = diagnosisOf(error)
+    expect(blocked).toBe(false)
+    expect(message).toMatch(/Sentinel names redis-0:6379 as the primary: getaddrinfo.*announce-ip/)
+    expect(message).not.toContain('REDIS_URL')
+  })
+
+  it.each(['Command timed out', "READONLY You can't write against a read only replica."])(
+    'the diagnosis names the address of the primary, and not REDIS_URL: %s',
+    (text) => {
+      const { message } = diagnosisOf(errorOf(text))
+      expect(message).toMatch(/Redis redis:\/\/mymaster, at redis-0:6379, .*announce-ip/)
+      expect(message).not.toContain('REDIS_URL')
+    },
+  )
 })

@@ -1,6 +1,7 @@
 import type { BlockedReason, Diagnosis, Program } from '../process/blocked.ts'
 import { addressesOf } from './address.ts'
 import { causeOf, type RedisClient } from './client.ts'
+import { primaryOf } from './sentinel.ts'
 import type { RedisSettings } from './settings.ts'
 
 interface Row {
@@ -10,6 +11,10 @@ interface Row {
   readonly happened: string
   readonly hint: string
 }
+
+const CHECK_SENTINEL =
+  'A failover ends this. If this lasts, compare the address that Sentinel names with the address of Redis: ' +
+  'SENTINEL GET-MASTER-ADDR-BY-NAME. In containers set sentinel announce-ip and replica-announce-ip.'
 
 /** Known problems. The first row whose pattern matches the error's code and message is used. */
 const rows: readonly Row[] = [
@@ -33,9 +38,7 @@ const rows: readonly Row[] = [
   {
     pattern: /Sentinel names/,
     happened: 'has a primary that cannot be reached',
-    hint:
-      'A failover ends this. If this lasts, compare the address that Sentinel names with the address of Redis: ' +
-      'SENTINEL GET-MASTER-ADDR-BY-NAME. In containers set sentinel announce-ip and replica-announce-ip.',
+    hint: CHECK_SENTINEL,
   },
   {
     pattern: /WRONGPASS|NOAUTH|invalid password|invalid username|without any password|without a password/i,
@@ -146,17 +149,21 @@ export const createRedisDiagnose =
     const cause = causeOf(client)(error)
     const text = `${(cause as Error & { readonly code?: string }).code ?? ''} ${cause.message}`
     const row = rows.find(({ pattern }) => pattern.test(text))
-    const redis = `Redis ${placesOf(settings)}`
+    // The address of the primary comes from the Sentinels, so REDIS_URL is not its cause.
+    const primary = /Sentinel/.test(text) ? undefined : primaryOf(client)
+    const redis = `Redis ${placesOf(settings)}${primary === undefined ? '' : `, at ${primary},`}`
     const retrying = program === 'service' ? 'Nothing is skipped; the service keeps trying. ' : ''
     if (!row)
       return {
         blocked: false,
         reason: 'outage',
         message:
-          `${redis} does not answer: ${cause.message.replace(/\.$/, '')}. ${retrying}If this lasts, check ` +
-          'REDIS_URL.',
+          `${redis} does not answer: ${cause.message.replace(/\.$/, '')}. ${retrying}` +
+          (primary === undefined ? 'If this lasts, check REDIS_URL.' : CHECK_SENTINEL),
       }
-    const { reason, hint } = row
+    const { reason } = row
+    const isAddressed = primary !== undefined && reason === undefined && row.hint.includes('REDIS_URL')
+    const hint = isAddressed ? CHECK_SENTINEL : row.hint
     const happened = (program === 'command' && reason === 'authorization' && callOf(cause, settings)) || row.happened
     const message = `${redis} ${happened} (${cause.message.trim()}). ${retrying}${hint}`.trim()
     return reason === undefined ? { blocked: false, reason: 'outage', message } : { blocked: true, reason, message }

@@ -1,6 +1,6 @@
 import { freePorts, freshNames, type RedisWithSentinels, startRedisWithSentinels } from '@customer-stream/testing'
 import { silentLogger } from '@customer-stream/testing/vitest'
-import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, it, onTestFinished, vi } from 'vitest'
 import { loadSettings } from '../process/settings.ts'
 import { waitUntil } from '../process/wait-until.ts'
 import { connectRedis, createRedis, createRedisDiagnose, type RedisClient, redisRules, redisSettings } from './index.ts'
@@ -101,3 +101,13 @@ it('the error names the address of a primary that cannot be reached', async () =
     (reply) => reply === 'PONG',
   )
 }, 60_000)
+
+it('ioredis prints nothing to stderr while one Sentinel is down', async () => {
+  const printed = vi.spyOn(console, 'error').mockImplementation(() => {})
+  onTestFinished(() => printed.mockRestore())
+  const { redis } = open({ ...site.env, REDIS_SENTINELS: `${site.env.REDIS_SENTINELS},127.0.0.1:1` })
+  const retried = new Promise((resolve) => redis.once('sentinelReconnecting', resolve))
+  await connectRedis(redis)
+  await retried
+  expect(printed).not.toHaveBeenCalled()
+})

@@ -22,6 +22,22 @@ export interface SentinelClient {
   readonly explain: (error: Error) => Error
 }
 
+/** Last address that the Sentinels named as the primary, by client. */
+const primaries = new WeakMap<object, string>()
+
+/** Returns the address that the Sentinels have named. Undefined without Sentinels. */
+export const primaryOf = (client: object): string | undefined => primaries.get(client)
+
+/**
+ * Ignores errors of the clients that listen for a failover at each Sentinel. Without a listener,
+ * ioredis 6.0.0 prints each error to stderr while one Sentinel is down.
+ */
+const ignoreSilentSentinels = (redis: Redis): void => {
+  const { connector } = redis as unknown as { readonly connector: { connectToSentinel(...args: unknown[]): Redis } }
+  const connect = connector.connectToSentinel.bind(connector)
+  connector.connectToSentinel = (...args) => connect(...args).on('error', () => {})
+}
+
 /**
  * Creates a client that asks the Sentinels for the primary before each connection. When the
  * Sentinels announce another primary, the client leaves the old primary.
@@ -29,8 +45,7 @@ export interface SentinelClient {
 export const openSentinel = (settings: RedisSettings, options: SingleOptions): SentinelClient => {
   const [{ host: name }] = addressesOf(settings)
   const reasons = new Map<string, string>()
-  let primary = ''
-  const redis = new Redis({
+  const redis: Redis = new Redis({
     ...options,
     name,
     sentinels: [...settings.REDIS_SENTINELS],
@@ -45,10 +60,11 @@ export const openSentinel = (settings: RedisSettings, options: SingleOptions): S
     // Only this function of ioredis gets the address of the primary. It returns the address
     // unchanged.
     natMap: (address) => {
-      primary = address
+      primaries.set(redis, address)
       return null
     },
   })
+  ignoreSilentSentinels(redis)
   redis.on('sentinelError', ({ message }: Error) => {
     const [, refusing, reason = ''] = refusal.exec(message) ?? []
     // ioredis gives no reason if a Sentinel refuses the connection.
@@ -64,8 +80,8 @@ export const openSentinel = (settings: RedisSettings, options: SingleOptions): S
         return new Error(`no Sentinel names a primary: ${each.join(', ')}`)
       }
       const { syscall, code } = error as NodeJS.ErrnoException
-      if (syscall !== 'connect') return error
-      return Object.assign(new Error(`Sentinel names ${primary} as the primary: ${error.message}`), { code })
+      if (syscall !== 'connect' && syscall !== 'getaddrinfo') return error
+      return Object.assign(new Error(`Sentinel names ${primaryOf(redis)} as the primary: ${error.message}`), { code })
     },
   }
 }
