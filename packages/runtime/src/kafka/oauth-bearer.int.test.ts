@@ -107,7 +107,8 @@ describe('a login by OAUTHBEARER', () => {
 })
 
 describe('a token endpoint that gives no token', () => {
-  const secret = /p@ss|p%40ss/
+  // The last form is base64 of `ingress:p%40ss%3Aword`, the value of the header Authorization.
+  const secret = /p@ss|p%40ss|cEBzczp3b3Jk|aW5ncmVzczpwJTQwc3MlM0F3b3Jk/
 
   it.each<[string, (response: ServerResponse) => void, object, RegExp]>([
     [
@@ -115,6 +116,12 @@ describe('a token endpoint that gives no token', () => {
       json(401, { error: 'invalid_client', error_description: 'no such secret: p@ss:word' }),
       { blocked: true, reason: 'authentication' },
       /refused the client \(HTTP 401, invalid_client: no such secret: …\).*KAFKA_SASL_OAUTH_CLIENT_SECRET/s,
+    ],
+    [
+      'names the secret as the error code',
+      json(401, { error: 'p@ss:word', error_description: 'not p%40ss%3Aword, aW5ncmVzczpwJTQwc3MlM0F3b3Jk\u001b[2J' }),
+      { blocked: true, reason: 'authentication' },
+      /refused the client \(HTTP 401, …: not …, …\[2J\)/,
     ],
     [
       'refuses the client without an explanation',
@@ -157,6 +164,12 @@ describe('a token endpoint that gives no token', () => {
       (response) => void response.destroy(),
       { blocked: false, reason: 'outage' },
       /does not answer \(ECONNRESET\).*keeps trying/s,
+    ],
+    [
+      'switches to another protocol',
+      (response) => void response.socket?.end('HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n'),
+      { blocked: false, reason: 'outage' },
+      /does not answer \(it closed the connection without an answer\).*keeps trying/s,
     ],
     ['hangs', () => {}, { blocked: false, reason: 'outage' }, /did not answer in time.*keeps trying/s],
     [

@@ -31,7 +31,9 @@ const send = (
   new Promise((resolve, reject) => {
     const request = url.startsWith('https:') ? requestHttps : requestHttp
     const options = { method, headers, ...(signal && { signal }), ...(ca !== undefined && { ca }), agent: false }
+    const onClose = () => reject(new Error('it closed the connection without an answer'))
     const sent = request(url, options, async (received) => {
+      sent.off('close', onClose)
       try {
         const chunks: Buffer[] = []
         let bytes = 0
@@ -53,6 +55,8 @@ const send = (
       }
     })
     sent.on('error', reject)
+    // After HTTP 101 there is neither an answer nor an error.
+    sent.on('close', onClose)
     sent.end(body === undefined || body === null ? undefined : String(body))
   })
 
@@ -79,18 +83,37 @@ const withoutAnswer = (error: NodeJS.ErrnoException, endpoint: string): TokenErr
   return new TokenError(`${endpoint} does not answer (${code || message})`, outage)
 }
 
+/** Control characters could change the terminal of a command. */
+const CONTROL = /\p{Cc}/gu
+
+/**
+ * Returns the endpoint's own words without the secret, as such or encoded.
+ * @param basic base64 in the header Authorization: `id:secret`, both encoded.
+ */
+const wordsOf = ({ error, error_description = '' }: ResponseBodyError, secret: string, basic: string): string => {
+  const sent = Buffer.from(basic, 'base64').toString().split(':').at(-1) ?? ''
+  const base64 = (text: string) => Buffer.from(text).toString('base64').replace(/=+$/, '')
+  const forms = [secret, sent, encodeURIComponent(secret), base64(secret), base64(sent), basic.replace(/=+$/, '')]
+  const said = [error, error_description].filter((text) => text !== '').join(': ')
+  return forms
+    .filter((form) => form !== '')
+    .reduce((text, form) => text.replaceAll(form, '…'), said)
+    .replaceAll(CONTROL, '')
+    .slice(0, 300)
+}
+
 /** Explains an error without the body of the answer, which may have a token. */
-const explain = (error: unknown, url: string, secret: string, answer: Response | undefined): TokenError => {
+const explain = (
+  error: unknown,
+  { url, secret, basic, answer }: { url: string; secret: string; basic: string; answer: Response | undefined },
+): TokenError => {
   const { origin, pathname } = new URL(url)
   const endpoint = `the token endpoint ${origin}${pathname}`
   if (answer === undefined) return withoutAnswer(error as NodeJS.ErrnoException, endpoint)
   const { status } = answer
   if (status === 429 || status >= 500) return new TokenError(`${endpoint} is out of order (HTTP ${status})`, outage)
-  if (error instanceof ResponseBodyError) {
-    const description = (error.error_description ?? '').replaceAll(secret, '…').slice(0, 300)
-    const said = [error.error, description].filter((text) => text !== '').join(': ')
-    return new TokenError(`${endpoint} refused the client (HTTP ${status}, ${said})`, refused)
-  }
+  if (error instanceof ResponseBodyError)
+    return new TokenError(`${endpoint} refused the client (HTTP ${status}, ${wordsOf(error, secret, basic)})`, refused)
   if (status === 401 || status === 403)
     return new TokenError(`${endpoint} refused the client (HTTP ${status})`, refused)
   const type = answer.headers.get('content-type') ?? 'no content type'
@@ -111,12 +134,15 @@ export const fetchToken = async (settings: KafkaSettings): Promise<Token> => {
   const scope = settings.KAFKA_SASL_OAUTH_SCOPE
   const server = { issuer: url, token_endpoint: url }
   let answer: Response | undefined
+  let basic = ''
   const options: ClientCredentialsGrantRequestOptions = {
     // Less than the time that kafkajs allows for a login.
     signal: AbortSignal.timeout(settings.KAFKA_CONNECTION_TIMEOUT_MS * 4),
     // Needed for a URL that begins with http:.
     [allowInsecureRequests]: true,
     [customFetch]: async (to, request) => {
+      const { headers } = request as Sent
+      basic = headers.authorization?.replace(/^Basic /, '') ?? ''
       answer = await send(to, request as Sent, settings.KAFKA_SASL_OAUTH_CA)
       return answer
     },
@@ -131,6 +157,6 @@ export const fetchToken = async (settings: KafkaSettings): Promise<Token> => {
     )
     return { value, lifetimeMs: seconds * 1000 }
   } catch (error) {
-    throw explain(error, url, secret, answer)
+    throw explain(error, { url, secret, basic, answer })
   }
 }
