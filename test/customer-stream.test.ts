@@ -171,6 +171,33 @@ it('config check reads the environment, and shows given values and defaults', { 
   expect(stdout).toContain('The projector accepts these settings')
 })
 
+it('config check and status show no password of an address, and no control character', { timeout }, async () => {
+  const file = fileWith([
+    'KAFKA_BROKERS=user:hush@a:1',
+    'KAFKA_SASL_OAUTH_TOKEN_URL=https://me:hush@a/token',
+    'REDIS_URL=redis://a:1',
+    'REDIS_KEY_PREFIX="\u001b[2Jx"',
+  ])
+  const words = ['config', 'check', 'projector', '--env-file', file]
+  const [text, json] = [await run(words), await run([...words, '--json'])]
+  const status = await run(['status', '--ingress', 'http://user:hush@a:1'])
+  for (const { stdout, stderr } of [text, json, status]) {
+    expect(stdout + stderr).not.toContain('hush')
+    expect(stdout + stderr).not.toContain('\u001b')
+  }
+  expect(text.stdout).toContain('KAFKA_SASL_OAUTH_TOKEN_URL=https:…@a/token\n')
+  expect(text.stdout).toContain('REDIS_KEY_PREFIX=\\u{1b}[2Jx\n')
+  expect(status.stderr).toContain('--ingress must be a URL without a user and a password')
+})
+
+it('config check warns of an expired certificate', { timeout }, async () => {
+  const { cert, key } = createAuthority().issue('projector', [], new Date('2021-03-04T05:06:07Z'))
+  const env = { KAFKA_BROKERS: 'a:1', KAFKA_SSL: 'true', KAFKA_SSL_CERT: cert, KAFKA_SSL_KEY: key }
+  const { code, stdout } = await run(['config', 'check', 'ingress'], { ...env, MYKAARMA_AUTH: 'off' })
+  expect({ code }).toEqual({ code: 0 })
+  expect(stdout).toContain('  ! KAFKA_SSL_CERT has a certificate that expired on 2021-03-04 05:06:07 UTC\n')
+})
+
 it('config check with a file ignores the environment', { timeout }, async () => {
   const file = fileWith(['MYKAARMA_AUTH=off'])
   const words = ['config', 'check', 'ingress', '--env-file', file]

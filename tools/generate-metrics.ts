@@ -4,6 +4,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import {
+  createCertificateMetric,
   createLogger,
   createObstacles,
   createReadyGauge,
@@ -22,6 +23,7 @@ const open = (service: string): Registry => {
   createReadyGauge(registry, async () => [])
   createObstacles(registry, createLogger(service, 'silent'))
   createSecretFileMetrics(registry)
+  createCertificateMetric(registry, () => new Map())
   return registry
 }
 

@@ -5,9 +5,18 @@
 import { readFileSync } from 'node:fs'
 import { parseEnv } from 'node:util'
 import { ingressRules, ingressSettings, projectorRules, projectorSettings } from '@customer-stream/configuration'
-import { type EffectiveSetting, effectiveSettings, loadSettings, SettingsError } from '@customer-stream/runtime'
+import {
+  certificateExpiries,
+  type EffectiveSetting,
+  effectiveSettings,
+  type Loaded,
+  loadSettings,
+  type Settings,
+  SettingsError,
+} from '@customer-stream/runtime'
 import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { COMMANDS, readWords } from './commands.ts'
+import { printable, utc } from './terminal-text.ts'
 
 const SERVICES = {
   ingress: {
@@ -34,7 +43,8 @@ const { service, env, isJson } = readCommandLine({
 
   Shows the settings that the service would use, and every problem at once, a
   misspelt name too. Secrets are not shown. Starts nothing and connects to
-  nothing. Exit code 0 if there is no problem, otherwise 1.
+  nothing. Warns of expired certificates. Exit code 0 if there is no problem,
+  otherwise 1.
   --env-file FILE   read the settings from this file instead of the environment.
                     Each line is NAME=value, in the format of node --env-file
   --json            print one JSON object
@@ -47,9 +57,17 @@ const { service, env, isJson } = readCommandLine({
   },
 })
 
+/** Warnings, because the service would start with an expired certificate, and accept events. */
+const expiredIn = (settings: Settings, loaded: Loaded<Settings>): readonly string[] =>
+  [...certificateExpiries(settings, loaded)].flatMap(([name, end]) =>
+    end.getTime() < Date.now() ? [`${name} has a certificate that expired on ${utc(end.getTime())}`] : [],
+  )
+
+const warnings: string[] = []
 const problemsOf = (): readonly string[] => {
   try {
-    SERVICES[service].load(env)
+    const { settings, load } = SERVICES[service]
+    warnings.push(...expiredIn(settings, load(env)))
     return []
   } catch (error) {
     if (error instanceof SettingsError) return error.problems
@@ -68,11 +86,11 @@ const effective = effectiveSettings(SERVICES[service].settings, env)
 const lines = Object.keys(SOURCES).flatMap((source) => effective.filter((each) => each.source === source).map(lineOf))
 const result =
   problems.length === 0
-    ? [`✔ The ${service} accepts these settings.`]
+    ? [`✔ The ${service} accepts these settings.`, ...warnings.map((warning) => `  ! ${warning}`)]
     : [`✘ The ${service} does not start with these settings:`, ...problems.map((problem) => `  - ${problem}`)]
 process.stdout.write(
   isJson
-    ? `${JSON.stringify({ service, ok: problems.length === 0, problems, settings: effective })}\n`
-    : `${[...lines, ...result].join('\n')}\n`,
+    ? `${JSON.stringify({ service, ok: problems.length === 0, problems, warnings, settings: effective })}\n`
+    : `${[...lines, ...result].map(printable).join('\n')}\n`,
 )
 process.exitCode = problems.length === 0 ? 0 : 1

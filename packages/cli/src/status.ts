@@ -70,8 +70,9 @@ const { addresses, limitMs, isJson, settings } = readCommandLine({
       (texts[kind] ?? '').split(',').flatMap((text): ServiceAddress[] => {
         const url = text.trim().replace(/\/+$/, '')
         if (url === '') return []
-        if (!/^https?:$/.test(URL.parse(url)?.protocol ?? ''))
-          throw new Error(`--${kind} must be an http or https URL: ${url}`)
+        const { protocol = '', username = '', password = '' } = URL.parse(url) ?? {}
+        if (username + password !== '') throw new Error(`--${kind} must be a URL without a user and a password`)
+        if (!/^https?:$/.test(protocol)) throw new Error(`--${kind} must be an http or https URL: ${url}`)
         return [{ kind, url }]
       }),
     )

@@ -14,8 +14,9 @@ export interface Authority {
   /**
    * Issues a certificate.
    * @param hosts names and addresses of the server. Empty for a client.
+   * @param notAfter the end of the certificate. Default: in a day.
    */
-  issue(name: string, hosts?: readonly string[]): Certificate
+  issue(name: string, hosts?: readonly string[], notAfter?: Date): Certificate
 }
 
 const DAY_MS = 86_400_000
@@ -25,18 +26,18 @@ interface Issuer {
   readonly key: forge.pki.rsa.PrivateKey
 }
 
-/**
- * Creates a certificate that is valid for a day. Without an issuer, the certificate signs itself.
- */
-const create = (name: string, extensions: readonly object[], issuer?: Issuer) => {
+const tomorrow = () => new Date(Date.now() + DAY_MS)
+
+/** Creates a certificate. Without an issuer, the certificate signs itself. */
+const create = (name: string, extensions: readonly object[], notAfter: Date, issuer?: Issuer) => {
   // Node generates the keys, because forge is slow at this.
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
   const key = forge.pki.privateKeyFromPem(privateKey.export({ type: 'pkcs1', format: 'pem' }).toString())
   const certificate = forge.pki.createCertificate()
   certificate.publicKey = forge.pki.setRsaPublicKey(key.n, key.e)
   certificate.serialNumber = `01${randomBytes(8).toString('hex')}`
-  certificate.validity.notBefore = new Date(Date.now() - DAY_MS)
-  certificate.validity.notAfter = new Date(Date.now() + DAY_MS)
+  certificate.validity.notBefore = new Date(Math.min(Date.now(), notAfter.getTime()) - DAY_MS)
+  certificate.validity.notAfter = notAfter
   certificate.setSubject([{ name: 'commonName', value: name }])
   certificate.setIssuer([{ name: 'commonName', value: issuer?.name ?? name }])
   certificate.setExtensions([...extensions])
@@ -46,13 +47,13 @@ const create = (name: string, extensions: readonly object[], issuer?: Issuer) =>
 
 /** Creates an authority and its certificates, for tests of TLS. */
 export const createAuthority = (name = 'test authority'): Authority => {
-  const { key, cert } = create(name, [{ name: 'basicConstraints', cA: true }])
+  const { key, cert } = create(name, [{ name: 'basicConstraints', cA: true }], tomorrow())
   return {
     ca: cert,
-    issue: (subject, hosts = []) => {
+    issue: (subject, hosts = [], notAfter = tomorrow()) => {
       const altNames = hosts.map((host) => (isIP(host) ? { type: 7, ip: host } : { type: 2, value: host }))
       const extensions = altNames.length > 0 ? [{ name: 'subjectAltName', altNames }] : []
-      const issued = create(subject, extensions, { name, key })
+      const issued = create(subject, extensions, notAfter, { name, key })
       return { cert: issued.cert, key: forge.pki.privateKeyToPem(issued.key) }
     },
   }

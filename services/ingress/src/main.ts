@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ingressRules, ingressSettings } from '@customer-stream/configuration'
 import {
+  certificateExpiries,
   closeServer,
   createAdminApp,
+  createCertificateMetric,
   createLifecycle,
   createLogger,
   createObstacles,
@@ -60,6 +62,7 @@ const repeat = (task: string, intervalMs: number, work: () => Promise<void>) => 
   lifecycle.onStop(task, periodically(intervalMs, work, onFailure))
 }
 
+createCertificateMetric(registry, () => certificateExpiries(ingressSettings, settings))
 const secretFiles = { schemas: ingressSettings, env: process.env, rules: ingressRules, registry, logger }
 lifecycle.onStop('secret files', watchSecretFiles(settings, secretFiles))
 // Parts stop in reverse order of registration. First the process reports "not ready" and waits for

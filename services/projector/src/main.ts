@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { projectorRules, projectorSettings } from '@customer-stream/configuration'
 import {
+  certificateExpiries,
   closeServer,
   createAdminApp,
+  createCertificateMetric,
   createLifecycle,
   createLogger,
   createObstacles,
@@ -83,6 +85,7 @@ const readiness = createReadiness({ startup, ...checks, consumer, projection, pr
 const adminApp = createAdminApp({ registry, checks: readiness })
 const watchdog = createWatchdog({ ...clients, projection, progress, lifecycle }, options.watchdog)
 
+createCertificateMetric(registry, () => certificateExpiries(projectorSettings, settings))
 const secretFiles = { schemas: projectorSettings, env: process.env, rules: projectorRules, registry, logger }
 lifecycle.onStop('secret files', watchSecretFiles(settings, secretFiles))
 // Parts stop in reverse order: readiness, timers, consumer, connections, and last the admin port.

@@ -28,12 +28,16 @@ describe('KAFKA_BROKERS', () => {
     ['a:65536', /the port must be/],
     ['a:909x', /the port must be/],
     ['a:9092/path', /the port must be/],
-    ['user@a:9092', /no host name/],
+    ['user@a:9092', /has a user or a password/],
+    ['user:hush@a:9092', /has a user or a password/],
+    ['SASL_SSL://user:hush@a:9092', /has a user or a password/],
+    ['user:hu,sh@a:9092', /has a user or a password/],
     ['a b:9092', /no host name/],
     [',', /names no broker/],
   ])('KAFKA_BROKERS=%s is refused, and the error is one sentence', (brokers, words) => {
     expect(() => load({ KAFKA_BROKERS: brokers })).toThrow(/One setting is wrong:\n {2}- KAFKA_BROKERS: /)
     expect(() => load({ KAFKA_BROKERS: brokers })).toThrow(words)
+    expect(() => load({ KAFKA_BROKERS: brokers })).not.toThrow(/hu/)
   })
 
   it('KAFKA_BROKERS may have host names and addresses with ports, separated by commas and blanks', () => {

@@ -1,6 +1,15 @@
 import { createRequire } from 'node:module'
 import { Type } from '@sinclair/typebox'
-import { choice, flag, integer, type Loaded, optionalSecret, optionalText, type Rule } from '../process/settings.ts'
+import {
+  choice,
+  flag,
+  integer,
+  type Loaded,
+  optionalCertificates,
+  optionalSecret,
+  optionalText,
+  type Rule,
+} from '../process/settings.ts'
 import { tlsProblem } from '../process/tls.ts'
 
 /**
@@ -16,7 +25,7 @@ const addressProblem = (address: string): string | undefined => {
     return `${wrong}: kafkajs knows no IPv6 addresses in this list; give a host name with its port`
   const [host = '', port] = address.split(':')
   if (host === '') return `${wrong}: it names no host; expected host:port`
-  if (/[\s/@]/.test(host)) return `${wrong}: ${JSON.stringify(host)} is no host name; expected host:port`
+  if (/[\s/]/.test(host)) return `${wrong}: ${JSON.stringify(host)} is no host name; expected host:port`
   if (port === undefined) return `${wrong}: it names no port; expected host:port, e.g. ${host}:9092`
   if (!/^\d{1,5}$/.test(port) || Number(port) < 1 || Number(port) > 65_535)
     return `${wrong}: the port must be 1 to 65535`
@@ -27,6 +36,12 @@ const brokerAddresses = Type.Transform(
   Type.String({ minLength: 1, shown: 'comma-separated list of `host:port`', description: 'Bootstrap brokers.' }),
 )
   .Decode((value): readonly string[] => {
+    // The message does not show the value, which may have a password.
+    if (value.includes('@'))
+      throw new Error(
+        'has a user or a password, which is not accepted; expected host:port. KAFKA_SASL_USERNAME and ' +
+          'KAFKA_SASL_PASSWORD have the login',
+      )
     const addresses = value.split(',').map((address) => address.trim())
     const problems = addresses.filter((address) => address !== '').flatMap((address) => addressProblem(address) ?? [])
     if (problems.length > 0) throw new Error(problems.join('; '))
@@ -101,10 +116,10 @@ export const kafkaSettings = {
       'with a wrong setting makes the service not ready.',
   }),
   KAFKA_SSL: flag({ default: false, description: 'TLS to the brokers.' }),
-  KAFKA_SSL_CA: optionalSecret({
+  KAFKA_SSL_CA: optionalCertificates({
     description: 'Certificate authority of the brokers, PEM. Default: the authorities of the system.',
   }),
-  KAFKA_SSL_CERT: optionalSecret({
+  KAFKA_SSL_CERT: optionalCertificates({
     description: 'Certificate of this client, PEM, if the brokers demand one (mutual TLS).',
   }),
   KAFKA_SSL_KEY: optionalSecret({ description: 'Private key of `KAFKA_SSL_CERT`, PEM, without a passphrase.' }),
@@ -126,7 +141,7 @@ export const kafkaSettings = {
   KAFKA_SASL_OAUTH_SCOPE: optionalText({
     description: 'Scopes to request from the token endpoint, separated by spaces.',
   }),
-  KAFKA_SASL_OAUTH_CA: optionalSecret({
+  KAFKA_SASL_OAUTH_CA: optionalCertificates({
     description: 'Certificate authority of the token endpoint, PEM. Default: the authorities of the system.',
   }),
   KAFKA_SASL_AWS_REGION: optionalText({ description: 'Region of the cluster for `aws-msk-iam`, e.g. `eu-west-1`.' }),

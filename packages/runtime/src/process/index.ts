@@ -1,6 +1,7 @@
 export * from './admin.ts'
 export * from './backoff.ts'
 export * from './blocked.ts'
+export * from './certificate-expiry.ts'
 export * from './close-server.ts'
 export * from './lifecycle.ts'
 export * from './log.ts'

@@ -36,6 +36,10 @@ export const optionalText = (options: Described) =>
 export const optionalSecret = (options: Described) =>
   Type.Optional(Type.String({ minLength: 1, shown: 'text', ...secret, ...options }))
 
+/** One or more certificates in PEM format. */
+export const optionalCertificates = (options: Described) =>
+  Type.Optional(Type.String({ minLength: 1, shown: 'text', ...secret, certificates: true, ...options }))
+
 export const integer = (options: Defaulted<number> & { minimum: number; maximum: number }) =>
   Type.Integer({ shown: `integer, ${options.minimum} to ${options.maximum}`, ...options })
 
@@ -276,14 +280,17 @@ export interface EffectiveSetting {
   readonly source: 'environment' | 'file' | 'default' | 'none'
 }
 
+/** Hides the password of an address such as `https://user:password@host`. */
+const withoutLogin = (value: string): string => value.replace(/:\S*@/, ':…@')
+
 /** Returns each setting with its value. Reads no file, and does not check the values. */
 export const effectiveSettings = (settings: Settings, env: NodeJS.ProcessEnv): EffectiveSetting[] =>
   Object.entries(settings).map(([name, schema]) => {
     const isSecret = schema.secret === true
     if (isSecret && env[`${name}_FILE`] !== undefined) return { name, isSecret, source: 'file' }
     const isGiven = env[name] !== undefined && env[name] !== ''
-    const value = isGiven ? env[name] : String(schema.default ?? '')
-    if (value === undefined || value === '') return { name, isSecret, source: 'none' }
+    const value = withoutLogin((isGiven ? env[name] : undefined) ?? String(schema.default ?? ''))
+    if (value === '') return { name, isSecret, source: 'none' }
     return { name, isSecret, source: isGiven ? 'environment' : 'default', ...(!isSecret && { value }) }
   })
 

@@ -9,7 +9,11 @@ export interface TlsFiles {
 
 const certificate = /-----BEGIN (TRUSTED |X509 )?CERTIFICATE-----[^-]+-----END (TRUSTED |X509 )?CERTIFICATE-----/g
 
-const certificatesOf = (name: string, pem: string): X509Certificate[] => {
+/**
+ * Returns all certificates of a PEM text.
+ * @throws an error that begins with the name of the setting.
+ */
+export const certificatesOf = (name: string, pem: string): X509Certificate[] => {
   const blocks = pem.match(certificate) ?? []
   if (blocks.length === 0) throw new Error(`${name} has no certificate in PEM format`)
   if (blocks.length < (pem.match(/-----BEGIN [A-Z0-9 ]*CERTIFICATE-----/g)?.length ?? 0))

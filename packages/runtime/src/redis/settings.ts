@@ -1,5 +1,14 @@
 import { Type } from '@sinclair/typebox'
-import { flag, integer, type Loaded, optionalSecret, optionalText, type Rule, text } from '../process/settings.ts'
+import {
+  flag,
+  integer,
+  type Loaded,
+  optionalCertificates,
+  optionalSecret,
+  optionalText,
+  type Rule,
+  text,
+} from '../process/settings.ts'
 import { tlsProblem } from '../process/tls.ts'
 import { parseAddresses } from './address.ts'
 
@@ -51,10 +60,10 @@ export const redisSettings = {
     fixedPart: (url: string) =>
       JSON.stringify(parseAddresses(url)?.map(({ username, password, ...address }) => address)),
   },
-  REDIS_TLS_CA: optionalSecret({
+  REDIS_TLS_CA: optionalCertificates({
     description: 'Certificate authorities of Redis and Sentinel, PEM. Default: the authorities of the system.',
   }),
-  REDIS_TLS_CERT: optionalSecret({
+  REDIS_TLS_CERT: optionalCertificates({
     description: 'Certificate of this client, PEM, if Redis demands one (mutual TLS).',
   }),
   REDIS_TLS_KEY: optionalSecret({ description: 'Private key of `REDIS_TLS_CERT`, PEM, without a passphrase.' }),

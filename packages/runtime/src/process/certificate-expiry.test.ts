@@ -1,0 +1,26 @@
+import { createAuthority } from '@customer-stream/testing/certificates'
+import { expect, it } from 'vitest'
+import { certificateExpiries, createCertificateMetric } from './certificate-expiry.ts'
+import { createRegistry } from './metrics.ts'
+import { loadSettings, optionalCertificates, optionalSecret } from './settings.ts'
+
+const schemas = {
+  CA: optionalCertificates({ description: '' }),
+  CERT: optionalCertificates({ description: '' }),
+  KEY: optionalSecret({ description: '' }),
+}
+const authority = createAuthority()
+const endingAt = (seconds: number) => authority.issue('client', [], new Date(seconds * 1000)).cert
+
+it('the metric has the time when the first certificate of each setting expires, also after a change', async () => {
+  const bundle = endingAt(2_000_000_000) + endingAt(1_000_000_000) + authority.ca
+  const loaded = loadSettings(schemas, { CA: bundle, KEY: 'no certificate' })
+  const metric = createCertificateMetric(createRegistry('test'), () => certificateExpiries(schemas, loaded))
+  const values = async () => (await metric.get()).values.map(({ labels, value }) => [labels.setting, value])
+  expect(await values()).toEqual([['CA', 1_000_000_000]])
+  Object.assign(loaded, { CERT: endingAt(1_500_000_000) })
+  expect(await values()).toEqual([
+    ['CA', 1_000_000_000],
+    ['CERT', 1_500_000_000],
+  ])
+})
