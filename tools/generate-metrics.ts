@@ -56,7 +56,7 @@ const alarmOf = (name: string): string => {
     const found = [...metrics.matchAll(/`(\w+)(\{[^`]*\})?`/g)].find(([, metric]) => metric === name)
     return found && when !== 'none' ? [{ labels: found[2], when }] : []
   })
-  const others = alarms.length > 1 ? 'others: ' : ''
+  const others = alarms.some(({ labels }) => labels !== undefined) ? 'others: ' : ''
   const texts = alarms.map(({ labels, when }) => `${labels === undefined ? others : `\`${labels}\`: `}${when}`)
   return texts.join('; ').replaceAll('](#', '](operating.md#') || 'none'
 }
