@@ -21,7 +21,11 @@ setInterval(() => {}, 2 ** 30)
 
 try {
   const brokers = await start({ log: printNotice, signal: interruption.signal })
-  process.stdout.write(`KAFKA_BROKERS=${brokers.kafkaBrokers.join(',')}\nREDIS_URL=${brokers.redisUrl}\n`)
+  const replicas = Math.min(3, brokers.kafkaBrokers.length)
+  process.stdout.write(
+    `KAFKA_BROKERS=${brokers.kafkaBrokers.join(',')}\nREDIS_URL=${brokers.redisUrl}\n` +
+      `KAFKA_REPLICATION_FACTOR=${replicas}\n`,
+  )
   await interruption.arrived
   await brokers.stop()
   process.exit(0)

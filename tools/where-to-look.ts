@@ -9,6 +9,10 @@ const settingsOf = ({ topicPrefix, keyPrefix }: typeof productionNames): string 
     ? ''
     : ` KAFKA_TOPIC_PREFIX=${topicPrefix} REDIS_KEY_PREFIX=${keyPrefix}`
 
+/** Fewer than three brokers cannot keep three replicas, which is the default of the settings. */
+const replicationOf = (brokers: readonly string[]): string =>
+  brokers.length < 3 ? ` KAFKA_REPLICATION_FACTOR=${brokers.length}` : ''
+
 /** Returns commands for another terminal. They need no program outside this repository. */
 export const whereToLook = (
   { kafkaBrokers, redisUrl }: PipelineBrokers,
@@ -18,7 +22,7 @@ export const whereToLook = (
   names = productionNames,
 ): string => `In another terminal, in this folder:
 
-  export KAFKA_BROKERS=${kafkaBrokers.join(',')} REDIS_URL=${redisUrl}${settingsOf(names)}
+  export KAFKA_BROKERS=${kafkaBrokers.join(',')} REDIS_URL=${redisUrl}${replicationOf(kafkaBrokers)}${settingsOf(names)}
   npm run status -- --ingress ${adminUrl}   whether all is well, and what is wrong
   npm run customer -- show ${customerUuid}   the hash of the customer in Redis
   npm run customer -- history ${customerUuid}   the outcome of each event of the customer

@@ -2,8 +2,8 @@ import { hash } from 'node:crypto'
 import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, it } from 'vitest'
-import { damagedFiles, downloadsIn, isWhole, writeManifest } from './maven.ts'
+import { afterEach, beforeEach, expect, it, onTestFinished, vi } from 'vitest'
+import { damagedFiles, downloadsIn, isWhole, requireJavaAndMaven, writeManifest } from './maven.ts'
 
 let folder: string
 beforeEach(() => {
@@ -57,4 +57,10 @@ Downloaded from company-mirror: https://mirror.example/a/a-1.jar (12 MB at 3.4 M
 [INFO] BUILD SUCCESS`
   expect(downloadsIn(log)).toEqual({ files: 3, megabytes: expect.closeTo(12.003, 6) })
   expect(downloadsIn('')).toEqual({ files: 0, megabytes: 0 })
+})
+
+it('without Java, Maven and apt-get on the PATH, the error names the missing programs', async () => {
+  vi.stubEnv('PATH', '/nowhere')
+  onTestFinished(() => void vi.unstubAllEnvs())
+  await expect(requireJavaAndMaven(() => {})).rejects.toThrow('install Java 17 or newer and Maven')
 })

@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process'
 import { hash } from 'node:crypto'
 import { once } from 'node:events'
-import { accessSync, constants, existsSync } from 'node:fs'
+import { accessSync, constants } from 'node:fs'
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { delimiter, dirname, join, relative } from 'node:path'
 import { isDeepStrictEqual, promisify } from 'node:util'
@@ -63,7 +63,7 @@ let programs: Promise<void> | undefined
 
 const checkPrograms = async (log: Log): Promise<void> => {
   let missing = await missingPrograms()
-  if (missing.length > 0 && process.getuid?.() === 0 && existsSync('/usr/bin/apt-get')) {
+  if (missing.length > 0 && process.getuid?.() === 0 && findOnPath('apt-get')) {
     await installOnDebian(log)
     missing = await missingPrograms()
   }

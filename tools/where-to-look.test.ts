@@ -1,0 +1,14 @@
+import { expect, it } from 'vitest'
+import { whereToLook } from './where-to-look.ts'
+
+it.each([
+  [['a:1'], ' KAFKA_REPLICATION_FACTOR=1\n'],
+  [['a:1', 'b:1', 'c:1'], ' REDIS_URL=redis://r:1\n'],
+])('the printed settings fit the brokers %j', (kafkaBrokers, end) => {
+  const text = whereToLook(
+    { kafkaBrokers, redisUrl: 'redis://r:1' },
+    { url: 'u', adminUrl: 'a' },
+    { secret: 's', token: 't' },
+  )
+  expect(/export .*\n/.exec(text)?.[0]).toContain(end)
+})
