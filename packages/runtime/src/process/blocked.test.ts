@@ -53,7 +53,7 @@ it('all tasks together log the begin and the end of an outage once', () => {
   expect(lines).toEqual(['warn away'])
   obstacles.report('write', undefined)
   obstacles.report('write', undefined)
-  expect(lines).toEqual(['warn away', 'info the outage is over'])
+  expect(lines).toEqual(['warn away', 'info the outage is over: away'])
 })
 
 it('an outage that lasts or repeats is logged once a minute', () => {
@@ -65,7 +65,7 @@ it('an outage that lasts or repeats is logged once a minute', () => {
     obstacles.report('read', outage)
     if (second < 60) obstacles.report('read', undefined)
   }
-  expect(lines).toEqual(['warn away', 'info the outage is over', 'warn away'])
+  expect(lines).toEqual(['warn away', 'info the outage is over: away', 'warn away'])
   now.mockRestore()
 })
 
@@ -74,7 +74,11 @@ it('a new outage is logged even soon after another outage', () => {
   obstacles.report('start', { blocked: false, reason: 'outage', message: 'topics are not there yet' })
   obstacles.report('start', undefined)
   obstacles.report('read', { blocked: false, reason: 'outage', message: 'away' })
-  expect(lines).toEqual(['warn topics are not there yet', 'info the outage is over', 'warn away'])
+  expect(lines).toEqual([
+    'warn topics are not there yet',
+    'info the outage is over: topics are not there yet',
+    'warn away',
+  ])
 })
 
 it('an outage that becomes an obstacle is not logged as over', () => {

