@@ -60,6 +60,7 @@ it('an unusable event is in quarantine if quarantine has a copy of its record', 
   history.addQuarantined(quarantined(8, { ...place, reason: 'not-json', offset: '1', partition: '4' }), 'q', 0)
   history.addQuarantined(quarantined(9, { ...place, reason: 'x', offset: '3', topic: 'other' }), 'q', 0)
   expect(outcomes(history)).toEqual(['applied', 'unusable: not-json', 'quarantined: too-far-in-future', 'older'])
+  expect(history.events().map(({ copy }) => copy)).toEqual([undefined, undefined, 'q/0/7', undefined])
 })
 
 it('a usable record that an operator put into quarantine is not shown as applied', () => {

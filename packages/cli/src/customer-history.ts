@@ -35,6 +35,8 @@ export interface HistoryEvent {
   readonly outcome: Outcome
   /** Reason why the event is unusable or in quarantine. */
   readonly reason?: string
+  /** `topic/partition/offset` of the newest copy in quarantine. */
+  readonly copy?: string
   /** True if the hash in Redis comes from this record. */
   readonly isInRedis: boolean
 }
@@ -81,8 +83,8 @@ export const createHistory = ({ customerUuid, topic, partition, limit, ...option
   const key = Buffer.from(customerUuid)
   const raw: Kept[] = []
   const refused: HistoryEvent[] = []
-  /** Reason why a record is in quarantine, by offset of the raw record. */
-  const copies = new Map<bigint, string>()
+  /** Copies in quarantine, by offset of the raw record. */
+  const copies = new Map<bigint, { readonly reason: string; readonly copy: string }>()
   /** Offsets of the kept records. Set when `addQuarantined` gets its first record. */
   let offsets: ReadonlySet<bigint> | undefined
   let leftOut = 0
@@ -97,7 +99,7 @@ export const createHistory = ({ customerUuid, topic, partition, limit, ...option
     const copy = copies.get(offset)
     // The projector writes the hash before it moves the position.
     if (position !== undefined && offset >= position && place !== source) return { outcome: 'waiting' as const }
-    if (copy !== undefined && place !== source) return { outcome: 'quarantined' as const, reason: copy }
+    if (copy !== undefined && place !== source) return { outcome: 'quarantined' as const, ...copy }
     if (version === undefined) return { outcome: 'unusable' as const, ...(reason !== undefined && { reason }) }
     if (isOfErased(version)) return { outcome: 'erased' as const }
     const decision = decide(held, version)
@@ -130,7 +132,8 @@ export const createHistory = ({ customerUuid, topic, partition, limit, ...option
         const isOfPartition = header('topic') === topic && header('partition') === String(partition)
         const found = isOfPartition && /^\d+$/.test(offset) ? BigInt(offset) : undefined
         offsets ??= new Set(raw.map((each) => each.offset))
-        if (found !== undefined && offsets.has(found)) copies.set(found, reason)
+        if (found !== undefined && offsets.has(found))
+          copies.set(found, { reason, copy: `${quarantine}/${from}/${record.offset}` })
         return
       }
       if (!record.key || !key.equals(record.key)) return

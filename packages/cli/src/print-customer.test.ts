@@ -63,8 +63,8 @@ it('customer history prints each event as one line, without control characters f
     '2 older events left out (--limit)',
     'Kafka has deleted the records before offset 5',
     '',
-    'received                version                 place         outcome',
-    '1970-01-01 00:00:00 UTC 1970-01-01 00:00:01 UTC 3/7           older, ignored  ◀ in Redis' +
+    'received (UTC)          version (UTC)           place         outcome, id',
+    '1970-01-01 00:00:00.000 1970-01-01 00:00:01.000 3/7           older, ignored  ◀ in Redis' +
       '  e\\u{a}\\u{1b}]0;owned\\u{7}',
     '',
     'The hash in Redis comes from a record that is not in this list.',

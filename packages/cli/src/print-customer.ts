@@ -5,7 +5,7 @@
 import { isErased } from '@customer-stream/schemas'
 import type { HistoryEvent } from './customer-history.ts'
 import type { Agreement, Erased, ShownCustomer, ShownState } from './shown-customer.ts'
-import { counted, printable, shortened, utc } from './terminal-text.ts'
+import { counted, exactTime, printable, shortened, utc } from './terminal-text.ts'
 
 const MOST_CHARACTERS = 200
 
@@ -108,12 +108,19 @@ export const historyLines = (history: CustomerHistory): string[] => {
     ...(deletedBefore === null ? [] : [`Kafka has deleted the records before offset ${deletedBefore}`]),
     ...(unreadable > 0 ? [`${counted(unreadable, 'batch', 'batches')} of records cannot be read`] : []),
     '',
-    `${'received'.padEnd(24)}${'version'.padEnd(24)}${'place'.padEnd(14)}outcome`,
-    ...events.map(({ receivedAt, version, place, outcome, reason, isInRedis }) => {
+    `${'received (UTC)'.padEnd(24)}${'version (UTC)'.padEnd(24)}${'place'.padEnd(14)}outcome, id`,
+    ...events.map(({ receivedAt, version, place, outcome, reason, copy, isInRedis }) => {
       const short = place.startsWith(`${topic}/`) ? place.slice(topic.length + 1) : place
-      const what = `${OUTCOMES[outcome]}${reason === undefined ? '' : `: ${reason}`}${isInRedis ? '  ◀ in Redis' : ''}`
-      const time = version === null ? 'none' : utc(version.timestamp)
-      const columns = [utc(receivedAt).padEnd(23), time.padEnd(23), short.padEnd(13), what, ` ${version?.id ?? ''}`]
+      const why = [reason, copy && `copy ${copy}`].filter((text) => text !== undefined).join(', ')
+      const what = `${OUTCOMES[outcome]}${why === '' ? '' : `: ${why}`}${isInRedis ? '  ◀ in Redis' : ''}`
+      const time = version === null ? 'none' : exactTime(version.timestamp)
+      const columns = [
+        exactTime(receivedAt).padEnd(23),
+        time.padEnd(23),
+        short.padEnd(13),
+        what,
+        ` ${version?.id ?? ''}`,
+      ]
       return columns.join(' ').trimEnd()
     }),
     ...(isHashListed === false ? ['', 'The hash in Redis comes from a record that is not in this list.'] : []),

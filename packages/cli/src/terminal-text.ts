@@ -45,8 +45,12 @@ export const duration = (ms: number): string => {
   return `${Math.floor(seconds / size)} ${unit}${rest > 0 && seconds < 10 * size ? ` ${rest} ${small}` : ''}`
 }
 
+const isTime = (ms: number): boolean => Number.isFinite(ms) && Math.abs(ms) <= 8.64e15
+
 /** Returns a time in UTC, without milliseconds. */
 export const utc = (ms: number): string =>
-  Number.isFinite(ms) && Math.abs(ms) <= 8.64e15
-    ? `${new Date(ms).toISOString().slice(0, 19).replace('T', ' ')} UTC`
-    : `${ms} ms`
+  isTime(ms) ? `${new Date(ms).toISOString().slice(0, 19).replace('T', ' ')} UTC` : `${ms} ms`
+
+/** Returns a time with milliseconds, for a column whose header says UTC. */
+export const exactTime = (ms: number): string =>
+  isTime(ms) ? new Date(ms).toISOString().slice(0, -1).replace('T', ' ') : `${ms} ms`
