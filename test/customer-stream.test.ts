@@ -50,6 +50,7 @@ it.each(commands)(
     const more = name === 'quarantine' ? await Promise.all(first.map((word) => run([name, word, '--help']))) : []
     const helps = [help, ...more]
     for (const { code, stderr } of helps) expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    for (const { stdout } of more) expect(stdout).toMatch(/Exit code [\s\S]*KAFKA_BROKERS/)
     const text = helps.map(({ stdout }) => stdout).join('')
     const named = new Set(text.match(/--[a-z-]+/g))
     for (const option of Object.keys(command.options)) expect(named).toContain(`--${option}`)

@@ -7,7 +7,7 @@ import { loadKafkaSettings, openQuarantine } from './open.ts'
 import { OPTIONS } from './options.ts'
 import { printOutcome } from './outcome.ts'
 import { auditText, REQUEST_USAGE, readRequest } from './request.ts'
-import { FILTER_USAGE, readSelection } from './selection.ts'
+import { FILTER_USAGE, readSelection, SETTINGS_USAGE } from './selection.ts'
 import { openWriter } from './writer.ts'
 
 /** Entries of the audit are small, so no operator needs a lower rate. */
@@ -20,11 +20,13 @@ customer-stream quarantine drop FILTERS [OPTIONS]
 
   Marks the selected records as handled: quarantine list no longer shows
   them, and quarantine redrive skips them. Kafka keeps the records until the
-  retention of quarantine has passed.
+  retention of quarantine has passed. Exit code 0 if all selected records are
+  dropped, otherwise 1.
 ${FILTER_USAGE}
   --note TEXT           why, at most 1000 characters, without data of customers.
                         The audit keeps the text forever. Needed for --execute
 ${REQUEST_USAGE}
+${SETTINGS_USAGE}
   In this repository: npx customer-stream quarantine drop ...`,
   options: OPTIONS.drop,
   words: true,

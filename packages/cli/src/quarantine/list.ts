@@ -11,7 +11,7 @@ import { loadKafkaSettings, openQuarantine } from './open.ts'
 import { OPTIONS } from './options.ts'
 import { readQuarantine } from './read-quarantine.ts'
 import { keyTextOf, type Place, placeOf, type QuarantinedRecord } from './record.ts'
-import { FILTER_USAGE, readFilters } from './selection.ts'
+import { FILTER_USAGE, readFilters, SETTINGS_USAGE } from './selection.ts'
 import { createSummary, idText, reasonText, summaryLines } from './summary.ts'
 
 const PROGRESS_RECORDS = 100_000
@@ -24,10 +24,12 @@ const { filters, limit, isAll, isJson, settings } = readCommandLine({
   Lists the records in quarantine (the dead-letter topic), one line each: place,
   time of receipt, reason, service, place of the original, id and bytes. Then
   counts the selected open records by reason, and the handled records. Shows no
-  data of customers but ids.
+  data of customers but ids. Exit code 0 if all records could be read, otherwise
+  1.
 ${FILTER_USAGE}, 0 for only the counts
   --all                 also records that were redriven or dropped
   --json                print one JSON object for each record, the counts last
+${SETTINGS_USAGE}
   In this repository: npx customer-stream quarantine list [OPTIONS]`,
   options: OPTIONS.list,
   read: ({ texts, flags }) => ({

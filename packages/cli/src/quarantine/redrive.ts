@@ -13,7 +13,7 @@ import { OPTIONS } from './options.ts'
 import { printOutcome } from './outcome.ts'
 import { planRedrive } from './plan.ts'
 import { REQUEST_USAGE, readRequest } from './request.ts'
-import { FILTER_USAGE, numberOf, readSelection } from './selection.ts'
+import { FILTER_USAGE, numberOf, readSelection, SETTINGS_USAGE } from './selection.ts'
 import { openWriter } from './writer.ts'
 
 const DEFAULT_RATE = 500
@@ -44,6 +44,7 @@ ${FILTER_USAGE}
                         charset (default: MYKAARMA_CHARSET)
   --rate N              at most N records in a second (default ${DEFAULT_RATE})
 ${REQUEST_USAGE}
+${SETTINGS_USAGE}
   Give MAX_FUTURE_MS the value that the projector has.
   In this repository: npx customer-stream quarantine redrive ...`,
   options: OPTIONS.redrive,

@@ -28,6 +28,10 @@ export const FILTER_USAGE = `  --reason REASON       only records with this reas
   --customer ID         only records that name this customer
   --limit N             at most this number of records`
 
+/** The line about settings in the usage of each quarantine command. */
+export const SETTINGS_USAGE = `  The settings of the services (KAFKA_BROKERS and others) are read from the
+  environment. Redis is not needed.`
+
 const timeOf = (name: string, text: string | undefined): number | undefined => {
   if (text === undefined) return undefined
   const value = Date.parse(text)

@@ -12,14 +12,17 @@ import { loadKafkaSettings, openQuarantine } from './open.ts'
 import { OPTIONS } from './options.ts'
 import { readQuarantine } from './read-quarantine.ts'
 import { contentTypeOf, explanationOf, keyTextOf, placeOf, type QuarantinedRecord, readPlace } from './record.ts'
+import { SETTINGS_USAGE } from './selection.ts'
 
 const { place, isJson, settings } = readCommandLine({
   name: 'quarantine show',
   usage: `customer-stream quarantine show PARTITION/OFFSET [--json]
 
   Shows one record of quarantine: the reason, all headers, what operators did
-  with the record, and its bytes. The bytes are data of a customer.
+  with the record, and its bytes. The bytes are data of a customer. Exit code 0
+  if the record was shown, otherwise 1.
   --json                print one JSON object
+${SETTINGS_USAGE}
   In this repository: npx customer-stream quarantine show PARTITION/OFFSET`,
   options: OPTIONS.show,
   words: true,
