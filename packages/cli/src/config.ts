@@ -48,7 +48,8 @@ const { service, env, isJson } = readCommandLine({
   --env-file FILE   read the settings from this file instead of the environment.
                     Each line is NAME=value, in the format of node --env-file
   --json            print one JSON object
-  In this repository: npx customer-stream config check ingress`,
+  In this repository: npx -- customer-stream config check ingress
+  Without the -- after npx, Node itself would read --env-file`,
   options: COMMANDS.config.options,
   words: true,
   read: ({ texts, flags, words }) => {
