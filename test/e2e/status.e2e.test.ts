@@ -146,7 +146,7 @@ it('status counts quarantine records by reason, and erasures that are not execut
   const ended = await run(['status'])
   expect(ended.code).toBe(0)
   expect(ended.stdout).toContain(
-    '  ! 2 records went to quarantine in the last 24 h. See customer-stream quarantine list.\n',
+    '  ! 2 open records went to quarantine in the last 24 h. See customer-stream quarantine list.\n',
   )
   expect(ended.stdout).toMatch(/quarantine +24 h: (not-json|missing-type) 1, (not-json|missing-type) 1\n +total: 2 \(/)
 

@@ -59,6 +59,7 @@ const details = (report: StatusReport, isOff: (part: string) => boolean): (reado
   ]
   const kept = quarantine && [
     `24 h: ${byReason(quarantine.lastDay) || 'none'}`,
+    ...(quarantine.handled ? [`redriven or dropped: ${quarantine.handled.toLocaleString('en')}`] : []),
     quarantine.isCut
       ? `total: ${quarantine.records.toLocaleString('en')}; of the newest: ${byReason(quarantine.counted)}`
       : `total: ${quarantine.records.toLocaleString('en')}` +

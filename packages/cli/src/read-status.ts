@@ -18,6 +18,8 @@ import {
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import { type ProgressOf, readNewest, readProgress, type StoredProgress } from '@customer-stream/verify'
+import type { Audit } from './quarantine/audit.ts'
+import { readQuarantined } from './quarantine/record.ts'
 
 /** Answer to one question, or the sentence about its failure. */
 export type Answer<T> = { readonly value: T } | { readonly problem: string }
@@ -43,6 +45,10 @@ export interface QuarantineStatus extends TopicStatus {
   readonly recent: Readonly<Record<string, number>>
   /** All records that were read, by reason. */
   readonly counted: Readonly<Record<string, number>>
+  /** Records of `recent` that no operator has redriven or dropped. */
+  readonly open: number
+  /** Records that were read and that an operator has handled. Undefined if the audit is unknown. */
+  readonly handled?: number | undefined
   /** True if older records were not read. */
   readonly isCut: boolean
   readonly since: number
@@ -150,15 +156,21 @@ const reasonOf = ({ headers }: FetchedRecord): string => headers?.[QUARANTINE_HE
 const MAX_REASONS = 100
 const OTHER_REASONS = 'other reasons'
 
-/**
- * Counts the newest records of quarantine by reason.
- * @param limit maximum records that are read.
- * @param signal ends the reading. The counts then cover only the records that were read before.
- */
+export interface CountOptions {
+  readonly since: number
+  /** Maximum records that are read. */
+  readonly limit: number
+  /** Ends the reading. The counts then cover only the records that were read before. */
+  readonly signal: AbortSignal
+  /** Undefined if the audit cannot be read. All records then count as open. */
+  readonly audit: Pick<Audit, 'actionFor'> | undefined
+}
+
+/** Counts the newest records of quarantine by reason, and those that an operator has handled. */
 export const countQuarantine = async (
   admin: TopicAdmin,
   topic: string,
-  { since, limit, signal }: { readonly since: number; readonly limit: number; readonly signal: AbortSignal },
+  { since, limit, signal, audit }: CountOptions,
 ): Promise<QuarantineStatus> => {
   const status = await readTopicStatus(admin, topic)
   const reader = createPartitionReader(admin, topic)
@@ -168,16 +180,24 @@ export const countQuarantine = async (
     const reason = counts.has(given) || counts.size < MAX_REASONS ? given : OTHER_REASONS
     counts.set(reason, (counts.get(reason) ?? 0) + 1)
   }
-  const onRecord = (record: FetchedRecord) => {
+  let [open, handled] = [0, 0]
+  const onRecord = (record: FetchedRecord, partition: number) => {
     add(counted, reasonOf(record))
-    if (Number(record.timestamp) >= since) add(recent, reasonOf(record))
+    const isHandled = audit?.actionFor(readQuarantined(record, partition)) !== undefined
+    if (isHandled) handled += 1
+    if (Number(record.timestamp) < since) return
+    add(recent, reasonOf(record))
+    if (!isHandled) open += 1
   }
   const filled = status.partitions.filter(({ low, stable }) => low !== stable)
   const each = Math.ceil(limit / Math.max(1, filled.length))
   const reads = await attributed(`read topic ${topic}`, () =>
     Promise.all(
       filled.map(({ partition, low, stable }) =>
-        readNewest(reader, { topic, partition, low, high: stable }, onRecord, { limit: each, signal }),
+        readNewest(reader, { topic, partition, low, high: stable }, (record) => onRecord(record, partition), {
+          limit: each,
+          signal,
+        }),
       ),
     ),
   )
@@ -185,6 +205,8 @@ export const countQuarantine = async (
     ...status,
     recent: Object.fromEntries(recent),
     counted: Object.fromEntries(counted),
+    open,
+    handled: audit && handled,
     isCut: reads.some(({ isCut }) => isCut),
     since,
   }

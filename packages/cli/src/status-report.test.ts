@@ -47,7 +47,9 @@ const findings = (changes: Partial<Findings> = {}): Findings => {
     oldestWaiting: { value: undefined },
     state: { value: topic('mykaarma.customers.state') },
     erasures: { value: { ...topic('mykaarma.customers.erasures'), waiting: 0, oldestAt: undefined } },
-    quarantine: { value: { ...topic('mykaarma.quarantine'), recent: {}, counted: {}, isCut: false, since: 0 } },
+    quarantine: {
+      value: { ...topic('mykaarma.quarantine'), recent: {}, counted: {}, open: 0, isCut: false, since: 0 },
+    },
     ...changes,
   }
 }
@@ -169,7 +171,8 @@ it.each<[string, Partial<Findings>, string]>([
 })
 
 function quarantineOf(recent: Readonly<Record<string, number>>) {
-  return { topic: 'q', partitions: [], leaderless: [], recent, counted: { ...recent }, isCut: false, since: 0 }
+  const open = Object.values(recent).reduce((all, one) => all + one, 0)
+  return { topic: 'q', partitions: [], leaderless: [], recent, counted: { ...recent }, open, isCut: false, since: 0 }
 }
 
 it('records in quarantine and a silent sender are notices, not problems', () => {
@@ -181,7 +184,7 @@ it('records in quarantine and a silent sender are notices, not problems', () => 
   )
   expect(report.healthy).toBe(true)
   expect(report.notices).toEqual([
-    '2 records went to quarantine in the last 24 h. See customer-stream quarantine list.',
+    '2 open records went to quarantine in the last 24 h. See customer-stream quarantine list.',
     expect.stringMatching(/^no event was received for \d+ d/),
   ])
 })
@@ -240,6 +243,16 @@ it('status does not call an empty partition without a position applied', () => {
   const made = [{ position: undefined, low: '7', stable: '7' }, {}]
   const lines = linesOf({ observation: { value: observed(made, made) } })
   expect(lines).toContain('lag          0 records: 1 of 2 partitions applied, 1 without a position')
+})
+
+it('handled records of quarantine are counted apart, and need no notice', () => {
+  const quarantine = { value: { ...quarantineOf({ a: 3 }), open: 0, handled: 3 } }
+  expect(reportOf(findings({ quarantine })).notices).toEqual([])
+  expect(linesOf({ quarantine }).slice(-3)).toEqual([
+    'quarantine   24 h: a 3',
+    '             redriven or dropped: 3',
+    '             total: 0',
+  ])
 })
 
 it('a count of quarantine says if only the newest records were counted', () => {

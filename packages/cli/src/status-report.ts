@@ -87,6 +87,10 @@ export interface StatusReport {
     readonly records: number
     readonly lastDay: Readonly<Record<string, number>>
     readonly counted: Readonly<Record<string, number>>
+    /** Records of the last day that no operator has redriven or dropped. */
+    readonly open: number
+    /** Handled records among those that were counted. Null if the audit is unknown. */
+    readonly handled: number | null
     readonly isCut: boolean
   } | null
   readonly rates: Rates | null
@@ -150,6 +154,15 @@ const lackingOf = ({ last }: Observation): number =>
     }),
   )
 
+const quarantineOf = (quarantine: QuarantineStatus): NonNullable<StatusReport['quarantine']> => ({
+  records: recordsIn(quarantine),
+  lastDay: quarantine.recent,
+  counted: quarantine.counted,
+  open: quarantine.open,
+  handled: quarantine.handled ?? null,
+  isCut: quarantine.isCut,
+})
+
 /** Judges the findings. */
 export const reportOf = (found: Findings): StatusReport => {
   const { now, services, noPositions } = found
@@ -187,12 +200,12 @@ export const reportOf = (found: Findings): StatusReport => {
       ? ['the ingress answers 503: Kafka does not store events in time.']
       : []),
   ]
-  const recent = quarantine ? sum(Object.values(quarantine.recent)) : 0
+  const open = quarantine?.open ?? 0
   const silence = raw && (raw.lastEventAt === undefined ? Number.POSITIVE_INFINITY : now - raw.lastEventAt)
   const notices = [
     ...(found.counters ?? []),
-    ...(recent > 0
-      ? [`${counted(recent, 'record')} went to quarantine in the last 24 h. See customer-stream quarantine list.`]
+    ...(open > 0
+      ? [`${counted(open, 'open record')} went to quarantine in the last 24 h. See customer-stream quarantine list.`]
       : []),
     ...(silence === undefined || silence < SILENCE_MS
       ? []
@@ -215,14 +228,7 @@ export const reportOf = (found: Findings): StatusReport => {
     fill,
     stateTopic: state ? { topic: state.topic, records: recordsIn(state), lacking } : null,
     erasures: erasures ? { topic: erasures.topic, records: recordsIn(erasures), waiting: erasures.waiting } : null,
-    quarantine: quarantine
-      ? {
-          records: recordsIn(quarantine),
-          lastDay: quarantine.recent,
-          counted: quarantine.counted,
-          isCut: quarantine.isCut,
-        }
-      : null,
+    quarantine: quarantine ? quarantineOf(quarantine) : null,
     rates: found.rates ?? null,
   }
 }

@@ -7,13 +7,14 @@ import { createLogger, unlessAborted } from '@customer-stream/runtime'
 import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed, createAdmin, createKafka, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import { connectRedis, createRedis } from '@customer-stream/runtime/redis'
-import { erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
+import { erasuresTopicName, quarantineAuditTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
 import { missingPositions, positionsKeys } from '@customer-stream/verify'
 import { requireReachable, requireRedis } from '@customer-stream/verify/reachable'
 import { COMMANDS } from './commands.ts'
 import { interruption, reportFailure } from './interruption.ts'
 import { endProcess } from './output.ts'
 import { statusLines } from './print-status.ts'
+import { type Audit, readAudit } from './quarantine/audit.ts'
 import {
   type Answer,
   answered,
@@ -43,6 +44,8 @@ const RATES_MS = 2000
 const CONNECT_MS = 6000
 /** Requests to Kafka and Redis must fail within the time limit of the command. */
 const REQUEST_MS = 3000
+/** Maximum time for the audit of quarantine. The rest of the time is for quarantine itself. */
+const AUDIT_MS = 2000
 
 const { addresses, limitMs, isJson, settings } = readCommandLine({
   name: 'status',
@@ -195,6 +198,17 @@ const readErasures = async (
   return { ...status, waiting: waiting.reduce((sum, { records }) => sum + records, 0), oldestAt: oldestOf(times) }
 }
 
+/**
+ * Reads which records of quarantine are handled. Undefined if the audit cannot be read in time. A
+ * missing right on the audit is no problem of the pipeline.
+ */
+const readHandled = async (until: AbortSignal): Promise<Audit | undefined> => {
+  const auditTopic = quarantineAuditTopicName(prefix)
+  const soonEnough = AbortSignal.any([until, AbortSignal.timeout(AUDIT_MS)])
+  const of = { quarantineTopic: topics.quarantine, auditTopic, signal: soonEnough }
+  return answered(await ask(kafkaName, () => withAdmin(kafka, (admin) => readAudit(admin, of)), soonEnough))
+}
+
 /** Asks all questions. A question waits for another question only if it needs that answer. */
 const read = async (): Promise<Findings> => {
   const asking = { services: Promise.all(addresses.map(askReadiness)), rates: askRates() }
@@ -232,11 +246,15 @@ const read = async (): Promise<Findings> => {
     interruption.signal,
     AbortSignal.timeout(Math.max(0, Math.round(deadline - 1500 - performance.now()))),
   ])
-  const quarantine = optional(true, () =>
-    askTopic(topics.quarantine, (admin) =>
-      countQuarantine(admin, topics.quarantine, { since: now - DAY_MS, limit: QUARANTINE_LIMIT, signal: reading }),
-    ),
-  )
+  const quarantine = optional(true, async () => {
+    const counting = {
+      since: now - DAY_MS,
+      limit: QUARANTINE_LIMIT,
+      signal: reading,
+      audit: await readHandled(reading),
+    }
+    return askTopic(topics.quarantine, (admin) => countQuarantine(admin, topics.quarantine, counting))
+  })
   return {
     now,
     noPositions: missingPositions(positionsKeys(redis, projection, keyPrefix)).message,
