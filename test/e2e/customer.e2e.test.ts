@@ -140,7 +140,7 @@ it.each([
   [['customer', 'show'], 'the ID of the customer (customerUuid) is missing'],
   [['customer', 'show', 'a', 'b'], 'unexpected "b"'],
   [['customer', 'history', 'a', '--limit', '0'], '--limit must be a whole number from 1 to 10000'],
-  [['customer', 'show', 'a', '--limit', '5'], '--limit belongs to history'],
+  [['customer', 'show', 'a', '--limit', '5'], '--limit is valid only for `customer history`'],
 ])('the wrong command line %j ends with exit code 2', async (words, problem) => {
   expect(await run(words)).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining(problem) })
 })

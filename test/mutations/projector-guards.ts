@@ -514,7 +514,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: 'return 1, order == 0 end',
     to: 'return 1, true end',
-    test: brokers(`${folder}/erasures.int.test.ts`, 'stays erased when a rebuild replaces a newer hash'),
+    test: brokers(`${folder}/erasures.int.test.ts`, 'a rebuild replaces no newer hash of another partition'),
   },
   {
     guard: 'of two erasures the later one counts',

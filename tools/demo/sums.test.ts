@@ -16,7 +16,7 @@ it.each([60, 80, 200])('a sum does not wrap in %i columns', (columns) => {
   for (const line of sumText(readSum(20_475, outcomes), columns).split('\n')) expect(line.length).toBeLessThan(columns)
 })
 
-it('a sum shows the total of its parts if the total differs from the sum', () => {
+it('if the parts do not add up to the total, the text also shows the sum of the parts', () => {
   const wrong = readSum(20_476, outcomes)
   expect(addsUp(readSum(20_475, outcomes))).toBe(true)
   expect(addsUp(wrong)).toBe(false)

@@ -60,7 +60,10 @@ export interface HistoryOptions {
 export interface History {
   /** Adds a record of the customer's partition. Ignores records of other customers. */
   addRaw(record: FetchedRecord): void
-  /** Adds a record of quarantine, after all raw records. Ignores records of other customers. */
+  /**
+   * Adds a record of quarantine. Must be called after `addRaw` was called for all raw records.
+   * Ignores records of other customers.
+   */
   addQuarantined(record: FetchedRecord, topic: string, partition: number): void
   /** Returns the events in the order of their receipt. */
   events(): readonly HistoryEvent[]

@@ -42,7 +42,7 @@ customer-stream customer history ID [--limit N] [--json]
   words: true,
   read: ({ texts, flags, words }) => {
     const [word, id] = readWords(COMMANDS.customer.words, words, 'the ID of the customer (customerUuid)')
-    if (word === 'show' && texts.limit !== undefined) throw new Error('--limit belongs to history')
+    if (word === 'show' && texts.limit !== undefined) throw new Error('--limit is valid only for `customer history`')
     const most = Number(texts.limit ?? '100')
     if (!(Number.isInteger(most) && most >= 1 && most <= MOST_EVENTS))
       throw new Error(`--limit must be a whole number from 1 to ${MOST_EVENTS}`)

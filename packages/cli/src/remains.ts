@@ -55,7 +55,8 @@ export interface Remains {
     /** True if Redis still has a hash whose event the erasure covers. */
     readonly hash: boolean
     /**
-     * True if Redis has the mark. The mark prevents a late event from bringing the customer back.
+     * True if Redis has the customer's erasure mark. The mark prevents a late event from bringing
+     * the customer back.
      */
     readonly mark: boolean
   }

@@ -49,7 +49,7 @@ describe.each(shells)('in %s', (shell) => {
     expect(candidates(shell, ['ver'])).toEqual(['verify'])
   })
 
-  test('the shell completes the next words by the command and the earlier words', () => {
+  test('after a command, the shell offers only words that may follow the earlier words', () => {
     expect(candidates(shell, ['topics', ''])).toEqual(['check', 'create'])
     expect(candidates(shell, ['config', ''])).toEqual(['check'])
     expect(candidates(shell, ['config', 'check', ''])).toEqual(['ingress', 'projector'])

@@ -1,4 +1,4 @@
-/** Text of customers and of services, for a terminal and for JSON output. */
+/** Escapes and shortens text from customers and services for a terminal and for JSON output. */
 
 /**
  * Characters that control a terminal, or change the order or the look of other text: control

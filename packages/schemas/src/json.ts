@@ -22,10 +22,10 @@ if (typeof RawJson.rawJSON !== 'function')
 
 /**
  * A double keeps 15 significant digits and exponents up to 308, so `JSON.parse` keeps a literal
- * below both bounds. Before a number there is a bracket, colon, comma, blank or nothing. A blank of
- * JSON inside a string is `\n`, `\r`, `\t` or a space. The pattern has these letters without the
- * backslash, which makes it a third faster. A match of one of these letters inside a word costs
- * only time.
+ * below both bounds. In JSON, a bracket, colon, comma or blank precedes a number. `inexactFirst`
+ * finds a number at the start of the text. A blank of JSON inside a string is `\n`, `\r`, `\t` or a
+ * space. The pattern has these letters without the backslash, which makes it a third faster. A
+ * match of one of these letters inside a word costs only time.
  */
 const inexactNumber = /[[:,\snrt]-?\d(?:[\d.]{15}|[\d.]*[eE][+-]?\d{3})/
 const inexactFirst = /^-?\d(?:[\d.]{15}|[\d.]*[eE][+-]?\d{3})/

@@ -32,8 +32,8 @@ export function createDelivery({ sender, key, inFlight, drops, retryBaseMs, sign
   return async function deliver(body: Uint8Array, random: Random): Promise<DeliveryResult> {
     const signature = sign(body, key)
     for (let attempt = 1; ; attempt++) {
-      // A random time up to 10 ms closes some connections before the server answers, and others
-      // before the sender reads the answer.
+      // The sender closes some connections after a random time below 10 ms: some before the server
+      // answers, others before the sender reads the answer.
       const result = await sender.send(body, signature, random.chance(drops) ? random.below(10) : undefined)
       inFlight.give()
       onAttempt(result)

@@ -112,7 +112,7 @@ describe('an erased customer', () => {
     expect(await apply(hashOf('a', 3))).toEqual(['erased'])
   })
 
-  it('a customer stays erased when a rebuild replaces a newer hash from another partition', async () => {
+  it('a rebuild replaces no newer hash of another partition with an erased event', async () => {
     const { keyPrefix, store, storeOf, apply, erase, timestampOf } = await fresh()
     await erase(erasureOf('a', { scope: 'until-now' }))
     await apply(hashOf('a', 6))

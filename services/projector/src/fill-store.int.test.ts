@@ -126,7 +126,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     expect([await write(), await erase()]).toMatchObject([{ isInPlace: true }, { isInPlace: true }])
   })
 
-  it('fills ignores a field whose value is not the progress of a fill', async () => {
+  it('the store ignores a field whose value is not the progress of a fill', async () => {
     const { fillStore, client, key } = fresh()
     await client.hset(key, `${FIELD}#fill`, 'nonsense')
     expect(await fillStore.fills([0])).toEqual(new Map())

@@ -207,7 +207,7 @@ export const createFiller = (
     // earlier copy, perhaps before the fill has read this copy.
     const extended = reached && (await extend(partition, reached, signal))
     const filled = extended && (await fillToEnd(partition, extended, signal))
-    if (filled) logger.info({ event: 'filled', partition }, 'a partition is filled from the state topic')
+    if (filled) logger.info({ event: 'filled', partition }, 'the fill of a partition from the state topic is complete')
     return filled
   }
 }

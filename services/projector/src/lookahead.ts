@@ -57,7 +57,10 @@ export interface Lookahead {
   supersedes(partition: number, records: readonly RawRecord[]): boolean
   /** Switches the first pass off for all records before the offset `end`. */
   skipTo(partition: number, end: string): void
-  /** Forgets the window. Must be called when the position changes. */
+  /**
+   * Forgets the window. Must be called when the position of the partition is loaded, before the next
+   * fetch.
+   */
   drop(partition: number): void
   /** Forgets all windows. */
   clear(): void

@@ -107,7 +107,7 @@ describe('a standstill', () => {
     await pass(10_000)
     expect(progress.standstill).toBeUndefined()
     await pass(15_000)
-    expect(progress.standstill).toMatch(/^raw\/1 has 6 records and has not moved for 20 s\. /)
+    expect(progress.standstill).toMatch(/^raw\/1 has 6 records to apply, and its position has not moved for 20 s\. /)
     positions.set(1, '5')
     await progress.measure()
     expect(progress.standstill).toBeUndefined()
@@ -177,7 +177,7 @@ describe('a standstill', () => {
     await pass(500_000, oneMoves)
     expect([progress.standstill, progress.standstillMs([...positions.keys()])]).toEqual([undefined, 0])
     await pass(120_000, oneMoves)
-    expect(progress.standstill).toContain('has not moved for 61')
+    expect(progress.standstill).toContain('its position has not moved for 61')
   })
 
   it('after a long gap between measurements, standstill times start again at 0', async () => {

@@ -190,7 +190,8 @@ export const createProgress = (
       const { partition, state, waitedMs } = stuck
       const owner = members?.find((member) => member.partitions.includes(partition))
       const seconds = Math.round(waitedMs / 1000)
-      const what = `${topic}/${partition} has ${state.lag} records and has not moved for ${seconds} s`
+      const what =
+        `${topic}/${partition} has ${state.lag} records to apply, ` + `and its position has not moved for ${seconds} s`
       if (state.held >= state.lag) {
         return (
           `${what}: an open transaction of another producer holds these records back. End the transaction ` +

@@ -33,7 +33,7 @@ const setUp = () => {
   return { state, ends, pass }
 }
 
-it('the watchdog ends a process without progress for four session timeouts', async () => {
+it('the watchdog ends a process that made no progress for more than four session timeouts', async () => {
   const { state, ends, pass } = setUp()
   state.standstillMs = 4 * SESSION_MS + 1
   await pass(1)

@@ -33,7 +33,7 @@ export const LOG_EVENTS = {
   'oldest-records-gone':
     'A partition without a position starts at its oldest record. Customers with older events may be missing.',
   filling: 'A lost Redis is being filled from the state topic.',
-  filled: 'A partition is filled from the state topic.',
+  filled: 'The fill of a partition from the state topic is complete.',
   'unreadable-states':
     'Records of the state topic cannot be read; after the fill, all records of the raw topic are applied.',
   'unusable-states': 'The state topic has records that are no documents. A fill skipped them.',

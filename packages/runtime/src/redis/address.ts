@@ -37,7 +37,7 @@ export const parseAddress = (text: string): RedisAddress | undefined => {
       database: Number(database[1] ?? 0),
     }
   } catch {
-    // A `%` stands without an encoded character.
+    // A `%` in the URL does not begin a valid percent-encoding.
     return undefined
   }
 }

@@ -5,7 +5,7 @@ export interface GivenAddresses {
 
 /**
  * Returns the addresses of running brokers from the services' settings KAFKA_BROKERS and REDIS_URL.
- * Undefined if both settings are missing. Throws if one setting is missing.
+ * Undefined if both settings are missing. Throws if only one of the two settings is set.
  */
 export const givenAddresses = ({ KAFKA_BROKERS, REDIS_URL }: NodeJS.ProcessEnv): GivenAddresses | undefined => {
   if (!KAFKA_BROKERS && !REDIS_URL) return undefined

@@ -314,8 +314,8 @@ export async function* readSegment(
   try {
     const layout = await layoutOf(segment, view, end, report)
     const { version, marker, start } = layout
-    // The note describes the whole file. So use the note only if this call reads up to the end of
-    // the file.
+    // The note in the file's head has the record count of the whole file. So use the note only if
+    // this call reads up to the end of the file.
     const note = end === segment.confirmedEnd ? layout.note : undefined
     if (!marker) {
       noteDamage(segment, { what: 'damage', offset: 0, bytes: end }, report)
