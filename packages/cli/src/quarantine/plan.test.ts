@@ -28,6 +28,7 @@ const record = (
   headers,
 })
 const event = makeCustomersEvent({ customerUuid: 'c1', timestamp: 4000 })
+const ofOther = makeCustomersEvent({ customerUuid: 'c2', timestamp: 4000 })
 
 describe('planRedrive', () => {
   it('a redrive sends a usable event with the bytes, key, headers and time of its delivery', () => {
@@ -91,6 +92,20 @@ describe('planRedrive', () => {
     const erasureOf = (customerUuid: string) => (customerUuid === 'c1' ? erasure : undefined)
     const plan = planRedrive(record(event.body), { ...options, erasureOf })
     expect('refused' in plan ? plan.refused : undefined).toBe(refused)
+  })
+
+  it.each([
+    ['another event type', { type: 'serviceOrders', payload: JSON.stringify({ customerUuid: 'c1' }) }],
+    ['an object as payload', { type: 'serviceOrders', payload: { customerUuid: 'c1' } }],
+    ["another customer's event", { ...JSON.parse(ofOther.body.toString()), spouse: 'c1' }],
+  ])('a redrive refuses a record that names an erased customer: %s', (_, fields) => {
+    const body = JSON.stringify({ id: 'e1', dealeruuid: 'd1', timestamp: 4000, ...fields })
+    const erasedAs = (scope: 'forever' | 'until-now', erasedAt: number) => ({
+      ...options,
+      erasureOf: (customerUuid: string) => (customerUuid === 'c1' ? { scope, erasedAt } : undefined),
+    })
+    expect(planRedrive(record(body), erasedAs('forever', 1))).toMatchObject({ refused: 'erased' })
+    expect(planRedrive(record(body), erasedAs('until-now', 3999))).toHaveProperty('send')
   })
 
   it('a redrive refuses a record without bytes, and names the place that has the bytes', () => {

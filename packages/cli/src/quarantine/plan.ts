@@ -5,14 +5,18 @@
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import {
   declaredEncoding,
+  decodeText,
   destinationOf,
   type Erasure,
   isErased,
   RAW_HEADERS,
   readBody,
   readRecord,
+  readVersion,
   type TopicNames,
+  type Version,
 } from '@customer-stream/schemas'
+import { textsIn } from '../names-customer.ts'
 import { contentTypeOf, explanationOf, type QuarantinedRecord } from './record.ts'
 
 export type Plan =
@@ -43,6 +47,17 @@ const keptHeaders = (record: QuarantinedRecord, contentType: string | undefined)
   }
 }
 
+/** Returns true if an erasure of one of these customers covers the event, or might cover it. */
+const isOfErased = (
+  customerUuids: readonly string[],
+  version: Version | undefined,
+  erasureOf: PlanOptions['erasureOf'],
+): boolean =>
+  customerUuids.some((customerUuid) => {
+    const erasure = erasureOf(customerUuid)
+    return erasure !== undefined && (version === undefined || isErased(erasure, version))
+  })
+
 /** Returns the raw record with the original bytes and the original time of receipt. */
 export const planRedrive = (record: QuarantinedRecord, options: PlanOptions): Plan => {
   const { topics, maxFutureMs, fallbackEncoding, erasureOf, isNamed } = options
@@ -71,9 +86,12 @@ export const planRedrive = (record: QuarantinedRecord, options: PlanOptions): Pl
     const raw = { topic, partition: 0, offset: '0', timestamp: String(receivedAt), key, value, headers }
     const read = readRecord(raw, { maxFutureMs })
     if (!read.ok) return refuse(read.reason)
-    const erasure = erasureOf(read.value.customerUuid)
-    if (erasure !== undefined && isErased(erasure, read.value.version))
+    if (isOfErased([read.value.customerUuid], read.value.version, erasureOf))
       return refuse('erased', 'The customer was erased, so no copy of the record may be made.')
   }
+  const version = readVersion(parsed.value.envelope)
+  const named = textsIn(decodeText(value, declaredEncoding(contentType)))
+  if (isOfErased(named, version.ok ? version.value : undefined, erasureOf))
+    return refuse('erased', 'The record names an erased customer, so no copy of the record may be made.')
   return { send: { topic, key, value, timestamp: receivedAt, headers } }
 }
