@@ -84,6 +84,13 @@ const putIntoQuarantine = async (messages: readonly Copy[]) => {
     })
   await producer.disconnect()
 }
+const erase = async (customerUuid: string) => {
+  const producer = kafkajsOf(pipeline.kafka).producer()
+  await producer.connect()
+  const value = writeErasure({ erasedAt: 1, scope: 'forever', reason: 'test', requestedBy: 'test' })
+  await producer.send({ topic: pipeline.erasuresTopic, messages: [{ key: customerUuid, value }] })
+  await producer.disconnect()
+}
 const hashOf = (customerUuid: string) => pipeline.redis.hgetall(customerKey(customerUuid, pipeline.keyPrefix))
 const untilApplied = (customerUuid: string) =>
   waitUntil(
@@ -226,18 +233,38 @@ describe('with the records of one test', () => {
   })
 
   it('a redrive makes no copy of an erased customer', async () => {
-    const producer = kafkajsOf(pipeline.kafka).producer()
-    await producer.connect()
-    const value = writeErasure({ erasedAt: 1, scope: 'forever', reason: 'test', requestedBy: 'test' })
-    await producer.send({ topic: pipeline.erasuresTopic, messages: [{ key: 'erased', value }] })
-    await producer.disconnect()
+    await erase('erased')
     const { body } = makeCustomersEvent({ customerUuid: 'erased', timestamp: 9 })
-    await putIntoQuarantine([{ value: Buffer.from(body), headers: { reason: 'refused-by-kafka' } }])
+    const other = { id: 'e1', dealeruuid: 'd1', timestamp: 1, type: 'serviceOrders', customerUuid: 'erased' }
+    await putIntoQuarantine(
+      [Buffer.from(body), JSON.stringify(other)].map((value) => ({ value, headers: { reason: 'refused-by-kafka' } })),
+    )
     const rawBefore = await count(pipeline.topics.customers)
     const { code, stdout, stderr } = await run(['redrive', '--customer', 'erased', ...EXECUTE])
     expect([code, stderr]).toEqual([1, expect.stringContaining('✘ erased: The customer was erased')])
     expect(stdout).toContain('0 records redriven\n')
     expect(await count(pipeline.topics.customers)).toBe(rawBefore)
+    expect(await count(pipeline.topics.other)).toBe(0)
+  })
+
+  it('a redrive makes no copy of a customer who is erased while it runs', async () => {
+    const ids = Array.from({ length: 6 }, (_, i) => `late-${i}`)
+    await putIntoQuarantine(
+      ids.map((customerUuid) => ({
+        value: Buffer.from(makeCustomersEvent({ customerUuid, timestamp: 9 }).body),
+        headers: { reason: 'refused-by-kafka' },
+      })),
+    )
+    const [audited, rawBefore] = await Promise.all([count(auditTopic), count(pipeline.topics.customers)])
+    const redrive = run(['redrive', '--reason', 'refused-by-kafka', '--rate', '1', ...EXECUTE])
+    await waitUntil(
+      'the redrive has begun',
+      () => count(auditTopic),
+      (now) => now > audited,
+    )
+    await erase('late-5')
+    expect(await redrive).toMatchObject({ code: 1, stderr: expect.stringContaining('✘ erased: ') })
+    expect((await count(pipeline.topics.customers)) - rawBefore).toBe(5)
   })
 
   it('a dropped record is hidden, and can be redriven by its place alone', async () => {

@@ -1,11 +1,12 @@
 import { NotStoredError, type OutgoingRecord } from '@customer-stream/runtime/kafka'
 import { describe, expect, it } from 'vitest'
 import { readEntry } from './audit.ts'
-import { createGroup } from './group.ts'
+import { createGroup, type GroupOptions } from './group.ts'
 import type { QuarantinedRecord } from './record.ts'
 
 const AUDIT = 't.quarantine.audit'
 const RAW = 't.customers.raw'
+const DENIED = 'TOPIC_AUTHORIZATION_FAILED'
 
 const recordAt = (offset: number, bytes = 1): QuarantinedRecord => ({
   partition: 2,
@@ -29,6 +30,7 @@ const toRaw = (record: QuarantinedRecord): OutgoingRecord => ({
 const openGroup = (
   failure: (records: readonly OutgoingRecord[]) => Error | undefined = () => undefined,
   rate = 1e6,
+  recheck?: GroupOptions['recheck'],
 ) => {
   const calls: string[] = []
   const refused: string[] = []
@@ -41,8 +43,9 @@ const openGroup = (
     )
     calls.push(`${records[0]?.topic}: ${places.join(' ')}`)
   }
+  const unacknowledged: string[] = []
   const group = createGroup({
-    producer: { send },
+    producer: { send, partitionOf: ({ value }) => (value?.length === 2 ? 1 : 0) },
     requestedBy: 'ops',
     rate,
     audit: { topicId: 'a1' },
@@ -51,8 +54,10 @@ const openGroup = (
     signal: new AbortController().signal,
     onRefused: ({ offset }, why) => refused.push(`${offset} ${why}`),
     onUnaudited: (first, last) => unaudited.push(`${first.offset} ${last.offset}`),
+    onUnacknowledged: (first, last) => unacknowledged.push(`${first.offset} ${last.offset}`),
+    recheck,
   })
-  return { group, calls, refused, unaudited }
+  return { group, calls, refused, unaudited, unacknowledged }
 }
 const addAll = async (group: ReturnType<typeof createGroup>, records: readonly QuarantinedRecord[]) => {
   for (const record of records) await group.add({ record, send: toRaw(record) })
@@ -104,6 +109,26 @@ describe('createGroup', () => {
     await addAll(group, [recordAt(1), recordAt(2)])
     await expect(group.flush()).rejects.toThrow('MESSAGE_TOO_LARGE')
     expect([unaudited, group.done, group.last]).toEqual([['1 2'], 0, undefined])
+  })
+
+  it('if Kafka does not acknowledge a partition, only the records of other partitions count as sent', async () => {
+    const denied = new NotStoredError('unavailable', Object.assign(new Error('no right'), { type: DENIED }))
+    const { group, calls, unacknowledged } = openGroup((records) =>
+      records.some(({ value }) => value?.length === 2) ? denied : undefined,
+    )
+    await addAll(group, [recordAt(8), recordAt(9, 2), recordAt(10)])
+    await expect(group.flush()).rejects.toThrow('no right')
+    expect(calls).toEqual([`${RAW}: 8 0`, `${AUDIT}: 8 10`])
+    expect([unacknowledged, group.done]).toEqual([['9 9'], 2])
+  })
+
+  it('a group asks again before its send whether each record may be sent', async () => {
+    const { group, calls } = openGroup(undefined, undefined, async (waiting) =>
+      waiting.filter(({ record }) => record.offset !== '2'),
+    )
+    await addAll(group, [recordAt(1), recordAt(2), recordAt(3)])
+    await group.flush()
+    expect(calls).toEqual([`${RAW}: 1 3`, `${AUDIT}: 1 3`])
   })
 
   it('a group sends each large record in its own request', async () => {

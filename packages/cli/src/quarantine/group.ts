@@ -26,7 +26,7 @@ export interface Accepted {
  * The means and the limits of an execution: the producer, the name for the audit, and the rate.
  */
 export interface Execution {
-  readonly producer: Pick<VerifiedProducer, 'send'>
+  readonly producer: Pick<VerifiedProducer, 'send' | 'partitionOf'>
   readonly requestedBy: string
   /** Reason for a drop, which the operator gives. */
   readonly note?: string
@@ -40,15 +40,20 @@ export interface GroupOptions extends Execution {
   readonly action: Action
   /** Ends a pause early. */
   readonly signal: AbortSignal
+  /** Returns the records that may still be sent. Called before each group. */
+  readonly recheck?: ((group: readonly Accepted[]) => Promise<readonly Accepted[]>) | undefined
   /** Called with each record that Kafka refuses, and with Kafka's error message. */
   readonly onRefused: (record: QuarantinedRecord, why: string) => void
   /** Called with records that were sent but may have no entry in the audit. */
   readonly onUnaudited: (first: QuarantinedRecord, last: QuarantinedRecord) => void
+  /** Called with records that Kafka has not acknowledged. Kafka may have stored them. */
+  readonly onUnacknowledged: (first: QuarantinedRecord, last: QuarantinedRecord) => void
 }
 
 /** Sends records in groups and writes their audit entries, not faster than `rate`. */
 export const createGroup = (options: GroupOptions) => {
-  const { producer, requestedBy, note, rate, audit, auditTopic, action, signal, onRefused, onUnaudited } = options
+  const { producer, requestedBy, note, rate, audit, auditTopic, action, signal, recheck } = options
+  const { onRefused, onUnaudited, onUnacknowledged } = options
   const most = Math.min(GROUP_RECORDS, rate)
   let waiting: Accepted[] = []
   let bytes = 0
@@ -72,17 +77,22 @@ export const createGroup = (options: GroupOptions) => {
 
   const flush = async () => {
     const begunAt = performance.now()
-    const group = waiting
+    const ready = waiting
     waiting = []
     bytes = 0
+    const group = recheck ? await recheck(ready) : ready
     const toSend = group.flatMap(({ send }) => send ?? [])
-    const refusals = await sendEach(producer, toSend)
+    const { refusals, failures } = await sendEach(producer, toSend)
     const stored: Accepted[] = []
+    const open: Accepted[] = []
     for (const accepted of group) {
       const why = accepted.send && refusals.get(accepted.send)
-      if (why === undefined) stored.push(accepted)
-      else onRefused(accepted.record, why)
+      if (why !== undefined) onRefused(accepted.record, why)
+      else if (accepted.send && failures.has(accepted.send)) open.push(accepted)
+      else stored.push(accepted)
     }
+    const [first, final] = [open[0], open.at(-1)]
+    if (first && final) onUnacknowledged(first.record, final.record)
     try {
       await sendAll(
         producer,
@@ -95,6 +105,7 @@ export const createGroup = (options: GroupOptions) => {
     }
     done += stored.length
     last = stored.at(-1)?.record ?? last
+    if (first?.send) throw failures.get(first.send)
     const pauseMs = (stored.length / rate) * 1000 - (performance.now() - begunAt)
     if (pauseMs > 0) await sleep(pauseMs, undefined, { signal }).catch(() => undefined)
   }

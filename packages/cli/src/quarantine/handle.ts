@@ -5,7 +5,7 @@ import { barText } from '../layout.ts'
 import { drained } from '../output.ts'
 import { createScreen } from '../screen.ts'
 import type { Action } from './audit.ts'
-import { createGroup, type Execution } from './group.ts'
+import { type Accepted, createGroup, type Execution, type GroupOptions } from './group.ts'
 import type { OpenQuarantine } from './open.ts'
 import { createReport, type Outcome } from './outcome.ts'
 import { readQuarantine } from './read-quarantine.ts'
@@ -24,6 +24,8 @@ export interface HandleOptions {
   readonly action: Action
   readonly selection: Selection
   readonly decide: (record: QuarantinedRecord) => Decision
+  /** Updates the facts that `decide` uses. Called before each group of records is sent. */
+  readonly refresh?: (() => Promise<void>) | undefined
   /** Undefined for a dry run. */
   readonly execute: Execution | undefined
   readonly isJson: boolean
@@ -48,6 +50,20 @@ const createBar = (label: string, done: () => number) => {
   }
 }
 
+/** Returns the functions that report records whose outcome is not known. */
+const noticesOf = (command: string): Pick<GroupOptions, 'onUnaudited' | 'onUnacknowledged'> => ({
+  onUnaudited: (first, last) =>
+    printNotice(
+      `${command}: the records ${placeOf(first)} to ${placeOf(last)} were sent, but may have no audit entry. ` +
+        'The next run may send them again, which is harmless.',
+    ),
+  onUnacknowledged: (first, last) =>
+    printNotice(
+      `${command}: Kafka did not acknowledge records from ${placeOf(first)} to ${placeOf(last)}, but may have ` +
+        'stored them. The next run sends them again, which is harmless.',
+    ),
+})
+
 /**
  * Handles the selected records, and ends early after Ctrl-C.
  * @throws if Kafka does not store a record within 30 s. Earlier records stay handled.
@@ -57,7 +73,7 @@ export const handleRecords = async (
   quarantine: OpenQuarantine,
   options: HandleOptions,
 ): Promise<Outcome> => {
-  const { command, action, selection, decide, execute, isJson } = options
+  const { command, action, selection, decide, refresh, execute, isJson } = options
   const { topic, ends, audit, auditTopic } = quarantine
   const { signal } = interruption
   const screen = createScreen(process.stderr)
@@ -68,16 +84,21 @@ export const handleRecords = async (
     refusedByReason[refused] = (refusedByReason[refused] ?? 0) + 1
     report.notAccepted(record, refused, why)
   }
+  /** Decides again about records that wait for their group. */
+  const recheck = async (waiting: readonly Accepted[]): Promise<readonly Accepted[]> => {
+    await refresh?.()
+    return waiting.filter(({ record }) => {
+      const decision = decide(record)
+      if ('refused' in decision) onRefused(record, decision.refused, decision.why)
+      return !('refused' in decision)
+    })
+  }
   const group =
     execute &&
     createGroup({
-      ...{ ...execute, audit, auditTopic, action, signal },
+      ...{ ...execute, audit, auditTopic, action, signal, recheck: refresh && recheck },
       onRefused: (record, why) => onRefused(record, 'refused-by-kafka', `Kafka refused the record: ${why}.`),
-      onUnaudited: (first, last) =>
-        printNotice(
-          `${command}: the records ${placeOf(first)} to ${placeOf(last)} were sent, but may have no audit entry. ` +
-            'The next run may send them again, which is harmless.',
-        ),
+      ...noticesOf(command),
     })
   let [accepted, doneBefore, unreadable] = [0, 0, 0]
   const onUnreadable = (place: Place, why: string) => {

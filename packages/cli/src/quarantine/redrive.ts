@@ -6,7 +6,7 @@ import { kafkaRules, kafkaSettings } from '@customer-stream/runtime/kafka'
 import { encodingOf, erasuresTopicName, topicNames } from '@customer-stream/schemas'
 import { interruption, printNotice } from '../interruption.ts'
 import { withKafka } from '../with-clients.ts'
-import { readErasures } from './erasures.ts'
+import { openErasures } from './erasures.ts'
 import { handleRecords } from './handle.ts'
 import { openQuarantine } from './open.ts'
 import { OPTIONS } from './options.ts'
@@ -70,7 +70,7 @@ await withKafka('quarantine redrive', settings, async (clients) => {
   const { admin } = clients
   const quarantine = await openQuarantine(admin, prefix, signal)
   const erasures = settings.KAFKA_ERASURES_TOPIC
-    ? await unlessAborted(readErasures(admin, erasuresTopicName(prefix), signal), signal)
+    ? await unlessAborted(openErasures(admin, erasuresTopicName(prefix), signal), signal)
     : undefined
   if (erasures === undefined)
     printNotice('quarantine redrive: KAFKA_ERASURES_TOPIC=false, so erased customers are not known')
@@ -89,9 +89,10 @@ await withKafka('quarantine redrive', settings, async (clients) => {
           topics,
           maxFutureMs,
           fallbackEncoding: charset,
-          erasureOf: (customerUuid) => erasures?.get(customerUuid),
+          erasureOf: (customerUuid) => erasures?.of(customerUuid),
           isNamed,
         }),
+      refresh: erasures?.refresh,
       execute: producer && requestedBy !== undefined ? { producer, requestedBy, rate } : undefined,
       isJson,
     })

@@ -4,6 +4,8 @@ import { sendEach } from './send.ts'
 
 const record = (text: string): OutgoingRecord => ({ topic: 't', key: null, value: Buffer.from(text), timestamp: 1 })
 const records = ['a', 'b', 'c'].map(record)
+/** The partition that a fake producer selects for a record. */
+const partitionOf = ({ value }: OutgoingRecord) => (String(value) === 'far' ? 1 : 0)
 
 /** Returns a producer that fails as `failure` says, and the records that it has stored. */
 const producerWith = (failure: (texts: readonly string[], attempt: number) => Error | undefined) => {
@@ -11,6 +13,7 @@ const producerWith = (failure: (texts: readonly string[], attempt: number) => Er
   let attempt = 0
   return {
     stored,
+    partitionOf,
     send: async (batch: readonly OutgoingRecord[]) => {
       const texts = batch.map(({ value }) => String(value))
       attempt += 1
@@ -26,7 +29,8 @@ describe('sendEach', () => {
     const producer = producerWith((texts) =>
       texts.includes('b') ? new NotStoredError('refused', new Error('MESSAGE_TOO_LARGE')) : undefined,
     )
-    expect([...(await sendEach(producer, records))]).toEqual([[records[1], 'MESSAGE_TOO_LARGE']])
+    const { refusals, failures } = await sendEach(producer, records)
+    expect([[...refusals], failures.size]).toEqual([[[records[1], 'MESSAGE_TOO_LARGE']], 0])
     expect(producer.stored).toEqual(['a', 'c'])
   })
 
@@ -34,7 +38,7 @@ describe('sendEach', () => {
     const producer = producerWith((_, attempt) =>
       attempt < 3 ? new NotStoredError('unavailable', new Error('no leader')) : undefined,
     )
-    expect((await sendEach(producer, records)).size).toBe(0)
+    expect(await sendEach(producer, records)).toEqual({ refusals: new Map(), failures: new Map() })
     expect(producer.stored).toEqual(['a', 'b', 'c'])
   })
 
@@ -45,12 +49,32 @@ describe('sendEach', () => {
       attempts += 1
       return new NotStoredError('unavailable', denied)
     })
-    await expect(sendEach(producer, records)).rejects.toThrow('denied')
-    expect(attempts).toBe(1)
+    const { failures } = await sendEach(producer, records)
+    expect([attempts, [...failures.keys()]]).toEqual([1, records])
+  })
+
+  it('an outage of one partition repeats no record of another partition', async () => {
+    const sent: string[] = []
+    const send = async (batch: readonly OutgoingRecord[]) => {
+      sent.push(...batch.map(({ value }) => String(value)))
+      const isDown = sent.filter((text) => text === 'far').length < 3
+      if (isDown && sent.at(-1) === 'far') throw new NotStoredError('unavailable', new Error('no leader'))
+    }
+    await sendEach({ send, partitionOf }, [...records, record('far')])
+    expect(sent).toEqual(['a', 'b', 'c', 'far', 'far', 'far'])
+  })
+
+  it('the records of a partition that stays unavailable are told apart from stored records', async () => {
+    const producer = producerWith((texts) =>
+      texts.includes('far') ? new NotStoredError('unavailable', new Error('no leader')) : undefined,
+    )
+    const far = record('far')
+    const { failures } = await sendEach(producer, [...records, far], 50)
+    expect([producer.stored, [...failures.keys()]]).toEqual([['a', 'b', 'c'], [far]])
   })
 
   it('an empty list of records sends nothing', async () => {
     const producer = producerWith(() => new Error('sent'))
-    expect((await sendEach(producer, [])).size).toBe(0)
+    expect((await sendEach(producer, [])).failures.size).toBe(0)
   })
 })
