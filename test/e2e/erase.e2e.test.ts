@@ -108,6 +108,8 @@ it.each([
   [['a', 'b', ...ASKED], 'unexpected "b"'],
   [['a', '--requested-by', 'y'], '--reason is missing'],
   [['a', '--reason', 'x'], '--requested-by is missing'],
+  [['a', '--reason', ' ', '--requested-by', 'y'], '--reason is blank'],
+  [['a', '--reason', 'x', '--requested-by', ' '], '--requested-by is blank'],
   [['a', ...ASKED, '--scope', 'ever'], '--scope must be forever or until-now'],
   [['a', ...ASKED, '--status'], '--status erases nothing'],
   [['a', '--statu'], 'unknown option --statu; the nearest is --status'],

@@ -54,6 +54,8 @@ customer-stream erase CUSTOMER_UUID --status [--json]
       throw new Error('--status erases nothing, so use it without --reason, --requested-by and --scope')
     if (!isStatus && reason === undefined) throw new Error('--reason is missing')
     if (!isStatus && requestedBy === undefined) throw new Error('--requested-by is missing')
+    if (reason?.trim() === '') throw new Error('--reason is blank')
+    if (requestedBy?.trim() === '') throw new Error('--requested-by is blank')
     const asked =
       reason === undefined || requestedBy === undefined
         ? undefined

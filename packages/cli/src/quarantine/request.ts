@@ -7,8 +7,9 @@ export const REQUEST_USAGE = `  --execute             do it. Without this option
   --requested-by NAME   who asked for it. The audit keeps the name forever
   --json                print JSON objects, the summary last`
 
-/** @throws Error if the text is longer than the audit allows. */
+/** @throws Error if the text is blank, or longer than the audit allows. */
 export const auditText = (name: string, text: string | undefined): string | undefined => {
+  if (text?.trim() === '') throw new Error(`--${name} is blank`)
   if (text !== undefined && text.length > MAX_AUDIT_TEXT)
     throw new Error(`--${name} must have at most ${MAX_AUDIT_TEXT} characters`)
   return text
