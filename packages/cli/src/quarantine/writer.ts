@@ -6,29 +6,49 @@ import {
   checkTopics,
   createVerifiedProducer,
   createWriteCheck,
+  inspectTopics,
   type KafkaSettings,
   type VerifiedProducer,
 } from '@customer-stream/runtime/kafka'
 import { fetchEnds } from '@customer-stream/verify'
+import { printNotice } from '../interruption.ts'
 import type { KafkaClients } from '../with-clients.ts'
+import type { Audit } from './audit.ts'
 import type { OpenQuarantine } from './open.ts'
 
 const SEND_MS = 10_000
 const METADATA_MAX_AGE_MS = 5000
 
-/** Creates the audit topic if it is missing and `KAFKA_CREATE_TOPICS` is true. */
-const requireAudit = async (
-  { admin }: KafkaClients,
+/**
+ * Checks the settings of the audit topic. Creates the topic if it is missing and
+ * `KAFKA_CREATE_TOPICS` is true.
+ * @throws Error that names each problem. A topic that forgets entries would make records look new.
+ */
+export const requireAudit = async (
+  { admin }: Pick<KafkaClients, 'admin'>,
   settings: KafkaSettings,
-  { audit, auditTopic }: OpenQuarantine,
+  { audit, auditTopic }: Pick<OpenQuarantine, 'auditTopic'> & { readonly audit: Pick<Audit, 'exists'> },
 ): Promise<void> => {
-  if (audit.exists) return
+  const demand = quarantineAuditDemand(settings.KAFKA_TOPIC_PREFIX)
+  if (audit.exists) {
+    const onDenied = () =>
+      printNotice(
+        `quarantine: the settings of ${auditTopic} are not checked, because this user lacks DESCRIBE_CONFIGS. ` +
+          'The topic needs cleanup.policy=delete and unlimited retention.',
+      )
+    const { problems } = await inspectTopics(admin, settings, [demand], onDenied)
+    if (problems.length > 0)
+      throw new Error(
+        `The audit topic ${auditTopic} is not as it must be, so nothing was written:` +
+          problems.map(({ text }) => `\n  - ${text}`).join(''),
+      )
+    return
+  }
   if (!settings.KAFKA_CREATE_TOPICS)
     throw new Error(
       `Kafka has no topic ${auditTopic}, in which this command records its actions. Create it with ` +
         'customer-stream topics create, or run this command with KAFKA_CREATE_TOPICS=true.',
     )
-  const demand = quarantineAuditDemand(settings.KAFKA_TOPIC_PREFIX)
   await checkTopics(admin, settings, [demand], createLogger('quarantine', 'silent'))
 }
 
