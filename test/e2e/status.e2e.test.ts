@@ -95,6 +95,12 @@ it.each(['cut', 'stalled'] as const)(
   },
 )
 
+it('if only Kafka stalls, the shortest time limit blames Kafka alone', async () => {
+  const words = ['status', '--timeout-seconds', '5', '--json']
+  const report = reportOf(await runInTime(words, await through('kafka', 'stalled')))
+  expect(report.reasons).toEqual([expect.stringMatching(/^Kafka /)])
+})
+
 it('status reports a service that does not answer, with exit code 1', async () => {
   const { code, stdout } = await runInTime(['status', '--projector', 'http://127.0.0.1:2'])
   expect([code, stdout]).toEqual([1, expect.stringContaining('✘ projector http://127.0.0.1:2 does not answer: ')])

@@ -42,6 +42,8 @@ const QUARANTINE_LIMIT = 20_000
 const RATES_MS = 2000
 /** Maximum time until Kafka and Redis answer for the first time. */
 const CONNECT_MS = 6000
+/** Time for the other questions, if Kafka or Redis does not answer. */
+const QUESTIONS_MS = 1500
 /** Requests to Kafka and Redis must fail within the time limit of the command. */
 const REQUEST_MS = 3000
 /** Maximum time for the audit of quarantine. The rest of the time is for quarantine itself. */
@@ -114,7 +116,7 @@ const ask = async <T>(what: string, work: () => Promise<T>, until = signal): Pro
   }
 }
 
-const soon = () => AbortSignal.any([signal, AbortSignal.timeout(CONNECT_MS)])
+const soon = () => AbortSignal.any([signal, AbortSignal.timeout(Math.min(CONNECT_MS, limitMs - 500 - QUESTIONS_MS))])
 const kafkaName = `Kafka at ${settings.KAFKA_BROKERS.join(', ')}`
 
 const askKafka = () =>
