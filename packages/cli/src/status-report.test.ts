@@ -56,14 +56,24 @@ const findings = (changes: Partial<Findings> = {}): Findings => {
 const linesOf = (changes: Partial<Findings>) => statusLines(reportOf(findings(changes)), () => false)
 
 it('the first line of a healthy status is "All is well."', () => {
-  const lines = linesOf({})
-  expect(lines.slice(0, 4)).toEqual([
+  const services = [{ kind: 'ingress', url: 'http://i:9464', state: 'ready', problems: [], details: [] }] as const
+  const lines = linesOf({ services })
+  expect(lines.slice(0, 5)).toEqual([
     'All is well.',
     '',
+    'services     ingress http://i:9464: ready',
     'last event   12 s ago, 2026-11-27 11:59:48 UTC',
     'lag          0 records: all 2 partitions are applied',
   ])
-  expect(reportOf(findings()).healthy).toBe(true)
+  expect(reportOf(findings({ services })).healthy).toBe(true)
+})
+
+it('a status that asked no service does not say that all is well', () => {
+  expect(linesOf({}).slice(0, 3)).toEqual([
+    'Kafka and Redis are well.',
+    '  ! no service was asked, so a service may hang unnoticed. Give --ingress and --projector.',
+    '',
+  ])
 })
 
 it('a partition that is behind is no problem while its position moves', () => {
@@ -184,6 +194,7 @@ it('records in quarantine and a silent sender are notices, not problems', () => 
   )
   expect(report.healthy).toBe(true)
   expect(report.notices).toEqual([
+    expect.stringMatching(/^no service was asked/),
     '2 open records went to quarantine in the last 24 h. See customer-stream quarantine list.',
     expect.stringMatching(/^no event was received for \d+ d/),
   ])

@@ -99,6 +99,7 @@ export interface StatusReport {
 /** Age of a waiting event or erasure at which the pipeline is no longer healthy. */
 const TOO_OLD_MS = 60_000
 const SILENCE_MS = 24 * 3_600_000
+const NO_SERVICE = 'no service was asked, so a service may hang unnoticed. Give --ingress and --projector.'
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((all, one) => all + one, 0)
 
@@ -203,7 +204,7 @@ export const reportOf = (found: Findings): StatusReport => {
   const open = quarantine?.open ?? 0
   const silence = raw && (raw.lastEventAt === undefined ? Number.POSITIVE_INFINITY : now - raw.lastEventAt)
   const notices = [
-    ...(found.counters ?? []),
+    ...(found.counters ?? (services.length > 0 ? [] : [NO_SERVICE])),
     ...(open > 0
       ? [`${counted(open, 'open record')} went to quarantine in the last 24 h. See customer-stream quarantine list.`]
       : []),
