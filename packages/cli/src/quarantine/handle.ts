@@ -153,7 +153,8 @@ export const handleRecords = async (
   return {
     action,
     executed: execute !== undefined,
-    done: group?.done ?? accepted,
+    done: group?.done ?? 0,
+    accepted,
     doneBefore,
     refusedByReason,
     unreadable,

@@ -8,8 +8,10 @@ import { idText, reasonLines, reasonText } from './summary.ts'
 export interface Outcome {
   readonly action: Action
   readonly executed: boolean
-  /** Records that were redriven or dropped, or would be in a dry run. */
+  /** Records that were redriven or dropped. 0 in a dry run. */
   readonly done: number
+  /** Records that were accepted. In a dry run, the records that `--execute` would handle. */
+  readonly accepted: number
   /** Records that an earlier run has handled. */
   readonly doneBefore: number
   readonly refusedByReason: Readonly<Record<string, number>>
@@ -24,11 +26,11 @@ const wordsFor = (action: Action) =>
     : { would: 'would be dropped', were: 'dropped' }
 
 export const outcomeLines = (outcome: Outcome): string[] => {
-  const { action, executed, done, doneBefore, refusedByReason, unreadable } = outcome
+  const { action, executed, done, accepted, doneBefore, refusedByReason, unreadable } = outcome
   const words = wordsFor(action)
   const refused = Object.values(refusedByReason).reduce((sum, count) => sum + count, 0)
   return [
-    `${counted(done, 'record')} ${executed ? words.were : words.would}`,
+    executed ? `${counted(done, 'record')} ${words.were}` : `${counted(accepted, 'record')} ${words.would}`,
     ...(doneBefore === 0 ? [] : [`${counted(doneBefore, 'record')} redriven or dropped before, so skipped`]),
     ...(refused === 0 ? [] : [`${counted(refused, 'record')} refused, by reason:`, ...reasonLines(refusedByReason)]),
     ...(unreadable === 0 ? [] : [`${counted(unreadable, 'record')} could not be read`]),
@@ -51,13 +53,15 @@ export const printOutcome = (outcome: Outcome, isJson: boolean): number => {
  * @param writeLine writes a line about a record that is not handled.
  */
 export const createReport = (action: Action, isJson: boolean, writeLine: (line: string) => void) => {
+  const would = action === 'redriven' ? 'redrive' : 'drop'
   const toOutput = (text: string) => process.stdout.write(text)
   return {
+    /** Writes a record of a dry run. */
     accepted: (record: QuarantinedRecord, send: OutgoingRecord | undefined) => {
       const place = placeOf(record)
       const key = send?.key?.toString()
       if (isJson)
-        return toOutput(jsonLine({ place, reason: record.reason, action, ...(send && { topic: send.topic, key }) }))
+        return toOutput(jsonLine({ place, reason: record.reason, would, ...(send && { topic: send.topic, key }) }))
       const to = send === undefined ? '' : `${send.topic}, ${key === undefined ? 'no key' : `key ${idText(key)}`}`
       return toOutput(`${place.padEnd(10)}  ${reasonText(record.reason).padEnd(22)}  ${to || 'drop'}\n`)
     },
