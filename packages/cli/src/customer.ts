@@ -33,8 +33,10 @@ customer-stream customer history ID [--limit N] [--json]
              It prints no data but ids, times and places.
   --limit N  show the newest N events, 1 to ${MOST_EVENTS} (default 100)
   --json     print one JSON object
-  Both read only the customer's partition, and history also quarantine. Exit
-  code 0, or 1 if the customer is unknown, or if the document differs.
+  Both read only the customer's partition, and history also quarantine. If
+  partitions were added, history does not show older events in another
+  partition. Exit code 0, or 1 if the customer is unknown, or if the document
+  differs.
   The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read
   from the environment.
   In this repository: npm run customer -- show ID`,

@@ -79,6 +79,23 @@ export const explained = (error: unknown, settings: KafkaSettings, access?: Redi
  */
 const leave = (admin: TopicAdmin) => Promise.race([admin.disconnect(), sleep(LEAVE_KAFKA_MS)])
 
+/**
+ * Connects. Gives each of two brokers the time of one request, because kafkajs would try a Kafka
+ * that accepts connections and never answers for a minute.
+ */
+export const connectKafka = (
+  admin: Pick<TopicAdmin, 'connect'>,
+  { KAFKA_BROKERS, KAFKA_REQUEST_TIMEOUT_MS }: Pick<KafkaSettings, 'KAFKA_BROKERS' | 'KAFKA_REQUEST_TIMEOUT_MS'>,
+): Promise<void> => {
+  const limitMs = 2 * KAFKA_REQUEST_TIMEOUT_MS
+  const silence = Promise.withResolvers<never>()
+  const message =
+    `Kafka at ${KAFKA_BROKERS.join(', ')} accepts connections, but did not answer within ${limitMs / 1000} s. ` +
+    'Check that KAFKA_BROKERS has the addresses of brokers, and look at their logs.'
+  const timer = setTimeout(() => silence.reject(new Error(message)), limitMs)
+  return Promise.race([admin.connect(), silence.promise]).finally(() => clearTimeout(timer))
+}
+
 export type KafkaClients = Pick<Clients, 'kafka' | 'admin'>
 
 /**
@@ -99,7 +116,7 @@ export const withKafka = async (
   let exitCode = 1
   try {
     await unlessAborted(requireReachable({ KAFKA_BROKERS: settings.KAFKA_BROKERS, ...access?.settings }), signal)
-    await unlessAborted(Promise.all([admin.connect(), access && connectRedis(access.redis)]), signal)
+    await unlessAborted(Promise.all([connectKafka(admin, settings), access && connectRedis(access.redis)]), signal)
     exitCode = await work({ kafka, admin })
   } catch (error) {
     exitCode = reportFailure(command, explained(error, settings, access))
