@@ -190,6 +190,19 @@ describe('with the records of one test', () => {
     })
   })
 
+  it('quarantine show writes a large record to a pipe as a whole', async () => {
+    await putIntoQuarantine([{ value: 'x'.repeat(900_000), headers: { reason: 'not-json' } }])
+    const [{ place }] = (await list()).records
+    const child = spawn(process.execPath, wordsOf(['show', place, '--json']), {
+      ...{ env: envOf(), stdio: ['ignore', 'pipe', 'ignore'] },
+    })
+    await once(child.stdout, 'readable')
+    // The process has ended after this pause if it does not wait for its reader.
+    await Promise.race([once(child, 'exit'), new Promise((resolve) => setTimeout(resolve, 3000))])
+    const parts = await child.stdout.toArray()
+    expect(JSON.parse(Buffer.concat(parts).toString()).text).toHaveLength(900_000)
+  })
+
   it('a body in an undeclared charset is redriven once, with the time of its receipt', async () => {
     expect((await pipeline.post(ingress, inLatin1('jose', 'Jos\u00e9'))).status).toBe(400)
     const [{ place, receivedAt }] = (await list()).records
