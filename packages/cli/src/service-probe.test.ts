@@ -45,6 +45,16 @@ it('askReadiness returns each failed check of a service that is not ready', asyn
   })
 })
 
+it('a service with ADMIN_TOKEN shows its checks to a request with the token, and says that it needs one', async () => {
+  const checks = [{ name: 'redis', ready: true }]
+  const url = await serve(({ headers }, response) =>
+    response.end(JSON.stringify({ status: 'ready', ...(headers.authorization === 'Bearer t0ken' && { checks }) })),
+  )
+  expect(await askReadiness({ kind: 'ingress', url, token: 't0ken' })).toMatchObject({ state: 'ready', problems: [] })
+  const { state, problems } = await askReadiness({ kind: 'ingress', url })
+  expect([state, problems]).toEqual(['no-answer', [expect.stringContaining('only to a request with its ADMIN_TOKEN')]])
+})
+
 it.each([
   [200, 'hello'],
   [404, { type: 'not-found' }],

@@ -6,9 +6,11 @@ export interface ServiceAddress {
   readonly kind: ServiceKind
   /** Address of the admin port, such as `http://127.0.0.1:9464`. */
   readonly url: string
+  /** ADMIN_TOKEN of the service, if it demands one. */
+  readonly token?: string
 }
 
-export interface ServiceStatus extends ServiceAddress {
+export interface ServiceStatus extends Omit<ServiceAddress, 'token'> {
   readonly state: 'ready' | 'not-ready' | 'no-answer'
   /** Failed checks, each with its detail. If the service did not answer, the cause. */
   readonly problems: readonly string[]
@@ -28,8 +30,12 @@ const TIMEOUT_MS = 3000
 const MAX_BYTES = 8 * 1024 * 1024
 
 /** Fetches a text, of at most `MAX_BYTES`. Rejects after 3 s. */
-const fetchText = async (url: string): Promise<{ readonly code: number; readonly text: string }> => {
-  const response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS), redirect: 'error' })
+const fetchText = async (url: string, token?: string): Promise<{ readonly code: number; readonly text: string }> => {
+  const response = await fetch(url, {
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+    redirect: 'error',
+    ...(token !== undefined && { headers: { authorization: `Bearer ${token}` } }),
+  })
   const parts: Uint8Array[] = []
   let bytes = 0
   for await (const part of response.body ?? []) {
@@ -67,14 +73,19 @@ const checksOf = (text: string): readonly Check[] | undefined => {
   }
 }
 
+/** The answer of /readyz to a request without the token. */
+const STATUS_ALONE = /^\{"status":"(?:not-)?ready"\}$/
+
 /** Asks for the readiness. Never rejects. */
-export const askReadiness = async ({ kind, url }: ServiceAddress): Promise<ServiceStatus> => {
+export const askReadiness = async ({ kind, url, token }: ServiceAddress): Promise<ServiceStatus> => {
   const silent = (problem: string): ServiceStatus => ({
     ...{ kind, url, state: 'no-answer', problems: [problem], details: [] },
   })
   try {
-    const { code, text } = await fetchText(`${url}/readyz`)
+    const { code, text } = await fetchText(`${url}/readyz`, token)
     const checks = checksOf(text)
+    if (checks === undefined && STATUS_ALONE.test(text))
+      return silent(`answers ${code}, but shows its checks only to a request with its ADMIN_TOKEN`)
     if (checks === undefined)
       return silent(`answers ${code}, but not as an admin port does. Give the address of the admin port (ADMIN_PORT)`)
     const failed = checks.filter(({ ready }) => !ready)
@@ -109,9 +120,9 @@ export const readMetrics = (text: string, at: number): MetricsSample => {
 }
 
 /** Reads the metrics. Undefined if the service does not answer. */
-export const askMetrics = async ({ url }: ServiceAddress): Promise<MetricsSample | undefined> => {
+export const askMetrics = async ({ url, token }: ServiceAddress): Promise<MetricsSample | undefined> => {
   try {
-    const { code, text } = await fetchText(`${url}/metrics`)
+    const { code, text } = await fetchText(`${url}/metrics`, token)
     return code === 200 ? readMetrics(text, performance.now()) : undefined
   } catch {
     return undefined

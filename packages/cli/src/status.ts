@@ -83,7 +83,10 @@ const { addresses, limitMs, isJson, settings } = readCommandLine({
     )
     const seconds = Number(texts['timeout-seconds'] ?? '10')
     if (!(seconds >= 5 && seconds <= 60)) throw new Error('--timeout-seconds must be a number from 5 to 60')
-    return { addresses: given, limitMs: seconds * 1000, isJson: flags.has('json'), settings: loadClientSettings() }
+    const loaded = loadClientSettings()
+    const token = loaded.ADMIN_TOKEN
+    const withToken = given.map((address) => ({ ...address, ...(token !== undefined && { token }) }))
+    return { addresses: withToken, limitMs: seconds * 1000, isJson: flags.has('json'), settings: loaded }
   },
 })
 const startedAt = performance.now()

@@ -43,6 +43,7 @@ const clientSettings = {
     description: 'Number of the projection to examine.',
   }),
   MAX_FUTURE_MS: projectorSettings.MAX_FUTURE_MS,
+  ADMIN_TOKEN: projectorSettings.ADMIN_TOKEN,
 }
 
 type ClientSettings = Loaded<typeof clientSettings>

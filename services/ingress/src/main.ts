@@ -49,7 +49,7 @@ const { checks, watch } = createReadiness({
   onStuck: lifecycle.fail,
 })
 const app = createWebhookApp({ settings, publish, topics, metrics, logger, stopping: stopping.signal })
-const adminApp = createAdminApp({ registry, checks })
+const adminApp = createAdminApp({ registry, checks, settings })
 
 await delivery.openSpool().catch((error: Error) => {
   process.stderr.write(`ingress cannot start. SPOOL_DIR: ${error.message}\n`)
@@ -86,7 +86,7 @@ lifecycle.onStop('readiness', async () => {
 })
 
 try {
-  const admin = await adminApp.listen({ host: settings.HOST, port: settings.ADMIN_PORT })
+  const admin = await adminApp.listen({ host: settings.ADMIN_HOST ?? settings.HOST, port: settings.ADMIN_PORT })
   const address = await app.listen({ host: settings.HOST, port: settings.PORT })
   logger.info({ event: 'listening', address, admin }, 'listening')
   await connection.start(stopping.signal)

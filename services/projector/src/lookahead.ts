@@ -58,8 +58,8 @@ export interface Lookahead {
   /** Switches the first pass off for all records before the offset `end`. */
   skipTo(partition: number, end: string): void
   /**
-   * Forgets the window. Must be called when the position of the partition is loaded, before the next
-   * fetch.
+   * Forgets the window. Must be called when the position of the partition is loaded, before the
+   * next fetch.
    */
   drop(partition: number): void
   /** Forgets all windows. */

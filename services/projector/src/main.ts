@@ -82,7 +82,7 @@ const clients = { admin, outputs, consumer, redis, store }
 const checks = { topicWatch, redisCheck, kafkaOutage, measure, obstacles, logger }
 const startup = createStartup({ ...clients, ...checks, diagnose, lifecycle }, options.startup)
 const readiness = createReadiness({ startup, ...checks, consumer, projection, progress, groupId: options.groupId })
-const adminApp = createAdminApp({ registry, checks: readiness })
+const adminApp = createAdminApp({ registry, checks: readiness, settings })
 const watchdog = createWatchdog({ ...clients, projection, progress, lifecycle }, options.watchdog)
 
 createCertificateMetric(registry, () => certificateExpiries(projectorSettings, settings))

@@ -50,7 +50,14 @@ export const optionsOf = (settings: ProjectorSettings, instance: string) => {
     progress: { topic, groupId, instance, partitions: settings.KAFKA_PARTITIONS },
     kafkaCheck: { topic, timeoutMs: settings.READINESS_TIMEOUT_MS, doing: 'apply events' },
     watchdog: { topic, sessionTimeoutMs },
-    startup: { host: settings.HOST, port: settings.ADMIN_PORT, topic, groupId, instance, backoff },
+    startup: {
+      host: settings.ADMIN_HOST ?? settings.HOST,
+      port: settings.ADMIN_PORT,
+      topic,
+      groupId,
+      instance,
+      backoff,
+    },
     tasks: {
       instance,
       sessionTimeoutMs,

@@ -70,7 +70,8 @@ const DELETE_RETENTION = 'delete.retention.ms'
 
 /**
  * Small segments keep the topic small, because Kafka compacts only whole segments. If the topic is
- * small, a Redis that lost its data is filled faster. Kafka Streams uses the same size for its changelogs.
+ * small, a Redis that lost its data is filled faster. Kafka Streams uses the same size for its
+ * changelogs.
  */
 const COMPACT_SOON = { 'segment.bytes': String(50 * 1024 * 1024), 'min.cleanable.dirty.ratio': '0.2' }
 

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { answerOf, createReadyGauge, readinessCheck } from './admin.ts'
+import { answerOf, createAdminApp, createReadyGauge, readinessCheck } from './admin.ts'
 import { createRegistry } from './metrics.ts'
 import { version } from './version.ts'
 
@@ -36,4 +36,29 @@ it('the metric customer_stream_ready has the current checks, and drops earlier c
 
 it('the metric customer_stream_build_info has the version', async () => {
   expect(await createRegistry('test').metrics()).toContain(`customer_stream_build_info{version="${version}"`)
+})
+
+it('with ADMIN_TOKEN, the admin port shows checks and metrics only to a request with the current token', async () => {
+  const settings: { ADMIN_TOKEN?: string } = {}
+  const checks = async () => [readinessCheck('kafka', 'broker-1 does not answer')]
+  const app = createAdminApp({ registry: createRegistry('test'), checks, settings })
+  const ask = async (url: string, token?: string) => {
+    const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
+    const { statusCode, body } = await app.inject({ url, headers })
+    return [statusCode, body]
+  }
+  expect(await ask('/readyz')).toEqual([503, expect.stringContaining('broker-1')])
+  expect(await ask('/metrics')).toEqual([200, expect.stringContaining('customer_stream_ready')])
+
+  for (const current of ['first', 'second']) {
+    settings.ADMIN_TOKEN = current
+    for (const wrong of [undefined, '', 'other', current === 'first' ? 'second' : 'first']) {
+      expect(await ask('/livez', wrong)).toEqual([200, '{"status":"alive"}'])
+      expect(await ask('/readyz', wrong)).toEqual([503, '{"status":"not-ready"}'])
+      expect(await ask('/metrics', wrong)).toEqual([401, expect.not.stringContaining('customer_stream')])
+    }
+    expect(await ask('/readyz', current)).toEqual([503, expect.stringContaining('broker-1')])
+    expect(await ask('/metrics', current)).toEqual([200, expect.stringContaining('customer_stream_ready')])
+  }
+  await app.close()
 })

@@ -4,6 +4,8 @@ import {
   integer,
   type Loaded,
   loadSettings,
+  optionalSecret,
+  optionalText,
   type Rule,
   type Settings,
   SettingsError,
@@ -18,6 +20,12 @@ export const processSettings = {
     minimum: 0,
     maximum: 65535,
     description: 'Port of `/livez`, `/readyz` and `/metrics`. It must not be public. 0 selects a free port.',
+  }),
+  ADMIN_HOST: optionalText({ description: 'Local address of the admin port. Default: `HOST`.' }),
+  ADMIN_TOKEN: optionalSecret({
+    description:
+      'Token that the admin port demands, as `Authorization: Bearer TOKEN`. To a request without it, `/livez` and ' +
+      '`/readyz` answer with the status alone, and `/metrics` answers 401. Default: the admin port demands no token.',
   }),
   LOG_LEVEL: choice(LOG_LEVELS, { default: 'info', description: 'Minimum level of the log lines.' }),
   READINESS_TIMEOUT_MS: integer({
