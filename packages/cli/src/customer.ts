@@ -134,6 +134,7 @@ const history = async (clients: Clients): Promise<number> => {
   const shown: CustomerHistory = {
     ...{ customerUuid, topic: topics.customers, partition: own.partition, events, leftOut: found.leftOut, unreadable },
     deletedBefore: own.low === '0' ? null : own.low,
+    hashPlace: hash._source ?? null,
     isHashListed: hash._source === undefined ? null : events.some(({ isInRedis }) => isInRedis),
     erased: erasure ?? null,
   }

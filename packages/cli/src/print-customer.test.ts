@@ -56,12 +56,14 @@ it('customer history prints each event as one line, without control characters f
     unreadable: 0,
     deletedBefore: '5',
     isHashListed: false,
+    hashPlace: 't/1/9',
     erased: null,
   })
   expect(lines).toEqual([
     'customer ada: 1 event in partition 3 of t',
     '2 older events left out (--limit)',
     'Kafka has deleted the records before offset 5',
+    'The hash comes from t/1/9. Events in that partition are not listed.',
     '',
     'received (UTC)          version (UTC)           place         outcome, id',
     '1970-01-01 00:00:00.000 1970-01-01 00:00:01.000 3/7           older, ignored  ◀ in Redis' +

@@ -86,6 +86,8 @@ export interface CustomerHistory {
   readonly deletedBefore: string | null
   /** True if the hash in Redis comes from a listed event. Null if Redis has no hash. */
   readonly isHashListed: boolean | null
+  /** Place of the record from which the hash comes. Null if Redis has no hash. */
+  readonly hashPlace: string | null
   readonly erased: Erased | null
 }
 
@@ -101,11 +103,13 @@ const OUTCOMES: Readonly<Record<HistoryEvent['outcome'], string>> = {
 
 export const historyLines = (history: CustomerHistory): string[] => {
   const { customerUuid, topic, partition, events, leftOut, unreadable, deletedBefore, isHashListed, erased } = history
+  const isElsewhere = history.hashPlace?.startsWith(`${topic}/${partition}/`) === false
   const lines = [
     `customer ${customerUuid}: ${counted(events.length, 'event')} in partition ${partition} of ${topic}`,
     ...(erased === null ? [] : [`erased ${erasedText(erased)}`]),
     ...(leftOut > 0 ? [`${counted(leftOut, 'older event')} left out (--limit)`] : []),
     ...(deletedBefore === null ? [] : [`Kafka has deleted the records before offset ${deletedBefore}`]),
+    ...(isElsewhere ? [`The hash comes from ${history.hashPlace}. Events in that partition are not listed.`] : []),
     ...(unreadable > 0 ? [`${counted(unreadable, 'batch', 'batches')} of records cannot be read`] : []),
     '',
     `${'received (UTC)'.padEnd(24)}${'version (UTC)'.padEnd(24)}${'place'.padEnd(14)}outcome, id`,
