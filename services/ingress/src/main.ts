@@ -1,10 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ingressRules, ingressSettings } from '@customer-stream/configuration'
 import {
-  certificateExpiries,
   closeServer,
   createAdminApp,
-  createCertificateMetric,
   createLifecycle,
   createLogger,
   createObstacles,
@@ -43,10 +41,9 @@ const delivery: Delivery = createDelivery({ settings, topics, metrics, obstacles
 const { publish, publishers, spool } = delivery
 const connection = createKafkaConnection({ settings, topics, delivery, obstacles, diagnose, logger })
 const { checks, watch } = createReadiness({
-  ...{ connection, publishers, spool, obstacles, diagnose },
+  ...{ connection, publishers, spool, obstacles, diagnose, onStuck: lifecycle.fail },
   maxBodyBytes: settings.MAX_BODY_BYTES,
   stopping: stopping.signal,
-  onStuck: lifecycle.fail,
 })
 const app = createWebhookApp({ settings, publish, topics, metrics, logger, stopping: stopping.signal })
 const adminApp = createAdminApp({ registry, checks, settings })
@@ -62,12 +59,10 @@ const repeat = (task: string, intervalMs: number, work: () => Promise<void>) => 
   lifecycle.onStop(task, periodically(intervalMs, work, onFailure))
 }
 
-createCertificateMetric(registry, () => certificateExpiries(ingressSettings, settings))
 const secretFiles = { schemas: ingressSettings, env: process.env, rules: ingressRules, registry, logger }
 lifecycle.onStop('secret files', watchSecretFiles(settings, secretFiles))
-// Parts stop in reverse order of registration. First the process reports "not ready" and waits for
-// the load balancer. Then the process finishes requests, flushes, ends the drain and the spool, and
-// disconnects from Kafka. The admin port closes last.
+// Parts stop in reverse order: first "not ready" and a wait for the load balancer, then requests,
+// publishers, drain and spool, then Kafka, and last the admin port.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
 // Wait only briefly, because kafkajs would wait for the replies of a hanging broker. If the process
 // ends without a disconnect, no record is lost.

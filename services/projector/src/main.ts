@@ -1,10 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { projectorRules, projectorSettings } from '@customer-stream/configuration'
 import {
-  certificateExpiries,
   closeServer,
   createAdminApp,
-  createCertificateMetric,
   createLifecycle,
   createLogger,
   createObstacles,
@@ -13,23 +11,18 @@ import {
   watchSecretFiles,
 } from '@customer-stream/runtime'
 import {
-  createAdmin,
   createDiagnose,
-  createKafka,
   createKafkaCheck,
   createPartitionConsumer,
   createTopicWatch,
-  createVerifiedProducer,
-  createWriteCheck,
   readTopicIdentity,
 } from '@customer-stream/runtime/kafka'
 import { causeOf, createRedis } from '@customer-stream/runtime/redis'
-import { createChangelogSource } from './changelog-source.ts'
 import { createFillStore } from './fill-store.ts'
+import { createKafkaClients } from './kafka-clients.ts'
 import { createMeasurement } from './measurement.ts'
 import { createProjectorMetrics } from './metrics.ts'
 import { optionsOf } from './options.ts'
-import { createOutputs } from './outputs.ts'
 import { createProgress } from './progress.ts'
 import { createProjection } from './projection.ts'
 import { createReadiness } from './readiness.ts'
@@ -47,15 +40,7 @@ const registry = createRegistry('projector')
 const metrics = createProjectorMetrics(registry, options)
 const obstacles = createObstacles(registry, logger)
 const diagnose = createDiagnose(settings)
-const openKafka = () => createKafka(settings, { ...options.kafka, logger })
-const admin = createAdmin(openKafka())
-const stateSource = createChangelogSource(admin, createAdmin(openKafka()), options.outputs.stateTopic)
-const erasuresSource = createChangelogSource(admin, createAdmin(openKafka()), options.outputs.erasuresTopic)
-const sources = { stateSource, erasuresSource }
-const outputs = createOutputs(() => createVerifiedProducer(openKafka(), options.producer), sources, options.outputs)
-// No log, because kafkajs would log the expected failure of each write check as an error.
-const silent = logger.child({}, { level: 'silent' })
-const writeCheck = createWriteCheck(createKafka(settings, { ...options.writeCheck, logger: silent }))
+const { openKafka, admin, sources, outputs, writeCheck } = createKafkaClients({ settings, options, logger })
 const topicWatch = createTopicWatch({ admin, writeCheck, settings, obstacles, diagnose, logger, ...outputs })
 const redis = createRedis(settings, logger)
 const store = createStore(redis, options.store)
@@ -85,7 +70,6 @@ const readiness = createReadiness({ startup, ...checks, consumer, projection, pr
 const adminApp = createAdminApp({ registry, checks: readiness, settings })
 const watchdog = createWatchdog({ ...clients, projection, progress, lifecycle }, options.watchdog)
 
-createCertificateMetric(registry, () => certificateExpiries(projectorSettings, settings))
 const secretFiles = { schemas: projectorSettings, env: process.env, rules: projectorRules, registry, logger }
 lifecycle.onStop('secret files', watchSecretFiles(settings, secretFiles))
 // Parts stop in reverse order: readiness, timers, consumer, connections, and last the admin port.

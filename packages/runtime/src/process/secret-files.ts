@@ -1,6 +1,7 @@
 import { readFileSync, statSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
+import { certificateExpiries, createCertificateMetric } from './certificate-expiry.ts'
 import type { Logger } from './log.ts'
 import { Counter, Gauge, type Registry } from './metrics.ts'
 import { periodically } from './periodically.ts'
@@ -130,13 +131,15 @@ export const createSecretFiles = <S extends Settings>(loaded: Loaded<S>, options
 }
 
 /**
- * Updates the secrets in the settings when their files change.
+ * Updates the secrets in the settings when their files change. Also shows as a metric when the
+ * certificates in the settings expire.
  * @returns a function that ends the updates.
  */
 export const watchSecretFiles = <S extends Settings>(
   loaded: Loaded<S> & { readonly SECRET_FILES_CHECK_MS: number },
   options: SecretFilesOptions<S>,
 ): (() => void) => {
+  createCertificateMetric(options.registry, () => certificateExpiries(options.schemas, loaded))
   const { check } = createSecretFiles(loaded, options)
   return periodically(loaded.SECRET_FILES_CHECK_MS, check, (err) =>
     options.logger.warn({ err, event: 'secrets-unusable' }, 'the files of secrets could not be checked'),
