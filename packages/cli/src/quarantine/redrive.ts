@@ -36,10 +36,11 @@ customer-stream quarantine redrive FILTERS [OPTIONS]
   Sends the bytes of the selected records to the raw topics again, by the rules
   of the services and with the original time of receipt. A record that would
   come back to quarantine is refused and not sent, and so is a record that names
-  an erased customer. Records that were redriven or dropped before are skipped. A
-  dropped record can be redriven if it is named by its place. Run only one
-  redrive at a time, because two redrives send the same records twice, which is
-  harmless. Exit code 0 if no selected record was refused, otherwise 1.
+  an erased customer. Records that were redriven or dropped before are skipped.
+  A dropped record can be redriven if it is named by its place. Run only one
+  redrive at a time. Two redrives send the same records twice. The projector
+  ignores the second copy.
+  Exit code 0 if no selected record was refused, otherwise 1.
 ${FILTER_USAGE}
   --charset NAME        charset of bodies that are not UTF-8 and declare none
                         charset (default: MYKAARMA_CHARSET)
