@@ -42,6 +42,10 @@ const QUARANTINE = [
   ['READ', 'quarantine'],
   ['READ', 'audit'],
 ] as const
+const WRITES_AUDIT = [
+  ['WRITE', 'audit'],
+  ['DESCRIBE_CONFIGS', 'audit'],
+] as const
 /** Lines in which a command reports its progress. */
 const PROGRESS = /^(verify|erase): (reading|read|waiting|comparing|searching|the erasure is|Redis has no customer)\b/
 /** Line of a report that says what is wrong. */
@@ -122,11 +126,11 @@ const RIGHTS = {
   'quarantine redrive': { command: 'quarantine', kafka: [...QUARANTINE, ['READ', 'erasures']], redis: [] },
   'quarantine redrive --execute': {
     command: 'quarantine',
-    kafka: [...QUARANTINE, ['READ', 'erasures'], ['WRITE', 'customers'], ['WRITE', 'other'], ['WRITE', 'audit']],
+    kafka: [...QUARANTINE, ...WRITES_AUDIT, ['READ', 'erasures'], ['WRITE', 'customers'], ['WRITE', 'other']],
     redis: [],
   },
   'quarantine drop': { command: 'quarantine', kafka: QUARANTINE, redis: [] },
-  'quarantine drop --execute': { command: 'quarantine', kafka: [...QUARANTINE, ['WRITE', 'audit']], redis: [] },
+  'quarantine drop --execute': { command: 'quarantine', kafka: [...QUARANTINE, ...WRITES_AUDIT], redis: [] },
 } as const satisfies Record<string, Rights>
 type Use = keyof typeof RIGHTS
 

@@ -1,4 +1,5 @@
 import { waitUntil } from '@customer-stream/runtime'
+import { readWatermarks } from '@customer-stream/runtime/kafka'
 import { positionField } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { kafkajsOf, openTcpProxy, type TcpProxy } from '@customer-stream/testing'
@@ -29,15 +30,20 @@ const openTransaction = async (site: Site) => {
   return transaction
 }
 
-/** Returns the number of records that are not applied, by partition. */
-const lagOf = async (site: Site): Promise<number[]> => {
-  const [ends, positions] = await Promise.all([
-    site.admin.fetchTopicOffsets(site.topics.customers),
+/**
+ * Returns the number of records that are not applied, by partition. Undefined for a partition whose
+ * leader does not answer.
+ */
+const lagOf = async (site: Site): Promise<(number | undefined)[]> => {
+  const [marks, positions] = await Promise.all([
+    readWatermarks(site.admin, site.topics.customers),
     site.redis.hgetall(site.positionsKey),
   ])
-  return ends.map(
-    ({ partition, high }) => Number(high) - Number(positions[positionField(site.topics.customers, partition)] ?? 0),
-  )
+  return Array.from({ length: site.partitions }, (_, partition) => {
+    const end = marks.get(partition)?.high
+    const position = positions[positionField(site.topics.customers, partition)] ?? 0
+    return end === undefined ? undefined : Number(end) - Number(position)
+  })
 }
 
 /**

@@ -9,7 +9,7 @@ import {
   type TopicAdmin,
 } from '@customer-stream/runtime/kafka'
 import { compareVersions, type Erasure, isErased, type Version } from '@customer-stream/schemas'
-import { differingFields, readStateDocument, readTopic } from '@customer-stream/verify'
+import { differingFields, fetchEnds, readStateDocument, readTopic } from '@customer-stream/verify'
 
 /** Mark of an erased customer. `erasedAt`: Unix milliseconds. */
 export type Erased = Pick<Erasure, 'scope' | 'erasedAt'>
@@ -167,7 +167,7 @@ export const readShownCustomer = async (sources: CustomerSources, places: Custom
 const withNewEnd = async (admin: TopicAdmin, places: CustomerPlaces): Promise<CustomerPlaces> => {
   const { state } = places
   if (state === undefined) return places
-  const ends = await admin.fetchTopicOffsets(state.topic)
+  const ends = await fetchEnds(admin, state.topic)
   const end = ends.find(({ partition }) => partition === state.end.partition)
   return end === undefined ? places : { ...places, state: { ...state, end } }
 }

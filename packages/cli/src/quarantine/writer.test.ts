@@ -38,6 +38,7 @@ it('an audit topic that keeps all entries is accepted', async () => {
   await check(GOOD)
 })
 
-it('without the right to read its settings the audit topic is accepted', async () => {
-  await check(Object.assign(new Error('denied'), { type: 'TOPIC_AUTHORIZATION_FAILED' }))
+it('without the right to read its settings the audit topic is refused', async () => {
+  const denied = Object.assign(new Error('denied'), { type: 'TOPIC_AUTHORIZATION_FAILED' })
+  await expect(check(denied)).rejects.toThrow('denied')
 })

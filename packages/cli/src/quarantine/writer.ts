@@ -11,7 +11,6 @@ import {
   type VerifiedProducer,
 } from '@customer-stream/runtime/kafka'
 import { fetchEnds } from '@customer-stream/verify'
-import { printNotice } from '../interruption.ts'
 import type { KafkaClients } from '../with-clients.ts'
 import type { Audit } from './audit.ts'
 import type { OpenQuarantine } from './open.ts'
@@ -31,12 +30,7 @@ export const requireAudit = async (
 ): Promise<void> => {
   const demand = quarantineAuditDemand(settings.KAFKA_TOPIC_PREFIX)
   if (audit.exists) {
-    const onDenied = () =>
-      printNotice(
-        `quarantine: the settings of ${auditTopic} are not checked, because this user lacks DESCRIBE_CONFIGS. ` +
-          'The topic needs cleanup.policy=delete and unlimited retention.',
-      )
-    const { problems } = await inspectTopics(admin, settings, [demand], onDenied)
+    const { problems } = await inspectTopics(admin, settings, [demand])
     if (problems.length > 0)
       throw new Error(
         `The audit topic ${auditTopic} is not as it must be, so nothing was written:` +
