@@ -142,7 +142,7 @@ await withClients('verify', settings, async ({ admin, redis }) => {
   const of = { topic: topics.customers, projection, keyPrefix }
   const plan = await unlessAborted(planRepair(redis, of, found.repairable), signal)
   if (!isExecuted || found.repairable.length === 0) return report(found, plan)
-  await repair(redis, of, found.repairable, signal)
+  await repair(redis, of, found.repairable, plan, signal)
   printNotice(`verify: ${repairSummary(found, plan)}`)
   printNotice('verify: verifying again')
   return report(await verify(options))

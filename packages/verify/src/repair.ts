@@ -57,6 +57,7 @@ export const repair = async (
   redis: RedisClient,
   of: ProgressOf,
   customers: readonly Repairable[],
+  plan: readonly RepairedPartition[],
   signal: AbortSignal,
 ): Promise<void> => {
   redis.defineCommand('outdateHash', { lua, numberOfKeys: 1 })
@@ -65,6 +66,6 @@ export const repair = async (
     await (redis as Scripts).outdateHash(customerKey(customerUuid, of.keyPrefix))
   }
   const keys = positionsKeys(redis, of.projection, of.keyPrefix)
-  for (const { partition, from } of await planRepair(redis, of, customers))
+  for (const { partition, from } of plan)
     await lowerPosition(redis, keys, positionField(of.topic, partition), String(from))
 }
