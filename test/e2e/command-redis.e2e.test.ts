@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { freePortsToKeep, openPipeline, startRedisWithSentinels } from '@customer-stream/testing'
+import { freePorts, openPipeline, startRedisWithSentinels } from '@customer-stream/testing'
 import { createAuthority } from '@customer-stream/testing/certificates'
 import { startRedis } from '@customer-stream/testing/vitest'
 import { expect, inject, it, onTestFinished } from 'vitest'
@@ -26,7 +26,7 @@ it('a command uses the certificates for Redis, and names their settings if Redis
     writeFileSync(join(folder, name), pem)
     return join(folder, name)
   }) as [string, string, string]
-  const [port] = (await freePortsToKeep(1)) as [number]
+  const [port] = (await freePorts(1)) as [number]
   const args = ['--tls-port', `${port}`, '--tls-cert-file', files[0], '--tls-key-file', files[1]]
   const server = await startRedis({ args: [...args, '--tls-ca-cert-file', files[2]] }, 'local')
   onTestFinished(() => server.stop())

@@ -1,5 +1,5 @@
 import { unlessAborted } from '@customer-stream/runtime'
-import { freePortsToKeep, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { freePorts, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
 
 export interface Services {
   /** Address of the ingress. A restart does not change the address. */
@@ -19,7 +19,7 @@ const SESSION_TIMEOUT_MS = 6000
 
 /** Starts one ingress and one projector. Resolves when both are ready. */
 export const startServices = async (pipeline: Pipeline, replicas: number, signal: AbortSignal): Promise<Services> => {
-  const [port, adminPort] = (await freePortsToKeep(2)) as [number, number]
+  const [port, adminPort] = (await freePorts(2)) as [number, number]
   const env = { KAFKA_REPLICATION_FACTOR: String(replicas) }
   const startIngress = () => pipeline.start('ingress', { ...env, PORT: String(port), ADMIN_PORT: String(adminPort) })
   const startProjector = () =>

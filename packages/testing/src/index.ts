@@ -1,5 +1,5 @@
 export { administratorOf, kafkajsOf } from '@customer-stream/runtime/kafkajs'
-export { freePorts, freePortsToKeep } from './brokers/free-ports.ts'
+export { freePorts } from './brokers/free-ports.ts'
 export { startGuarded } from './brokers/guarded-process.ts'
 export { type Brokers, startBrokers } from './brokers/index.ts'
 export { type InspectableBrokers, startInspectableBrokers } from './brokers/inspectable-brokers.ts'

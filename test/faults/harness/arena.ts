@@ -3,7 +3,7 @@ import { PROJECTION_VERSION, positionsKey, QUARANTINE_HEADERS } from '@customer-
 import type { MadeEvent } from '@customer-stream/simulator'
 import type { KafkaCluster, LocalRedisServer, ServiceName, ServiceProcess } from '@customer-stream/testing'
 import {
-  freePortsToKeep,
+  freePorts,
   openPipeline,
   openTcpProxy,
   type Pipeline,
@@ -114,7 +114,7 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
 
   const ended = new Set<ServiceName>()
   const manage = async (name: ServiceName): Promise<ManagedService> => {
-    const [publicPort, adminPort] = (await freePortsToKeep(2)).map(String)
+    const [publicPort, adminPort] = (await freePorts(2)).map(String)
     const spool = options.spool && name === 'ingress' ? { SPOOL_DIR: join(pipeline.folder, `spool-${publicPort}`) } : {}
     const start = (env: Readonly<Record<string, string>> = {}) =>
       pipeline.start(name, { ...environments[name], ...spool, PORT: publicPort!, ADMIN_PORT: adminPort!, ...env })

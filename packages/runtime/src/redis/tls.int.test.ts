@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { freePortsToKeep, freshNames, startRedisCluster } from '@customer-stream/testing'
+import { freePorts, freshNames, startRedisCluster } from '@customer-stream/testing'
 import { createAuthority } from '@customer-stream/testing/certificates'
 import { silentLogger, startRedis } from '@customer-stream/testing/vitest'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
@@ -26,7 +26,7 @@ const file = (name: string, content: string): string => {
 
 beforeAll(async () => {
   const { cert, key } = authority.issue('redis', ['127.0.0.1'])
-  ;[tlsPort] = (await freePortsToKeep(1)) as [number]
+  ;[tlsPort] = (await freePorts(1)) as [number]
   const files = ['--tls-cert-file', file('cert', cert), '--tls-key-file', file('key', key)]
   const args = ['--tls-port', `${tlsPort}`, '--tls-ca-cert-file', file('ca', authority.ca), ...files]
   server = await startRedis({ args: [...args, '--unixsocket', socket] }, 'local')

@@ -13,7 +13,7 @@ import {
   Wait,
 } from 'testcontainers'
 import { OWNER_LABEL } from './docker-guard.ts'
-import { freePortsToKeep } from './free-ports.ts'
+import { freePorts } from './free-ports.ts'
 import { clusterContainer, KAFKA_IMAGE, KafkaContainer, restartKafka } from './kafka-container.ts'
 import { CLUSTER_SIZE } from './kafka-settings.ts'
 import { ping } from './local-redis.ts'
@@ -148,14 +148,14 @@ export const openDocker = (): Provider => {
       const engine = await getContainerRuntimeClient()
       await engine.container.dockerode.createNetwork({ Name: owner, Labels: { [OWNER_LABEL]: owner } })
       const host = engine.info.containerRuntime.host
-      const ports = await freePortsToKeep(CLUSTER_SIZE)
+      const ports = await freePorts(CLUSTER_SIZE)
       return Promise.all(
         ports.map(async (port, i) => kafkaNodeOf(i + 1, await start(clusterContainer(i + 1, owner, { host, port })))),
       )
     },
     startRedis: async ({ args = [], env = {} } = {}) => {
       // Choose the port before the start, so that a restarted Redis has the same port.
-      const host = (await freePortsToKeep(1))[0]!
+      const host = (await freePorts(1))[0]!
       return startRedisServer(() =>
         start(
           new LoopbackContainer(REDIS_IMAGE)

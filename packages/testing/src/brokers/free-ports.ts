@@ -1,17 +1,36 @@
 import { randomInt } from 'node:crypto'
-import { once } from 'node:events'
-import { type AddressInfo, createServer } from 'node:net'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { isAlive } from './run.ts'
+
+/** A file for each port that a living process has reserved. The file contains the process id. */
+const reservations = join(tmpdir(), `customer-stream-ports-${process.getuid?.() ?? 'user'}`)
+const reservedHere = new Set<string>()
+process.once('exit', () => {
+  for (const file of reservedHere) rmSync(file, { force: true })
+})
 
 /**
- * Returns distinct ports that were free a moment ago. Two callers seldom get the same port, because
- * the system chooses the ports.
+ * Reserves a port for this process. Another process then chooses another port, also before the
+ * server of this process listens, and while the server is stopped.
+ * @returns false if a living process has reserved the port.
  */
-export const freePorts = async (count: number): Promise<number[]> => {
-  const holders = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  await Promise.all(holders.map((holder) => once(holder, 'listening')))
-  const ports = holders.map((holder) => (holder.address() as AddressInfo).port)
-  await Promise.all(holders.map((holder) => holder.close() && once(holder, 'close')))
-  return ports
+const reserve = (port: number): boolean => {
+  const file = join(reservations, String(port))
+  mkdirSync(reservations, { recursive: true })
+  try {
+    writeFileSync(file, String(process.pid), { flag: 'wx' })
+    reservedHere.add(file)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
+  // A process that was killed leaves its file. The next caller may take that port.
+  const owner = existsSync(file) ? Number(readFileSync(file, 'utf8')) : process.pid
+  if (!isAlive(owner)) rmSync(file, { force: true })
+  return false
 }
 
 const isFree = (port: number): Promise<boolean> =>
@@ -22,16 +41,18 @@ const isFree = (port: number): Promise<boolean> =>
   })
 
 /**
- * Returns free ports for a server that may stop and start again. The ports are below the range that
- * the system uses for outgoing connections. Otherwise the connection of any client could take the
- * port of a stopped server, and the server could not start again.
+ * Reserves free ports until this process ends. A server may stop and start again on its port. The
+ * ports are below the range that the system uses for outgoing connections. Otherwise the connection
+ * of any client could take the port of a stopped server, and the server could not start again.
  * @param partnerOffset distance to a second port of the server. The second port is free too.
  */
-export const freePortsToKeep = async (count: number, partnerOffset = 0): Promise<number[]> => {
-  const ports = new Set<number>()
-  while (ports.size < count) {
+export const freePorts = async (count: number, partnerOffset = 0): Promise<number[]> => {
+  const ports: number[] = []
+  while (ports.length < count) {
     const port = randomInt(16_384, 32_768 - partnerOffset)
-    if ((await isFree(port)) && (await isFree(port + partnerOffset))) ports.add(port)
+    const both = partnerOffset === 0 ? [port] : [port, port + partnerOffset]
+    if (!both.every(reserve)) continue
+    if ((await Promise.all(both.map(isFree))).every(Boolean)) ports.push(port)
   }
-  return [...ports]
+  return ports
 }

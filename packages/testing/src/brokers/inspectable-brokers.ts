@@ -1,4 +1,4 @@
-import { freePortsToKeep } from './free-ports.ts'
+import { freePorts } from './free-ports.ts'
 import { singleBroker } from './kafka-settings.ts'
 import { controlled } from './local-broker.ts'
 import { placeBrokers } from './local-kafka.ts'
@@ -30,7 +30,7 @@ export const startInspectableBrokers = async (
     const [placed] = await placeBrokers(run, log, {
       settings: { ...singleBroker, ...settings },
       maxHeap: '512m',
-      ports: await freePortsToKeep(2),
+      ports: await freePorts(2),
     })
     const kafka = controlled(placed!)
     const [redis] = await Promise.all([startLocalRedis(run, log), kafka.start()])

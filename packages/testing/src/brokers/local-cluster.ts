@@ -1,5 +1,5 @@
 import { unlessAborted } from '@customer-stream/runtime'
-import { freePortsToKeep } from './free-ports.ts'
+import { freePorts } from './free-ports.ts'
 import type { Brokers, StartOptions } from './index.ts'
 import { CLUSTER_SIZE } from './kafka-settings.ts'
 import { type ControlledBroker, placeCluster } from './local-broker.ts'
@@ -47,7 +47,7 @@ export const startCluster = async ({
   }
 
   const start = async () => {
-    const ports = await freePortsToKeep(3 * CLUSTER_SIZE)
+    const ports = await freePorts(3 * CLUSTER_SIZE)
     const proxiedPorts = ports.splice(2 * CLUSTER_SIZE)
     const networks = await Promise.all(proxiedPorts.map((port) => openTcpProxy({ host: '127.0.0.1', port })))
     const listeners = networks.map((network, i) => [

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { createLogger, loadSettings, waitUntil } from '@customer-stream/runtime'
 import { createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
 import type { Certificate } from '../certificates.ts'
-import { freePortsToKeep } from './free-ports.ts'
+import { freePorts } from './free-ports.ts'
 import { type RedisPlace, startRedisAt } from './local-redis.ts'
 import { openRun, type Run } from './run.ts'
 
@@ -156,7 +156,7 @@ export const startRedisCluster = async ({
   }
   try {
     // The port of the bus is counted from the port for TLS, if there is one.
-    const ports = await freePortsToKeep(2 * SIZE, BUS_PORT_OFFSET)
+    const ports = await freePorts(2 * SIZE, BUS_PORT_OFFSET)
     const flags = tls ? tlsFlags(run.makeFolder('tls'), tls) : []
     for (let i = 0; i < SIZE; i++) {
       const place = { port: ports[2 * i]!, tlsPort: ports[2 * i + 1]!, folder: run.makeFolder(`redis-${i}`) }

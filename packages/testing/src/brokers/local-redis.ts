@@ -3,7 +3,7 @@ import { chmod, mkdir, rm } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { freePortsToKeep } from './free-ports.ts'
+import { freePorts } from './free-ports.ts'
 import { type GuardedProcess, untilReady } from './guarded-process.ts'
 import { fetchOnce, findOnPath } from './maven.ts'
 import type { RedisOptions, RedisServer } from './provider.ts'
@@ -134,7 +134,7 @@ export const startLocalRedis = async (
   log: (line: string) => void,
   options?: RedisOptions,
 ): Promise<LocalRedisServer> => {
-  const [port] = (await freePortsToKeep(1)) as [number]
+  const [port] = (await freePorts(1)) as [number]
   started += 1
   return startRedisAt({ port, folder: run.makeFolder(`redis-${started}`) }, run, log, options)
 }

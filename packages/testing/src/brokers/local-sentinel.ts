@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createLogger, loadSettings, waitUntil } from '@customer-stream/runtime'
 import { connectRedis, createRedis, type Redis, redisSettings } from '@customer-stream/runtime/redis'
-import { freePortsToKeep } from './free-ports.ts'
+import { freePorts } from './free-ports.ts'
 import { untilReady } from './guarded-process.ts'
 import { type LocalRedisServer, ping, redisBinary, startRedisAt } from './local-redis.ts'
 import { openRun, type Run } from './run.ts'
@@ -75,7 +75,7 @@ export const startRedisWithSentinels = async (
 ): Promise<RedisWithSentinels> => {
   const run = await openRun()
   try {
-    const [primaryPort, replicaPort, ...sentinelPorts] = (await freePortsToKeep(2 + SENTINELS)) as [
+    const [primaryPort, replicaPort, ...sentinelPorts] = (await freePorts(2 + SENTINELS)) as [
       number,
       number,
       ...number[],

@@ -1,4 +1,4 @@
-import { freePortsToKeep } from './free-ports.ts'
+import { freePorts } from './free-ports.ts'
 import { CLUSTER_SIZE } from './kafka-settings.ts'
 import { type ControlledBroker, placeCluster } from './local-broker.ts'
 import { startLocalKafka } from './local-kafka.ts'
@@ -14,7 +14,7 @@ export const openLocal = async (log: (line: string) => void): Promise<Provider> 
     kind: 'local',
     startKafka: () => startLocalKafka(run, log),
     startKafkaCluster: async () => {
-      brokers = await placeCluster(run, log, await freePortsToKeep(2 * CLUSTER_SIZE))
+      brokers = await placeCluster(run, log, await freePorts(2 * CLUSTER_SIZE))
       await Promise.all(brokers.map((broker) => broker.start()))
       return brokers
     },

@@ -20,7 +20,7 @@ export interface Run {
   close(): Promise<void>
 }
 
-const isAlive = (pid: number): boolean => {
+export const isAlive = (pid: number): boolean => {
   try {
     process.kill(pid, 0)
     return true

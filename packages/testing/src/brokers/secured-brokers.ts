@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { freePortsToKeep } from './free-ports.ts'
+import { freePorts } from './free-ports.ts'
 import { singleBroker } from './kafka-settings.ts'
 import { type Listener, placeBrokers, untilStarted } from './local-kafka.ts'
 import { startLocalRedis } from './local-redis.ts'
@@ -92,7 +92,7 @@ const startSecuredKafka = async (run: Run, log: Log): Promise<SecuredKafka> => {
   const folder = run.makeFolder('certificates')
   const here = 'ip:127.0.0.1,dns:localhost'
   const [ports, tls, otherName, expired] = await Promise.all([
-    freePortsToKeep(2 + WAYS.length),
+    freePorts(2 + WAYS.length),
     makeCertificate(folder, 'broker', here, ['-validity', '2']),
     makeCertificate(folder, 'other-name', 'dns:kafka.example.com', ['-validity', '2']),
     makeCertificate(folder, 'expired', here, ['-startdate', '-10d', '-validity', '2']),
@@ -173,7 +173,7 @@ export const startSecuredBrokers = async (log: Log = () => {}): Promise<SecuredB
         const [broker] = await placeBrokers(own, log, {
           settings: { ...singleBroker, ...settings },
           maxHeap: '384m',
-          ports: await freePortsToKeep(2),
+          ports: await freePorts(2),
           clusterId: randomBytes(16).toString('base64url'),
         })
         await untilStarted('Kafka', broker!.start())
