@@ -26,35 +26,40 @@ const hashesOf = (customers: number) =>
 /**
  * Runs the projector's script with prepared hashes, to measure Redis without the projector.
  * @param count number of hashes.
+ * @param rounds number of times that each hash is written in one run, each time with another key.
  */
-export const openFeeder = async ({ brokers }: Bench, count: number) => {
+export const openFeeder = async ({ brokers }: Bench, count: number, rounds = 1) => {
   const pipeline = await openPipeline(brokers)
   const customers = hashesOf(count)
   let runs = 0
   return {
     feed: async () => {
       runs += 1
-      const store = createStore(pipeline.redis, {
-        keyPrefix: `${pipeline.keyPrefix}feeder-${runs}:`,
-        topic: 't',
-        projection: 1,
-      })
+      const stores = Array.from({ length: rounds }, (_, round) =>
+        createStore(pipeline.redis, {
+          keyPrefix: `${pipeline.keyPrefix}feeder-${runs}-${round}:`,
+          topic: 't',
+          projection: 1,
+        }),
+      )
       const calls: Promise<unknown>[] = []
       const startedAt = performance.now()
       const cpuBefore = process.cpuUsage()
-      for (let start = 0; start < customers.length; start += CUSTOMERS_PER_CALL) {
-        // Use another partition in each call, so that no call waits for the position of another
-        // call.
-        const call = start / CUSTOMERS_PER_CALL
-        calls.push(store.applyChunk(customers.slice(start, start + CUSTOMERS_PER_CALL), call, undefined, '1'))
-        if (calls.length >= CALLS_IN_FLIGHT) await calls.shift()
-      }
+      for (const store of stores)
+        for (let start = 0; start < customers.length; start += CUSTOMERS_PER_CALL) {
+          // Use another partition in each call, so that no call waits for the position of another
+          // call.
+          const call = start / CUSTOMERS_PER_CALL
+          calls.push(store.applyChunk(customers.slice(start, start + CUSTOMERS_PER_CALL), call, undefined, '1'))
+          if (calls.length >= CALLS_IN_FLIGHT) await calls.shift()
+        }
       await Promise.all(calls)
       const seconds = (performance.now() - startedAt) / 1000
       const { user, system } = process.cpuUsage(cpuBefore)
+      const written = customers.length * rounds
       return {
-        'events per second': customers.length / seconds,
-        'CPU µs per event': (user + system) / customers.length,
+        'events per second': written / seconds,
+        'CPU µs per event': (user + system) / written,
         'resident MB': 0,
       }
     },

@@ -11,6 +11,9 @@ const EVENTS_PER_CUSTOMER = 20
 const GAIN = 10
 const SHARE_OF_REDIS = 0.6
 const PARTITIONS = 12
+/** The feeder writes for some seconds, because a shorter run varies too much. */
+const FED_CUSTOMERS = 20_000
+const FED_ROUNDS = 6
 /** Default of the setting LOOKAHEAD_RECORDS. */
 const DEFAULT_LOOKAHEAD = 200_000
 
@@ -97,7 +100,7 @@ export const lostRedis: Question = {
     const long = await openHistory(bench, customers, EVENTS_PER_CUSTOMER)
     // After compaction, the state topic has one document of each customer.
     const short = await openHistory(bench, customers, 1)
-    const feeder = await openFeeder(bench, Math.min(20_000, customers))
+    const feeder = await openFeeder(bench, Math.min(FED_CUSTOMERS, customers), FED_ROUNDS)
     try {
       const known = `${short.keyPrefix}known`
       bench.say('publishing the documents')
@@ -148,7 +151,7 @@ export const lostRedis: Question = {
         notes: [
           `${customers} customers with ${EVENTS_PER_CUSTOMER} events each, in random order over ${PARTITIONS} ` +
             'partitions. The raw topic is read once, with the lookahead, and nothing is published meanwhile. The ' +
-            'state topic has one document of each customer, as after a compaction. The feeder writes 20,000 ' +
+            'state topic has one document of each customer, as after a compaction. The feeder writes 120,000 ' +
             'customers beside those of the last rebuild. The time counts from readiness.',
         ],
       }

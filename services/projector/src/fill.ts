@@ -89,10 +89,10 @@ const documentsOf = (records: readonly FetchedRecord[], projection: number): Doc
 }
 
 /**
- * Number of fetches that are applied at the same time. While one fetch waits for Redis, the other
+ * Number of fetches that are applied at the same time. While some fetches wait for Redis, another
  * fetch is parsed. More fetches would delay new events.
  */
-const CONCURRENT = 2
+const CONCURRENT = 4
 
 /**
  * The fill reports an outage after this many fetches in a row without records. Each of these
