@@ -42,6 +42,18 @@ export default defineConfig({
       },
       {
         ...shared,
+        // These tests use brokers with their own users and rights. They mostly wait, so the files of
+        // the project `brokers` run beside them. They are first, because Vitest starts files in the
+        // order of projects, and these files take longest.
+        test: {
+          name: 'standstill',
+          sequence: { groupOrder: 1 },
+          include: process.env.SWEEP === 'part' ? [sweep] : withUsers,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        ...shared,
         test: {
           name: 'brokers',
           sequence: { groupOrder: 1 },
@@ -66,25 +78,15 @@ export default defineConfig({
       },
       {
         ...shared,
-        // These tests use brokers with their own users and rights. These files mostly wait, so the
-        // files of the project `brokers` run beside them.
-        test: {
-          name: 'standstill',
-          sequence: { groupOrder: 1 },
-          include: process.env.SWEEP === 'part' ? [sweep] : withUsers,
-          hookTimeout: 120_000,
-        },
-      },
-      {
-        ...shared,
-        // The fault suite kills and freezes its own three brokers. It runs alone, because it and
-        // other tests would take CPU from each other. A group starts when the group with the lower
+        // Each file of the fault suite kills and freezes its own three brokers. Both files run at the
+        // same time, because they mostly wait. No other tests run beside them, because those tests
+        // would take too much of the CPU. A group starts when the group with the lower
         // `groupOrder` has ended.
         test: {
           name: 'faults',
           include: onACluster,
           hookTimeout: 120_000,
-          maxWorkers: 1,
+          maxWorkers: 2,
           sequence: { groupOrder: 2 },
         },
       },
