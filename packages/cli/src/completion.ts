@@ -1,9 +1,9 @@
 /** `customer-stream completion`: prints a script that completes the commands in a shell. */
-import { readCommandLine } from '@customer-stream/runtime/command-line'
+import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { COMMANDS, readWords } from './commands.ts'
 import { SHELLS } from './shell-completion.ts'
 
-const shell = readCommandLine({
+const line = {
   name: 'completion',
   usage: `customer-stream completion (bash | fish | zsh)
 
@@ -14,6 +14,10 @@ const shell = readCommandLine({
   options: COMMANDS.completion.options,
   words: true,
   read: ({ words }) => readWords(COMMANDS.completion.words, words)[0],
-})
+} satisfies CommandLine<unknown>
 
-process.stdout.write(SHELLS[shell](COMMANDS))
+/** Runs the command with the words after its name. Returns the exit code. */
+export const run = async (args: readonly string[]): Promise<number> => {
+  process.stdout.write(SHELLS[readCommandLine(line, args)](COMMANDS))
+  return 0
+}

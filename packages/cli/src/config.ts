@@ -14,7 +14,7 @@ import {
   type Settings,
   SettingsError,
 } from '@customer-stream/runtime'
-import { readCommandLine } from '@customer-stream/runtime/command-line'
+import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { COMMANDS, readWords } from './commands.ts'
 import { printable, utc } from './terminal-text.ts'
 
@@ -37,7 +37,7 @@ const environmentOf = (file: string | undefined): NodeJS.ProcessEnv => {
   }
 }
 
-const { service, env, isJson } = readCommandLine({
+const line = {
   name: 'config',
   usage: `customer-stream config check (ingress | projector) [--env-file FILE] [--json]
 
@@ -56,7 +56,7 @@ const { service, env, isJson } = readCommandLine({
     const [, chosen] = readWords(COMMANDS.config.words, words)
     return { service: chosen, env: environmentOf(texts['env-file']), isJson: flags.has('json') }
   },
-})
+} satisfies CommandLine<unknown>
 
 /** Warnings, because the service would start with an expired certificate, and accept events. */
 const expiredIn = (settings: Settings, loaded: Loaded<Settings>): readonly string[] =>
@@ -64,14 +64,12 @@ const expiredIn = (settings: Settings, loaded: Loaded<Settings>): readonly strin
     end.getTime() < Date.now() ? [`${name} has a certificate that expired on ${utc(end.getTime())}`] : [],
   )
 
-const warnings: string[] = []
-const problemsOf = (): readonly string[] => {
+const check = (service: keyof typeof SERVICES, env: NodeJS.ProcessEnv) => {
   try {
     const { settings, load } = SERVICES[service]
-    warnings.push(...expiredIn(settings, load(env)))
-    return []
+    return { problems: [], warnings: expiredIn(settings, load(env)) }
   } catch (error) {
-    if (error instanceof SettingsError) return error.problems
+    if (error instanceof SettingsError) return { problems: error.problems, warnings: [] }
     throw error
   }
 }
@@ -82,16 +80,20 @@ const SOURCES = { environment: 'given', file: 'from a file', default: 'default',
 const lineOf = ({ name, value, source }: EffectiveSetting): string =>
   `  ${SOURCES[source].padEnd(13)}${name}${source === 'none' ? '' : `=${value ?? '(hidden)'}`}`
 
-const problems = problemsOf()
-const effective = effectiveSettings(SERVICES[service].settings, env)
-const lines = Object.keys(SOURCES).flatMap((source) => effective.filter((each) => each.source === source).map(lineOf))
-const result =
-  problems.length === 0
-    ? [`✔ The ${service} accepts these settings.`, ...warnings.map((warning) => `  ! ${warning}`)]
-    : [`✘ The ${service} does not start with these settings:`, ...problems.map((problem) => `  - ${problem}`)]
-process.stdout.write(
-  isJson
-    ? `${JSON.stringify({ service, ok: problems.length === 0, problems, warnings, settings: effective })}\n`
-    : `${[...lines, ...result].map(printable).join('\n')}\n`,
-)
-process.exitCode = problems.length === 0 ? 0 : 1
+/** Runs the command with the words after its name. Returns the exit code. */
+export const run = async (args: readonly string[]): Promise<number> => {
+  const { service, env, isJson } = readCommandLine(line, args)
+  const { problems, warnings } = check(service, env)
+  const effective = effectiveSettings(SERVICES[service].settings, env)
+  const lines = Object.keys(SOURCES).flatMap((source) => effective.filter((each) => each.source === source).map(lineOf))
+  const result =
+    problems.length === 0
+      ? [`✔ The ${service} accepts these settings.`, ...warnings.map((warning) => `  ! ${warning}`)]
+      : [`✘ The ${service} does not start with these settings:`, ...problems.map((problem) => `  - ${problem}`)]
+  process.stdout.write(
+    isJson
+      ? `${JSON.stringify({ service, ok: problems.length === 0, problems, warnings, settings: effective })}\n`
+      : `${[...lines, ...result].map(printable).join('\n')}\n`,
+  )
+  return problems.length === 0 ? 0 : 1
+}

@@ -2,7 +2,7 @@
  * `customer-stream customer`: shows one customer, or the outcome of each of its events. Read-only.
  */
 import { unlessAborted } from '@customer-stream/runtime'
-import { readCommandLine } from '@customer-stream/runtime/command-line'
+import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { customerKey, erasedKey, partitionOf, stateTopicName, topicNames } from '@customer-stream/schemas'
 import { readProgress, readTopic, requirePositions, requireReadable } from '@customer-stream/verify'
 import { COMMANDS, readWords } from './commands.ts'
@@ -15,7 +15,7 @@ import { type Clients, loadClientSettings, withClients } from './with-clients.ts
 
 const MOST_EVENTS = 10_000
 
-const { customerUuid, task, limit, isJson, settings } = readCommandLine({
+const line = {
   name: 'customer',
   usage: `customer-stream customer show ID [--json]
 customer-stream customer history ID [--limit N] [--json]
@@ -50,19 +50,19 @@ customer-stream customer history ID [--limit N] [--json]
       throw new Error(`--limit must be a whole number from 1 to ${MOST_EVENTS}`)
     return { customerUuid: id, task: word, limit: most, isJson: flags.has('json'), settings: loadClientSettings() }
   },
-})
-const { signal } = interruption
-const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection, MAX_FUTURE_MS: maxFutureMs } = settings
-const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
-const stateTopic = settings.KAFKA_STATE_TOPIC ? stateTopicName(settings.KAFKA_TOPIC_PREFIX) : undefined
+} satisfies CommandLine<unknown>
 
-const print = (value: object, lines: readonly string[]) => {
+type Input = ReturnType<typeof line.read>
+
+const { signal } = interruption
+
+const print = (isJson: boolean, value: object, lines: readonly string[]) => {
   process.stdout.write(isJson ? jsonLine(value) : `${lines.join('\n')}\n`)
 }
 const onProgress = (topic: string) => (read: number, total: number) =>
   printNotice(`customer: read ${read.toLocaleString('en')} of ${total.toLocaleString('en')} records of ${topic}`)
 
-const unknown = (places: string): number => {
+const unknown = (customerUuid: string, places: string): number => {
   printNotice(
     `customer: ${places} nothing of customer ${customerUuid}. Check the id: upper and lower case differ. ` +
       'Check KAFKA_TOPIC_PREFIX and REDIS_KEY_PREFIX too.',
@@ -70,14 +70,14 @@ const unknown = (places: string): number => {
   return 1
 }
 
-const readErased = async ({ redis }: Clients): Promise<Erased | undefined> => {
-  const { scope, erasedAt } = await redis.hgetall(erasedKey(customerUuid, keyPrefix))
+const readErased = async ({ redis }: Clients, { customerUuid, settings }: Input): Promise<Erased | undefined> => {
+  const { scope, erasedAt } = await redis.hgetall(erasedKey(customerUuid, settings.REDIS_KEY_PREFIX))
   const isScope = scope === 'forever' || scope === 'until-now'
   return isScope && erasedAt !== undefined ? { scope, erasedAt: Number(erasedAt) } : undefined
 }
 
 /** Returns the ends of the customer's own partition. */
-const ownPartition = async ({ admin }: Clients, topic: string) => {
+const ownPartition = async ({ admin }: Clients, customerUuid: string, topic: string) => {
   const ends = await requireReadable(admin, topic, signal)
   const own = partitionOf(customerUuid, ends.length)
   const end = ends.find(({ partition }) => partition === own)
@@ -85,7 +85,11 @@ const ownPartition = async ({ admin }: Clients, topic: string) => {
   return end
 }
 
-const show = async (clients: Clients): Promise<number> => {
+const show = async (clients: Clients, input: Input): Promise<number> => {
+  const { customerUuid, settings } = input
+  const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection, KAFKA_TOPIC_PREFIX: prefix } = settings
+  const topics = topicNames(prefix)
+  const stateTopic = settings.KAFKA_STATE_TOPIC ? stateTopicName(prefix) : undefined
   await requirePositions(clients.redis, projection, keyPrefix)
   // Check one topic after another, because kafkajs fails for all topics of a client if one topic is
   // missing.
@@ -93,26 +97,36 @@ const show = async (clients: Clients): Promise<number> => {
   const state =
     stateTopic === undefined
       ? undefined
-      : { topic: stateTopic, end: await ownPartition(clients, stateTopic), onProgress: onProgress(stateTopic) }
+      : {
+          topic: stateTopic,
+          end: await ownPartition(clients, customerUuid, stateTopic),
+          onProgress: onProgress(stateTopic),
+        }
   const readHash = () => clients.redis.hgetall(customerKey(customerUuid, keyPrefix))
-  const erased = await readErased(clients)
+  const erased = await readErased(clients, input)
   const shown = await readShownCustomer(
     { admin: clients.admin, readHash, signal },
     { customerUuid, key: customerKey(customerUuid, keyPrefix), topic: topics.customers, erased, state },
   )
-  if (!shown.isKnown) return unknown('Redis and the state topic have')
-  print(shown, shownLines(shown))
+  if (!shown.isKnown) return unknown(customerUuid, 'Redis and the state topic have')
+  print(input.isJson, shown, shownLines(shown))
   return shown.isSound ? 0 : 1
 }
 
-const history = async (clients: Clients): Promise<number> => {
+const history = async (clients: Clients, input: Input): Promise<number> => {
+  const { customerUuid, limit, settings } = input
+  const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection, MAX_FUTURE_MS: maxFutureMs } = settings
+  const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
   const { admin, redis } = clients
   await requirePositions(redis, projection, keyPrefix)
-  const own = await ownPartition(clients, topics.customers)
+  const own = await ownPartition(clients, customerUuid, topics.customers)
   const ends = await requireReadable(admin, topics.quarantine, signal)
   const [progress] =
     (await readProgress(redis, { topic: topics.customers, projection, keyPrefix }, [own.partition])) ?? []
-  const [hash, erasure] = await Promise.all([redis.hgetall(customerKey(customerUuid, keyPrefix)), readErased(clients)])
+  const [hash, erasure] = await Promise.all([
+    redis.hgetall(customerKey(customerUuid, keyPrefix)),
+    readErased(clients, input),
+  ])
   const found = createHistory({
     ...{ customerUuid, topic: topics.customers, partition: own.partition, maxFutureMs, limit, erasure },
     ...{ position: progress?.position, source: hash._source },
@@ -130,7 +144,8 @@ const history = async (clients: Clients): Promise<number> => {
     { ...reading(topics.quarantine), ends },
   )
   const events = found.events()
-  if (events.length === 0) return unknown(`partition ${own.partition} of ${topics.customers} and quarantine have`)
+  if (events.length === 0)
+    return unknown(customerUuid, `partition ${own.partition} of ${topics.customers} and quarantine have`)
   const shown: CustomerHistory = {
     ...{ customerUuid, topic: topics.customers, partition: own.partition, events, leftOut: found.leftOut, unreadable },
     deletedBefore: own.low === '0' ? null : own.low,
@@ -138,10 +153,13 @@ const history = async (clients: Clients): Promise<number> => {
     isHashListed: hash._source === undefined ? null : events.some(({ isInRedis }) => isInRedis),
     erased: erasure ?? null,
   }
-  print(shown, historyLines(shown))
+  print(input.isJson, shown, historyLines(shown))
   return 0
 }
 
-await withClients('customer', settings, (clients) =>
-  unlessAborted(task === 'show' ? show(clients) : history(clients), signal),
-)
+/** Runs the command with the words after its name. Returns the exit code. */
+export const run = (args: readonly string[]): Promise<number> => {
+  const input = readCommandLine(line, args)
+  const work = input.task === 'show' ? show : history
+  return withClients(line.name, input.settings, (clients) => unlessAborted(work(clients, input), signal))
+}

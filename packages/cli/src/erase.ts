@@ -3,7 +3,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { unlessAborted } from '@customer-stream/runtime'
-import { readCommandLine } from '@customer-stream/runtime/command-line'
+import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed, createVerifiedProducer } from '@customer-stream/runtime/kafka'
 import { customerKey, erasedKey, erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
 import { requirePositions, requireReadable } from '@customer-stream/verify'
@@ -19,7 +19,7 @@ const SEND_MS = 10_000
 /** Time between two looks at the mark in Redis. */
 const PAUSE_MS = 100
 
-const { customerUuid, request, waitMs, isJson, settings } = readCommandLine({
+const line = {
   name: 'erase',
   usage: `customer-stream erase CUSTOMER_UUID --reason TEXT --requested-by NAME
                       [--scope until-now] [--wait-seconds N] [--json]
@@ -64,14 +64,20 @@ customer-stream erase CUSTOMER_UUID --status [--json]
     if (!loaded.KAFKA_ERASURES_TOPIC) throw new Error('KAFKA_ERASURES_TOPIC=false, so no projector executes erasures')
     return { customerUuid: id, request: asked, waitMs: seconds * 1000, isJson: flags.has('json'), settings: loaded }
   },
-})
+} satisfies CommandLine<unknown>
+
+type Input = ReturnType<typeof line.read>
+
 const { signal } = interruption
-const prefix = settings.KAFKA_TOPIC_PREFIX
-const places: Places = {
-  topics: topicNames(prefix),
-  stateTopic: settings.KAFKA_STATE_TOPIC ? stateTopicName(prefix) : undefined,
-  erasuresTopic: erasuresTopicName(prefix),
-  keyPrefix: settings.REDIS_KEY_PREFIX,
+
+const placesOf = ({ settings }: Input): Places => {
+  const prefix = settings.KAFKA_TOPIC_PREFIX
+  return {
+    topics: topicNames(prefix),
+    stateTopic: settings.KAFKA_STATE_TOPIC ? stateTopicName(prefix) : undefined,
+    erasuresTopic: erasuresTopicName(prefix),
+    keyPrefix: settings.REDIS_KEY_PREFIX,
+  }
 }
 
 /**
@@ -79,7 +85,7 @@ const places: Places = {
  * before anything is erased.
  * @returns the partitions of the erasures topic.
  */
-const requirePlaces = async ({ admin, redis }: Clients) => {
+const requirePlaces = async ({ admin, redis }: Clients, { customerUuid, request, settings }: Input, places: Places) => {
   const { topics, stateTopic, erasuresTopic, keyPrefix } = places
   await requirePositions(redis, settings.PROJECTION_VERSION, keyPrefix)
   const [hash] = await Promise.all([customerKey, erasedKey].map((key) => redis.hgetall(key(customerUuid, keyPrefix))))
@@ -93,9 +99,14 @@ const requirePlaces = async ({ admin, redis }: Clients) => {
 }
 
 /** @throws Error if no projector has executed the erasure in time. */
-const requireExecuted = async (redis: Clients['redis'], erasedAt: number) => {
+const requireExecuted = async (
+  redis: Clients['redis'],
+  { customerUuid, waitMs, settings }: Input,
+  erasedAt: number,
+): Promise<void> => {
   const deadline = performance.now() + waitMs
-  const markedAt = async () => Number((await redis.hgetall(erasedKey(customerUuid, places.keyPrefix))).erasedAt)
+  const markedAt = async () =>
+    Number((await redis.hgetall(erasedKey(customerUuid, settings.REDIS_KEY_PREFIX))).erasedAt)
   while (!((await markedAt()) >= erasedAt)) {
     if (performance.now() > deadline)
       throw new Error(
@@ -106,28 +117,37 @@ const requireExecuted = async (redis: Clients['redis'], erasedAt: number) => {
   }
 }
 
-/** Writes the erasure, and waits until a projector has executed it. */
-const erase = async ({ kafka, redis }: Clients, partitions: number, asked: NonNullable<typeof request>) => {
-  const { erasuresTopic } = places
+/** Writes the erasure, if one is asked for, and waits until a projector has executed it. */
+const erase = async ({ kafka, redis }: Clients, input: Input, erasuresTopic: string, partitions: number) => {
+  const { request } = input
+  if (request === undefined) return
   const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 30_000, produceTimeoutMs: SEND_MS })
   try {
     await producer.connect()
     await producer.setPartitions(new Map([[erasuresTopic, partitions]]))
     const { erasedAt } = await attributed(`write to topic ${erasuresTopic}`, () =>
-      requestErasure(producer, erasuresTopic, asked),
+      requestErasure(producer, erasuresTopic, request),
     )
     printNotice('erase: the erasure is stored; waiting for the projector')
-    await unlessAborted(requireExecuted(redis, erasedAt), signal)
+    await unlessAborted(requireExecuted(redis, input, erasedAt), signal)
   } finally {
     await producer.disconnect()
   }
 }
 
-await withClients('erase', settings, async (clients) => {
-  const partitions = await unlessAborted(requirePlaces(clients), signal)
-  if (request) await erase(clients, partitions.length, request)
+const eraseAndSearch = async (clients: Clients, input: Input): Promise<number> => {
+  const { customerUuid, isJson } = input
+  const places = placesOf(input)
+  const partitions = await unlessAborted(requirePlaces(clients, input, places), signal)
+  await erase(clients, input, places.erasuresTopic, partitions.length)
   const onProgress = (topic: string) => printNotice(`erase: searching ${topic}`)
   const remains = await unlessAborted(findRemains(clients, places, customerUuid, { signal, onProgress }), signal)
   process.stdout.write(isJson ? jsonLine(remains) : `${remainsLines(remains, places).join('\n')}\n`)
   return isFullyErased(remains) ? 0 : 1
-})
+}
+
+/** Runs the command with the words after its name. Returns the exit code. */
+export const run = (args: readonly string[]): Promise<number> => {
+  const input = readCommandLine(line, args)
+  return withClients(line.name, input.settings, (clients) => eraseAndSearch(clients, input))
+}

@@ -1,7 +1,11 @@
 /** `customer-stream COMMAND`: the operator's commands. Each command has its own file. */
 import { COMMANDS, type CommandName, isCommand, unknownCommand } from './commands.ts'
 
-const run: Readonly<Record<CommandName, () => Promise<unknown>>> = {
+/** Words after the name of the command. Resolves to the exit code. */
+type Run = (args: readonly string[]) => Promise<number>
+
+/** Each command is imported only if it is used, because the clients of Kafka and Redis load slowly. */
+const commands: Readonly<Record<CommandName, () => Promise<{ readonly run: Run }>>> = {
   completion: () => import('./completion.ts'),
   config: () => import('./config.ts'),
   customer: () => import('./customer.ts'),
@@ -36,12 +40,13 @@ for (const stream of [process.stdout, process.stderr])
     process.exit(1)
   })
 
-// Remove the name of the command from the arguments, because the command reads its options from the
-// arguments.
-const [given = ''] = process.argv.splice(2, 1)
-if (isCommand(given)) await run[given]()
-else if (given === '--help' || given === '-h') process.stdout.write(usage)
-else if (given === '--version') await import('./version.ts')
+const [given = '', ...args] = process.argv.slice(2)
+if (isCommand(given)) {
+  const [{ run }, { endProcess }] = await Promise.all([commands[given](), import('./output.ts')])
+  // Ends the process, because a client may still wait for a server that does not answer.
+  await endProcess(await run(args))
+} else if (given === '--help' || given === '-h') process.stdout.write(usage)
+else if (given === '--version') process.stdout.write(`${(await import('./version.ts')).versionText()}\n`)
 else {
   process.stderr.write(`${given === '' ? '' : `customer-stream: ${unknownCommand(given)}\n\n`}${usage}`)
   process.exitCode = 2

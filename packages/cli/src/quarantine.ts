@@ -29,16 +29,16 @@ const readName = (given: readonly string[]): keyof typeof commands | undefined =
     return readWords(COMMANDS.quarantine.words, given)[0]
   } catch (error) {
     process.stderr.write(`quarantine: ${(error as Error).message}\n\n${usage}`)
-    process.exitCode = 2
     return undefined
   }
 }
 
-// Remove the name of the command from the arguments, because the command reads its options from
-// there.
-const words = process.argv.splice(2, 1)
-if (words[0] === '--help' || words[0] === '-h') process.stdout.write(usage)
-else {
-  const name = readName(words)
-  if (name !== undefined) await commands[name]()
+/** Runs the command with the words after its name. Returns the exit code. */
+export const run = async ([word, ...args]: readonly string[]): Promise<number> => {
+  if (word === '--help' || word === '-h') {
+    process.stdout.write(usage)
+    return 0
+  }
+  const name = readName(word === undefined ? [] : [word])
+  return name === undefined ? 2 : (await commands[name]()).run(args)
 }

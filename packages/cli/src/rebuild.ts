@@ -5,7 +5,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { unlessAborted } from '@customer-stream/runtime'
-import { readCommandLine } from '@customer-stream/runtime/command-line'
+import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed, type PartitionEnds } from '@customer-stream/runtime/kafka'
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import { topicNames } from '@customer-stream/schemas'
@@ -26,7 +26,7 @@ const OBSERVE_MS = 3000
 const PAUSE_MS = 500
 const SILENT_MS = 60_000
 
-const { isWaiting, isDeleting, isJson, settings } = readCommandLine({
+const line = {
   name: 'rebuild',
   usage: `customer-stream rebuild [--wait] [--delete-old] [--json]
 
@@ -50,15 +50,25 @@ const { isWaiting, isDeleting, isJson, settings } = readCommandLine({
     isJson: flags.has('json'),
     settings: loadClientSettings(),
   }),
-})
+} satisfies CommandLine<unknown>
+
+type Input = ReturnType<typeof line.read>
+
 const { signal } = interruption
-const { customers: topic } = topicNames(settings.KAFKA_TOPIC_PREFIX)
-const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: configured } = settings
+
+/** Positions of the raw topic. `configured` is the projection of the settings. */
+interface Place {
+  readonly redis: RedisClient
+  readonly topic: string
+  readonly keyPrefix: string
+  readonly configured: number
+  readonly ends: readonly PartitionEnds[]
+}
 
 type States = ReadonlyMap<number, ProjectionState>
 
 /** Reads each projection that has positions of the topic, in order. */
-const readStates = async (redis: RedisClient, ends: readonly PartitionEnds[]): Promise<States> => {
+const readStates = async ({ redis, topic, keyPrefix, configured, ends }: Place): Promise<States> => {
   const lowest = Math.max(1, configured - NEIGHBOURS)
   const numbers = Array.from({ length: configured + NEIGHBOURS - lowest + 1 }, (_, i) => lowest + i)
   const partitions = ends.map(({ partition }) => partition)
@@ -76,7 +86,7 @@ const readStates = async (redis: RedisClient, ends: readonly PartitionEnds[]): P
  * Returns the state of the newest projection: PROJECTION_VERSION, or a greater one that has
  * positions.
  */
-const currentOf = (states: States, ends: readonly PartitionEnds[]): ProjectionState => {
+const currentOf = (states: States, { configured, ends }: Place): ProjectionState => {
   const projection = Math.max(configured, ...states.keys())
   return states.get(projection) ?? stateOfProjection(projection, ends, undefined)
 }
@@ -86,9 +96,9 @@ const rateBetween = (first: ProjectionState, last: ProjectionState, ms: number):
   ms > 0 && first.projection === last.projection ? Math.max(0, first.left - last.left) / (ms / 1000) : 0
 
 /** Reads until the projection is complete, and shows the progress. */
-const waitUntilComplete = async (redis: RedisClient, ends: readonly PartitionEnds[]): Promise<void> => {
+const waitUntilComplete = async (place: Place): Promise<void> => {
   const startedAt = performance.now()
-  const first = currentOf(await readStates(redis, ends), ends)
+  const first = currentOf(await readStates(place), place)
   let last = first
   let movedAt = startedAt
   const screen = createScreen(process.stderr)
@@ -111,7 +121,7 @@ const waitUntilComplete = async (redis: RedisClient, ends: readonly PartitionEnd
   try {
     while (!last.isComplete) {
       await unlessAborted(sleep(PAUSE_MS), signal)
-      const next = currentOf(await unlessAborted(readStates(redis, ends), signal), ends)
+      const next = currentOf(await unlessAborted(readStates(place), signal), place)
       const now = performance.now()
       if (next.left !== last.left) movedAt = now
       if (now - movedAt > SILENT_MS) {
@@ -130,7 +140,11 @@ const waitUntilComplete = async (redis: RedisClient, ends: readonly PartitionEnd
 }
 
 /** Deletes the positions of these projections, if no projector moves them. */
-const deleteOld = async (redis: RedisClient, numbers: readonly number[], moving: readonly number[]): Promise<void> => {
+const deleteOld = async (
+  { redis, keyPrefix }: Place,
+  numbers: readonly number[],
+  moving: readonly number[],
+): Promise<void> => {
   const running = numbers.filter((projection) => moving.includes(projection))
   if (running.length > 0)
     throw new Error(
@@ -140,25 +154,28 @@ const deleteOld = async (redis: RedisClient, numbers: readonly number[], moving:
   for (const projection of numbers) for (const key of positionsKeys(redis, projection, keyPrefix)) await redis.del(key)
 }
 
-const rebuild = async ({ admin, redis }: Clients): Promise<number> => {
+const rebuild = async ({ admin, redis }: Clients, { isWaiting, isDeleting, isJson, settings }: Input) => {
+  const { customers: topic } = topicNames(settings.KAFKA_TOPIC_PREFIX)
+  const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: configured } = settings
   const ends = await attributed(`count the records of topic ${topic}`, () => fetchEnds(admin, topic))
-  const found = await readStates(redis, ends)
+  const place = { redis, topic, keyPrefix, configured, ends }
+  const found = await readStates(place)
   if (found.size === 0 && !isWaiting) throw missingPositions(positionsKeys(redis, configured, keyPrefix))
-  if (isWaiting) await waitUntilComplete(redis, ends)
+  if (isWaiting) await waitUntilComplete(place)
 
   const startedAt = performance.now()
   // Fetch the ends again, so that a projector that applies new events is seen to move.
-  const before = await readStates(redis, ends)
+  const before = await readStates(place)
   await unlessAborted(sleep(OBSERVE_MS), signal)
-  const after = await readStates(redis, ends)
-  const [first, current] = [currentOf(before, ends), currentOf(after, ends)]
+  const after = await readStates(place)
+  const [first, current] = [currentOf(before, place), currentOf(after, place)]
   const perSecond = rateBetween(first, current, performance.now() - startedAt)
   const positionsOf = (state: ProjectionState | undefined) => state?.partitions.map(({ position }) => position).join()
   const moving = [...after.keys()].filter((each) => positionsOf(before.get(each)) !== positionsOf(after.get(each)))
   const old = deletable([...after.keys()], current)
   const isRefused = isDeleting && !current.isComplete
   if (isRefused) printNotice(`rebuild: nothing is deleted, because projection ${current.projection} is not complete`)
-  if (isDeleting && !isRefused) await deleteOld(redis, old, moving)
+  if (isDeleting && !isRefused) await deleteOld(place, old, moving)
   const report: RebuildReport = {
     ...current,
     perSecond,
@@ -173,4 +190,8 @@ const rebuild = async ({ admin, redis }: Clients): Promise<number> => {
   return current.isComplete && !isRefused ? 0 : 1
 }
 
-await withClients('rebuild', settings, (clients) => unlessAborted(rebuild(clients), signal))
+/** Runs the command with the words after its name. Returns the exit code. */
+export const run = (args: readonly string[]): Promise<number> => {
+  const input = readCommandLine(line, args)
+  return withClients(line.name, input.settings, (clients) => unlessAborted(rebuild(clients, input), signal))
+}

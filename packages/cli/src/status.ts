@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createLogger, unlessAborted } from '@customer-stream/runtime'
-import { readCommandLine } from '@customer-stream/runtime/command-line'
+import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed, createAdmin, createKafka, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import { connectRedis, createRedis } from '@customer-stream/runtime/redis'
 import { erasuresTopicName, quarantineAuditTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
@@ -12,7 +12,6 @@ import { missingPositions, positionsKeys } from '@customer-stream/verify'
 import { requireReachable, requireRedis } from '@customer-stream/verify/reachable'
 import { COMMANDS } from './commands.ts'
 import { interruption, reportFailure } from './interruption.ts'
-import { endProcess } from './output.ts'
 import { statusLines } from './print-status.ts'
 import { type Audit, readAudit } from './quarantine/audit.ts'
 import {
@@ -49,7 +48,7 @@ const REQUEST_MS = 3000
 /** Maximum time for the audit of quarantine. The rest of the time is for quarantine itself. */
 const AUDIT_MS = 2000
 
-const { addresses, limitMs, isJson, settings } = readCommandLine({
+const line = {
   name: 'status',
   usage: `customer-stream status [--ingress URL[,URL…]] [--projector URL[,URL…]]
                        [--timeout-seconds N] [--json]
@@ -88,26 +87,44 @@ const { addresses, limitMs, isJson, settings } = readCommandLine({
     const withToken = given.map((address) => ({ ...address, ...(token !== undefined && { token }) }))
     return { addresses: withToken, limitMs: seconds * 1000, isJson: flags.has('json'), settings: loaded }
   },
-})
-const startedAt = performance.now()
-const deadline = startedAt + limitMs - 500
-/** Aborts when the report must be printed. */
-const signal = AbortSignal.any([interruption.signal, AbortSignal.timeout(Math.round(limitMs - 500))])
+} satisfies CommandLine<unknown>
 
-const short = {
-  ...settings,
-  KAFKA_REQUEST_TIMEOUT_MS: REQUEST_MS,
-  REDIS_COMMAND_TIMEOUT_MS: Math.min(settings.REDIS_COMMAND_TIMEOUT_MS, REQUEST_MS),
+type Input = ReturnType<typeof line.read>
+
+/** The clients of one run, and its time limit. */
+const openSession = ({ addresses, limitMs, settings }: Input) => {
+  const startedAt = performance.now()
+  const short = {
+    ...settings,
+    KAFKA_REQUEST_TIMEOUT_MS: REQUEST_MS,
+    REDIS_COMMAND_TIMEOUT_MS: Math.min(settings.REDIS_COMMAND_TIMEOUT_MS, REQUEST_MS),
+  }
+  const logger = createLogger('status', 'silent')
+  return {
+    addresses,
+    settings,
+    startedAt,
+    deadline: startedAt + limitMs - 500,
+    /** Aborts when the report must be printed. */
+    signal: AbortSignal.any([interruption.signal, AbortSignal.timeout(Math.round(limitMs - 500))]),
+    /** Maximum time until Kafka and Redis answer for the first time. */
+    connectMs: Math.min(CONNECT_MS, limitMs - 500 - QUESTIONS_MS),
+    kafka: createKafka(short, { clientId: 'customer-stream-status', logger }),
+    kafkaName: `Kafka at ${settings.KAFKA_BROKERS.join(', ')}`,
+    redis: createRedis(short, logger),
+    topics: topicNames(settings.KAFKA_TOPIC_PREFIX),
+  }
 }
-const logger = createLogger('status', 'silent')
-const kafka = createKafka(short, { clientId: 'customer-stream-status', logger })
-const redis = createRedis(short, logger)
-const prefix = settings.KAFKA_TOPIC_PREFIX
-const topics = topicNames(prefix)
-const { PROJECTION_VERSION: projection, REDIS_KEY_PREFIX: keyPrefix } = settings
+
+type Session = ReturnType<typeof openSession>
 
 /** Asks one question. Never rejects, except after Ctrl-C. */
-const ask = async <T>(what: string, work: () => Promise<T>, until = signal): Promise<Answer<T>> => {
+const ask = async <T>(
+  { settings, redis, signal, startedAt }: Session,
+  what: string,
+  work: () => Promise<T>,
+  until = signal,
+): Promise<Answer<T>> => {
   try {
     return { value: await unlessAborted(work(), until) }
   } catch (error) {
@@ -119,31 +136,32 @@ const ask = async <T>(what: string, work: () => Promise<T>, until = signal): Pro
   }
 }
 
-const soon = () => AbortSignal.any([signal, AbortSignal.timeout(Math.min(CONNECT_MS, limitMs - 500 - QUESTIONS_MS))])
-const kafkaName = `Kafka at ${settings.KAFKA_BROKERS.join(', ')}`
+const soon = ({ signal, connectMs }: Session) => AbortSignal.any([signal, AbortSignal.timeout(connectMs)])
 
-const askKafka = () =>
+const askKafka = (session: Session) =>
   ask(
-    kafkaName,
+    session,
+    session.kafkaName,
     async () => {
-      await requireReachable({ KAFKA_BROKERS: settings.KAFKA_BROKERS })
-      const admin = createAdmin(kafka)
+      await requireReachable({ KAFKA_BROKERS: session.settings.KAFKA_BROKERS })
+      const admin = createAdmin(session.kafka)
       await admin.connect()
       admin.disconnect().catch(() => undefined)
       return true as const
     },
-    soon(),
+    soon(session),
   )
 
-const askRedis = () =>
+const askRedis = (session: Session) =>
   ask(
+    session,
     'Redis',
     async () => {
-      await requireRedis(settings)
-      await connectRedis(redis)
+      await requireRedis(session.settings)
+      await connectRedis(session.redis)
       return true as const
     },
-    soon(),
+    soon(session),
   )
 
 /**
@@ -151,11 +169,13 @@ const askRedis = () =>
  * @param doing begins the name of the question. If `doing` begins with `read`, the message says
  * that the user needs READ.
  */
-const askTopic = <T>(topic: string, work: (admin: TopicAdmin) => Promise<T>, doing = 'read') =>
-  ask(kafkaName, () => attributed(`${doing} topic ${topic}`, () => withAdmin(kafka, work)))
+const askTopic = <T>(session: Session, topic: string, work: (admin: TopicAdmin) => Promise<T>, doing = 'read') =>
+  ask(session, session.kafkaName, () => attributed(`${doing} topic ${topic}`, () => withAdmin(session.kafka, work)))
 
 /** Reads the rates, and the counters that make an alert. */
-const readRates = async (): Promise<Pick<Findings, 'rates' | 'counters'> | undefined> => {
+const readRates = async (
+  addresses: readonly ServiceAddress[],
+): Promise<Pick<Findings, 'rates' | 'counters'> | undefined> => {
   if (addresses.length === 0) return undefined
   const before = await Promise.all(addresses.map(askMetrics))
   await sleep(RATES_MS)
@@ -168,16 +188,17 @@ const readRates = async (): Promise<Pick<Findings, 'rates' | 'counters'> | undef
   return { rates: ratesOf(samples), counters }
 }
 
-const askRates = async () => answered(await ask('The services', readRates))
+const askRates = async (session: Session) =>
+  answered(await ask(session, 'The services', () => readRates(session.addresses)))
 
 /** Returns the time of receipt of the oldest event that is not applied. */
-const oldestWaiting = (admin: TopicAdmin, { last }: Observation) =>
+const oldestWaiting = (admin: TopicAdmin, topic: string, { last }: Observation) =>
   Promise.all(
     last.partitions.map((marks, i) => {
       const position = last.progress?.[i]?.position
       return position === undefined || behindOf(marks, position) === 0
         ? undefined
-        : timeOf(admin, topics.customers, marks.partition, position)
+        : timeOf(admin, topic, marks.partition, position)
     }),
   ).then(oldestOf)
 
@@ -207,45 +228,48 @@ const readErasures = async (
  * Reads which records of quarantine are handled. Undefined if the audit cannot be read in time. A
  * missing right on the audit is no problem of the pipeline.
  */
-const readHandled = async (until: AbortSignal): Promise<Audit | undefined> => {
-  const auditTopic = quarantineAuditTopicName(prefix)
+const readHandled = async (session: Session, until: AbortSignal): Promise<Audit | undefined> => {
+  const { settings, topics, kafka, kafkaName } = session
+  const auditTopic = quarantineAuditTopicName(settings.KAFKA_TOPIC_PREFIX)
   const soonEnough = AbortSignal.any([until, AbortSignal.timeout(AUDIT_MS)])
   const of = { quarantineTopic: topics.quarantine, auditTopic, signal: soonEnough }
-  return answered(await ask(kafkaName, () => withAdmin(kafka, (admin) => readAudit(admin, of)), soonEnough))
+  return answered(await ask(session, kafkaName, () => withAdmin(kafka, (admin) => readAudit(admin, of)), soonEnough))
 }
 
 /** Asks all questions. A question waits for another question only if it needs that answer. */
-const read = async (): Promise<Findings> => {
-  const asking = { services: Promise.all(addresses.map(askReadiness)), rates: askRates() }
-  const [reached, redisReached] = await Promise.all([askKafka(), askRedis()])
+const read = async (session: Session): Promise<Findings> => {
+  const { addresses, settings, signal, redis, topics, deadline } = session
+  const { PROJECTION_VERSION: projection, REDIS_KEY_PREFIX: keyPrefix, KAFKA_TOPIC_PREFIX: prefix } = settings
+  const asking = { services: Promise.all(addresses.map(askReadiness)), rates: askRates(session) }
+  const [reached, redisReached] = await Promise.all([askKafka(session), askRedis(session)])
   const now = Date.now()
   const isUp = 'value' in reached
   const optional = <T>(isOn: boolean, question: () => Promise<Answer<T>>) =>
     isUp && isOn ? question() : Promise.resolve(undefined)
 
   const raw = optional(true, () =>
-    askTopic(topics.customers, (admin) => readRawStatus(admin, topics.customers, signal)),
+    askTopic(session, topics.customers, (admin) => readRawStatus(admin, topics.customers, signal)),
   )
   const of = { topic: topics.customers, projection, keyPrefix }
   const observation = raw.then((answer) => {
     const status = answered(answer)
     if (!('value' in redisReached)) return undefined
-    if (status === undefined) return ask('Redis', () => readFills(redis, of))
+    if (status === undefined) return ask(session, 'Redis', () => readFills(redis, of))
     const range = { deadline: deadline - 1000, signal }
-    return askTopic(topics.customers, (admin) => observe({ redis, admin }, status, of, range))
+    return askTopic(session, topics.customers, (admin) => observe({ redis, admin }, status, of, range))
   })
   const known = observation.then((answer): Answer<Observation> => answer ?? { problem: '' })
   const waiting = known.then((answer) => {
     const value = answered(answer)
-    return value && askTopic(topics.customers, (admin) => oldestWaiting(admin, value))
+    return value && askTopic(session, topics.customers, (admin) => oldestWaiting(admin, topics.customers, value))
   })
   const stateTopic = stateTopicName(prefix)
   const state = optional(settings.KAFKA_STATE_TOPIC, () =>
-    askTopic(stateTopic, (admin) => readTopicStatus(admin, stateTopic), 'count the records of'),
+    askTopic(session, stateTopic, (admin) => readTopicStatus(admin, stateTopic), 'count the records of'),
   )
   const erasuresTopic = erasuresTopicName(prefix)
   const erasures = optional(settings.KAFKA_ERASURES_TOPIC, () =>
-    askTopic(erasuresTopic, (admin) => readErasures(admin, erasuresTopic, known)),
+    askTopic(session, erasuresTopic, (admin) => readErasures(admin, erasuresTopic, known)),
   )
   const reading = AbortSignal.any([
     interruption.signal,
@@ -256,9 +280,9 @@ const read = async (): Promise<Findings> => {
       since: now - DAY_MS,
       limit: QUARANTINE_LIMIT,
       signal: reading,
-      audit: await readHandled(reading),
+      audit: await readHandled(session, reading),
     }
-    return askTopic(topics.quarantine, (admin) => countQuarantine(admin, topics.quarantine, counting))
+    return askTopic(session, topics.quarantine, (admin) => countQuarantine(admin, topics.quarantine, counting))
   })
   return {
     now,
@@ -277,9 +301,12 @@ const read = async (): Promise<Findings> => {
   }
 }
 
-const run = async (): Promise<number> => {
+/** Runs the command with the words after its name. Returns the exit code. */
+export const run = async (args: readonly string[]): Promise<number> => {
+  const input = readCommandLine(line, args)
+  const { settings, isJson } = input
   try {
-    const report = reportOf(await read())
+    const report = reportOf(await read(openSession(input)))
     const isOff = (part: string) =>
       (part === 'state' && !settings.KAFKA_STATE_TOPIC) || (part === 'erasures' && !settings.KAFKA_ERASURES_TOPIC)
     process.stdout.write(isJson ? jsonLine(report) : `${statusLines(report, isOff).join('\n')}\n`)
@@ -288,6 +315,3 @@ const run = async (): Promise<number> => {
     return reportFailure('status', error)
   }
 }
-
-// Ends the process, because a client may still wait for a server that does not answer.
-await endProcess(await run())

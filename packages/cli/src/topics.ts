@@ -4,7 +4,7 @@
  */
 import { allDemands, projectorSettings } from '@customer-stream/configuration'
 import { loadSettings, unlessAborted } from '@customer-stream/runtime'
-import { readCommandLine } from '@customer-stream/runtime/command-line'
+import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import {
   createMissingTopics,
   inspectTopics,
@@ -18,11 +18,11 @@ import {
 import { COMMANDS, readWords } from './commands.ts'
 import { interruption, printNotice } from './interruption.ts'
 import { topicCommands } from './topic-commands.ts'
-import { explainKafka, withKafka } from './with-clients.ts'
+import { explainKafka, type KafkaClients, withKafka } from './with-clients.ts'
 
 const topicSettings = { ...kafkaSettings, MAX_BODY_BYTES: projectorSettings.MAX_BODY_BYTES }
 
-const { action, isPrinted, isJson, settings } = readCommandLine({
+const line = {
   name: 'topics',
   usage: `customer-stream topics check [--json]
 customer-stream topics create [--print] [--json]
@@ -48,23 +48,25 @@ customer-stream topics create [--print] [--json]
     const loaded = loadSettings(topicSettings, process.env, kafkaRules)
     return { action: chosen, isPrinted: flags.has('print'), isJson: flags.has('json'), settings: loaded }
   },
-})
+} satisfies CommandLine<unknown>
+
+type Input = ReturnType<typeof line.read>
+
 const { signal } = interruption
-const demands = allDemands(settings)
 const print = (text: string) => process.stdout.write(`${text}\n`)
 
 /** Inspects all topics. If this user may not describe a topic, this is reported as a problem. */
-const inspect = async (admin: TopicAdmin): Promise<TopicFindings> => {
+const inspect = async (admin: TopicAdmin, settings: Input['settings']): Promise<TopicFindings> => {
   const denied: TopicFinding[] = []
   const onDenied = (topic: string, error: unknown) =>
     denied.push({ topic, text: `cannot be checked. ${explainKafka(error, settings)}` })
-  const findings = await unlessAborted(inspectTopics(admin, settings, demands, onDenied), signal)
+  const findings = await unlessAborted(inspectTopics(admin, settings, allDemands(settings), onDenied), signal)
   return { ...findings, problems: [...denied, ...findings.problems] }
 }
 
 /** Returns the findings by topic. A missing topic has no partition count. */
-const reportOf = ({ partitions, missing, problems, warnings }: TopicFindings) =>
-  demands.map(({ topic }) => {
+const reportOf = ({ settings }: Input, { partitions, missing, problems, warnings }: TopicFindings) =>
+  allDemands(settings).map(({ topic }) => {
     const textsOf = (findings: readonly TopicFinding[]) =>
       findings.filter((finding) => finding.topic === topic).map(({ text }) => text)
     const isMissing = missing.some((demand) => demand.topic === topic)
@@ -77,10 +79,10 @@ const reportOf = ({ partitions, missing, problems, warnings }: TopicFindings) =>
   })
 
 /** Prints the findings. Returns the exit code. */
-const report = (findings: TopicFindings, created?: readonly string[]): number => {
-  const topics = reportOf(findings)
+const report = (input: Input, findings: TopicFindings, created?: readonly string[]): number => {
+  const topics = reportOf(input, findings)
   const count = topics.reduce((sum, { problems }) => sum + problems.length, 0)
-  if (isJson) print(JSON.stringify({ ok: count === 0, ...(created && { created }), topics }))
+  if (input.isJson) print(JSON.stringify({ ok: count === 0, ...(created && { created }), topics }))
   else {
     for (const topic of created ?? []) print(`created ${topic}`)
     for (const { topic, partitions, problems, warnings } of topics) {
@@ -97,7 +99,7 @@ const report = (findings: TopicFindings, created?: readonly string[]): number =>
 }
 
 /** Prints the commands. Returns the exit code. */
-const printCommands = (findings: TopicFindings): number => {
+const printCommands = ({ isJson, settings }: Input, findings: TopicFindings): number => {
   const { commands, notes } = topicCommands(settings, topicsToCreate(settings, findings), findings)
   if (isJson) print(JSON.stringify({ commands, notes }))
   else {
@@ -108,11 +110,18 @@ const printCommands = (findings: TopicFindings): number => {
   return findings.missing.length + findings.problems.length === 0 ? 0 : 1
 }
 
-await withKafka('topics', settings, async ({ admin }) => {
-  const findings = await inspect(admin)
-  if (isPrinted) return printCommands(findings)
-  if (action === 'check') return report(findings)
+const checkOrCreate = async ({ admin }: KafkaClients, input: Input): Promise<number> => {
+  const { settings, action, isPrinted } = input
+  const findings = await inspect(admin, settings)
+  if (isPrinted) return printCommands(input, findings)
+  if (action === 'check') return report(input, findings)
   const names = findings.missing.map(({ topic }) => topic)
   if (names.length > 0) await unlessAborted(createMissingTopics(admin, settings, findings), signal)
-  return report(await inspect(admin), names)
-})
+  return report(input, await inspect(admin, settings), names)
+}
+
+/** Runs the command with the words after its name. Returns the exit code. */
+export const run = (args: readonly string[]): Promise<number> => {
+  const input = readCommandLine(line, args)
+  return withKafka(line.name, input.settings, (clients) => checkOrCreate(clients, input))
+}

@@ -4,7 +4,7 @@
  * 1 if anything is missing or wrong.
  */
 import { unlessAborted } from '@customer-stream/runtime'
-import { readCommandLine } from '@customer-stream/runtime/command-line'
+import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
 import {
   isSound,
@@ -25,7 +25,7 @@ import { COMMANDS } from './commands.ts'
 import { interruption, printNotice } from './interruption.ts'
 import { repairLines, repairSummary } from './print-repair.ts'
 import { jsonLine } from './terminal-text.ts'
-import { loadClientSettings, withClients } from './with-clients.ts'
+import { type Clients, loadClientSettings, withClients } from './with-clients.ts'
 
 const USAGE = `customer-stream verify [--state] [--since TIME] [--until TIME] [--sample SHARE]
 customer-stream verify [--state] --ledger FILE
@@ -50,7 +50,7 @@ customer-stream verify [--state] --repair [--execute]
   from the environment.
   In this repository: npm run verify -- [OPTIONS]`
 
-const { parts, settings } = readCommandLine({
+const line = {
   name: 'verify',
   usage: USAGE,
   options: COMMANDS.verify.options,
@@ -70,32 +70,33 @@ const { parts, settings } = readCommandLine({
     if (ledger !== undefined && (since ?? until ?? sample) !== undefined)
       throw new Error('--ledger cannot be used together with --since, --until or --sample')
     if (flags.has('execute') && !flags.has('repair')) throw new Error('--execute needs --repair')
-    const chosen = {
-      isStateAsked: flags.has('state'),
-      isRepair: flags.has('repair'),
-      isExecuted: flags.has('execute'),
-      isJson: flags.has('json'),
+    const range = {
       catchUpMs: number('catch-up-seconds', catchUp, 86_400) * 1000,
       ...(ledger !== undefined && { ledgerPath: ledger }),
       ...(since !== undefined && { sinceMs: time('since', since) }),
       ...(until !== undefined && { untilMs: time('until', until) }),
       ...(sample !== undefined && { sample: number('sample', sample, 1) }),
     }
-    if (chosen.sample === 0) throw new Error('--sample 0 leaves nothing to compare')
-    if (chosen.sinceMs !== undefined && chosen.untilMs !== undefined && chosen.untilMs <= chosen.sinceMs)
+    if (range.sample === 0) throw new Error('--sample 0 leaves nothing to compare')
+    if (range.sinceMs !== undefined && range.untilMs !== undefined && range.untilMs <= range.sinceMs)
       throw new Error('--until must be after --since')
-    return { parts: chosen, settings: loadClientSettings() }
+    return {
+      isStateAsked: flags.has('state'),
+      isRepair: flags.has('repair'),
+      isExecuted: flags.has('execute'),
+      isJson: flags.has('json'),
+      range,
+      settings: loadClientSettings(),
+    }
   },
-})
+} satisfies CommandLine<unknown>
+
+type Input = ReturnType<typeof line.read>
+
 const { signal } = interruption
-const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
-const { isStateAsked, isRepair, isExecuted, isJson, ...range } = parts
-const stateTopic = isStateAsked ? stateTopicName(settings.KAFKA_TOPIC_PREFIX) : undefined
-const erasuresTopic = settings.KAFKA_ERASURES_TOPIC ? erasuresTopicName(settings.KAFKA_TOPIC_PREFIX) : undefined
-const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection, MAX_FUTURE_MS: maxFutureMs } = settings
 
 /** Prints the verdict and the plan of a repair. Returns the exit code. */
-const report = (verdict: Verdict, plan?: readonly RepairedPartition[]): number => {
+const report = (isJson: boolean, verdict: Verdict, plan?: readonly RepairedPartition[]): number => {
   const { repairable, ...counts } = verdict
   const planned = plan && {
     customers: repairable.length,
@@ -110,7 +111,17 @@ const report = (verdict: Verdict, plan?: readonly RepairedPartition[]): number =
   return isSound(verdict) ? 0 : 1
 }
 
-await withClients('verify', settings, async ({ admin, redis }) => {
+/**
+ * Rejects if a right is missing, or if the prefix of the topics or of the keys is wrong. Returns
+ * what verify compares.
+ */
+const prepare = async ({ admin, redis }: Clients, input: Input): Promise<VerifyOptions> => {
+  const { isStateAsked, range, settings } = input
+  const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection, MAX_FUTURE_MS: maxFutureMs } = settings
+  const prefix = settings.KAFKA_TOPIC_PREFIX
+  const topics = topicNames(prefix)
+  const stateTopic = isStateAsked ? stateTopicName(prefix) : undefined
+  const erasuresTopic = settings.KAFKA_ERASURES_TOPIC ? erasuresTopicName(prefix) : undefined
   await unlessAborted(requirePositions(redis, projection, keyPrefix), signal)
   if (erasuresTopic !== undefined) await unlessAborted(requireMarks(redis, keyPrefix), signal)
   const read = [topics.customers, topics.quarantine]
@@ -124,26 +135,27 @@ await withClients('verify', settings, async ({ admin, redis }) => {
     if (topic === topics.quarantine) await quarantineReachesBackTo(admin, topic, ends)
   }
   const onProgress = (step: string) => printNotice(`verify: ${step}`)
-  const options: VerifyOptions = {
-    admin,
-    redis,
-    topics,
-    stateTopic,
-    erasuresTopic,
-    keyPrefix,
-    projection,
-    maxFutureMs,
-    ...range,
-    signal,
-    onProgress,
-  }
+  const of = { topics, stateTopic, erasuresTopic, keyPrefix, projection, maxFutureMs }
+  return { admin, redis, ...of, ...range, signal, onProgress }
+}
+
+const verifyAndRepair = async (clients: Clients, input: Input): Promise<number> => {
+  const { isRepair, isExecuted, isJson } = input
+  const { redis } = clients
+  const options = await prepare(clients, input)
   const found = await verify(options)
-  if (!isRepair) return report(found)
-  const of = { topic: topics.customers, projection, keyPrefix }
+  if (!isRepair) return report(isJson, found)
+  const of = { topic: options.topics.customers, projection: options.projection, keyPrefix: options.keyPrefix }
   const plan = await unlessAborted(planRepair(redis, of, found.repairable), signal)
-  if (!isExecuted || found.repairable.length === 0) return report(found, plan)
+  if (!isExecuted || found.repairable.length === 0) return report(isJson, found, plan)
   await repair(redis, of, found.repairable, plan, signal)
   printNotice(`verify: ${repairSummary(found, plan)}`)
   printNotice('verify: verifying again')
-  return report(await verify(options))
-})
+  return report(isJson, await verify(options))
+}
+
+/** Runs the command with the words after its name. Returns the exit code. */
+export const run = (args: readonly string[]): Promise<number> => {
+  const input = readCommandLine(line, args)
+  return withClients(line.name, input.settings, (clients) => verifyAndRepair(clients, input))
+}

@@ -1,4 +1,4 @@
-/** `customer-stream --version`: prints the version, and the commit if it is known. */
+/** `customer-stream --version`: the version, and the commit if it is known. */
 import { execFileSync } from 'node:child_process'
 import { realpathSync } from 'node:fs'
 import { resolve } from 'node:path'
@@ -20,6 +20,8 @@ const commitOfClone = (): string | undefined => {
   }
 }
 
-/** The Dockerfile sets this variable. */
-const commit = process.env.CUSTOMER_STREAM_COMMIT || commitOfClone()
-process.stdout.write(`customer-stream ${version}${commit === undefined ? '' : ` (${commit})`}\n`)
+export const versionText = (): string => {
+  // The Dockerfile sets this variable.
+  const commit = process.env.CUSTOMER_STREAM_COMMIT || commitOfClone()
+  return `customer-stream ${version}${commit === undefined ? '' : ` (${commit})`}`
+}

@@ -29,7 +29,6 @@ import {
 import { PROJECTION_VERSION } from '@customer-stream/schemas'
 import { requireReachable } from '@customer-stream/verify/reachable'
 import { interruption, reportFailure } from './interruption.ts'
-import { endProcess } from './output.ts'
 
 const LEAVE_KAFKA_MS = 500
 
@@ -100,8 +99,8 @@ export const connectKafka = (
 export type KafkaClients = Pick<Clients, 'kafka' | 'admin'>
 
 /**
- * Runs the work with connected clients of Kafka. Ends the process with the exit code that `work`
- * returns.
+ * Runs the work with connected clients of Kafka. Returns the exit code of the work, or 1 if it
+ * fails.
  * @param access client of Redis that is connected too.
  */
 export const withKafka = async (
@@ -109,31 +108,29 @@ export const withKafka = async (
   settings: KafkaSettings,
   work: (clients: KafkaClients) => Promise<number>,
   access?: RedisAccess,
-): Promise<never> => {
+): Promise<number> => {
   const clientId = `customer-stream-${command.replaceAll(' ', '-')}`
   const kafka = createKafka(settings, { clientId, logger: createLogger(command, 'silent') })
   const admin = createAdmin(kafka, { isPatient: true })
   const { signal } = interruption
-  let exitCode = 1
   try {
     await unlessAborted(requireReachable({ KAFKA_BROKERS: settings.KAFKA_BROKERS, ...access?.settings }), signal)
     await unlessAborted(Promise.all([connectKafka(admin, settings), access && connectRedis(access.redis)]), signal)
-    exitCode = await work({ kafka, admin })
+    return await work({ kafka, admin })
   } catch (error) {
-    exitCode = reportFailure(command, explained(error, settings, access))
+    return reportFailure(command, explained(error, settings, access))
   } finally {
     access?.redis.disconnect()
     await leave(admin)
   }
-  return endProcess(exitCode)
 }
 
-/** Runs the work with connected clients of Kafka and Redis, and ends the process. */
+/** Runs the work with connected clients of Kafka and Redis. Returns the exit code. */
 export const withClients = (
   command: string,
   settings: ClientSettings,
   work: (clients: Clients) => Promise<number>,
-): Promise<never> => {
+): Promise<number> => {
   const redis = createRedis(settings, createLogger(command, 'silent'))
   return withKafka(command, settings, (clients) => work({ ...clients, redis }), { redis, settings })
 }

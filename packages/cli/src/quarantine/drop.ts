@@ -1,7 +1,7 @@
 /** `customer-stream quarantine drop`: marks records of quarantine as handled. */
-import { readCommandLine } from '@customer-stream/runtime/command-line'
+import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { interruption } from '../interruption.ts'
-import { withKafka } from '../with-clients.ts'
+import { type KafkaClients, withKafka } from '../with-clients.ts'
 import { handleRecords } from './handle.ts'
 import { loadKafkaSettings, openQuarantine } from './open.ts'
 import { OPTIONS } from './options.ts'
@@ -13,7 +13,7 @@ import { openWriter } from './writer.ts'
 /** Entries of the audit are small, so no operator needs a lower rate. */
 const RATE = 100_000
 
-const { selection, requestedBy, note, isJson, settings } = readCommandLine({
+const line = {
   name: 'quarantine drop',
   usage: `customer-stream quarantine drop PARTITION/OFFSET... [OPTIONS]
 customer-stream quarantine drop FILTERS [OPTIONS]
@@ -43,15 +43,18 @@ ${SETTINGS_USAGE}
       throw new Error('--note is missing: the audit needs a reason (--reason selects records)')
     return { ...chosen, settings: loadKafkaSettings() }
   },
-})
-const { signal } = interruption
+} satisfies CommandLine<unknown>
 
-await withKafka('quarantine drop', settings, async (clients) => {
+type Input = ReturnType<typeof line.read>
+
+const drop = async (clients: KafkaClients, input: Input): Promise<number> => {
+  const { selection, requestedBy, note, isJson, settings } = input
+  const { signal } = interruption
   const quarantine = await openQuarantine(clients.admin, settings.KAFKA_TOPIC_PREFIX, signal)
   const producer = requestedBy === undefined ? undefined : await openWriter(clients, settings, quarantine, [], signal)
   try {
     const outcome = await handleRecords(clients.admin, quarantine, {
-      command: 'quarantine drop',
+      command: line.name,
       action: 'dropped',
       selection,
       decide: () => ({ send: undefined }),
@@ -65,4 +68,10 @@ await withKafka('quarantine drop', settings, async (clients) => {
   } finally {
     await producer?.disconnect()
   }
-})
+}
+
+/** Runs the command with the words after its name. Returns the exit code. */
+export const run = (args: readonly string[]): Promise<number> => {
+  const input = readCommandLine(line, args)
+  return withKafka(line.name, input.settings, (clients) => drop(clients, input))
+}

@@ -1,11 +1,11 @@
 /** `customer-stream quarantine list`: lists the records in quarantine. Read-only. */
 
-import { readCommandLine } from '@customer-stream/runtime/command-line'
+import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed } from '@customer-stream/runtime/kafka'
 import { interruption, printNotice } from '../interruption.ts'
 import { drained } from '../output.ts'
 import { counted, jsonLine, printable, shortened, utc } from '../terminal-text.ts'
-import { withKafka } from '../with-clients.ts'
+import { type KafkaClients, withKafka } from '../with-clients.ts'
 import type { Action } from './audit.ts'
 import { loadKafkaSettings, openQuarantine } from './open.ts'
 import { OPTIONS } from './options.ts'
@@ -16,7 +16,7 @@ import { createSummary, idText, reasonText, summaryLines } from './summary.ts'
 
 const PROGRESS_RECORDS = 100_000
 
-const { filters, limit, isAll, isJson, settings } = readCommandLine({
+const line = {
   name: 'quarantine list',
   usage: `customer-stream quarantine list [--reason REASON] [--since TIME] [--until TIME]
                       [--customer ID] [--limit N] [--all] [--json]
@@ -38,8 +38,9 @@ ${SETTINGS_USAGE}
     isJson: flags.has('json'),
     settings: loadKafkaSettings(),
   }),
-})
-const { signal } = interruption
+} satisfies CommandLine<unknown>
+
+type Input = ReturnType<typeof line.read>
 
 const lineOf = (record: QuarantinedRecord, action: Action | undefined): string => {
   const { receivedAt, reason, stage, source, value } = record
@@ -70,7 +71,9 @@ const jsonOf = (record: QuarantinedRecord, action: Action | undefined): string =
   })
 }
 
-await withKafka('quarantine list', settings, async ({ admin }) => {
+const list = async ({ admin }: KafkaClients, input: Input): Promise<number> => {
+  const { filters, limit, isAll, isJson, settings } = input
+  const { signal } = interruption
   const { topic, ends, audit } = await openQuarantine(admin, settings.KAFKA_TOPIC_PREFIX, signal)
   const summary = createSummary()
   let listed = 0
@@ -97,4 +100,10 @@ await withKafka('quarantine list', settings, async ({ admin }) => {
   const counts = summary.get()
   process.stdout.write(isJson ? jsonLine({ summary: counts }) : `${summaryLines(counts, isAll).join('\n')}\n`)
   return unreadable === 0 ? 0 : 1
-})
+}
+
+/** Runs the command with the words after its name. Returns the exit code. */
+export const run = (args: readonly string[]): Promise<number> => {
+  const input = readCommandLine(line, args)
+  return withKafka(line.name, input.settings, (clients) => list(clients, input))
+}

@@ -1,11 +1,11 @@
 /** `customer-stream quarantine redrive`: sends records through the rules of the services again. */
 import { projectorSettings } from '@customer-stream/configuration'
 import { loadSettings, unlessAborted } from '@customer-stream/runtime'
-import { readCommandLine } from '@customer-stream/runtime/command-line'
+import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { kafkaRules, kafkaSettings } from '@customer-stream/runtime/kafka'
 import { encodingOf, erasuresTopicName, topicNames } from '@customer-stream/schemas'
 import { interruption, printNotice } from '../interruption.ts'
-import { withKafka } from '../with-clients.ts'
+import { type KafkaClients, withKafka } from '../with-clients.ts'
 import { openErasures } from './erasures.ts'
 import { handleRecords } from './handle.ts'
 import { openQuarantine } from './open.ts'
@@ -28,7 +28,7 @@ const charsetOf = (given: string | undefined): string | undefined => {
   return encoding
 }
 
-const { selection, requestedBy, rate, charset, isJson, settings } = readCommandLine({
+const line = {
   name: 'quarantine redrive',
   usage: `customer-stream quarantine redrive PARTITION/OFFSET... [OPTIONS]
 customer-stream quarantine redrive FILTERS [OPTIONS]
@@ -63,12 +63,15 @@ ${SETTINGS_USAGE}
       kafkaRules,
     ),
   }),
-})
-const { signal } = interruption
-const { KAFKA_TOPIC_PREFIX: prefix, MAX_FUTURE_MS: maxFutureMs } = settings
-const topics = topicNames(prefix)
+} satisfies CommandLine<unknown>
 
-await withKafka('quarantine redrive', settings, async (clients) => {
+type Input = ReturnType<typeof line.read>
+
+const redrive = async (clients: KafkaClients, input: Input): Promise<number> => {
+  const { selection, requestedBy, rate, charset, isJson, settings } = input
+  const { KAFKA_TOPIC_PREFIX: prefix, MAX_FUTURE_MS: maxFutureMs } = settings
+  const { signal } = interruption
+  const topics = topicNames(prefix)
   const { admin } = clients
   const quarantine = await openQuarantine(admin, prefix, signal)
   const erasures = settings.KAFKA_ERASURES_TOPIC
@@ -83,7 +86,7 @@ await withKafka('quarantine redrive', settings, async (clients) => {
   const isNamed = selection.places !== undefined || selection.filters.reason !== undefined
   try {
     const outcome = await handleRecords(admin, quarantine, {
-      command: 'quarantine redrive',
+      command: line.name,
       action: 'redriven',
       selection,
       decide: (record) =>
@@ -102,4 +105,10 @@ await withKafka('quarantine redrive', settings, async (clients) => {
   } finally {
     await producer?.disconnect()
   }
-})
+}
+
+/** Runs the command with the words after its name. Returns the exit code. */
+export const run = (args: readonly string[]): Promise<number> => {
+  const input = readCommandLine(line, args)
+  return withKafka(line.name, input.settings, (clients) => redrive(clients, input))
+}

@@ -1,11 +1,11 @@
 /** `customer-stream quarantine show`: shows one record of quarantine. Read-only. */
 
-import { readCommandLine } from '@customer-stream/runtime/command-line'
+import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed } from '@customer-stream/runtime/kafka'
 import { readWords } from '../commands.ts'
 import { interruption, printNotice } from '../interruption.ts'
 import { jsonLine, printable, utc } from '../terminal-text.ts'
-import { withKafka } from '../with-clients.ts'
+import { type KafkaClients, withKafka } from '../with-clients.ts'
 import type { Action, AuditEntry } from './audit.ts'
 import { escaped, hexLines, readText } from './bytes.ts'
 import { loadKafkaSettings, openQuarantine } from './open.ts'
@@ -14,7 +14,7 @@ import { readQuarantine } from './read-quarantine.ts'
 import { contentTypeOf, explanationOf, keyTextOf, placeOf, type QuarantinedRecord, readPlace } from './record.ts'
 import { SETTINGS_USAGE } from './selection.ts'
 
-const { place, isJson, settings } = readCommandLine({
+const line = {
   name: 'quarantine show',
   usage: `customer-stream quarantine show PARTITION/OFFSET [--json]
 
@@ -30,8 +30,9 @@ ${SETTINGS_USAGE}
     const [word] = readWords([[]], words, 'PARTITION/OFFSET')
     return { place: readPlace(word), isJson: flags.has('json'), settings: loadKafkaSettings() }
   },
-})
-const { signal } = interruption
+} satisfies CommandLine<unknown>
+
+type Input = ReturnType<typeof line.read>
 
 const handledText = ({ action, at, requestedBy, note, sentTo }: AuditEntry): string =>
   `${action}${sentTo === undefined ? '' : ` to ${sentTo}`} at ${utc(at)} by ${requestedBy}` +
@@ -82,7 +83,8 @@ const jsonOf = (record: QuarantinedRecord, handled: readonly AuditEntry[]) => {
   }
 }
 
-await withKafka('quarantine show', settings, async ({ admin }) => {
+const show = async ({ admin }: KafkaClients, { place, isJson, settings }: Input): Promise<number> => {
+  const { signal } = interruption
   const entries: AuditEntry[] = []
   const onEntry = (entry: AuditEntry) => {
     if (placeOf(entry) === placeOf(place)) entries.push(entry)
@@ -98,4 +100,10 @@ await withKafka('quarantine show', settings, async ({ admin }) => {
     }
     return 1
   })
-})
+}
+
+/** Runs the command with the words after its name. Returns the exit code. */
+export const run = (args: readonly string[]): Promise<number> => {
+  const input = readCommandLine(line, args)
+  return withKafka(line.name, input.settings, (clients) => show(clients, input))
+}

@@ -78,9 +78,13 @@ export const parseCommandLine = <Read>(
 
 /**
  * Reads the options. Ends the process with code 0 after `--help`, and with 2 if an option is wrong.
+ * @param args by default the words after the name of the program.
  */
-export const readCommandLine = <Read>(line: CommandLine<Read>): Read => {
-  const parsed = parseCommandLine(line, process.argv.slice(2))
+export const readCommandLine = <Read>(
+  line: CommandLine<Read>,
+  args = process.argv.slice(2) as readonly string[],
+): Read => {
+  const parsed = parseCommandLine(line, args)
   if (parsed.kind === 'run') return parsed.read
   if (parsed.kind === 'help') {
     process.stdout.write(`${line.usage.trimEnd()}\n`)
