@@ -479,9 +479,8 @@ export const ingressGuards: readonly Guard[] = [
     prevents: 'a reader that decodes ISO-8859-1 as UTF-8',
     file: `${folder}/http/webhook-route.ts`,
     from:
-      'traceparentForm.test(traceparent) && { [RAW_HEADERS.traceparent]: traceparent }),\n' +
-      '        ...(contentType !== undefined && { [RAW_HEADERS.contentType]: contentType }),',
-    to: 'traceparentForm.test(traceparent) && { [RAW_HEADERS.traceparent]: traceparent }),',
+      '        ...trace,\n' + '        ...(contentType !== undefined && { [RAW_HEADERS.contentType]: contentType }),',
+    to: '        ...trace,',
     test: unit(`${folder}/http/app.test.ts`, 'the charset of a body is used if declared'),
   },
   {

@@ -19,6 +19,7 @@ const rawHeaders = {
   [RAW_HEADERS.contentType]:
     'Content type of the value, with its charset. Missing for text/plain and application/json in UTF-8.',
   [RAW_HEADERS.traceparent]: 'W3C trace context of the request, if it had one.',
+  [RAW_HEADERS.tracestate]: 'Second part of the trace context, if the request had it.',
 } satisfies Record<(typeof RAW_HEADERS)[keyof typeof RAW_HEADERS], string>
 
 const quarantineHeaders = {
@@ -29,6 +30,11 @@ const quarantineHeaders = {
   [QUARANTINE_HEADERS.partition]: 'Partition of the record in that topic. Set by the projector only.',
   [QUARANTINE_HEADERS.offset]: 'Offset of the record in that topic. Set by the projector only.',
 } satisfies Record<(typeof QUARANTINE_HEADERS)[keyof typeof QUARANTINE_HEADERS], string>
+
+const traceHeaders = {
+  [RAW_HEADERS.traceparent]: rawHeaders[RAW_HEADERS.traceparent],
+  [RAW_HEADERS.tracestate]: rawHeaders[RAW_HEADERS.tracestate],
+}
 
 const headersOf = (descriptions: Readonly<Record<string, string>>, ...required: readonly string[]) => ({
   type: 'object',
@@ -91,7 +97,7 @@ const messages = () => ({
     title: 'State of a customer',
     summary: 'The current customer. The record timestamp is the time of receipt of the newest event.',
     contentType: 'application/json',
-    headers: headersOf({ [RAW_HEADERS.traceparent]: rawHeaders[RAW_HEADERS.traceparent] }),
+    headers: headersOf(traceHeaders),
     payload: { $ref: `./${STATE_SCHEMA}` },
     bindings: keyed('customerUuid.'),
   },
@@ -113,7 +119,7 @@ const messages = () => ({
     summary: 'The bytes that could not be handled. A record without a value has the place of the bytes in its headers.',
     contentType: 'application/octet-stream',
     headers: headersOf(
-      { ...quarantineHeaders, [RAW_HEADERS.contentType]: rawHeaders[RAW_HEADERS.contentType] },
+      { ...quarantineHeaders, [RAW_HEADERS.contentType]: rawHeaders[RAW_HEADERS.contentType], ...traceHeaders },
       QUARANTINE_HEADERS.reason,
       QUARANTINE_HEADERS.stage,
     ),

@@ -58,6 +58,8 @@ export const RAW_HEADERS = {
   contentType: 'content-type',
   /** W3C trace context of the request. Absent if the request had no trace context. */
   traceparent: 'traceparent',
+  /** Second part of the trace context. Absent if the request did not have this header. */
+  tracestate: 'tracestate',
 } as const
 
 /** Headers of a quarantined record. */

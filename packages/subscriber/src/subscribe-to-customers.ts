@@ -17,7 +17,8 @@ export interface CustomerChange {
   /** Null if the customer was erased. */
   readonly state: CustomerState | null
   /**
-   * The record of the state topic. Its only header is `traceparent`, if the event had this header.
+   * The record of the state topic. Its only headers are `traceparent` and `tracestate`, if the raw
+   * record had these headers.
    */
   readonly record: PlacedRecord
   /**

@@ -136,7 +136,15 @@ const storeOf = (
 // All runs share one registry, because each registry observes the garbage collector.
 const metrics = createProjectorMetrics(createRegistry('test'), { groupId: 'g', topic: 't' })
 
-const writerOf = (world: World, step: Step, { isPatient = true, name = 'one' } = {}) => {
+const writerOf = (
+  world: World,
+  step: Step,
+  {
+    isPatient = true,
+    name = 'one',
+    onSend,
+  }: { isPatient?: boolean; name?: string; onSend?: (records: readonly OutgoingRecord[]) => void } = {},
+) => {
   const backoff = { initialMs: 0, maxMs: 0 }
   const { retryThroughOutage } = createOutages({ causeOf: (error) => error, metrics, logger: silent, backoff })
   const wait = () => (isPatient ? new Promise<void>(() => undefined) : Promise.resolve())
@@ -148,6 +156,7 @@ const writerOf = (world: World, step: Step, { isPatient = true, name = 'one' } =
   const holds = createHolds({ consumer: { hold }, retryThroughOutage, metrics, wait })
   const send = async (records: readonly OutgoingRecord[]) => {
     await step()
+    onSend?.(records)
     for (const { key, value } of records) {
       world.log.push([String(key), value === null ? null : Number(value)])
       world.senders.push(name)
@@ -410,4 +419,22 @@ it('known limit: an older document stays last if its projector dies too early', 
     ['a', 1],
   ])
   expect(world.customers).toEqual(new Map([['a', 2]]))
+})
+
+it('a record of the state topic has the trace context of its raw record, and no other header', async () => {
+  const sent: OutgoingRecord[] = []
+  const { writer } = writerOf(emptyWorld(), async () => undefined, { onSend: (records) => sent.push(...records) })
+  const trace = { traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01', tracestate: 'a=1' }
+  const headers = { traceparent: Buffer.from(trace.traceparent), tracestate: Buffer.from('a=1'), signature: 's' }
+  const newest = newestOf(
+    [
+      { customer: 'a', version: 1 },
+      { customer: 'b', version: 1 },
+    ],
+    0,
+    2,
+  ).map((customer, i) => (i === 0 ? { ...customer, record: { ...customer.record, headers } } : customer))
+  const { signal } = new AbortController()
+  await writer.write({ partition: 0, signal }, newest, '0', '2', CHUNK, async () => undefined)
+  expect(sent.map((record) => record.headers)).toEqual([trace, undefined])
 })

@@ -16,7 +16,7 @@
  */
 import { answerOf, type Logger } from '@customer-stream/runtime'
 import type { FetchedBatch, OutgoingRecord, VerifiedProducer } from '@customer-stream/runtime/kafka'
-import { RAW_HEADERS } from '@customer-stream/schemas'
+import { traceContextOf } from '@customer-stream/schemas'
 import type { Holds } from './holds.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { RetryThroughOutage } from './outages.ts'
@@ -84,17 +84,14 @@ export interface ChunkWriter {
 
 const MAX_STOP_MS = 2000
 
-const stateRecord = (
-  { customerUuid, document = '', record: { timestamp, headers } }: NewestCustomer,
-  topic: string,
-): OutgoingRecord => {
-  const traceparent = headers?.[RAW_HEADERS.traceparent]?.toString()
+const stateRecord = ({ customerUuid, document = '', record }: NewestCustomer, topic: string): OutgoingRecord => {
+  const trace = traceContextOf(record.headers)
   return {
     topic,
     key: Buffer.from(customerUuid),
     value: Buffer.from(document),
-    timestamp: Number(timestamp),
-    ...(traceparent !== undefined && { headers: { [RAW_HEADERS.traceparent]: traceparent } }),
+    timestamp: Number(record.timestamp),
+    ...(trace && { headers: { ...trace } }),
   }
 }
 

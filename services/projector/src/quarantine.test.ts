@@ -1,6 +1,6 @@
 import { NotStoredError, type OutgoingRecord } from '@customer-stream/runtime/kafka'
 import { expect, it } from 'vitest'
-import { sendToQuarantine } from './quarantine.ts'
+import { quarantineRecord, sendToQuarantine } from './quarantine.ts'
 
 const record = (key: string): OutgoingRecord => ({
   topic: 'q',
@@ -53,4 +53,16 @@ it('sendToQuarantine rejects in an outage, even if the outage begins between two
   const { send, stored } = kafka(() => (sends++ === 0 ? 'refused' : 'unavailable'))
   await expect(sendToQuarantine(send, [record('a')])).rejects.toMatchObject({ kind: 'unavailable' })
   expect(stored).toEqual([])
+})
+
+it('the quarantine record of a raw record has the trace context of the raw record', () => {
+  const trace = { traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01', tracestate: 'a=1' }
+  const raw = { offset: '7', timestamp: '1', key: null, value: null, headers: { ...trace, foreign: 'x' } }
+  const { headers } = quarantineRecord(
+    { record: raw, reason: 'not-json', detail: 'd' },
+    { topic: 't', partition: 0 },
+    'q',
+  )
+  expect(headers).toMatchObject(trace)
+  expect(headers).not.toHaveProperty('foreign')
 })

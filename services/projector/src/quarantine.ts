@@ -1,5 +1,5 @@
 import { NotStoredError, type OutgoingRecord, type UnreadableBatch } from '@customer-stream/runtime/kafka'
-import { contentTypeOf, QUARANTINE_HEADERS, RAW_HEADERS } from '@customer-stream/schemas'
+import { contentTypeOf, QUARANTINE_HEADERS, RAW_HEADERS, traceContextOf } from '@customer-stream/schemas'
 import type { Poison, QuarantineReason } from './project.ts'
 
 const MAX_DETAIL_CHARACTERS = 200
@@ -73,6 +73,7 @@ export const quarantineRecord = (
       [QUARANTINE_HEADERS.topic]: from.topic,
       [QUARANTINE_HEADERS.partition]: String(from.partition),
       [QUARANTINE_HEADERS.offset]: record.offset,
+      ...traceContextOf(record.headers),
       ...(contentType !== undefined && { [RAW_HEADERS.contentType]: contentType }),
     },
   }

@@ -32,14 +32,17 @@ const ofOther = makeCustomersEvent({ customerUuid: 'c2', timestamp: 4000 })
 
 describe('planRedrive', () => {
   it('a redrive sends a usable event with the bytes, key, headers and time of its delivery', () => {
-    const headers = { reason: 'named-by-setting', signature: 's', traceparent: 'p', 'content-type': 'text/x' }
-    expect(planRedrive(record(event.body, headers), { ...options, isNamed: true })).toEqual({
+    const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+    const kept = { signature: 's', traceparent, tracestate: 'a=1', 'content-type': 'text/x' }
+    expect(
+      planRedrive(record(event.body, { reason: 'named-by-setting', ...kept }), { ...options, isNamed: true }),
+    ).toEqual({
       send: {
         topic: topics.customers,
         key: Buffer.from('c1'),
         value: Buffer.from(event.body),
         timestamp: 5000,
-        headers: { signature: 's', traceparent: 'p', 'content-type': 'text/x' },
+        headers: kept,
       },
     })
   })

@@ -14,6 +14,7 @@ import {
   readRecord,
   readVersion,
   type TopicNames,
+  traceContextOf,
   type Version,
 } from '@customer-stream/schemas'
 import { textsIn } from '../names-customer.ts'
@@ -39,10 +40,10 @@ export interface PlanOptions {
 const refuse = (refused: string, why = explanationOf(refused)): Plan => ({ refused, why })
 
 const keptHeaders = (record: QuarantinedRecord, contentType: string | undefined): Record<string, string> => {
-  const { [RAW_HEADERS.signature]: signature, [RAW_HEADERS.traceparent]: traceparent } = record.headers
+  const { [RAW_HEADERS.signature]: signature } = record.headers
   return {
     ...(signature !== undefined && { [RAW_HEADERS.signature]: signature }),
-    ...(traceparent !== undefined && { [RAW_HEADERS.traceparent]: traceparent }),
+    ...traceContextOf(record.headers),
     ...(contentType !== undefined && { [RAW_HEADERS.contentType]: contentType }),
   }
 }

@@ -25,6 +25,11 @@ it('the quarantine copy of a refused record keeps a short content type', () => {
   })
 })
 
+it('the quarantine copy of a refused record keeps the trace context', () => {
+  const trace = { traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01', tracestate: 'a=1' }
+  expect(refused(trace).headers).toMatchObject(trace)
+})
+
 it('the quarantine copy of a refused record leaves out a long content type', () => {
   expect(refused({ 'content-type': 'x'.repeat(201) }).headers).not.toHaveProperty('content-type')
 })

@@ -1,5 +1,5 @@
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
-import { QUARANTINE_HEADERS, type QUARANTINE_REASONS, RAW_HEADERS } from '@customer-stream/schemas'
+import { QUARANTINE_HEADERS, type QUARANTINE_REASONS, RAW_HEADERS, traceContextOf } from '@customer-stream/schemas'
 
 export const REFUSED_BY_KAFKA = 'refused-by-kafka' satisfies keyof typeof QUARANTINE_REASONS
 const MAX_DETAIL_CHARACTERS = 200
@@ -7,8 +7,8 @@ const MAX_CONTENT_TYPE_CHARACTERS = 200
 
 /**
  * Creates the quarantine record for a record that Kafka refuses. Leaves out the record's key and
- * headers, because they may have made the record too large. Keeps a short content type, without
- * which a reader could not decode the value.
+ * headers, because they may have made the record too large. Keeps the trace context, which is
+ * short, and a short content type, without which a reader could not decode the value.
  */
 export const refusedRecord = (
   { topic, value, timestamp, headers }: OutgoingRecord,
@@ -26,6 +26,7 @@ export const refusedRecord = (
       [QUARANTINE_HEADERS.stage]: 'ingress',
       [QUARANTINE_HEADERS.detail]: error.message.slice(0, MAX_DETAIL_CHARACTERS),
       [QUARANTINE_HEADERS.topic]: topic,
+      ...traceContextOf(headers),
       ...(contentType !== undefined &&
         contentType.length <= MAX_CONTENT_TYPE_CHARACTERS && { [RAW_HEADERS.contentType]: contentType }),
     },

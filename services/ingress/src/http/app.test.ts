@@ -137,9 +137,14 @@ describe('authentic events', () => {
   it('an event keeps a well-formed trace context', async () => {
     const { post, published } = start()
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
-    await post(valid, { traceparent })
-    await post(valid, { traceparent: 'nonsense' })
-    expect(published.map(({ headers }) => headers.traceparent)).toEqual([traceparent, undefined])
+    await post(valid, { traceparent, tracestate: 'a=1' })
+    await post(valid, { traceparent: 'nonsense', tracestate: 'a=1' })
+    await post('{}', { traceparent, tracestate: 'a=1' })
+    expect(published.map(({ topic, headers }) => [topic, headers.traceparent, headers.tracestate])).toEqual([
+      ['mykaarma.customers.raw', traceparent, 'a=1'],
+      ['mykaarma.customers.raw', undefined, undefined],
+      ['mykaarma.quarantine', traceparent, 'a=1'],
+    ])
   })
 })
 

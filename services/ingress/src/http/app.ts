@@ -1,6 +1,6 @@
 import { type IncomingMessage, METHODS, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { TopicNames } from '@customer-stream/schemas'
+import { readTraceContext, type TopicNames } from '@customer-stream/schemas'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import type { End, Outcome } from '../delivery/publisher.ts'
 import type { IngressMetrics } from '../metrics.ts'
@@ -328,9 +328,10 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
         encoding = by.encoding
       }
       request.isAuthentic = true
+      const trace = readTraceContext(oneHeader(request.headers.traceparent), oneHeader(request.headers.tracestate))
       const { record, answer, eventType, suspicion } = routeBody(
         body,
-        { signature, traceparent: oneHeader(request.headers.traceparent), contentType, encoding },
+        { signature, trace, contentType, encoding },
         { topics: deps.topics, fallbackEncoding: options.fallbackEncoding },
       )
       const { end } = await deps.publish({ ...record, value: body, timestamp: Date.now() }, request.deadlineAt)

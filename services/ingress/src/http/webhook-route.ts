@@ -11,6 +11,7 @@ import {
   readBody,
   recordKey,
   type TopicNames,
+  type TraceContext,
 } from '@customer-stream/schemas'
 
 /** Record to store, without its time of receipt. */
@@ -46,7 +47,8 @@ export const SUSPICIONS = ['old-timestamp', 'type-spelling'] as const
 
 export interface Delivered {
   readonly signature: string | undefined
-  readonly traceparent: string | undefined
+  /** Trace context for the record. */
+  readonly trace: TraceContext | undefined
   readonly contentType: string | undefined
   /** Charset that the signature proves. Undefined if the signature is over the raw bytes. */
   readonly encoding: string | undefined
@@ -57,7 +59,6 @@ export interface RouteOptions {
   readonly fallbackEncoding: string | undefined
 }
 
-const traceparentForm = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
 const isUsual = /^(?:text\/plain|application\/json)(?:\s*;\s*charset=utf-?8)?$/i
 const MAX_DETAIL_CHARACTERS = 200
 const comparable = (type: string): string => type.toLowerCase().replaceAll(/[\s_-]/g, '')
@@ -101,6 +102,7 @@ const read = (body: Buffer, delivered: Delivered, fallback: string | undefined) 
 const quarantine = (
   { reason, detail, eventId }: Unusable,
   contentType: string | undefined,
+  { trace }: Delivered,
   topics: TopicNames,
 ): Route => ({
   record: {
@@ -110,6 +112,7 @@ const quarantine = (
       [QUARANTINE_HEADERS.reason]: reason,
       [QUARANTINE_HEADERS.stage]: 'ingress',
       [QUARANTINE_HEADERS.detail]: detail.slice(0, MAX_DETAIL_CHARACTERS),
+      ...trace,
       ...(contentType !== undefined && { [RAW_HEADERS.contentType]: contentType }),
     },
   },
@@ -120,19 +123,18 @@ const quarantine = (
 /** Chooses the topic of an authentic body. Unusable bodies go to quarantine with a reason. */
 export const routeBody = (body: Buffer, delivered: Delivered, { topics, fallbackEncoding }: RouteOptions): Route => {
   const { contentType, parsed } = read(body, delivered, fallbackEncoding)
-  if (!parsed.ok) return quarantine(parsed, contentType, topics)
+  if (!parsed.ok) return quarantine(parsed, contentType, delivered, topics)
   const event = parsed.value
   const destination = destinationOf(event, topics)
-  if (!destination.ok) return quarantine(destination, contentType, topics)
-  const { signature, traceparent } = delivered
+  if (!destination.ok) return quarantine(destination, contentType, delivered, topics)
+  const { signature, trace } = delivered
   const suspicion = suspicionOf(event)
   return {
     record: {
       ...destination.value,
       headers: {
         ...(signature !== undefined && { [RAW_HEADERS.signature]: signature }),
-        ...(traceparent !== undefined &&
-          traceparentForm.test(traceparent) && { [RAW_HEADERS.traceparent]: traceparent }),
+        ...trace,
         ...(contentType !== undefined && { [RAW_HEADERS.contentType]: contentType }),
       },
     },
