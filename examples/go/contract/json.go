@@ -21,7 +21,7 @@ func isNull(value json.RawMessage) bool {
 	return value == nil || string(value) == "null"
 }
 
-// stringOf returns the text of a JSON string. False if the value is no string.
+// stringOf returns the text of a JSON string. False if the value is not a string.
 func stringOf(value json.RawMessage) (string, bool) {
 	if len(value) == 0 || value[0] != '"' {
 		return "", false

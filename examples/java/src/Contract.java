@@ -77,7 +77,7 @@ final class Contract {
         }
     }
 
-    /** Returns the members of an object. Null if the value is no object. */
+    /** Returns the members of an object. Null if the value is not an object. */
     @SuppressWarnings("unchecked")
     private static Map<String, Object> objectOf(Object value) {
         return value instanceof Map ? (Map<String, Object>) value : null;

@@ -13,7 +13,7 @@ record Version(long timestamp, String id) implements Comparable<Version> {
     @Override
     public int compareTo(Version other) {
         int byTime = Long.compare(timestamp, other.timestamp);
-        // String.compareTo has another order: it compares UTF-16.
+        // String.compareTo orders differently: it compares UTF-16 code units.
         return byTime != 0 ? byTime : Arrays.compareUnsigned(idBytes(), other.idBytes());
     }
 }
