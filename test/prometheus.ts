@@ -1,4 +1,4 @@
-/** Prometheus and its tool promtool, which are no npm packages. */
+/** Prometheus and its tool promtool, which are not npm packages. */
 import { execFile, spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 

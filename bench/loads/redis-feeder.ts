@@ -26,7 +26,8 @@ const hashesOf = (customers: number) =>
 /**
  * Runs the projector's script with prepared hashes, to measure Redis without the projector.
  * @param count number of hashes.
- * @param rounds number of times that each hash is written in one run, each time with another key.
+ * @param rounds number of times that each hash is written in one run, each time with a different
+ *   key.
  */
 export const openFeeder = async ({ brokers }: Bench, count: number, rounds = 1) => {
   const pipeline = await openPipeline(brokers)

@@ -139,7 +139,7 @@ export const performancePage = ({ machine, answers, profiles = {} }: Results, ha
 
 const WITH_UNIT = {
   'events per second': (value: string) => `${value} events/s`,
-  'CPU µs per event': (value: string) => `${value} µs of CPU an event`,
+  'CPU µs per event': (value: string) => `${value} µs of CPU per event`,
   'p50 ms': (value: string) => `p50 ${value} ms`,
   'p99 ms': (value: string) => `p99 ${value} ms`,
   'resident MB': (value: string) => `${value} MB`,
@@ -158,7 +158,7 @@ const SPEED = [
     'CPU µs per event',
   ],
   [
-    'projector, empty Redis, 24 events a customer',
+    'projector, empty Redis, 24 events per customer',
     'rebuild',
     'an empty Redis, two passes',
     'events per second',

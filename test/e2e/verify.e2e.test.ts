@@ -169,7 +169,7 @@ it('verify reports an acknowledged event that is in Kafka but unusable', async (
   writeFileSync(ledgerPath, `${JSON.stringify(promise)}\n`)
   const { code, wrong, stdout } = await verify('--ledger', ledgerPath)
   expect([code, wrong]).toEqual([1, 1])
-  expect(stdout).toContain('customer c9 was promised something newer than any usable event in Kafka')
+  expect(stdout).toContain('customer c9 has an acknowledged event that is newer than any usable event in Kafka')
 })
 
 it('verify with the option exact reports a customer that is only in Redis', async () => {
@@ -251,7 +251,7 @@ it('verify reports an unusable record that is missing in quarantine', async () =
   expect(stdout).toMatch(/of these unusable +1 {2}too-far-in-future 1/)
   expect(stdout).toMatch(/not in quarantine: record \S+customers\.raw\/\d+\/\d+/)
   expect(code).toBe(1)
-  // With this retention, Kafka may already have deleted the copy, so its absence is no error.
+  // With this retention, Kafka may already have deleted the copy, so its absence is not an error.
   const retention = [{ name: 'retention.ms', value: '1' }]
   await administrator.alterConfigs({
     validateOnly: false,

@@ -376,7 +376,7 @@ export const ingressGuards: readonly Guard[] = [
     file: 'packages/schemas/src/route.ts',
     from: '!fitsKey(event.customerUuid)',
     to: 'false',
-    test: unit(`${folder}/http/app.test.ts`, 'has a customerUuid that is no key'),
+    test: unit(`${folder}/http/app.test.ts`, 'has a customerUuid that is not a valid key'),
   },
   {
     guard: 'a key that is too long is left out',

@@ -460,7 +460,7 @@ export const kafkaGuards: readonly Guard[] = [
   },
   {
     guard: 'a preferred replica is asked before the leader',
-    prevents: 'another partition list than kafkajs would ask for',
+    prevents: 'a list of partitions that differs from the list of kafkajs',
     file: `${folder}/patches/fetch-cost.ts`,
     from: 'if (hasPreferred || leaders',
     to: 'if (leaders',
@@ -605,7 +605,7 @@ export const kafkaGuards: readonly Guard[] = [
     to: 'own === -1)',
     test: unit(
       `${folder}/topic-check.test.ts`,
-      'the topic check refuses a topic with another partition count than its raw topic',
+      'the topic check refuses a topic whose partition count differs from its raw topic',
     ),
   },
   {

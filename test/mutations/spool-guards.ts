@@ -49,7 +49,7 @@ export const spoolGuards: readonly Guard[] = [
     file: `${folder}/spool/format.ts`,
     from: 'badFrom >= syncedEnd && (await isTorn(view, badFrom, end, marker))',
     to: 'false',
-    test: damage('a torn tail of zeros is no damage'),
+    test: damage('a torn tail of zeros is not damage'),
   },
   {
     guard: 'the marker of frames is random',

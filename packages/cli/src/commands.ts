@@ -96,9 +96,9 @@ type WordsOf<Words extends readonly (readonly string[])[]> = {
 }
 
 /**
- * Returns the words after the name of a command, each one of the accepted words.
+ * Returns the words after the name of a command, after a check that each word is accepted.
  * @param accepted words by position. An empty list accepts any text.
- * @param anyText name of the word for any text, if there is one.
+ * @param anyText name of the word that accepts any text, if the command has such a word.
  * @throws Error that names each wrong or missing word, with the nearest accepted word.
  */
 export const readWords = <const Words extends readonly (readonly string[])[]>(

@@ -1,4 +1,4 @@
-/** `customer-stream completion`: prints a script that completes the commands in a shell. */
+/** `customer-stream completion`: prints a script for the completion of commands in a shell. */
 import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { COMMANDS, readWords } from './commands.ts'
 import { SHELLS } from './shell-completion.ts'

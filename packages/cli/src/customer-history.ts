@@ -88,7 +88,7 @@ export const createHistory = ({ customerUuid, topic, partition, limit, ...option
   const refused: HistoryEvent[] = []
   /** Copies in quarantine, by offset of the raw record. */
   const copies = new Map<bigint, { readonly reason: string; readonly copy: string }>()
-  /** Offsets of the kept records. Set when `addQuarantined` gets its first record. */
+  /** Offsets of the kept records. Built at the first call of `addQuarantined`. */
   let offsets: ReadonlySet<bigint> | undefined
   let leftOut = 0
   /** Newest version of the events that were left out. */
@@ -156,8 +156,8 @@ export const createHistory = ({ customerUuid, topic, partition, limit, ...option
         if (version && became.outcome === 'applied') held = version
         return { place, receivedAt, version: version ?? null, ...became, isInRedis: place === source }
       })
-      // Insert the events that the ingress refused at their time of receipt. The other events keep
-      // their order.
+      // Insert the events that the ingress quarantined, by their time of receipt. The other events
+      // keep their order.
       for (const event of refused) {
         const at = events.findIndex(({ receivedAt }) => receivedAt > event.receivedAt)
         events.splice(at < 0 ? events.length : at, 0, event)

@@ -27,7 +27,7 @@ const stateLine = (state: ShownState | null): string => {
   const what = {
     document: `${place}`,
     tombstone: `${place} is a tombstone: the customer was erased`,
-    unusable: `${place} is no state document`,
+    unusable: `${place} is not a state document`,
     none: 'no record of this customer',
   }[kind]
   if (agreement === null) return what

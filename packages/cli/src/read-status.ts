@@ -62,7 +62,7 @@ export interface Sample {
   readonly progress: readonly StoredProgress[] | undefined
 }
 
-/** Two samples of the raw topic. */
+/** The raw topic, observed twice. */
 export interface Observation {
   readonly first: Sample
   readonly last: Sample
@@ -129,7 +129,8 @@ export const readRawStatus = async (admin: TopicAdmin, topic: string, signal: Ab
   await attributed(`read topic ${topic}`, () =>
     Promise.all(
       ends.map((each) =>
-        // Read several offsets, because the last offsets may belong to the marks of a transaction.
+        // Read several offsets, because the last offsets may belong to control records of a
+        // transaction.
         readNewest(reader, each, ({ timestamp }) => times.push(Number(timestamp)), { limit: 4, signal }),
       ),
     ),
@@ -160,7 +161,7 @@ export interface CountOptions {
   readonly since: number
   /** Maximum records that are read. */
   readonly limit: number
-  /** Ends the reading. The counts then cover only the records that were read before. */
+  /** Ends the reading. The counts then cover only the records that were read before the abort. */
   readonly signal: AbortSignal
   /** Undefined if the audit cannot be read. All records then count as open. */
   readonly audit: Pick<Audit, 'actionFor'> | undefined
@@ -245,7 +246,7 @@ export const motionOf = ({ first, last }: Observation, i: number): 'moving' | 'o
 
 /**
  * Observes positions until each partition with records has moved or stands still.
- * @param deadline time of performance.now() at which the observation ends anyway.
+ * @param deadline time of performance.now() at which the observation ends in any case.
  */
 export const observe = async (
   { redis, admin }: { readonly redis: RedisClient; readonly admin: TopicAdmin },

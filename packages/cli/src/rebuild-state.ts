@@ -8,7 +8,7 @@ export interface PartitionRebuild {
   /** Next offset to apply. Null if Redis has no position. */
   readonly position: string | null
   readonly end: string
-  /** Raw records that are not applied, and documents of a fill that are not read. */
+  /** Raw records that are not applied yet, and documents that a fill has not read yet. */
   readonly left: number
   readonly done: number
   readonly isFilling: boolean
@@ -34,8 +34,8 @@ const partitionProgress = (
   const { position, fill, windowEnd } = stored ?? {}
   const [start, end] = [BigInt(low), BigInt(high)]
   const next = position === undefined || position < start ? start : position
-  // Inside a lookahead's window, a customer whose newest event is later in the window is not
-  // applied yet.
+  // The position is inside a lookahead's window. The customers whose newest event is later in the
+  // window are not applied yet.
   const applyTo = windowEnd !== undefined && windowEnd > end ? windowEnd : end
   const left = count(next, applyTo) + (fill ? count(fill.next, fill.end) : 0)
   return {

@@ -83,7 +83,7 @@ const readStates = async ({ redis, topic, keyPrefix, configured, ends }: Place):
 }
 
 /**
- * Returns the state of the newest projection: PROJECTION_VERSION, or a greater one that has
+ * Returns the state of the newest projection: PROJECTION_VERSION, or a greater number that has
  * positions.
  */
 const currentOf = (states: States, { configured, ends }: Place): ProjectionState => {
@@ -164,7 +164,7 @@ const rebuild = async ({ admin, redis }: Clients, { isWaiting, isDeleting, isJso
   if (isWaiting) await waitUntilComplete(place)
 
   const startedAt = performance.now()
-  // Fetch the ends again, so that a projector that applies new events is seen to move.
+  // Fetch the ends again. Otherwise new events, and so a moving projector, would not be noticed.
   const before = await readStates(place)
   await unlessAborted(sleep(OBSERVE_MS), signal)
   const after = await readStates(place)

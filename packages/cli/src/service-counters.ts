@@ -1,4 +1,4 @@
-/** Counters that make an alert: what a service has counted since its start. */
+/** Counters that fire an alert, with their values since the start of the service. */
 import type { MetricsSample, ServiceAddress, ServiceKind } from './service-probe.ts'
 import { counted } from './terminal-text.ts'
 
@@ -54,7 +54,7 @@ export const ALERT_COUNTERS: Readonly<Record<string, AlertCounter>> = {
   },
 }
 
-/** Returns a sentence for each counter of a service that is not 0. */
+/** Returns a sentence for each of the service's counters that is above 0. */
 export const counterNotices = ({ kind, url }: ServiceAddress, { sum }: MetricsSample): string[] =>
   Object.entries(ALERT_COUNTERS).flatMap(([alert, { metric, labels, what, ...counter }]) => {
     const count = counter.kind === kind ? sum(metric, labels) : 0

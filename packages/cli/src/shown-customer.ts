@@ -19,8 +19,8 @@ type Hash = Readonly<Record<string, string>>
 /**
  * Document of the state topic, compared with the hash:
  * - `equal`: both have the same fields.
- * - `differs`: both are of the same event, and `fields` differ.
- * - `older`, `newer`: the document is of an older or a newer event than the hash.
+ * - `differs`: both come from the same event, but the fields named in `fields` differ.
+ * - `older`, `newer`: the document comes from an older or a newer event than the hash.
  * - `missing`: the topic has no document, a tombstone, or a document that cannot be read.
  * - `no-hash`: the topic has a document, and Redis has no hash.
  */
@@ -76,7 +76,7 @@ export interface CustomerSources {
   readonly signal: AbortSignal
 }
 
-/** The projector publishes the document of a new hash within this time. */
+/** Maximum time between the write of a hash and the publication of its document. */
 const PUBLISH_MS = 2000
 
 const versionOf = ({ _eventId: id, _eventTimestamp: timestamp }: Hash): Version | null =>

@@ -76,7 +76,7 @@ it('a status that asked no service does not say that all is well', () => {
   ])
 })
 
-it('a partition that is behind is no problem while its position moves', () => {
+it('a partition that is behind is not a problem while its position moves', () => {
   const observation = { value: observed([{ position: 0n }, {}], [{ position: 40n }, {}], 4000) }
   const report = reportOf(findings({ observation, oldestWaiting: { value: now - 5000 } }))
   expect(report).toMatchObject({
@@ -130,7 +130,7 @@ it.each<[string, Partial<Findings>, string]>([
     'Kafka has deleted records before they were applied',
   ],
   [
-    'a position that is no offset of the partition',
+    'a position after the end of the partition',
     { observation: { value: observed([{ position: 500n }], [{ position: 500n }], 0) } },
     'the position in Redis is greater than the end',
   ],

@@ -31,7 +31,7 @@ export interface Findings {
   readonly services: readonly ServiceStatus[]
   /** Undefined if no service gave metrics twice. */
   readonly rates: Rates | undefined
-  /** Sentences about the counters that make an alert. */
+  /** Sentences about the counters that fire an alert. */
   readonly counters?: readonly string[]
   readonly kafka: Answer<true>
   readonly redis: Answer<true>
@@ -57,7 +57,7 @@ export interface StatusReport {
   readonly healthy: boolean
   /** Problems, most important first. */
   readonly reasons: readonly string[]
-  /** Facts that an operator should know, although they are no problems. */
+  /** Facts that an operator should know, although they are not problems. */
   readonly notices: readonly string[]
   readonly checkedAt: number
   readonly services: readonly ServiceStatus[]

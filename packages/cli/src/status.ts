@@ -172,7 +172,7 @@ const askRedis = (session: Session) =>
 const askTopic = <T>(session: Session, topic: string, work: (admin: TopicAdmin) => Promise<T>, doing = 'read') =>
   ask(session, session.kafkaName, () => attributed(`${doing} topic ${topic}`, () => withAdmin(session.kafka, work)))
 
-/** Reads the rates, and the counters that make an alert. */
+/** Reads the rates, and the counters that fire an alert. */
 const readRates = async (
   addresses: readonly ServiceAddress[],
 ): Promise<Pick<Findings, 'rates' | 'counters'> | undefined> => {
@@ -226,7 +226,7 @@ const readErasures = async (
 
 /**
  * Reads which records of quarantine are handled. Undefined if the audit cannot be read in time. A
- * missing right on the audit is no problem of the pipeline.
+ * missing right on the audit is not a problem of the pipeline.
  */
 const readHandled = async (session: Session, until: AbortSignal): Promise<Audit | undefined> => {
   const { settings, topics, kafka, kafkaName } = session

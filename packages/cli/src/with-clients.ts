@@ -61,7 +61,7 @@ export interface Clients {
 export const explainKafka = (error: unknown, settings: KafkaSettings): string =>
   createDiagnose(settings, 'command')(error as Error, 'read Kafka').message
 
-/** A client of Redis with the settings that its errors name. */
+/** A Redis client, with the settings that the message about an error names. */
 interface RedisAccess {
   readonly redis: RedisClient
   readonly settings: RedisSettings
@@ -80,8 +80,9 @@ export const explained = (error: unknown, settings: KafkaSettings, access?: Redi
 const leave = (admin: TopicAdmin) => Promise.race([admin.disconnect(), sleep(LEAVE_KAFKA_MS)])
 
 /**
- * Connects. Gives each of two brokers the time of one request, because kafkajs would try a Kafka
- * that accepts connections and never answers for a minute.
+ * Connects. Limits the wait to the time of two requests, which is enough to ask two brokers.
+ * Without this limit kafkajs would try for a minute, if Kafka accepts connections but never
+ * answers.
  */
 export const connectKafka = (
   admin: Pick<TopicAdmin, 'connect'>,

@@ -89,7 +89,7 @@ export const ingressSettings = {
     minimum: 1000,
     maximum: 3_600_000,
     description:
-      'Time for which an idle connection stays open. Must be longer than the same time of the ' +
+      'Time for which an idle connection stays open. Must be longer than the idle timeout of the ' +
       'load balancer (usually 60 s). Otherwise the load balancer writes a request into a ' +
       'closing connection, and answers 502.',
   }),

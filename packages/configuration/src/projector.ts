@@ -32,8 +32,8 @@ export const projectorSettings = {
     minimum: 0,
     maximum: Number.MAX_SAFE_INTEGER,
     description:
-      'An event goes to quarantine if its timestamp is later than its receipt by more than this. Otherwise no ' +
-      'event with a correct timestamp could replace it until that time.',
+      'Maximum time by which an event’s timestamp may be later than its receipt. An event above this limit goes ' +
+      'to quarantine. Otherwise no correct event could replace it until that time.',
   }),
   QUARANTINE_RECORDS: recordPlaces({
     description:

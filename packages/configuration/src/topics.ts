@@ -97,8 +97,8 @@ export const quarantineAuditDemand = (prefix: string): TopicDemand => ({
 })
 
 /**
- * Returns the demands of both services and of the commands, one for each topic. Both services
- * demand the same of a topic that both use.
+ * Returns the requirements of both services and of the commands, one for each topic. Both services
+ * have the same requirements on a topic that both use.
  */
 export const allDemands = (settings: TopicSettings): TopicDemand[] => {
   const demands = ingressDemands(settings)

@@ -36,7 +36,7 @@ it.each([
   expect(cloudEventOf(stateOf(more)).source).toBe('/mykaarma')
 })
 
-it('a dealer that is no valid Unicode text gets a replacement character in the source', () => {
+it('a dealer id that is not valid Unicode gets a replacement character in the source', () => {
   expect(cloudEventOf(stateOf(',"dealerUuid":"\\ud800"')).source).toBe('/mykaarma/dealers/%EF%BF%BD')
 })
 

@@ -30,7 +30,7 @@ describe('an erasure', () => {
     ['no value', { key, value: null }, 'missing-value'],
     ['a value that is not JSON', { key, value: Buffer.from('{') }, 'not-an-erasure'],
     ['a value that is not UTF-8', { key, value: Buffer.from([0xff]) }, 'not-an-erasure'],
-    ['a value that is no object', { key, value: Buffer.from('[1]') }, 'not-an-erasure'],
+    ['a value that is not an object', { key, value: Buffer.from('[1]') }, 'not-an-erasure'],
     ['null', { key, value: Buffer.from('null') }, 'not-an-erasure'],
   ])('an erasure with %s is refused', (_, record, reason) => {
     expect(readErasureRecord(record)).toMatchObject({ ok: false, reason })

@@ -10,7 +10,10 @@ const payload = (customerUuid: string) => `{"customerWithVehicles":{"customer":{
 const body = (fields: object) =>
   Buffer.from(JSON.stringify({ id: 'e', timestamp: 7, type: 'customers', payload: payload('c'), ...fields }))
 
-/** Fails if the event is usable and has another customer or version than `peekVersion` returned. */
+/**
+ * Fails if the event is usable, but its customer or version differs from the result of
+ * `peekVersion`.
+ */
 const expectNoContradiction = (bytes: Buffer, customerUuid: string) => {
   const peeked = peekVersion(bytes, customerUuid)
   const parsed = parseEvent(bytes)
@@ -65,7 +68,7 @@ describe('peekVersion', () => {
     ['the type is another', body({ type: 'mpis' })],
     ['the id is missing', body({ id: undefined })],
     ['the id is not ASCII', body({ id: 'é' })],
-    ['the timestamp is no integer', body({ timestamp: 1.5 })],
+    ['the timestamp is not an integer', body({ timestamp: 1.5 })],
     ['the payload is an object', body({ payload: JSON.parse(payload('c')) })],
     ['the payload names no customer', body({ payload: '{}' })],
     ['the payload names another customer', body({ payload: payload('d') })],

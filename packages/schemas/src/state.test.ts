@@ -141,7 +141,7 @@ describe('readState', () => {
     })
   })
 
-  it('readState gives the reason if a value is no document', () => {
+  it('readState gives the reason if a value is not a document', () => {
     expect(readState(Buffer.from([0xff]))).toMatchObject({ reason: 'not-utf8' })
     expect(readState(Buffer.from('{'))).toMatchObject({ reason: 'not-json' })
     expect(readState(Buffer.from('{"a":1e999,"b":'.concat('['.repeat(50_000), ']'.repeat(50_000), '}')))).toMatchObject(

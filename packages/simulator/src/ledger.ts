@@ -21,7 +21,7 @@ export interface LedgerEntry {
   readonly status: number
 }
 
-/** Returns the entry for an event whose body is promised now. */
+/** Returns the entry for an event that was answered with 2xx now. */
 export const ledgerEntry = (
   { id, timestamp, type, customerUuid }: Pick<LedgerEntry, 'id' | 'timestamp' | 'type' | 'customerUuid'>,
   body: string | Uint8Array,

@@ -6,7 +6,7 @@ export function randomSeed(): number {
 
 /**
  * Random number generator sfc32. Each pair of seed and stream has its own sequence, so an event's
- * content does not depend on the numbers that another event used.
+ * content does not depend on other events.
  */
 export class Random {
   #a: number

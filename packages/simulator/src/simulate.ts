@@ -50,12 +50,17 @@ export interface SimulationOptions {
 }
 
 export interface SimulationProgress {
-  /** Number of distinct events. At the end of a run each event is promised, lost or stopped. */
+  /**
+   * Number of distinct events. At the end of a run each event has one of three results: promised
+   * (answered with 2xx), lost or stopped.
+   */
   made: number
   attempts: number
   /** Distinct events answered with 2xx at least once. */
   promised: number
-  /** Number of all 2xx answers, also to repeats. Equals the number of lines in the ledger. */
+  /**
+   * Number of 2xx answers, answers to repeats included. Equals the number of lines in the ledger.
+   */
   promises: number
   /** Answers that were not 2xx. */
   refused: number
@@ -80,13 +85,14 @@ export interface Simulation {
   readonly newestTimestamp: number
   readonly progress: SimulationProgress
   /**
-   * Resolves when each event is promised, lost or stopped, and all promises are in the ledger file.
+   * Resolves when each event was answered with 2xx (promised), has failed six times (lost) or was
+   * stopped, and the ledger file has all 2xx answers.
    */
   run(): Promise<SimulationProgress>
 }
 
-// At this number of events that wait for their next attempt, the simulator creates no new events.
-// This limits memory during an outage.
+// Maximum number of events that wait for their next attempt. At this number the simulator creates
+// no new events, so that memory stays bounded during an outage.
 const MAX_UNFINISHED = 10_000
 const LONGEST_REPEAT_DELAY_EVENTS = 200
 

@@ -61,8 +61,8 @@ const TIERS = ['silver', 'gold', { name: 'platinum', since: 2019 }] as const
  * version, so two successive snapshots always differ.
  */
 export function makeSnapshot(customerUuid: string, version: number, persona: Random, change: Random): Snapshot {
-  // Draw the same numbers from `persona` in each event. Otherwise the customer would become another
-  // person. Only the vehicles may need a different count of numbers, because they come last.
+  // Draw the same count of numbers from `persona` in each event. Otherwise the customer would
+  // become a different person. Only the last draws, for the vehicles, may differ in their count.
   const isBusiness = persona.chance(0.1)
   const company = persona.pick(COMPANIES)
   const handle = `customer.${persona.hex(8)}`

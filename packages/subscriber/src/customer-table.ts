@@ -43,9 +43,9 @@ export interface CustomerTable extends Iterable<CustomerState> {
   /** Number of records that were neither a document nor a tombstone. */
   readonly invalidRecords: number
   /**
-   * Resolves when the table has every record that was readable at the time of the call. A record
-   * behind an open transaction is not readable. Waits during an outage of Kafka. Rejects if the
-   * table is closed.
+   * Resolves when the table has every record that was readable at the time of the call. Records
+   * after the start of an open transaction are not readable yet. Waits during an outage of Kafka.
+   * Rejects if the table is closed.
    */
   untilCaughtUp(): Promise<void>
   /**
@@ -198,7 +198,8 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
           for (const [partition, offset] of progress.positions)
             consumer.seek({ topic, partition, offset: String(offset) })
         })
-        // kafkajs also emits this event for a batch that has only control records.
+        // kafkajs emits this event even for a batch that has only control records, for which
+        // `eachBatch` is not called.
         consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload: { partition, lastOffset } }) => {
           if (!running.isEnding) progress.move(partition, BigInt(lastOffset) + 1n)
         })

@@ -26,7 +26,7 @@ export interface DeliveryAssignment {
    * position.
    */
   reload(partition: number): Promise<void>
-  /** Ends the seeks, because another process may have the partitions. */
+  /** Stops all seeks. Called when another process may have the partitions. */
   end(): void
 }
 
@@ -107,8 +107,8 @@ export const createDeliveryAssignment = (options: AssignmentOptions): DeliveryAs
       }
       const position = positions.get(partition)
       if (position === undefined || position === offset) return true
-      // A greater offset is normal after a gap, which transactions leave. Otherwise kafkajs did not
-      // fetch from the position.
+      // The first offset may be greater than the position, because control records of transactions
+      // leave gaps. If it is less, kafkajs did not fetch from the position.
       const watermarks = watermarksIn(await readAllWatermarks(), partition)
       checkPosition(placeOf({ topic, partition, offset: position }), position, watermarks)
       if (BigInt(offset) > BigInt(position)) return true

@@ -1,8 +1,8 @@
 import type { EachBatchPayload } from 'kafkajs'
 
 /**
- * The group removes a dead member after this time. So after a crash, the next start may wait this
- * long for its partitions.
+ * The group removes a dead member after this time. So a process that restarts after a crash may
+ * wait this long for its partitions.
  */
 export const SESSION_TIMEOUT_MS = 10_000
 export const HEARTBEAT_INTERVAL_MS = 3000

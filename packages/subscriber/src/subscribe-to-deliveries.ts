@@ -106,7 +106,7 @@ export const subscribeToDeliveries = async (subscription: DeliverySubscription):
       assignment = createDeliveryAssignment({ topic, partitions, store, storeTimeoutMs, admin, running })
       loads = Promise.allSettled([loads, assignment.loading.catch(fail)])
     })
-    // On STOP kafkajs has left the group, but may join the group again.
+    // When kafkajs emits STOP, it has left the group, but it may still join the group again.
     consumer.on(consumer.events.STOP, () => assignment?.end())
     return {
       eachBatch: async (payload: EachBatchPayload) => {
@@ -130,7 +130,7 @@ export const subscribeToDeliveries = async (subscription: DeliverySubscription):
     })
   } finally {
     await loads
-    // Disconnect last, because a request in flight would connect again.
+    // Disconnect after all requests have ended, because a request in flight would connect again.
     await admin.disconnect()
   }
 }

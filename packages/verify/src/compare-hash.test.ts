@@ -101,7 +101,7 @@ it('verify compares the metadata of a hash with the record that the hash names',
   expect(with_({ _source: 't/1/12', _receivedAt: '4' })).toBe('equal')
   expect(with_({ _source: 't/1/4' })).toEqual(wrong('has a _source that is not a record of its newest event'))
   expect(with_({ _source: 't/1/30' })).toEqual(wrong('has a _source that is not a record of its newest event'))
-  expect(with_({ _receivedAt: '4' })).toEqual(wrong('has another _receivedAt than its record'))
+  expect(with_({ _receivedAt: '4' })).toEqual(wrong('has a _receivedAt that differs from its record'))
   expect(with_({ _appliedAt: '' })).toEqual(wrong('has no valid _appliedAt'))
   expect(with_({ _appliedAt: '1101' })).toEqual(wrong('has no valid _appliedAt'))
   expect(with_({ _projection: '1' })).toEqual(wrong('is of an older projection'))

@@ -18,8 +18,8 @@ export interface Comparison {
 }
 
 /**
- * Result of a comparison. `newer`: the hash comes from a record that was not read, so only its
- * version was compared.
+ * Result of a comparison. `newer`: the record of the hash was not read, so only the version of the
+ * hash was compared.
  */
 export type Finding = 'equal' | 'newer' | { readonly wrong: string }
 
@@ -59,7 +59,7 @@ const compareMetadata = (
     return wrong('has a _source that is not a record of its newest event')
   const receivedAt = Number(hash._receivedAt)
   if (copy !== undefined && hash._receivedAt !== String(copy.receivedAt))
-    return wrong('has another _receivedAt than its record')
+    return wrong('has a _receivedAt that differs from its record')
   // This limit is wide, because the clocks of two machines may differ. A time in a wrong unit, or
   // of another field, exceeds the limit.
   const appliedAt = Number(hash._appliedAt)

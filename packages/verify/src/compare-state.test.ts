@@ -61,7 +61,7 @@ it.each<[string, (typeof document & Record<string, unknown>) | null]>([
   ['differs', { ...document, dealerUuid: 'x' }],
   ['has a source', { ...document, source: { ...document.source, offset: '43' } }],
   ['has a source', { ...document, source: { ...document.source, topic: 'another' } }],
-  ['has another receivedAt', { ...document, receivedAt: RECEIVED + 1 }],
+  ['has a receivedAt in the state topic that differs', { ...document, receivedAt: RECEIVED + 1 }],
 ])('verify reports a last record of the state topic that %s: %j', (words, last) => {
   const { note, compare } = setUp()
   note(document)

@@ -46,5 +46,7 @@ export const compareState = (
   const place = last.source.startsWith(`${topic}/`) ? last.source.slice(topic.length + 1) : ''
   const copy = evidence.copyAt(customerUuid, place)
   if (copy === undefined) return 'has a source in the state topic that is not a record of its newest event'
-  return copy.receivedAt === last.receivedAt ? undefined : 'has another receivedAt in the state topic than its record'
+  return copy.receivedAt === last.receivedAt
+    ? undefined
+    : 'has a receivedAt in the state topic that differs from its record'
 }

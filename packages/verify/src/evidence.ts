@@ -42,7 +42,7 @@ export interface LastState extends EventVersion, Copy {
 }
 
 export interface Evidence {
-  /** Adds a promise: a ledger entry for an event that was answered with 2xx. */
+  /** Adds a ledger entry: an event that was answered with 2xx (a promised event). */
   promise(print: string, entry: EventVersion & { readonly customerUuid: string | null }): void
   /** Marks the promised event with this fingerprint as found in Kafka. */
   found(print: string): void
@@ -122,8 +122,8 @@ export interface Evidence {
    */
   notQuarantined(sinceMs: number): { readonly count: number; readonly places: readonly string[] }
   /**
-   * Returns wrong customers that have an event in Kafka that is not erased, each with the last
-   * record of its newest event.
+   * Returns the wrong customers that a repair can restore: Kafka has an event of the customer that
+   * is not erased. Returns the last record of the newest event with each customer.
    */
   repairable(limit: number): Repairable[]
   missing(limit: number): { readonly id: string; readonly customerUuid: string | null }[]

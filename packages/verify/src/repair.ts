@@ -50,8 +50,8 @@ export const planRepair = async (
 
 /**
  * Marks the hashes of these customers, then moves the positions back. May be repeated after an
- * interruption. The order matters: a position that went back first could pass a customer whose
- * hash has no mark yet.
+ * interruption. The order matters. If a position went back first, the projector could pass the
+ * customer's event before the hash has its mark.
  */
 export const repair = async (
   redis: RedisClient,

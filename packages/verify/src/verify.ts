@@ -186,8 +186,8 @@ const readCustomers = async (evidence: Evidence, options: VerifyOptions, ends: r
       ...(sinceMs !== undefined && { sinceMs }),
       onProgress: (read, total) => onProgress?.(`read ${read} of ${total} records`),
       // The bytes of this batch are unknown, so quarantine has a record without a value. The time
-      // of receipt is unknown too. Use the current time, so that retention excuses no missing
-      // record.
+      // of receipt is unknown too. Use the current time. Otherwise a missing record would look like
+      // a record that retention has deleted.
       onUnreadable: ({ offset }, partition) =>
         evidence.unusable({
           place: `${topics.customers}/${partition}/${offset}`,
@@ -409,7 +409,7 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
       const { ends, open } = await settled(options.stateTopic)
       state = { records: await compareStates(evidence, options, options.stateTopic, ends), open }
     }
-    evidence.comparePromises('was promised something newer than any usable event in Kafka')
+    evidence.comparePromises('has an acknowledged event that is newer than any usable event in Kafka')
     return {
       hasLedger: ledgerPath !== undefined,
       promises: evidence.count('promises'),

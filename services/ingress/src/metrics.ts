@@ -216,7 +216,9 @@ export const createIngressMetrics = (registry: Registry, { size, spoolSize, isol
     }),
     refused: new Counter({
       name: 'ingress_refused_records_total',
-      help: 'Records that Kafka will never accept, counted at each attempt, by whether quarantine has their bytes.',
+      help:
+        'Records that Kafka will never accept. Each attempt counts. `quarantined` says whether quarantine has the ' +
+        'bytes.',
       labelNames: ['quarantined'],
       registers,
     }),

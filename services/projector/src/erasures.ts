@@ -140,7 +140,7 @@ const count = (
   metrics.erasures.inc(stored.length)
   logger.info(
     { event: 'erased', partition, customers: stored.length - kept, kept, offset },
-    'erasures executed; a customer with an event after an erasure until now, or with a later erasure, is kept',
+    'erasures executed; `kept` customers were not erased: they have an event after `erasedAt`, or a later erasure',
   )
 }
 

@@ -9,7 +9,10 @@ import { all, createPositionHash, type StoreOptions, script } from './position-h
 import { assertStored } from './store.ts'
 
 export interface Fill {
-  /** Unique id. Because of the id, an earlier fill cannot change the progress of this fill. */
+  /**
+   * Unique id. Redis refuses a change with another id, so an earlier fill cannot change this
+   * progress.
+   */
   readonly id: string
   readonly stateTopicId: string
   /** Next offset of the state topic to read. */

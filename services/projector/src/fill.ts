@@ -59,9 +59,9 @@ const peekVersion = (value: Buffer | null): Version | undefined => {
 }
 
 /**
- * Reads the records from the last to the first, and keeps the newest document of each customer
- * after its last tombstone. Documents are compared, because a late projector may publish an old
- * document last.
+ * Finds the newest document of each customer. Reads the records from the last to the first. Ignores
+ * documents before the customer's last tombstone. Compares the versions of the other documents,
+ * because a late projector may publish an old document last.
  */
 const documentsOf = (records: readonly FetchedRecord[], projection: number): Documents => {
   const customers = new Map<string, CustomerHash>()
@@ -105,7 +105,7 @@ export const createFiller = (
   { projection }: { readonly projection: number },
 ): FillPartition => {
   const { store, fillStore, stateSource, progress, retryThroughOutage, metrics, logger } = deps
-  /** The end of the last work in each queue. */
+  /** Settles when the last task of the queue has ended, for each queue. */
   const queues: Promise<unknown>[] = Array.from({ length: CONCURRENT }, () => Promise.resolve())
   const inQueue = <T>(partition: number, work: () => Promise<T>): Promise<T> => {
     const queue = partition % CONCURRENT

@@ -1,6 +1,6 @@
 /**
- * Creates the projector's clients of Kafka. Topics have clients of their own, because kafkajs fails
- * for all topics of a client if it cannot get the metadata of one.
+ * Creates the projector's clients of Kafka. Each topic has its own client. If a kafkajs client
+ * cannot get the metadata of one topic, it fails for all its topics.
  */
 import type { ProjectorSettings } from '@customer-stream/configuration'
 import type { Logger } from '@customer-stream/runtime'

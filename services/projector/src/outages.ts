@@ -48,7 +48,7 @@ export const createOutages = ({
   logger,
   backoff,
 }: {
-  /** Replaces an error that gives no reason with the error that has the reason. */
+  /** Returns the cause of an error such as "connection is closed", which gives no reason itself. */
   causeOf: (error: Error) => Error
   metrics: ProjectorMetrics
   logger: Logger

@@ -1,5 +1,6 @@
 /**
- * Producers of the quarantine and the state topic, and the demands on all topics of the projector.
+ * Producers for quarantine and the state topic, and the requirements on all topics of the
+ * projector.
  */
 import { maxDocumentBytes, type ProjectorTopics, projectorDemands } from '@customer-stream/configuration'
 import type { OutgoingRecord, TopicWatchOptions, VerifiedProducer } from '@customer-stream/runtime/kafka'

@@ -221,8 +221,8 @@ export const createPositionStore = (client: RedisClient, options: StoreOptions):
         ...before.copies.map((key) => redis.hmget(key, topicId, position, window)),
       ])
       const isOther = found.some(([id]) => id && own[0] && id !== own[0])
-      // Within a lookahead's window, only the records before its start count as read. Events that
-      // the lookahead left out were not checked, so an unusable event may be missing in quarantine.
+      // Within a lookahead's window, only the records before the window count as checked. An
+      // unusable event that the lookahead left out is not in quarantine yet.
       const reached = found.map(
         ([, offset, around]) => windowAround(offset ?? '', around)?.start ?? offset ?? undefined,
       )

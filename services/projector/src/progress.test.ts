@@ -227,7 +227,7 @@ describe('a stranger in the group', () => {
     expect(progress.stranger).toBeUndefined()
   })
 
-  it('a new group member is no stranger, nor is a member of an earlier version', async () => {
+  it('a new group member is not a stranger, nor is a member of an earlier version', async () => {
     const { progress, group, pass } = setUp()
     group.members = [memberOf('me', [0]), memberOf('new', [1])]
     await pass(10_000)

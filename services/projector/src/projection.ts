@@ -55,7 +55,7 @@ export interface ProjectionDependencies {
   readonly erasuresSource: ChangelogSource | undefined
   readonly consumer: Pick<PartitionConsumer, 'seek' | 'commit' | 'committed' | 'watermarks' | 'hold' | 'stop'>
   readonly obstacles: Pick<Obstacles, 'report'>
-  /** Replaces an error without a reason by the error that has the reason. */
+  /** Returns the cause of an error such as "connection is closed", which gives no reason itself. */
   readonly causeOf: (error: Error) => Error
   readonly metrics: ProjectorMetrics
   readonly logger: Logger

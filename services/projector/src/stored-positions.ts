@@ -159,7 +159,7 @@ export const createStoredPositions = (
       metrics.rewinds.inc()
       logger.error(
         { event: 'rewound', ...seen },
-        'the position in Redis is no offset of this partition; the partition is applied from its oldest record',
+        'the position in Redis is not a valid offset of the partition; applying the partition from its oldest record',
       )
     }
   }

@@ -22,7 +22,10 @@ export interface AuditEntry extends Place {
    */
   readonly topicId: string | null
   readonly action: Action
-  /** Name of the original record, from {@link originOf}. Other copies of it are handled too. */
+  /**
+   * Name of the original record, from {@link originOf}. An entry also applies to all other copies
+   * of this original.
+   */
   readonly origin?: string
   /** Unix milliseconds. */
   readonly at: number
@@ -38,7 +41,7 @@ export const MAX_AUDIT_TEXT = 1000
 
 type AuditedRecord = Pick<QuarantinedRecord, 'partition' | 'offset' | 'headers' | 'receivedAt'>
 
-/** Entries of the audit about the records of the existing quarantine topic. */
+/** The audit's entries about records of the current quarantine topic. */
 export interface Audit {
   /** Null if the brokers have no topic ids. */
   readonly topicId: string | null
@@ -53,7 +56,7 @@ export interface Audit {
 
 const isText = (value: unknown): value is string => typeof value === 'string'
 
-/** Returns the entry, or undefined if the value is no entry. */
+/** Returns the entry, or undefined if the value is not an entry. */
 export const readEntry = (value: Buffer | null): AuditEntry | undefined => {
   let entry: Partial<Record<keyof AuditEntry, unknown>> | null
   try {
@@ -97,7 +100,7 @@ export interface ReadAuditOptions {
   readonly quarantineTopic: string
   readonly auditTopic: string
   readonly signal: AbortSignal
-  /** Called with each entry about the records of the existing quarantine topic. */
+  /** Called with each entry about a record of the current quarantine topic. */
   readonly onEntry?: (entry: AuditEntry) => void
 }
 

@@ -1,8 +1,8 @@
 /**
  * Sends records to the raw topics, and writes an audit entry for each record.
  *
- * An audit entry follows the acknowledged send of its record. If the command is killed between the
- * two, the next run sends up to {@link GROUP_RECORDS} records again. A second copy is harmless,
+ * The entry is written after Kafka has acknowledged the record. If the command is killed in
+ * between, the next run sends up to {@link GROUP_RECORDS} records again. A second copy is harmless,
  * because readers compare versions. Two commands at the same time may also send a record twice.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -22,13 +22,11 @@ export interface Accepted {
   readonly send: OutgoingRecord | undefined
 }
 
-/**
- * The means and the limits of an execution: the producer, the name for the audit, and the rate.
- */
+/** What an execution needs: the producer, the name for the audit, and the rate. */
 export interface Execution {
   readonly producer: Pick<VerifiedProducer, 'send' | 'partitionOf'>
   readonly requestedBy: string
-  /** Reason for a drop, which the operator gives. */
+  /** The operator's reason for a drop. */
   readonly note?: string
   /** Maximum number of records that are sent in a second. */
   readonly rate: number

@@ -84,7 +84,7 @@ export const handleRecords = async (
     refusedByReason[refused] = (refusedByReason[refused] ?? 0) + 1
     report.notAccepted(record, refused, why)
   }
-  /** Decides again about records that wait for their group. */
+  /** Decides again about the records of a group, immediately before they are sent. */
   const recheck = async (waiting: readonly Accepted[]): Promise<readonly Accepted[]> => {
     await refresh?.()
     return waiting.filter(({ record }) => {
@@ -111,7 +111,7 @@ export const handleRecords = async (
     const isTakenBack = before === 'dropped' && action === 'redriven' && selection.places !== undefined
     return before !== undefined && !isTakenBack
   }
-  /** In a dry run no record is handled, so the message has no place. */
+  /** A dry run handles no record, so the message cannot name the last handled record. */
   const where = () => {
     if (group === undefined) return ''
     return group.last ? ` after ${placeOf(group.last)}` : ' before the first record'

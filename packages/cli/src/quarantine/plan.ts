@@ -33,7 +33,7 @@ export interface PlanOptions {
   readonly fallbackEncoding: string | undefined
   /** Returns the last erasure of a customer. */
   readonly erasureOf: (customerUuid: string) => Pick<Erasure, 'scope' | 'erasedAt'> | undefined
-  /** True if the operator has named the record or its reason. */
+  /** True if the operator has selected the record by its place or by its reason. */
   readonly isNamed: boolean
 }
 

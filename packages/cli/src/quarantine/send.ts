@@ -51,8 +51,8 @@ export interface Sent {
 }
 
 /**
- * Sends the records of each partition in their own request, so that an outage of one partition
- * does not repeat the records of another. If Kafka refuses a record, sends the records of its
+ * Sends one request for each partition. So if one partition is not available, the records of the
+ * other partitions are not sent again. If Kafka refuses a record, sends the records of its
  * partition one after another.
  */
 export const sendEach = async (

@@ -38,7 +38,7 @@ const handledText = ({ action, at, requestedBy, note, sentTo }: AuditEntry): str
   `${action}${sentTo === undefined ? '' : ` to ${sentTo}`} at ${utc(at)} by ${requestedBy}` +
   `${note === undefined ? '' : `: ${note}`}`
 
-/** @param action what operators did with this record, or with another copy of its original. */
+/** @param action what operators did with this record or with another copy of the same original. */
 const handledTexts = (entries: readonly AuditEntry[], action: Action | undefined): readonly string[] => {
   if (entries.length > 0) return entries.map(handledText)
   return [action === undefined ? 'no' : `another copy of the original was ${action}`]

@@ -21,7 +21,8 @@ const METADATA_MAX_AGE_MS = 5000
 /**
  * Checks the settings of the audit topic. Creates the topic if it is missing and
  * `KAFKA_CREATE_TOPICS` is true.
- * @throws Error that names each problem. A topic that forgets entries would make records look new.
+ * @throws Error that names each problem. If the topic lost entries, handled records would look open
+ *   again.
  */
 export const requireAudit = async (
   { admin }: Pick<KafkaClients, 'admin'>,

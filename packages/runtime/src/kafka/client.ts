@@ -32,7 +32,8 @@ const toPino = (logger: Logger): NonNullable<KafkaConfig['logCreator']> => {
       if (now - (lastLogged.get(key) ?? -REPEATS_HELD_BACK_MS) < REPEATS_HELD_BACK_MS) return
       if (lastLogged.size >= 100) lastLogged.clear()
       lastLogged.set(key, now)
-      // Messages like "The group is rebalancing" occur at every deployment, and are no problem.
+      // Messages such as "The group is rebalancing" occur at every deployment. They do not mean a
+      // problem.
       logger[levels[level as keyof typeof levels] ?? 'debug']({ kafkajs: namespace, ...fields }, message)
     }
 }

@@ -49,7 +49,7 @@ const LZ4_STORED = 0x80000000
  * checksum before the block instead of after the block.
  */
 const fromLz4 = (bytes: Buffer): Buffer => {
-  if (bytes.readUInt32LE(0) !== LZ4_MAGIC) throw new RangeError('no frame of LZ4')
+  if (bytes.readUInt32LE(0) !== LZ4_MAGIC) throw new RangeError('the bytes are not an LZ4 frame')
   const flags = bytes.readUInt8(4)
   const blockBytes = LZ4_BLOCK_BYTES[(bytes.readUInt8(5) >> 4) - 4]
   const checksumBytes = (flags & 0x10) !== 0 ? 4 : 0

@@ -1,7 +1,7 @@
 /**
- * CRC-32C (Castagnoli), the checksum of Kafka's record batches. Node offers only another CRC-32.
- * This function reads eight bytes at a time, with a table for each of the eight ("slicing by 8").
- * kafkajs' function reads one byte at a time and takes three times as long.
+ * CRC-32C (Castagnoli), the checksum of Kafka's record batches. Node offers only a CRC-32 with
+ * another polynomial. This function reads eight bytes at a time, with a table for each of the eight
+ * ("slicing by 8"). kafkajs' function reads one byte at a time and takes three times as long.
  */
 const POLYNOMIAL = 0x82f63b78
 const SLICES = 8

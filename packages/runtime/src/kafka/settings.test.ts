@@ -32,7 +32,7 @@ describe('KAFKA_BROKERS', () => {
     ['user:hush@a:9092', /has a user or a password/],
     ['SASL_SSL://user:hush@a:9092', /has a user or a password/],
     ['user:hu,sh@a:9092', /has a user or a password/],
-    ['a b:9092', /no host name/],
+    ['a b:9092', /not a host name/],
     [',', /names no broker/],
   ])('KAFKA_BROKERS=%s is refused, and the error is one sentence', (brokers, words) => {
     expect(() => load({ KAFKA_BROKERS: brokers })).toThrow(/One setting is wrong:\n {2}- KAFKA_BROKERS: /)

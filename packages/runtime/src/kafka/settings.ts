@@ -25,7 +25,7 @@ const addressProblem = (address: string): string | undefined => {
     return `${wrong}: kafkajs knows no IPv6 addresses in this list; give a host name with its port`
   const [host = '', port] = address.split(':')
   if (host === '') return `${wrong}: it names no host; expected host:port`
-  if (/[\s/]/.test(host)) return `${wrong}: ${JSON.stringify(host)} is no host name; expected host:port`
+  if (/[\s/]/.test(host)) return `${wrong}: ${JSON.stringify(host)} is not a host name; expected host:port`
   if (port === undefined) return `${wrong}: it names no port; expected host:port, e.g. ${host}:9092`
   if (!/^\d{1,5}$/.test(port) || Number(port) < 1 || Number(port) > 65_535)
     return `${wrong}: the port must be 1 to 65535`
@@ -172,8 +172,8 @@ export const kafkaSettings = {
     minimum: 100,
     maximum: 600_000,
     description:
-      'Age after which a producer asks again which brokers lead the partitions. Until then ' +
-      'kafkajs may write to a frozen or former leader.',
+      'Interval at which a producer asks the brokers which of them lead the partitions. Between two ' +
+      'questions kafkajs may write to a frozen or former leader.',
   }),
 }
 

@@ -255,7 +255,7 @@ it.each([
   expect(error).toContain(`t: ${fault}`)
 })
 
-it('the topic check refuses a topic with another partition count than its raw topic', async () => {
+it('the topic check refuses a topic whose partition count differs from its raw topic', async () => {
   const counts = { raw: 2, state: 1 }
   const admin = {
     describeTopics: async ([topic]: [keyof typeof counts]) =>

@@ -60,7 +60,7 @@ export const createMissingTopics = async (
   await attributed(doing, () =>
     createWith().catch((error: Error) => {
       const errors = (error as { errors?: readonly unknown[] }).errors ?? [error]
-      // A broker before Kafka 3.6 does not know the setting LIMIT_AHEAD, and needs none.
+      // A broker before Kafka 3.6 does not know the setting LIMIT_AHEAD, and has no such limit.
       if (errors.some((each) => errorType(each) === 'INVALID_CONFIG')) return createWith(LIMIT_AHEAD)
       throw error
     }),

@@ -26,7 +26,7 @@ const remove = async (topic: string) => {
   await waitUntil('the topic is gone', topics, (found) => !found.includes(topic))
 }
 
-it('a topic that is deleted and created again has another id, in the same cluster', async () => {
+it('a topic that is deleted and created again gets a new id, in the same cluster', async () => {
   const topic = `${freshNames().topicPrefix}raw`
   const { clusterId } = await administratorOf(admin).describeCluster()
   const first = await create(topic)

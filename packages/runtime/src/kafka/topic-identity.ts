@@ -73,8 +73,7 @@ const decode = (raw: Buffer): DescribedTopic => {
   skipArray(decoder, () => skipBroker(decoder))
   const clusterId = decoder.readUVarIntString() ?? undefined
   decoder.readInt32()
-  if (decoder.readUVarInt() - 1 !== 1)
-    throw new Error('Kafka described another number of topics than the one that was asked for')
+  if (decoder.readUVarInt() - 1 !== 1) throw new Error('Kafka did not describe exactly one topic')
   const errorCode = decoder.readInt16()
   decoder.readUVarIntString()
   const id = raw.subarray(decoder.offset, decoder.offset + UUID_BYTES).toString('hex')

@@ -47,8 +47,8 @@ export const createReadyGauge = (registry: Registry, checks: () => Promise<reado
     registers: [registry],
     async collect() {
       const found = await checks()
-      // Remove old checks, because a service that starts or stops has other checks than a running
-      // service.
+      // Remove the series of old checks, because the checks change when the service starts or
+      // stops.
       this.reset()
       for (const { name, ready } of found) this.set({ check: name }, ready ? 1 : 0)
     },

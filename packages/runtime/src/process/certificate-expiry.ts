@@ -13,7 +13,7 @@ export const certificateExpiries = <S extends Settings>(schemas: S, loaded: Load
   )
 }
 
-/** @param expiries called for each scrape, because a changed file may have another certificate. */
+/** @param expiries called for each scrape, because a changed file may have a new certificate. */
 export const createCertificateMetric = (registry: Registry, expiries: () => ReadonlyMap<string, Date>) =>
   new Gauge({
     name: 'customer_stream_certificate_expiry_timestamp_seconds',

@@ -8,7 +8,7 @@ export const LOG_EVENTS = {
   'stop-failed': 'A part of the process failed to stop.',
   setting: 'A setting works, but should be changed.',
   'secrets-changed': 'Files of secrets have changed, and the service uses the new values.',
-  'secrets-usable': 'Wrong files of secrets are right again, with the values that the service uses.',
+  'secrets-usable': 'Files of secrets that were wrong are valid again, and have the values that the service uses.',
   'secrets-unusable': 'Files of secrets have changed, but are wrong. The service uses the old values.',
   blocked: 'A person must act before the process can continue.',
   unblocked: 'The problem that a person had to fix is solved.',
@@ -36,11 +36,11 @@ export const LOG_EVENTS = {
   filled: 'The fill of a partition from the state topic is complete.',
   'unreadable-states':
     'Records of the state topic cannot be read; after the fill, all records of the raw topic are applied.',
-  'unusable-states': 'The state topic has records that are no documents. A fill skipped them.',
+  'unusable-states': 'The state topic has records that are not documents. A fill skipped them.',
   erased: 'Customers were erased.',
   'erasures-topic-replaced':
     'The erasures topic was created again, so its earlier erasures are gone. Write these erasures again.',
-  'erasure-unusable': 'A record of the erasures topic is no erasure; no one was erased.',
+  'erasure-unusable': 'A record of the erasures topic is not an erasure; no one was erased.',
   'group-joined': 'The projector has joined its consumer group.',
   'consumer-restarts': 'The consumer failed and starts again.',
   'topics-created': 'Missing topics were created.',

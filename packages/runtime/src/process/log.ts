@@ -14,7 +14,8 @@ const cut = (text: string, characters: number): string =>
 
 /**
  * Logs only known fields of an error. ioredis attaches the command's arguments to an error, and
- * kafkajs attaches the payloads. pino's serializer would log this personal data, megabytes a line.
+ * kafkajs attaches the payloads. pino's serializer would log this personal data, in lines of
+ * megabytes.
  */
 const errorFields = (error: Error) => {
   const { type, message, stack, code } = stdSerializers.err(error) as {

@@ -73,8 +73,8 @@ export const redisSettings = {
   REDIS_CLUSTER: flag({
     default: false,
     description:
-      'True if Redis is a Redis Cluster. The masters share the customers. The positions are in sixteen ' +
-      'slots, so that each master has some of them.',
+      'True if Redis is a Redis Cluster. The masters share the customers. Each master ' +
+      'has a copy of the positions.',
   }),
   REDIS_KEY_PREFIX: text({ default: 'mykaarma:', description: 'Begins every key in Redis.' }),
   REDIS_ALLOW_EVICTION: flag({

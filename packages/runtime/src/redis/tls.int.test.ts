@@ -101,7 +101,7 @@ describe('TLS to Redis with a private authority', () => {
     })
   })
 
-  it('a Redis client refuses a server whose certificate has another name', async () => {
+  it('a Redis client refuses a server whose certificate names a different host', async () => {
     const url = `rediss://localhost:${tlsPort}`
     expect(await diagnosisWith({ ...tls(), REDIS_URL: url })).toMatchObject({ blocked: true, reason: 'tls' })
   })

@@ -87,7 +87,7 @@ export const untilReady = async (
 }
 
 /**
- * Waits for the end of a process that has one task. If its exit code is not 0, rejects with the
+ * Waits until a process that runs one task has ended. If its exit code is not 0, rejects with the
  * last lines of its log.
  */
 export const untilExit = async (name: string, work: GuardedProcess): Promise<void> => {

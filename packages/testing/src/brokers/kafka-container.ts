@@ -68,8 +68,8 @@ export class KafkaContainer extends LoopbackContainer {
 const aliasOf = (id: number): string => `kafka-${id}`
 
 /**
- * Creates one of three brokers that share a network. A restarted broker keeps its port, because the
- * caller chooses it.
+ * Creates one of three brokers that share a network. The caller chooses the port, so a restarted
+ * broker has the same port.
  */
 export const clusterContainer = (
   id: number,

@@ -48,8 +48,8 @@ export const controlled = ({ id, address, start }: LocalBroker): ControlledBroke
   const send = async (signal: NodeJS.Signals): Promise<void> => {
     const pid = await server?.pid
     try {
-      // Never signal pid 0, because the signal would reach this process and its whole group. The
-      // pid is 0 if the supervisor has ended early.
+      // The pid is 0 if the supervisor has ended early. Never send a signal to pid 0, because it
+      // would reach this process and its whole group.
       if (pid && isRunning()) process.kill(pid, signal)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error // ESRCH: the process has just ended

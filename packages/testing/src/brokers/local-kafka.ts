@@ -107,8 +107,8 @@ const javaIn = (folder: string, jars: string, maxHeap: string, mainClass: string
 }
 
 /**
- * Returns a command that formats a storage. The command runs only once, because it needs a start of
- * Java. Each broker starts with a copy of the storage and its own meta.properties.
+ * Returns a command that formats a storage folder. The command runs only once, because a start of
+ * Java is slow. Each broker gets a copy of the folder, with its own meta.properties.
  */
 const format = async (jars: string): Promise<ReturnType<typeof javaIn>> => {
   const node = { id: 1, port: 9092, controllerPort: 9093, listeners: [] }

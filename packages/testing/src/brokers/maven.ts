@@ -24,7 +24,8 @@ export const findOnPath = (program: string): string | undefined =>
     })
 
 const hasJava17 = async (): Promise<boolean> => {
-  // Run Java to see whether it is installed, because macOS has a `java` that only prints a message.
+  // Run Java to see whether it is installed. A search of the PATH is not enough: the `java` of
+  // macOS may only print a message.
   const asked = promisify(execFile)('java', ['-version'])
   // Kill Java if this process ends first.
   const end = () => void asked.child.kill('SIGKILL')

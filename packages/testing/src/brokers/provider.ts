@@ -1,4 +1,4 @@
-/** Server that can be killed, and started again with the same address and data. */
+/** A server that a test can kill, and start again with the same address and data. */
 export interface KillableServer {
   /**
    * Sends SIGKILL. Acknowledged writes survive, because they are in the memory of the operating

@@ -55,7 +55,7 @@ const protocols: Record<Way, Listener['protocol']> = {
 const loginSettings = (prefix: string, byToken: boolean): Record<string, string> => {
   const mechanism = byToken ? 'OAUTHBEARER' : 'SCRAM-SHA-256'
   const module = byToken ? 'oauthbearer.OAuthBearerLoginModule' : 'scram.ScramLoginModule'
-  // The broker needs a token of its own to offer the mechanism.
+  // A broker that offers OAUTHBEARER needs a token itself.
   const options = byToken ? ' unsecuredLoginStringClaim_sub="broker"' : ''
   const jaas = `org.apache.kafka.common.security.${module} required${options};`
   return {
@@ -65,7 +65,7 @@ const loginSettings = (prefix: string, byToken: boolean): Record<string, string>
 }
 
 /**
- * Broker with an authorizer, and with one listener for each way in which a client may be refused.
+ * Broker with an authorizer. It has one listener for each reason for which a client can be refused.
  */
 export interface SecuredKafka {
   /** Address of a listener without login or encryption, whose clients have all rights. */

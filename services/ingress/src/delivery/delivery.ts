@@ -36,8 +36,9 @@ export interface Delivery {
   /**
    * Sends the spooled records. Records that Kafka does not accept stay in the spool. Opens the
    * spool again if its folder was lost. Never rejects.
-   * @param partitionsKnown if false, sends nothing, because one failing partition would delay the
-   *   records of all partitions.
+   * @param partitionsKnown false until the partition counts are known. The drain then sends
+   *   nothing, because it could not skip a failing partition, and one failing partition would delay
+   *   all records.
    */
   drainSpool(partitionsKnown: boolean, signal: AbortSignal): Promise<void>
 }

@@ -125,7 +125,7 @@ interface Flight {
 
 const MAX_FLUSH_RECORDS = 500
 /**
- * Kafka's limit is 100 MB. This limit is far below it, because a large request delays all later
+ * Kafka's limit is 100 MB. This limit is much smaller, because a large request delays all later
  * requests.
  */
 const MAX_FLUSH_BYTES = 4 * 1024 * 1024
@@ -263,9 +263,9 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   }
 
   /**
-   * Handles a slow flush that began before its partition failed, and has now stored records. Moves
-   * the start of the partition's failure to this success. Otherwise `outage` would not count the
-   * partition.
+   * Handles a slow flush that has stored records although its partitions have failed since the
+   * flush began. `outage` counts only failures that begin after the last stored record. So this
+   * function sets the start of these failures to now.
    */
   const restartFailures = (stored: readonly Entry<R>[]) => {
     if (isolated.size === 0) return

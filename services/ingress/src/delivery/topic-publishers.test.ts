@@ -207,7 +207,7 @@ it('a topic that stores no records is reported with its error', async () => {
   onTestFinished(() => void vi.restoreAllMocks())
   const clock = vi.spyOn(performance, 'now')
   clock.mockReturnValue(startedAt + 11_000)
-  // Two failing partitions out of twelve are no outage.
+  // Two failing partitions out of twelve are not an outage.
   expect(publishers.outage()).toBeUndefined()
   clock.mockRestore()
   await publish(other, 3)

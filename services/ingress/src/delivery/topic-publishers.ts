@@ -57,9 +57,9 @@ const QUARANTINE_DEADLINE_MS = 30_000
  */
 const DRAIN_MS = 250
 /**
- * A topic is unavailable if this many partitions have begun to fail and no record was stored since.
- * Fewer partitions are enough if all other partitions failed before. One failing partition alone is
- * no outage.
+ * A topic is unavailable if this many partitions have begun to fail, and no record was stored after
+ * that. If fewer than this many partitions were healthy, all of the healthy partitions must have
+ * begun to fail. One failing partition among healthy partitions is not an outage of the topic.
  */
 const OUTAGE_PARTITIONS = 3
 
@@ -73,8 +73,8 @@ export interface TopicPublishersOptions extends Omit<PublisherOptions<OutgoingRe
   /** A send that lasts longer than this is stuck. kafkajs has no timeout for a send. */
   readonly stuckSendMs: number
   /**
-   * Called for each record that Kafka refuses although the record was sent alone. `quarantined` is
-   * true if the quarantine topic has the record's bytes.
+   * Called for each record that Kafka refuses even in a batch of its own. `quarantined` is true if
+   * the quarantine topic has the record's bytes.
    */
   readonly onRefused: (topic: string, error: Error, quarantined: boolean) => void
 }
@@ -214,7 +214,7 @@ export const createTopicPublishers = (
       for (const [topic, { publisher }] of publishers) {
         const { outage, failing } = publisher
         if (!outage) continue
-        // Number of partitions that failed even while other partitions stored records.
+        // Partitions that were already failing when another partition last stored a record.
         const before = Math.max(0, failing - outage.partitions)
         const others = (partitionCounts.get(topic) ?? 1) - before
         if (outage.partitions >= Math.min(OUTAGE_PARTITIONS, others)) return { topic, error: outage.error }

@@ -175,7 +175,7 @@ describe('unusable authentic bodies', () => {
     ],
     ['has no customerUuid', customers({ firstName: 'x' }), 422, 'unroutable', 'missing-customer-uuid'],
     [
-      'has a customerUuid that is no key',
+      'has a customerUuid that is not a valid key',
       customers({ customerUuid: 'é'.repeat(16_385) }),
       422,
       'unroutable',

@@ -117,7 +117,7 @@ const problemOfError = (error: { code?: string; statusCode?: number }): Problem 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: the hooks and routes of one app
 export const createApp = (deps: AppDependencies, options: AppOptions): FastifyInstance => {
   const { metrics } = deps
-  // Sockets whose request the handler of parser errors has answered and counted.
+  // Sockets on which the handler of parser errors has answered, and counted, a request.
   const answeredByParser = new WeakMap<Duplex, Problem>()
   const rawAnswer = (problem: Problem) => {
     metrics.answers.inc({ answer: problem })

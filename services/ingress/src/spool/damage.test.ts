@@ -341,7 +341,7 @@ describe('torn tails', () => {
       'a body without its last block',
       (next: Buffer) => Buffer.concat([next.subarray(0, 50), Buffer.alloc(next.length - 50)]),
     ],
-  ])('a torn tail of %s is no damage, because its records were not acknowledged', async (_, tail) => {
+  ])('a torn tail of %s is not damage, because its records were not acknowledged', async (_, tail) => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [[named('a')]])
     const marker = Buffer.from(/-([0-9a-f]{8})\./.exec(path)![1]!, 'hex')

@@ -231,8 +231,8 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
     }
     const startCursors = () => {
       mustRestart ||= cursors.entries().some(([partition, cursor]) => isRenamed(partition, cursor, destination))
-      // Stop here. Otherwise this function would start cursors that end immediately, again and
-      // again, and block the event loop.
+      // Start no cursor now: it would end immediately and be started again. This endless loop would
+      // block the event loop.
       if (isStopped() || mustRestart) return
       for (const [partition, cursor] of cursors) {
         if (cursor.running || cursor.dueAt > performance.now()) continue
@@ -286,8 +286,8 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
             bytes += item.end - item.at
             if (batch.length > 0 && bytes > MAX_BATCH_BYTES) break
             if (!cursors.has(item.partition)) batch.push(item)
-            // Move `next` past the batch before the send. Cursors read up to `next`, so they get
-            // the records that the main reader leaves out here.
+            // Move `next` past the batch before the send. Cursors read only up to `next`. So they
+            // find the records of failing partitions, which the main reader skips here.
             next = item.behind
             read = await reader.next().catch((error: unknown) => {
               // The batch was not sent, so the next run must begin at its first record.
@@ -326,11 +326,12 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
         if (appender.mayWriteTo(last)) await Promise.race([appender.committed, ...running()])
         else if (isStopped()) return 'stopped'
         else if (running().length > 0) await Promise.race([appender.committed, sleep(RETRY_MS), ...running()])
-        // Read all files again, because an undelivered record is in no cursor.
+        // A readable file has an undelivered record, but no cursor has its place. Read all files
+        // again.
         else if (cursors.size === 0 && segments.some((segment) => segment.retryAt === 0 && !isDone(segment)))
           await restart()
-        // A cursor may have finished a file while another file was deleted. The loop then
-        // continues, and deletes the finished file.
+        // If a cursor has finished a file in the meantime, continue the loop, which deletes the
+        // file.
         else if (!segments.some(isDone)) return segments.length === 0 ? 'empty' : 'left'
       }
     } finally {

@@ -17,7 +17,7 @@ import { type FileView, openView, withPath } from './view.ts'
 /**
  * Problem of a spool file.
  * - `torn-tail`: a crash interrupted an append. The incomplete records were not acknowledged.
- * - `damage`: the disk returned other bytes than were written.
+ * - `damage`: the disk returned bytes that differ from the written bytes.
  * - `unreadable`: the disk returned an error, or the file was deleted.
  * - `refused`: no topic accepts a record, not even quarantine.
  * - `foreign`: the file has an unknown format, and is not changed.
@@ -290,9 +290,10 @@ const layoutOf = async (segment: Segment, view: FileView, end: number, report: R
  * Reads a file's records up to `end`, with bounded memory for any file size. Reports damage, and
  * continues after the damaged bytes.
  * @param from the end of a record that was read before, or 0.
- * @param isStillOurs throws if the directory was replaced. A missing file is no damage in this
- *   case.
- * @throws UnknownFormatError, UnreadableFileError, or an error that does not mean damage.
+ * @param isStillOurs throws if the directory was replaced. A missing file does not count as damage
+ *   in this case.
+ * @throws UnknownFormatError, UnreadableFileError, or an error of the system that does not mean
+ *   damage, such as too many open files.
  */
 export async function* readSegment(
   segment: Segment,

@@ -96,7 +96,7 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
   await makeDirectory(directory)
   const { dev, ino } = await stat(directory)
   if (options.device !== undefined && options.device !== dev)
-    throw new Error(`${directory}: another file system than before is mounted here`)
+    throw new Error(`${directory}: a different file system is mounted here now`)
   const lock = await lockDirectory(directory)
   const lockFile = await stat(lock.path)
   const files: SpoolFiles = await findFiles(directory, report).catch((error) => {

@@ -134,7 +134,9 @@ export const encodeFetch = ({
   return encoder.writeInt32(0).writeString(rackId)
 }
 
-/** Returns undefined for a partition without a record, an error or a preferred replica. */
+/**
+ * Returns undefined if the partition has none of these: a record, an error, a preferred replica.
+ */
 const decodePartition = (decoder: Decoder): Promise<FetchedPartition> | undefined => {
   const partition = decoder.readInt32()
   const errorCode = decoder.readInt16()
@@ -160,7 +162,8 @@ const decodePartition = (decoder: Decoder): Promise<FetchedPartition> | undefine
 }
 
 /**
- * Decodes a response. Leaves out each partition without a record, an error or a preferred replica.
+ * Decodes a response. Leaves out partitions that have neither a record nor an error nor a preferred
+ * replica.
  */
 export const decodeFetch = async (data: Buffer): Promise<Fetched> => {
   const decoder = new Decoder(data)
