@@ -4,7 +4,7 @@ import { COMMANDS, type CommandName, isCommand, unknownCommand } from './command
 /** Words after the name of the command. Resolves to the exit code. */
 type Run = (args: readonly string[]) => Promise<number>
 
-/** Each command is imported only if it is used, because the clients of Kafka and Redis load slowly. */
+/** Loads each command only when it is used, because the Kafka and Redis clients load slowly. */
 const commands: Readonly<Record<CommandName, () => Promise<{ readonly run: Run }>>> = {
   completion: () => import('./completion.ts'),
   config: () => import('./config.ts'),
