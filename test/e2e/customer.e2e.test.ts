@@ -1,6 +1,6 @@
 /** `customer-stream customer show` and `history` for customers of every kind. */
 import { waitUntil } from '@customer-stream/runtime'
-import { customerKey, erasedKey } from '@customer-stream/schemas'
+import { customerKey, erasedKey, partitionOf } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess, untilApplied } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
@@ -92,6 +92,11 @@ it('customer history shows the outcome of each event', async () => {
   // The history has no data of the customer.
   expect(stdout).not.toContain('Ada')
 
+  expect(JSON.parse((await history('bob', '--json')).stdout).events[4].version).toEqual({
+    timestamp: far,
+    id: `e${far}`,
+  })
+
   const newest = await history('bob', '--limit', '2')
   expect(newest.stdout).toContain('customer bob: 2 events')
   expect(newest.stdout).toContain('4 older events left out (--limit)')
@@ -143,4 +148,27 @@ it.each([
   [['customer', 'show', 'a', '--limit', '5'], '--limit is valid only for `customer history`'],
 ])('the wrong command line %j ends with exit code 2', async (words, problem) => {
   expect(await run(words)).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining(problem) })
+})
+
+it('after partitions were added, customer history also lists the events of the former partition', async () => {
+  const { topics, kafka, admin, administrator } = pipeline
+  await post('moved', 10)
+  await untilApplied(pipeline, 'moved', 10)
+  const before = (await admin.fetchTopicOffsets(topics.customers)).length
+  const after = before + 1
+  expect(partitionOf('moved', after)).not.toBe(partitionOf('moved', before))
+  await administrator.createPartitions({
+    topicPartitions: [{ topic: topics.customers, count: after }],
+  })
+  const producer = kafkajsOf(kafka).producer()
+  await producer.connect()
+  const { body } = makeCustomersEvent({ customerUuid: 'moved', timestamp: 20, id: 'e20' })
+  const partition = partitionOf('moved', after)
+  await producer.send({ topic: topics.customers, messages: [{ key: 'moved', value: body, partition }] })
+  await producer.disconnect()
+  const events = JSON.parse((await history('moved', '--json')).stdout).events
+  expect(events.map(({ place }: { place: string }) => Number(place.split('/')[1]))).toEqual([
+    partitionOf('moved', before),
+    partition,
+  ])
 })

@@ -1,6 +1,6 @@
 /**
- * Finds the outcome of each event of one customer. Pure function: it gets the records in the order
- * of their partition, and keeps only the newest records.
+ * Finds the outcome of each event of one customer. Pure function: it gets the records of each
+ * partition in order, and keeps only the newest records.
  */
 import type { FetchedRecord } from '@customer-stream/runtime/kafka'
 import {
@@ -12,6 +12,7 @@ import {
   readRecord,
   type Version,
 } from '@customer-stream/schemas'
+import { versionOf } from './record-version.ts'
 
 /**
  * Outcome of an event:
@@ -43,29 +44,34 @@ export interface HistoryEvent {
 
 export interface HistoryOptions {
   readonly customerUuid: string
-  /** The raw topic, and the customer's partition in this topic. */
+  /** The raw topic. */
   readonly topic: string
-  readonly partition: number
   readonly maxFutureMs: number
   /** Maximum number of events. Older events are left out. */
   readonly limit: number
   /** The customer's last erasure. Undefined if the customer was never erased. */
   readonly erasure: Pick<Erasure, 'scope' | 'erasedAt'> | undefined
-  /** Offset of the next record to apply. Undefined if the offset is unknown. */
-  readonly position: bigint | undefined
+  /** Offset of the next record to apply, by partition, if it is known. */
+  readonly positions: ReadonlyMap<number, bigint>
   /** `_source` of the hash in Redis. */
   readonly source: string | undefined
 }
 
 export interface History {
-  /** Adds a record of the customer's partition. Ignores records of other customers. */
-  addRaw(record: FetchedRecord): void
+  /**
+   * Adds a record of the raw topic. Ignores records of other customers. The records of a partition
+   * must come in their order, but the partitions may come in any order.
+   */
+  addRaw(record: FetchedRecord, partition: number): void
   /**
    * Adds a record of quarantine. Must be called after `addRaw` was called for all raw records.
    * Ignores records of other customers.
    */
   addQuarantined(record: FetchedRecord, topic: string, partition: number): void
-  /** Returns the events in the order of their receipt. */
+  /**
+   * Returns the events in the order of their receipt. Events of one partition keep their order. Must
+   * be called once, at the end.
+   */
   events(): readonly HistoryEvent[]
   /** Number of older events that were left out. */
   readonly leftOut: number
@@ -73,70 +79,101 @@ export interface History {
 
 interface Kept {
   readonly place: string
+  readonly partition: number
   readonly offset: bigint
   readonly receivedAt: number
+  /** Undefined if the event has no valid version. */
   readonly version: Version | undefined
+  /** Reason why the projector cannot apply the event. Undefined if it can. */
   readonly reason: string | undefined
+}
+
+/** Merges the partitions by time of receipt. The records of one partition keep their order. */
+const merged = (partitions: Iterable<readonly Kept[]>): Kept[] => {
+  const rest = [...partitions].map((records) => [...records])
+  const all: Kept[] = []
+  for (;;) {
+    const waiting = rest.filter((records) => records.length > 0)
+    const [first] = waiting.sort(([a], [b]) => (a?.receivedAt ?? 0) - (b?.receivedAt ?? 0))
+    const next = first?.shift()
+    if (next === undefined) return all
+    all.push(next)
+  }
+}
+
+/** Inserts the events that the ingress refused at their time of receipt. */
+const inserted = (events: readonly HistoryEvent[], refused: readonly HistoryEvent[]): readonly HistoryEvent[] => {
+  const all = [...events]
+  for (const event of refused) {
+    const at = all.findIndex(({ receivedAt }) => receivedAt > event.receivedAt)
+    all.splice(at < 0 ? all.length : at, 0, event)
+  }
+  return all
 }
 
 const textOf = (header: unknown): string | undefined => (header === undefined ? undefined : String(header))
 
-export const createHistory = ({ customerUuid, topic, partition, limit, ...options }: HistoryOptions): History => {
-  const { maxFutureMs, erasure, position, source } = options
+export const createHistory = ({ customerUuid, topic, limit, ...options }: HistoryOptions): History => {
+  const { maxFutureMs, erasure, positions, source } = options
   const key = Buffer.from(customerUuid)
-  const raw: Kept[] = []
+  const raw = new Map<number, Kept[]>()
   const refused: HistoryEvent[] = []
-  /** Copies in quarantine, by offset of the raw record. */
-  const copies = new Map<bigint, { readonly reason: string; readonly copy: string }>()
-  /** Offsets of the kept records. Built at the first call of `addQuarantined`. */
-  let offsets: ReadonlySet<bigint> | undefined
+  /** Copies in quarantine, by place of the raw record. */
+  const copies = new Map<string, { readonly reason: string; readonly copy: string }>()
+  /** Places of the kept records. Built at the first call of `addQuarantined`. */
+  let places: ReadonlySet<string> | undefined
   let leftOut = 0
   /** Newest version of the events that were left out. */
   let heldBefore: Version | undefined
 
-  const isNewer = (version: Version, held: Version | undefined) => !held || compareVersions(version, held) > 0
+  const leaveOut = ({ version, reason }: Kept) => {
+    leftOut += 1
+    const isUsable = version !== undefined && reason === undefined
+    if (isUsable && (!heldBefore || compareVersions(version, heldBefore) > 0)) heldBefore = version
+  }
   const isOfErased = (version: Version | undefined) =>
     erasure !== undefined && (version ? isErased(erasure, version) : erasure.scope === 'forever')
 
-  const outcomeOf = ({ place, offset, version, reason }: Kept, held: Version | undefined) => {
-    const copy = copies.get(offset)
+  const outcomeOf = ({ place, partition, offset, version, reason }: Kept, held: Version | undefined) => {
+    const copy = copies.get(place)
+    const position = positions.get(partition)
     // The projector writes the hash before it moves the position.
     if (position !== undefined && offset >= position && place !== source) return { outcome: 'waiting' as const }
     if (copy !== undefined && place !== source) return { outcome: 'quarantined' as const, ...copy }
-    if (version === undefined) return { outcome: 'unusable' as const, ...(reason !== undefined && { reason }) }
+    if (version === undefined || reason !== undefined)
+      return { outcome: 'unusable' as const, ...(reason !== undefined && { reason }) }
     if (isOfErased(version)) return { outcome: 'erased' as const }
     const decision = decide(held, version)
     return { outcome: ({ apply: 'applied', duplicate: 'repeat', stale: 'older' } as const)[decision] }
   }
 
   return {
-    addRaw: (record) => {
+    addRaw: (record, partition) => {
       if (!record.key || !key.equals(record.key)) return
       const read = readRecord({ topic, partition, ...record }, { maxFutureMs })
       // Another producer may use the key of one customer for another customer.
       if (read.ok && read.value.customerUuid !== customerUuid) return
-      raw.push({
+      const kept = raw.get(partition) ?? []
+      raw.set(partition, kept)
+      kept.push({
         place: `${topic}/${partition}/${record.offset}`,
+        partition,
         offset: BigInt(record.offset),
         receivedAt: Number(record.timestamp),
-        version: read.ok ? read.value.version : undefined,
+        version: read.ok ? read.value.version : versionOf(record),
         reason: read.ok ? undefined : read.reason,
       })
-      if (raw.length <= limit) return
-      const version = raw.shift()?.version
-      leftOut += 1
-      if (version && isNewer(version, heldBefore)) heldBefore = version
+      const oldest = kept.length > limit ? kept.shift() : undefined
+      if (oldest) leaveOut(oldest)
     },
     addQuarantined: (record, quarantine, from) => {
       const header = (name: keyof typeof QUARANTINE_HEADERS) => textOf(record.headers?.[QUARANTINE_HEADERS[name]])
       const reason = header('reason') ?? 'no reason'
       const offset = header('offset')
       if (offset !== undefined) {
-        const isOfPartition = header('topic') === topic && header('partition') === String(partition)
-        const found = isOfPartition && /^\d+$/.test(offset) ? BigInt(offset) : undefined
-        offsets ??= new Set(raw.map((each) => each.offset))
-        if (found !== undefined && offsets.has(found))
-          copies.set(found, { reason, copy: `${quarantine}/${from}/${record.offset}` })
+        const original = `${header('topic')}/${header('partition')}/${offset}`
+        places ??= new Set([...raw.values()].flat().map(({ place }) => place))
+        if (places.has(original)) copies.set(original, { reason, copy: `${quarantine}/${from}/${record.offset}` })
         return
       }
       if (!record.key || !key.equals(record.key)) return
@@ -149,20 +186,16 @@ export const createHistory = ({ customerUuid, topic, partition, limit, ...option
       if (refused.length > limit) refused.shift()
     },
     events: () => {
+      const newest = merged(raw.values())
+      for (const kept of newest.splice(0, Math.max(0, newest.length - limit))) leaveOut(kept)
       let held = heldBefore
-      const events = raw.map((kept): HistoryEvent => {
+      const events = newest.map((kept): HistoryEvent => {
         const { place, receivedAt, version } = kept
         const became = outcomeOf(kept, held)
         if (version && became.outcome === 'applied') held = version
         return { place, receivedAt, version: version ?? null, ...became, isInRedis: place === source }
       })
-      // Insert the events that the ingress quarantined, by their time of receipt. The other events
-      // keep their order.
-      for (const event of refused) {
-        const at = events.findIndex(({ receivedAt }) => receivedAt > event.receivedAt)
-        events.splice(at < 0 ? events.length : at, 0, event)
-      }
-      return events
+      return inserted(events, refused)
     },
     get leftOut() {
       return leftOut

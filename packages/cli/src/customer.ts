@@ -7,8 +7,9 @@ import { customerKey, erasedKey, partitionOf, stateTopicName, topicNames } from 
 import { readProgress, readTopic, requirePositions, requireReadable } from '@customer-stream/verify'
 import { COMMANDS, readWords } from './commands.ts'
 import { createHistory } from './customer-history.ts'
+import { formerPartitions } from './former-partitions.ts'
 import { interruption, printNotice } from './interruption.ts'
-import { type CustomerHistory, historyLines, shownLines } from './print-customer.ts'
+import { type CustomerHistory, historyLines, partitionsText, shownLines } from './print-customer.ts'
 import { type Erased, readShownCustomer } from './shown-customer.ts'
 import { jsonLine } from './terminal-text.ts'
 import { type Clients, loadClientSettings, withClients } from './with-clients.ts'
@@ -34,8 +35,8 @@ customer-stream customer history ID [--limit N] [--json]
   --limit N  show the newest N events, 1 to ${MOST_EVENTS} (default 100)
   --json     print one JSON object
   Both read only the customer's partition, and history also quarantine. If
-  partitions were added, history does not show older events in another
-  partition. Exit code 0, or 1 if the customer is unknown, or if the document
+  partitions were added, history also reads the partitions that may have older
+  events. Exit code 0, or 1 if the customer is unknown, or if the document
   differs.
   The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read
   from the environment.
@@ -85,6 +86,17 @@ const ownPartition = async ({ admin }: Clients, customerUuid: string, topic: str
   return end
 }
 
+/**
+ * Returns the ends of the customer's own partition, and of the partitions that may have older
+ * records of the customer.
+ */
+const possiblePartitions = async ({ admin }: Clients, customerUuid: string, topic: string) => {
+  const ends = await requireReadable(admin, topic, signal)
+  const former = await formerPartitions(admin, { topic, customerUuid, ends }, signal)
+  const chosen = [partitionOf(customerUuid, ends.length), ...former]
+  return chosen.flatMap((partition) => ends.filter((end) => end.partition === partition))
+}
+
 const show = async (clients: Clients, input: Input): Promise<number> => {
   const { customerUuid, settings } = input
   const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection, KAFKA_TOPIC_PREFIX: prefix } = settings
@@ -119,24 +131,32 @@ const history = async (clients: Clients, input: Input): Promise<number> => {
   const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
   const { admin, redis } = clients
   await requirePositions(redis, projection, keyPrefix)
-  const own = await ownPartition(clients, customerUuid, topics.customers)
+  const own = await possiblePartitions(clients, customerUuid, topics.customers)
+  const partitions = own.map(({ partition, low }) => ({ partition, deletedBefore: low === '0' ? null : low }))
   const ends = await requireReadable(admin, topics.quarantine, signal)
-  const [progress] =
-    (await readProgress(redis, { topic: topics.customers, projection, keyPrefix }, [own.partition])) ?? []
+  const of = { topic: topics.customers, projection, keyPrefix }
+  const progress = await readProgress(
+    redis,
+    of,
+    own.map(({ partition }) => partition),
+  )
+  const known = (progress ?? []).flatMap(({ partition, position }) =>
+    position === undefined ? [] : [[partition, position] as const],
+  )
   const [hash, erasure] = await Promise.all([
     redis.hgetall(customerKey(customerUuid, keyPrefix)),
     readErased(clients, input),
   ])
   const found = createHistory({
-    ...{ customerUuid, topic: topics.customers, partition: own.partition, maxFutureMs, limit, erasure },
-    ...{ position: progress?.position, source: hash._source },
+    ...{ customerUuid, topic: topics.customers, maxFutureMs, limit, erasure },
+    ...{ positions: new Map(known), source: hash._source },
   })
   let unreadable = 0
   const onUnreadable = () => {
     unreadable += 1
   }
   const reading = (topic: string) => ({ onUnreadable, signal, onProgress: onProgress(topic) })
-  await readTopic(admin, topics.customers, found.addRaw, { ...reading(topics.customers), ends: [own] })
+  await readTopic(admin, topics.customers, found.addRaw, { ...reading(topics.customers), ends: own })
   await readTopic(
     admin,
     topics.quarantine,
@@ -145,10 +165,9 @@ const history = async (clients: Clients, input: Input): Promise<number> => {
   )
   const events = found.events()
   if (events.length === 0)
-    return unknown(customerUuid, `partition ${own.partition} of ${topics.customers} and quarantine have`)
+    return unknown(customerUuid, `${partitionsText(partitions)} of ${topics.customers} and quarantine have`)
   const shown: CustomerHistory = {
-    ...{ customerUuid, topic: topics.customers, partition: own.partition, events, leftOut: found.leftOut, unreadable },
-    deletedBefore: own.low === '0' ? null : own.low,
+    ...{ customerUuid, topic: topics.customers, partitions, events, leftOut: found.leftOut, unreadable },
     hashPlace: hash._source ?? null,
     isHashListed: hash._source === undefined ? null : events.some(({ isInRedis }) => isInRedis),
     erased: erasure ?? null,

@@ -42,7 +42,10 @@ it('customer history prints each event as one line, without control characters f
   const lines = historyLines({
     customerUuid: 'ada',
     topic: 't',
-    partition: 3,
+    partitions: [
+      { partition: 3, deletedBefore: '5' },
+      { partition: 2, deletedBefore: null },
+    ],
     events: [
       {
         place: 't/3/7',
@@ -54,15 +57,14 @@ it('customer history prints each event as one line, without control characters f
     ],
     leftOut: 2,
     unreadable: 0,
-    deletedBefore: '5',
     isHashListed: false,
     hashPlace: 't/1/9',
     erased: null,
   })
   expect(lines).toEqual([
-    'customer ada: 1 event in partition 3 of t',
+    'customer ada: 1 event in partitions 3, 2 of t',
     '2 older events left out (--limit)',
-    'Kafka has deleted the records before offset 5',
+    'Kafka has deleted the records before offset 5 of partition 3',
     'The hash comes from t/1/9. Events in that partition are not listed.',
     '',
     'received (UTC)          version (UTC)           place         outcome, id',

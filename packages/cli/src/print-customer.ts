@@ -72,18 +72,23 @@ export const shownLines = (shown: ShownCustomer): string[] => {
   return lines.map(printable)
 }
 
+export interface ReadPartition {
+  readonly partition: number
+  /** Oldest offset of the partition, if Kafka has deleted older records. */
+  readonly deletedBefore: string | null
+}
+
 /** Events of one customer. */
 export interface CustomerHistory {
   readonly customerUuid: string
   readonly topic: string
-  readonly partition: number
+  /** The partitions that were read, the customer's own partition first. */
+  readonly partitions: readonly ReadPartition[]
   readonly events: readonly HistoryEvent[]
   /** Number of older events that the limit left out. */
   readonly leftOut: number
   /** Batches of records that cannot be read. */
   readonly unreadable: number
-  /** Oldest offset of the partition, if Kafka has deleted older records. */
-  readonly deletedBefore: string | null
   /** True if the hash in Redis comes from a listed event. Null if Redis has no hash. */
   readonly isHashListed: boolean | null
   /** Place of the record from which the hash comes. Null if Redis has no hash. */
@@ -101,14 +106,23 @@ const OUTCOMES: Readonly<Record<HistoryEvent['outcome'], string>> = {
   waiting: 'not applied yet',
 }
 
+export const partitionsText = (partitions: readonly { readonly partition: number }[]): string =>
+  `${partitions.length === 1 ? 'partition' : 'partitions'} ${partitions.map(({ partition }) => partition).join(', ')}`
+
 export const historyLines = (history: CustomerHistory): string[] => {
-  const { customerUuid, topic, partition, events, leftOut, unreadable, deletedBefore, isHashListed, erased } = history
-  const isElsewhere = history.hashPlace?.startsWith(`${topic}/${partition}/`) === false
+  const { customerUuid, topic, partitions, events, leftOut, unreadable, isHashListed, erased } = history
+  const isElsewhere = partitions.every(
+    ({ partition }) => history.hashPlace?.startsWith(`${topic}/${partition}/`) === false,
+  )
   const lines = [
-    `customer ${customerUuid}: ${counted(events.length, 'event')} in partition ${partition} of ${topic}`,
+    `customer ${customerUuid}: ${counted(events.length, 'event')} in ${partitionsText(partitions)} of ${topic}`,
     ...(erased === null ? [] : [`erased ${erasedText(erased)}`]),
     ...(leftOut > 0 ? [`${counted(leftOut, 'older event')} left out (--limit)`] : []),
-    ...(deletedBefore === null ? [] : [`Kafka has deleted the records before offset ${deletedBefore}`]),
+    ...partitions.flatMap(({ partition, deletedBefore }) =>
+      deletedBefore === null
+        ? []
+        : [`Kafka has deleted the records before offset ${deletedBefore} of partition ${partition}`],
+    ),
     ...(isElsewhere ? [`The hash comes from ${history.hashPlace}. Events in that partition are not listed.`] : []),
     ...(unreadable > 0 ? [`${counted(unreadable, 'batch', 'batches')} of records cannot be read`] : []),
     '',

@@ -10,16 +10,14 @@ import {
   type Erasure,
   erasedKey,
   isErased,
-  parseEvent,
-  RAW_HEADERS,
   readErasureRecord,
   readStateRecord,
-  readVersion,
   type TopicNames,
   type Version,
 } from '@customer-stream/schemas'
 import { readTopic } from '@customer-stream/verify'
 import { namesCustomer } from './names-customer.ts'
+import { versionOf } from './record-version.ts'
 
 export interface Places {
   readonly topics: TopicNames
@@ -88,13 +86,6 @@ export const keepsFor = async (admin: TopicAdmin, topic: string): Promise<KeepsF
     if (errorType(error) === 'TOPIC_AUTHORIZATION_FAILED') return 'unknown'
     throw error
   }
-}
-
-const versionOf = ({ value, headers }: FetchedRecord): Version | undefined => {
-  const contentType = headers?.[RAW_HEADERS.contentType]?.toString()
-  const parsed = parseEvent(value ?? Buffer.alloc(0), { contentType })
-  const version = parsed.ok ? readVersion(parsed.value.envelope) : parsed
-  return version.ok ? version.value : undefined
 }
 
 const stateVersionOf = (record: FetchedRecord): Version | undefined => {

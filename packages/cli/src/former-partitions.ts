@@ -1,0 +1,48 @@
+/**
+ * Finds the partitions that may hold older records of a customer. If partitions are added to a
+ * topic, Kafka moves no record, and new records of a customer may go to another partition.
+ */
+import {
+  createPartitionReader,
+  type FetchedRecord,
+  type PartitionEnds,
+  type TopicAdmin,
+} from '@customer-stream/runtime/kafka'
+import { partitionOf } from '@customer-stream/schemas'
+import { partsOf } from '@customer-stream/verify'
+
+/** Returns the partitions that a topic with fewer partitions would have chosen for the customer. */
+export const formerChoices = (customerUuid: string, count: number): ReadonlySet<number> => {
+  const choices = Array.from({ length: count - 1 }, (_, i) => partitionOf(customerUuid, i + 1))
+  return new Set(choices.filter((partition) => partition !== partitionOf(customerUuid, count)))
+}
+
+/**
+ * Returns true if a key belongs to another partition. Then the record is older than the topic's
+ * newest partition.
+ */
+export const hasForeignKey = (records: readonly FetchedRecord[], partition: number, count: number): boolean =>
+  records.some(({ key }) => key !== null && partitionOf(key.toString(), count) !== partition)
+
+/**
+ * Reads the first records of each possible partition, because these are the oldest. If all of them
+ * belong to their partition, no partition was added since, and the command need not read the rest.
+ */
+export const formerPartitions = async (
+  admin: TopicAdmin,
+  { topic, customerUuid, ends }: { topic: string; customerUuid: string; ends: readonly PartitionEnds[] },
+  signal: AbortSignal,
+): Promise<readonly number[]> => {
+  const reader = createPartitionReader(admin, topic)
+  const found: number[] = []
+  for (const partition of formerChoices(customerUuid, ends.length)) {
+    const { low = '0', high = '0' } = ends.find((end) => end.partition === partition) ?? {}
+    const range = { topic, partition, start: BigInt(low), end: BigInt(high) }
+    for await (const records of partsOf(reader, range, { signal, onUnreadable: () => undefined })) {
+      if (records.length === 0) continue
+      if (hasForeignKey(records, partition, ends.length)) found.push(partition)
+      break
+    }
+  }
+  return found
+}
