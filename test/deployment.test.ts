@@ -109,7 +109,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect(foreign.length).toBeGreaterThan(5)
   })
 
-  it('our containers have read-only files, no privileges, and a memory limit', () => {
+  it('our containers have a read-only file system, no privileges, and a memory limit', () => {
     for (const name of Object.keys(ours))
       expect(compose.services[name]).toMatchObject({
         read_only: true,
@@ -408,7 +408,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     }
   })
 
-  it('an ingress with a spool is never scaled down by itself, because a disk may have events', (context) => {
+  it('autoscaling never removes an ingress with a spool, because its disk may have events', (context) => {
     context.skip(noHelm !== undefined, noHelm)
     const scalerOf = (...words: readonly string[]) =>
       objectsOf(...words).find(
@@ -436,7 +436,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     for (const { spec } of policies) expect(spec.egress).toEqual(expect.arrayContaining(rules))
   })
 
-  it('a command may reach the admin ports of both services, if only Prometheus may do so otherwise', (context) => {
+  it('a command may reach both admin ports, even if no other pod except Prometheus may', (context) => {
     context.skip(noHelm !== undefined, noHelm)
     const prometheus = [{ podSelector: { matchLabels: { app: 'prometheus' } } }]
     const policies = objectsOf('--set-json', `networkPolicy.monitoring=${JSON.stringify(prometheus)}`).filter(
@@ -456,7 +456,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     expect(open?.spec.ingress).toContainEqual({ ports: [{ port: 'admin' }], from: [{ namespaceSelector: {} }] })
   })
 
-  it('the chart makes a PrometheusRule of the file of the alerts', (context) => {
+  it('the chart turns the file of alert rules into a PrometheusRule', (context) => {
     context.skip(noHelm !== undefined, noHelm)
     const file = 'deploy/prometheus/customer-stream.rules.yml'
     const rule = objectsOf('--set-file', `prometheusRule.rules=${file}`).find(({ kind }) => kind === 'PrometheusRule')

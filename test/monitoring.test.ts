@@ -88,7 +88,7 @@ describe('the rules of Prometheus', () => {
     expect(rule.annotations.runbook_url).toBe(`docs/runbook.md#${rule.alert.toLowerCase()}`)
   })
 
-  it('each alert of single events also fires for a counter above 0 of a new process', () => {
+  it('each alert about single events also fires if the counter of a new process begins above 0', () => {
     const counters = rules.flatMap(({ expr }) => {
       const [, counter] = /^increase\((\S+)\[10m\]\) > 0/.exec(expr) ?? []
       return counter === undefined ? [] : [{ counter, expr }]

@@ -17,7 +17,10 @@ export interface IngressUnderLoad {
   readonly ingress: LoadedServer
   readonly service: ServiceProcess
   readonly bare: LoadedServer
-  /** Loads one server for some seconds. Measures the server's CPU and answers. */
+  /**
+   * Sends requests to one server for some seconds. Measures the server's CPU, and counts the
+   * answers.
+   */
   read(server: LoadedServer, connections: number, seconds: number): Promise<Record<Reading, number>>
   close(): Promise<void>
 }

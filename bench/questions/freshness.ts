@@ -91,8 +91,8 @@ export const freshness: Question = {
         lines,
         readings,
         notes: [
-          'Every event is of another customer. An open loop starts the requests. Each time counts from the intended ' +
-            'start until Redis’ keyspace message for the hash.',
+          'Every event has a different customer. An open loop starts the requests. Each time counts from the ' +
+            'intended start until Redis’ keyspace message for the hash.',
           'The bare loop is the simplest program with the same purpose, in two processes. A fastify handler has HMAC ' +
             'and two parses, and awaits one kafkajs send (`acks=all`) for each body. A kafkajs consumer reads all ' +
             'partitions at a time, and makes one HSET for each record. The consumer batches nothing, compares no ' +

@@ -35,7 +35,7 @@ export const stateTopic: Question = {
         ],
         readings,
         notes: [
-          'Each event is of another customer, so each event becomes a document, which is the most expensive ' +
+          'Each event has a different customer, so each event becomes a document, which is the most expensive ' +
             'case. The CPU is the CPU of the projector alone. Kafka and Redis share the two cores.',
         ],
       }

@@ -8,7 +8,7 @@ mkdir -p "$(dirname "$0")/../secrets"
 cd "$(dirname "$0")/../secrets"
 
 DAYS=825
-# A file gets its name when it is complete. A failed run leaves no half of a certificate.
+# A file gets its name only when it is complete, so a failed run leaves no incomplete certificate.
 NEW=.new
 rm -rf $NEW
 mkdir $NEW
@@ -82,8 +82,8 @@ done
 } > $NEW/compose.env
 mv $NEW/compose.env .
 
-# The users inside the containers have other numbers, so they must be able to read the files. The
-# folder itself is closed to all other users of this machine.
+# The users inside the containers have different user ids, so all users may read the files. But only
+# you may open the folder on this machine.
 chmod 644 ./*
 if [[ -f ca.key ]]; then chmod 600 ca.key; fi
 cat << 'END'

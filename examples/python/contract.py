@@ -73,7 +73,8 @@ def _encoding_of(content_type: str | None) -> str:
         name = codecs.lookup((declared[1] or declared[2]) if declared else "utf-8").name
     except LookupError:
         name = "utf-8"
-    # Senders say ISO-8859-1 and mean windows-1252. `sig` drops a byte order mark.
+    # Decode ISO-8859-1 as windows-1252, because senders often declare the wrong one of the two.
+    # `sig` drops a byte order mark.
     return {"utf-8": "utf-8-sig", "ascii": "utf-8-sig", "iso8859-1": "cp1252"}.get(name, name)
 
 

@@ -66,7 +66,7 @@ def apply_all(store: sqlite3.Connection, messages: list[Message]) -> None:
             try:
                 apply(store, message)
             except Unusable as unusable:
-                # The record can never be used, so it is passed over. quarantine has it too.
+                # Skip the record, because it can never be used. Quarantine has it too.
                 print(f"skipped {'/'.join(map(str, place))}: {unusable}", file=sys.stderr)
             store.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", (*place[:2], place[2] + 1))
 
@@ -77,7 +77,7 @@ def main() -> None:
     behind: set[int] | None = None
 
     def seek_to_stored(consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        # The store says how far it is. The group's committed offsets do not count.
+        # Begin at the position in the store. The group's committed offsets are not used.
         nonlocal behind
         stored = dict(store.execute("SELECT partition, next FROM position WHERE topic = ?", (topic,)))
         for each in partitions:

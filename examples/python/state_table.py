@@ -29,7 +29,7 @@ def apply(table: Table, key: bytes | None, value: bytes | None) -> None:
     if document["customerUuid"] != uuid:
         raise Unusable("wrong-key")
     held = table.get(uuid)
-    # An older document after a newer one is rare, but possible: versions decide.
+    # Compare versions, because an older document may follow a newer document.
     if held is None or version >= held[0]:
         table[uuid] = (version, document)
 
@@ -39,7 +39,8 @@ def main() -> None:
     consumer = Consumer(
         {
             "bootstrap.servers": os.environ.get("KAFKA_BROKERS", "localhost:9092"),
-            # librdkafka demands a name. Without commits and subscriptions no group comes to exist.
+            # librdkafka demands a name. The program neither subscribes nor commits, so Kafka
+            # creates no group.
             "group.id": "state-table",
             "enable.auto.commit": False,
             # If a position is gone, because the topic was created again, read all of it.

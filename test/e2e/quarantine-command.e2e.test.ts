@@ -230,7 +230,7 @@ describe('with the records of one test', () => {
     expect(await count(pipeline.topics.customers)).toBe(rawBefore + 1)
   })
 
-  it('a record that stopped a projector can be redriven by its place', async () => {
+  it('a record that stopped a projector is redriven if the operator names its place', async () => {
     const { records } = await list('--all', '--reason', 'named-by-setting')
     expect(records).toMatchObject([{ id: 'stopped', handled: 'dropped' }])
     expect((await pipeline.verify()).wrongCount).toBe(1)
@@ -280,7 +280,7 @@ describe('with the records of one test', () => {
     expect((await count(pipeline.topics.customers)) - rawBefore).toBe(5)
   })
 
-  it('a dropped record is hidden, and can be redriven by its place alone', async () => {
+  it('list hides a dropped record, and redrive sends it only if the operator names its place', async () => {
     const { body } = makeCustomersEvent({ customerUuid: 'dropped', timestamp: 1 })
     await putIntoQuarantine([{ value: Buffer.from(body), headers: { reason: 'refused-by-kafka' } }])
     const [{ place }] = (await list()).records

@@ -335,7 +335,7 @@ describe('/readyz', () => {
     }
   })
 
-  it('in an outage the check of Kafka names the brokers, and the log has its begin and end', {
+  it('in an outage the check of Kafka names the brokers, and the log has the beginning and the end', {
     timeout: 180_000,
   }, async () => {
     const pipeline = await openPipeline(cluster)

@@ -33,7 +33,7 @@ export const burst = async ({ ingresses, post }: Arena) => {
   const told = async (ingress: ManagedService, event: MadeEvent) => {
     const startedAt = performance.now()
     const { status, ok } = await post(ingress, event)
-    if (ok) throw new Error('a promise was given that the brokers could not keep')
+    if (ok) throw new Error('an event got 202 that the brokers did not store')
     const ms = performance.now() - startedAt
     if (status !== 503 || ms > 5000) throw new Error(`a request of the burst got ${status} after ${Math.round(ms)} ms`)
   }
@@ -123,7 +123,7 @@ export const pressureFaults: readonly Fault[] = [
       const before = await accepted()
       const until = performance.now() + 1500 + 10_000 * scale
       while (performance.now() < until) await mustBeAlive(arena)
-      if ((await accepted()) !== before) throw new Error('a promise was given that is not on the disk')
+      if ((await accepted()) !== before) throw new Error('an event got 202 that is not on the disk')
       for (const { process } of ingresses)
         if (!(await process.metric('ingress_spool_errors_total'))) throw new Error('the disk was never full')
       // After the kill, only the disk of this ingress has acknowledged events.

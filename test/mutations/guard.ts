@@ -12,7 +12,7 @@ export interface Guard {
   readonly file: string
   /** Text that occurs in the file exactly once. */
   readonly from: string
-  /** Replacement without the protection. It must be valid code. */
+  /** The same code without the protection. It must be valid. */
   readonly to: string
   readonly test: TestReference
 }
@@ -29,5 +29,5 @@ export const brokers = under('brokers')
  */
 export const faultRow = (title: string): TestReference => ({
   ...under('faults')('test/faults/faults.e2e.test.ts', title),
-  shows: /missing|a promise was given/,
+  shows: /missing|an event got 202/,
 })

@@ -447,7 +447,7 @@ export const kafkaGuards: readonly Guard[] = [
     to: 'size === 0',
     test: unit(
       `${folder}/patches/fetch-cost.test.ts`,
-      'the patch decodes a fetch like kafkajs, and leaves out partitions without news',
+      'the patch decodes a fetch like kafkajs, and leaves out partitions without records',
     ),
   },
   {

@@ -100,7 +100,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `if ARGV[8] ~= '' and redis.call`,
     to: `if false and redis.call`,
-    test: store('a replica with no customer of a chunk'),
+    test: store('a replica that has no customer of a chunk'),
   },
   {
     guard: 'each call of a chunk checks that the position has its expected value',
@@ -298,7 +298,7 @@ export const projectorGuards: readonly Guard[] = [
     to: `void smaller\n      await send([record])`,
     test: unit(
       `${folder}/quarantine.test.ts`,
-      'sendToQuarantine drops the key and the detail of a refused record only',
+      'sendToQuarantine drops key and detail only of a record that Kafka refuses',
     ),
   },
   {
@@ -514,7 +514,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: 'return 1, order == 0 end',
     to: 'return 1, true end',
-    test: brokers(`${folder}/erasures.int.test.ts`, 'a rebuild replaces no newer hash of another partition'),
+    test: brokers(`${folder}/erasures.int.test.ts`, 'a rebuild does not replace a newer hash'),
   },
   {
     guard: 'of two erasures the later one counts',
@@ -522,7 +522,7 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/lua/erase-customer.lua`,
     from: 'if mark[1] == ARGV[3] and tonumber(mark[2]) > tonumber(ARGV[4]) then return -1 end',
     to: '',
-    test: brokers(`${folder}/erasures.int.test.ts`, 'follows the later of two erasures'),
+    test: brokers(`${folder}/erasures.int.test.ts`, 'the later of two erasures of a customer decides'),
   },
   {
     guard: 'a chunk that was written before an erasure does not move the position',
@@ -551,7 +551,7 @@ export const projectorGuards: readonly Guard[] = [
     to: 'const isReady = true',
     test: unit(
       `${folder}/erasures.test.ts`,
-      'if the erasures topic has no leader, only partitions without an erasures position wait',
+      'if the erasures topic has no leader, only partitions without a stored position in it wait',
     ),
   },
   {

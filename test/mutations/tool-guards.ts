@@ -26,7 +26,7 @@ export const toolGuards: readonly Guard[] = [
     file: 'packages/cli/src/quarantine/group.ts',
     from: 'recheck ? await recheck(ready) : ready',
     to: 'ready',
-    test: unit('packages/cli/src/quarantine/group.test.ts', 'a group asks again before its send'),
+    test: unit('packages/cli/src/quarantine/group.test.ts', 'before a send, a group asks again'),
   },
   {
     guard: 'a command ends only after its reader has taken the output',

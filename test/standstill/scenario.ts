@@ -72,7 +72,7 @@ export interface Scenario {
   /** Further checks in the broken state, after the symptoms were seen. */
   readonly holds?: (site: Site) => Promise<void>
   readonly repair?: (site: Site) => Promise<void>
-  /** True if the break destroys acknowledged events, so that Redis may lack these events. */
+  /** True if the fault destroys acknowledged events, so that Redis may lack these events. */
   readonly destroys?: boolean
 }
 

@@ -126,7 +126,7 @@ func customerOf(payload []byte) (customerWithVehicles []byte, uuid string, err e
 }
 
 // ReadState reads the value of a record of the state topic. A tombstone has no value and must not
-// be given to this function. The error says that another program wrote the value.
+// be given to this function. An error means that another program wrote the value.
 func ReadState(value []byte) (State, error) {
 	wrong := ErrUnusable("not-a-state-document")
 	text, err := decode(value, "")

@@ -44,7 +44,8 @@ final class StateTable {
         try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(
                 Map.of(
                         ConsumerConfig.BOOTSTRAP_SERVERS_CONFIG, env.getOrDefault("KAFKA_BROKERS", "localhost:9092"),
-                        // If the topic was created again, a position is gone. Then read all of it.
+                        // If the topic was created again, Kafka no longer has the position. Then
+                        // read the whole topic.
                         ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "earliest",
                         // Otherwise a misspelt name would create a topic.
                         ConsumerConfig.ALLOW_AUTO_CREATE_TOPICS_CONFIG, "false"),

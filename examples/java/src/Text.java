@@ -33,7 +33,8 @@ final class Text {
         try {
             Charset charset = Charset.forName(matcher.group(1) != null ? matcher.group(1) : matcher.group(2));
             if (charset.equals(StandardCharsets.US_ASCII)) return StandardCharsets.UTF_8;
-            // Senders say ISO-8859-1 and mean windows-1252.
+            // Decode ISO-8859-1 as windows-1252, because senders often declare the wrong one of the
+            // two.
             return charset.equals(StandardCharsets.ISO_8859_1) ? Charset.forName("windows-1252") : charset;
         } catch (IllegalArgumentException unknown) {
             return StandardCharsets.UTF_8;

@@ -49,7 +49,7 @@ it('the history distinguishes newer, older and repeated events, and ignores othe
   })
 })
 
-it('an unusable event is in quarantine if quarantine has a copy of its record', () => {
+it('the history shows an unusable event as quarantined only if quarantine has a copy', () => {
   const history = historyOf()
   history.addRaw(record(0, 10), 3)
   history.addRaw({ ...record(1, 1), value: Buffer.from('no JSON') }, 3)

@@ -29,7 +29,7 @@ it.each<[TopicRemains['keepsFor'], string]>([
   expect(lines).toContain(`  ${'t'.padEnd(36)}✘ keeps 2 records${until}`)
 })
 
-it('the status of a customer who was never erased speaks of no erasure', () => {
+it('the status of a customer who was never erased mentions no erasure', () => {
   const redis = { hash: false, mark: false }
   const topic = { topic: 't', records: 0, unreadable: 0, keepsFor: 'forever' } as const
   const lines = remainsLines({ ...remainsWith([topic]), erasure: null, redis }, { stateTopic: 'state' })

@@ -14,7 +14,7 @@ it('the plan of a repair names customers, records and partitions, and the option
   ])
 })
 
-it('the plan of a repair counts the customers of later runs and of other means', () => {
+it('the plan of a repair counts customers that need another run or another remedy', () => {
   expect(repairLines({ repairable, repairableCount: 3, wrongCount: 4 }, partitions)).toEqual([
     expect.stringContaining('repair of 1 customer:'),
     '  2 more customers can be repaired by another run.',

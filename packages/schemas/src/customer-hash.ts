@@ -102,8 +102,8 @@ const fieldsAndValuesOf = (state: CustomerState): string[] => {
 /**
  * Converts a state document to a hash. The fields come from these sources, in this order: dealer
  * and department of the envelope; `vehicles` and `addresses`; all fields of `customer`; unknown
- * fields beside `customer`; the metadata. If two sources use one name, the first source gets the
- * name. The hash keeps the value of the other source as `_<source>.<name>`.
+ * fields beside `customer`; the metadata. If two sources have a field of the same name, the first
+ * source gets the name. The hash keeps the value of the later source as `_<source>.<name>`.
  * @returns the hash, or the reason why the customer can never be projected.
  */
 export const stateToHash = (
@@ -155,8 +155,9 @@ export interface StoredCustomer {
    */
   readonly other: Readonly<Record<string, string>>
   /**
-   * Text of fields whose name another source uses, by `<source>.<name>`. Example:
-   * `customer.addresses`, if the event also has addresses beside the customer.
+   * Text of each field that has lost its name to an earlier source of the event. The key is
+   * `<source>.<name>`. Example: `customer.addresses`, if the event also has addresses beside the
+   * customer.
    */
   readonly shadowed: Readonly<Record<string, string>>
   readonly version: Version

@@ -125,7 +125,7 @@ it("a slow reader of a table gets each customer's newest state, in the order of 
   ])
 })
 
-it('a table catches up with empty and emptied partitions, and behind control records', async () => {
+it('a table catches up if partitions are empty, were emptied, or end with control records', async () => {
   const topic = await createStateTopic(kafkaBrokers, { config: { 'cleanup.policy': 'compact,delete' } })
   const table = open(topic)
   await table.untilCaughtUp()

@@ -5,9 +5,7 @@ import { type RunningConsumer, SubscriberError } from './run-consumer.ts'
 import { withTimeLimit } from './time-limit.ts'
 import { readWatermarks, type Watermarks } from './watermarks.ts'
 
-/**
- * Partitions of this member since its last join of the group, with their positions in the store.
- */
+/** The partitions that the group has assigned to this member, with their positions in the store. */
 export interface DeliveryAssignment {
   /** Resolves when all positions are loaded and passed to kafkajs' seek. */
   readonly loading: Promise<void>

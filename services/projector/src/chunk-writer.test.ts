@@ -293,7 +293,7 @@ it.each([
   60_000,
 )
 
-it('if one of two projectors crashes, only its own document can be last and old', async () => {
+it('if one of two projectors crashes, an older document is last only if that projector sent it', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(anEvent, { minLength: 1, maxLength: 6 }),

@@ -93,7 +93,7 @@ describe('an erased customer', () => {
     expect(await apply(hashOf('nobody', 1))).toEqual(['erased'])
   })
 
-  it('a customer follows the later of two erasures, in any order of execution', async () => {
+  it('the later of two erasures of a customer decides, in any order of execution', async () => {
     const { apply, erase } = await fresh()
     expect(await erase(erasureOf('a', { scope: 'forever' }, 7))).toEqual(['erased'])
     // A projector that has lost its partition executes an earlier erasure.
@@ -112,7 +112,7 @@ describe('an erased customer', () => {
     expect(await apply(hashOf('a', 3))).toEqual(['erased'])
   })
 
-  it('a rebuild replaces no newer hash of another partition with an erased event', async () => {
+  it('a rebuild does not replace a newer hash from another partition with an erased event', async () => {
     const { keyPrefix, store, storeOf, apply, erase, timestampOf } = await fresh()
     await erase(erasureOf('a', { scope: 'until-now' }))
     await apply(hashOf('a', 6))

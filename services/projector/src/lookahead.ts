@@ -55,7 +55,7 @@ export interface Lookahead {
   window(partition: number): LookaheadWindow | undefined
   /** Returns true if one of these records supersedes an event of the window. */
   supersedes(partition: number, records: readonly RawRecord[]): boolean
-  /** Switches the first pass off for all records before the offset `end`. */
+  /** Applies all records before the offset `end` without a first pass. */
   skipTo(partition: number, end: string): void
   /**
    * Forgets the window. Must be called when the position of the partition is loaded, before the
@@ -181,7 +181,7 @@ export const createLookahead = (options: LookaheadOptions): Lookahead => {
   const { maxRecords, now = () => performance.now() } = options
   const minRecords = Math.min(MIN_RECORDS, maxRecords)
   const windows = new Map<number, Window>()
-  /** Offsets before which a partition is applied without a first pass. */
+  /** By partition: records before this offset are applied without a first pass. */
   const skippedTo = new Map<number, bigint>()
 
   const isFull = () => windows.values().reduce((sum, { customers }) => sum + customers, 0) >= MAX_CUSTOMERS

@@ -132,7 +132,8 @@ export const createPositions = ({
     const run = async () => {
       const filled = await fillPartition(partition, fill, signal)
       if (signal.aborted) return
-      // The end of the fill moves the position back. Apply nothing until this position is loaded.
+      // At its end, the fill moves the position in Redis back. Apply nothing until the new position
+      // is loaded.
       positions.delete(partition)
       // If the fill lacked documents, apply all raw records, because they may have the missing
       // events.

@@ -398,7 +398,7 @@ describe('a paused partition', () => {
     expect([redis.position, quarantined.length]).toEqual(['14', 1])
   })
 
-  it('a lost partition ends its pause and the attempts to send its record', async () => {
+  it('the loss of a partition ends its pause and the attempts to send its record', async () => {
     const { assign, projection, batch, redis, held, before } = setUp()
     await assign()
     before.quarantine = () => {

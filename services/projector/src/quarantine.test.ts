@@ -20,7 +20,7 @@ const kafka = (fate: (record: OutgoingRecord) => 'refused' | 'unavailable' | und
   return { send, stored }
 }
 
-it('sendToQuarantine drops the key and the detail of a refused record only', async () => {
+it('sendToQuarantine drops key and detail only of a record that Kafka refuses', async () => {
   const { send, stored } = kafka(({ key }) => (String(key) === 'too long' ? 'refused' : undefined))
   await sendToQuarantine(send, [record('a'), record('too long'), record('b')])
   expect(stored).toEqual([

@@ -315,7 +315,7 @@ describe('a Redis that is replaced behind its address', () => {
     ['all earlier calls', 4],
     ['all earlier calls', 5],
   ])(
-    'a replica with %s of a chunk, promoted before script %i, never has a position without its customers',
+    'a replica that has %s of a chunk and is promoted before script %i has no position without its customers',
     { timeout: 60_000 },
     async (what, nth) => {
       const { urls, primary, replica, network, untilInSync } = await startReplicated()
@@ -593,7 +593,7 @@ describe('unfinishedWindows', () => {
     expect(await store.unfinishedWindows([0])).toEqual(new Map([[0, { position: '11', start: '9', end: '20' }]]))
   })
 
-  it("a previous projection that ended inside a window has only reached the window's start", async () => {
+  it("a previous projection that ended inside a window counts as read only up to the window's start", async () => {
     const { storeOf } = fresh()
     const previous = storeOf(1)
     await previous.movePosition(0, undefined, '9')

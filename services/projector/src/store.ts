@@ -52,7 +52,7 @@ export interface PlacedErasure extends ErasureRecord {
 
 export interface Store extends PositionStore {
   /**
-   * Writes the customers that are newer than the stored customers, then moves the position from
+   * Writes each customer whose event is newer than the stored event, then moves the position from
    * `from` to `to`. If Redis fails over or is restored in between, the position does not move.
    * @param customers at most one snapshot of each customer.
    * @returns the outcome of each customer, and whether the position is `to` now.
@@ -77,8 +77,8 @@ export interface Store extends PositionStore {
     options?: Pick<ChunkOptions, 'oldest'>,
   ): Promise<WrittenChunk>
   /**
-   * Erases customers like a chunk without records: does not move the position, but replaces its
-   * token. So a chunk that is being written fails. `moveAfter` then stores the position in the
+   * Erases customers. Does not move the position, but replaces its token, as a chunk does. So a
+   * chunk that is being written at the same time fails. `moveAfter` then stores the position in the
    * erasures topic.
    * @param topicId id of the erasures topic.
    * @returns `erased`, or `stale` if the hash is kept: its event is newer than an erasure
@@ -91,7 +91,7 @@ export interface Store extends PositionStore {
     topicId: string,
   ): Promise<WrittenChunk>
   /**
-   * Writes the customers of a fill that are newer than the stored customers. Moves no position.
+   * Writes each customer of a fill whose event is newer than the stored event. Moves no position.
    * @returns the customers that are not erased.
    */
   applyStates(

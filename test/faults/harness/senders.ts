@@ -4,7 +4,10 @@ import { fingerprint, sha256 } from '@customer-stream/verify'
 
 /** Counts of the senders. `made` and `promised` count each event once, even if it was repeated. */
 export interface SenderTotals {
-  /** Distinct events that the senders began to deliver. Each event is promised, lost or stopped. */
+  /**
+   * Distinct events that the senders began to deliver. At the end each event is promised (answered
+   * with 2xx), lost or stopped.
+   */
   readonly made: number
   readonly promised: number
   readonly lost: number
@@ -15,7 +18,7 @@ export interface SenderTotals {
 
 /** The load of one scenario: one sender for each ingress, and one ledger for all. */
 export interface Senders {
-  /** Returns the number of events that were promised so far. */
+  /** Returns the number of events that were promised (answered with 2xx) so far. */
   promised(): number
   refused(): number
   statuses(): Readonly<Record<number, number>>

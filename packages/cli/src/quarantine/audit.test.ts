@@ -36,7 +36,7 @@ it.each([
   expect(readEntry(value === null ? null : Buffer.from(value))).toBeUndefined()
 })
 
-it('another copy of a handled original is handled too, and a copy of another original is not', () => {
+it('all copies of a handled original are handled, and copies of other originals are not', () => {
   const copy = (offset: string, receivedAt = 9, from: Readonly<Record<string, string>> = {}) => ({
     ...{ partition: 3, offset, receivedAt },
     headers: { topic: 't.customers.raw', partition: '5', offset: '47', ...from },
@@ -50,7 +50,7 @@ it('another copy of a handled original is handled too, and a copy of another ori
   expect(entries.actionFor({ ...copy('18'), headers: { topic: 't.customers.raw' } })).toBeUndefined()
 })
 
-it('entries about an earlier quarantine topic handle no record', () => {
+it('entries about an earlier quarantine topic mark no record as handled', () => {
   const entries = createEntries('a2')
   expect(entries.add(entry)).toBe(false)
   expect(entries.actionFor({ partition: 3, offset: '17', receivedAt: 9, headers: {} })).toBeUndefined()

@@ -122,7 +122,7 @@ describe('createGroup', () => {
     expect([unacknowledged, group.done]).toEqual([['9 9'], 2])
   })
 
-  it('a group asks again before its send whether each record may be sent', async () => {
+  it('before a send, a group asks again whether each record may be sent', async () => {
     const { group, calls } = openGroup(undefined, undefined, async (waiting) =>
       waiting.filter(({ record }) => record.offset !== '2'),
     )

@@ -48,7 +48,10 @@ const keptHeaders = (record: QuarantinedRecord, contentType: string | undefined)
   }
 }
 
-/** Returns true if an erasure of one of these customers covers the event, or might cover it. */
+/**
+ * Returns true if an erasure of one of these customers erases the event. Also returns true if the
+ * event has no version, so that this is unknown.
+ */
 const isOfErased = (
   customerUuids: readonly string[],
   version: Version | undefined,

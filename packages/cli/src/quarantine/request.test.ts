@@ -9,7 +9,7 @@ describe('readRequest', () => {
 })
 
 describe('auditText', () => {
-  it('a blank or too long text is refused, and a missing text is none', () => {
+  it('a blank or too long text is refused, and a missing text is undefined', () => {
     expect(() => auditText('note', ' ')).toThrow('--note is blank')
     expect(() => auditText('note', 'x'.repeat(1001))).toThrow('--note must have at most 1000 characters')
     expect(auditText('note', undefined)).toBeUndefined()

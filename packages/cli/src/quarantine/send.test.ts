@@ -64,7 +64,7 @@ describe('sendEach', () => {
     expect(sent).toEqual(['a', 'b', 'c', 'far', 'far', 'far'])
   })
 
-  it('the records of a partition that stays unavailable are told apart from stored records', async () => {
+  it('the records of a partition that stays unavailable do not count as stored', async () => {
     const producer = producerWith((texts) =>
       texts.includes('far') ? new NotStoredError('unavailable', new Error('no leader')) : undefined,
     )

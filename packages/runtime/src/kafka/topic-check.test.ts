@@ -181,7 +181,7 @@ it.each([
   expect([error, warnings]).toEqual(['', [expect.stringContaining(name)]])
 })
 
-it('only a service that writes a changelog is warned of its limit for future timestamps', async () => {
+it("a changelog's limit for future timestamps is a warning only for a service that writes to it", async () => {
   const config = {
     'cleanup.policy': 'compact',
     'max.compaction.lag.ms': '604800000',

@@ -45,7 +45,7 @@ it('an outage is not an obstacle, and does not replace another task’s obstacle
   expect([obstacles.blocked, obstacles.worst, await blocked()]).toEqual([denied, denied, ['tls']])
 })
 
-it('all tasks together log the begin and the end of an outage once', () => {
+it('all tasks together log the beginning and the end of an outage once', () => {
   const { obstacles, lines } = open()
   const outage = { blocked: false, reason: 'outage' as const, message: 'away' }
   for (const task of ['read', 'write', 'read']) obstacles.report(task, outage)

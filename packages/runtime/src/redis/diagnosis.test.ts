@@ -7,7 +7,7 @@ const settings = loadSettings(redisSettings, { REDIS_URL: 'redis://bob:hunter2@1
 const diagnose = createRedisDiagnose(settings, {} as RedisClient)
 const errorOf = (message: string, code?: string) => Object.assign(new Error(message), code !== undefined && { code })
 
-describe('an error of Redis that a person must mend', () => {
+describe('an error of Redis that a person must solve', () => {
   it.each([
     ['authentication', 'WRONGPASS invalid username-password pair or user is disabled.', 'password in REDIS_URL'],
     ['authentication', 'NOAUTH Authentication required.', 'password in REDIS_URL'],

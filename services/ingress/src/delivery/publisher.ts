@@ -265,7 +265,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   /**
    * Handles a slow flush that has stored records although its partitions have failed since the
    * flush began. `outage` counts only failures that begin after the last stored record. So this
-   * function sets the start of these failures to now.
+   * function moves the start of these failures to the time of this success.
    */
   const restartFailures = (stored: readonly Entry<R>[]) => {
     if (isolated.size === 0) return

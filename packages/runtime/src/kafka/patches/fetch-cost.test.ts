@@ -51,7 +51,7 @@ const batchOf = async (records: number): Promise<Buffer> => {
   return Buffer.from((await RecordBatch(options)).buffer)
 }
 
-it('the patch decodes a fetch like kafkajs, and leaves out partitions without news', async () => {
+it('the patch decodes a fetch like kafkajs, and leaves out partitions without records', async () => {
   patchFetch()
   const original = require('kafkajs/src/protocol/requests/fetch/v11/response') as { decode: typeof decodeFetch }
   const batches = await Promise.all([1, 3].map(batchOf))
