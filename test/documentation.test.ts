@@ -32,9 +32,12 @@ const pages = [
     .filter((name) => name.endsWith('.md'))
     .map((name) => `docs/${name}`),
 ]
-/** Reasons of quarantine for which only the projector refuses a record. */
+/** Quarantine reasons that only the projector uses. */
 const OF_THE_PROJECTOR: readonly string[] = ['named-by-setting', 'unreadable-batch']
-/** All reasons of the reader. The type check fails if one is missing. */
+/**
+ * All reasons that the reader of the state topic returns. If one is missing here, the type check
+ * fails.
+ */
 const STATE_FAULTS = {
   'not-utf8': 1,
   'not-json': 1,

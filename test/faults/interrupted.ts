@@ -1,9 +1,10 @@
-// A projector loads this file before its own code. INTERRUPTED="<what> <signal> <moment>" sends the
-// signal to the process when it writes to a socket. `what` names a Lua script or a topic. The
-// process must call this script, or send records to this topic.
-// - SIGKILL comes at the first such write. `after` (default): the kernel has the bytes, so the
-//   server does the work and no process reads the answer. `before`: no byte reaches the server.
-// - SIGSTOP comes before the first such write after SIGWINCH, which has no other use here. The
+// A projector loads this file before its own code. INTERRUPTED="<what> <signal> <moment>" sends a
+// signal to this process when it calls a Lua script, or sends records to a topic. `what` is the
+// name of the script or topic.
+// - SIGKILL is sent at the first such call. `after` (default): the kernel already has the bytes of
+//   the call. So the server does the work, and no process reads the answer. `before`: no byte
+//   reaches the server.
+// - SIGSTOP is sent before the next such call after a SIGWINCH. SIGWINCH has no other use here. The
 //   process logs a line before the pause.
 import { hash } from 'node:crypto'
 import { existsSync, readFileSync, writeSync } from 'node:fs'

@@ -5,7 +5,7 @@ import { readMetrics } from './service-probe.ts'
 
 const projector = { kind: 'projector', url: 'http://p' } as const
 
-it('status names each counter that makes an alert, and no counter of 0', () => {
+it('status names each counter above 0 that fires an alert', () => {
   const metrics =
     'projector_unusable_erasures_total 2\nprojector_lost_records_total 0\ningress_refused_records_total 1\n'
   expect(counterNotices(projector, readMetrics(metrics, 0))).toEqual([

@@ -283,7 +283,7 @@ describe('the store', () => {
     expect(memory.log).toEqual(['a 1 e', 'b 1 e', 'c 1 e', 'd 1 e'])
   })
 
-  it('a store that refuses a commit without a reason ends the subscription', async () => {
+  it('a subscription ends if its store refuses a commit without a reason', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1])
     const { ended } = start(topic, { ...createMemoryStore(), commit: () => false })

@@ -21,7 +21,7 @@ const MAX_BLOCK = 1024n
 /**
  * Reads the newest records of one partition, in blocks. The newest block comes first, and the
  * records of a block come in order. Memory does not grow with the number of records.
- * @throws if Kafka does not answer. Not after an abort of the signal.
+ * @throws if Kafka does not answer. After an abort of the signal, does not throw.
  */
 export const readNewest = async (
   reader: PartitionReader,

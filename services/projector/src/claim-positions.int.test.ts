@@ -70,7 +70,7 @@ it('a claim keeps the stored ids and positions if an old broker sends no ids', a
   )
 })
 
-it('an instance is known only under the key prefix that it announced', async () => {
+it('an instance is found only under the key prefix under which it has announced itself', async () => {
   const { store } = await setUp()
   const elsewhere = await setUp()
   await store.announce('one')

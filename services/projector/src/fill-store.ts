@@ -112,8 +112,8 @@ export const createFillStore = (client: RedisClient, options: StoreOptions): Fil
     },
     moveFill: async (partition, fill, progress, customers) => {
       if (!clustered) return moveTo(partition, fill, { ...fill, ...progress })
-      // If a master is replaced before it has the new id, assertStored finds customers missing. If
-      // a master is replaced later, the last call finds another id.
+      // If a master loses its data before it has the new id, assertStored finds customers missing.
+      // If a master loses its data later, its id is no longer the new id, so the last call fails.
       const marked = await moveTo(partition, fill, { ...fill, id: randomUUID() })
       if (marked === undefined) return undefined
       await assertStored(redis, customers, options.keyPrefix)

@@ -152,9 +152,9 @@ const lowest = (offsets: readonly (string | undefined)[]): string | undefined =>
   )
 
 /**
- * Returns the lowest of several values `id/offset/id of the state topic`. Undefined if a value is
- * missing or the first ids differ. The id of the state topic is undefined if the values have
- * different ids of a state topic.
+ * Returns the lowest of several positions in the erasures topic. Each text is
+ * `topicId/offset/stateTopicId`. Undefined if a text is missing, or if the topic ids differ. If the
+ * ids of the state topic differ, the result has no such id.
  */
 const lowestOf = (stored: readonly (string | null | undefined)[]): ErasuresPosition | undefined => {
   const [first, ...others] = stored.map((value) => value?.split('/') ?? [])

@@ -57,9 +57,9 @@ export interface Positions {
   oldest(partition: number): string | undefined
   /**
    * Returns the id that the state topic had when the position was read. Undefined if no documents
-   * must be published: the state topic is switched off, or the partition is being filled. A fill
-   * may still bring a newer document of a customer. So the documents of events that are applied
-   * during a fill are published after the fill, when these events are applied again.
+   * must be published: the state topic is switched off, or the partition is being filled. During a
+   * fill, Redis may not have the newest state of a customer yet. So events that are applied during
+   * a fill are applied again after the fill, and their documents are published then.
    */
   stateTopicId(partition: number): string | undefined
   /** Sets the expected position after the position in Redis has moved. */

@@ -331,7 +331,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     if (left.length === 0) return left
     // During a rebuild, skip records before the position of the previous projection, because that
     // projection has quarantined them. Never skip records that QUARANTINE_RECORDS names, because
-    // the previous projection may have had another setting.
+    // the setting may have been different for the previous projection.
     const found = await retryThroughOutage('Redis', signal, () => store.previousPosition(partition))
     const before = /^\d+$/.test(found?.value ?? '') ? BigInt(found?.value ?? 0) : 0n
     return (
@@ -341,8 +341,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
 
   /**
    * Goes back to the start of the lookahead's window if one of these unusable records supersedes an
-   * event of the window. Otherwise neither the unusable record nor the superseded event would be
-   * applied.
+   * event of the window. That event was left out because of the unusable record. Otherwise neither
+   * of the two would be applied.
    * @returns true if the batch must not be applied now.
    */
   const wentBack = async ({ partition, signal }: FetchedBatch, unusable: readonly RawRecord[]): Promise<boolean> => {
@@ -408,8 +408,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       },
       loadNewlyLed: async (watermarks) => {
         await positions.loadNewlyLed(watermarks)
-        // If a position has changed, Kafka has deleted the blocked record, or a person has moved
-        // the position past the blocked record.
+        // If the position has changed, the blocked record is no longer the next record: Kafka has
+        // deleted it, or a person has moved the position past it.
         for (const [partition, position] of blocked) if (positions.expected(partition) !== position) unblock(partition)
       },
     },
@@ -429,14 +429,14 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     checkPositions: () => positions.check((partition) => busy.has(partition) || writer.isFinishing(partition)),
     executeErasures: async () => {
       const { signal } = positions
-      // Erasures can wait for a pause that ends when records are stored. A partition with a blocked
-      // record may be paused for days, so its erasures are executed during the pause.
+      // Erasures wait until a pause ends, if the partition is paused until records are stored. If a
+      // person must look at a record, the pause may last for days, so erasures are executed during
+      // the pause.
       const ready = [...positions.filled].filter(([partition]) => blocked.has(partition) || !holds.isPaused(partition))
       const partitions = ready.map(
         ([partition]) => [partition, { position: () => positions.expected(partition), isFilling: false }] as const,
       )
-      // The results are not needed: if another process has moved a position, `checkPositions` finds
-      // it.
+      // Ignore the results. If another process has moved a position, `checkPositions` notices it.
       await erasures.executeNew(new Map(partitions), signal, turns.erasure)
     },
     get fillProgress() {

@@ -1,7 +1,7 @@
 /**
- * Makes the positions in Redis usable. A position is the offset from which this process continues.
- * It may be missing, below the oldest record, above the newest record, or within a lookahead's
- * window. The state topic may also lack documents of events before the position.
+ * Replaces positions in Redis from which the projector cannot continue. A position may be missing,
+ * below the oldest record, above the newest record, or within a lookahead's window. The state topic
+ * may also lack documents of events before the position.
  */
 import type { Logger, Obstacles } from '@customer-stream/runtime'
 import type { PartitionConsumer, TopicIdentity, Watermarks } from '@customer-stream/runtime/kafka'
@@ -93,8 +93,9 @@ export const createStoredPositions = (
   }
 
   /**
-   * Begins to fill a partition from the state topic, if the state topic has more customers than the
-   * remaining records of the raw topic, or the same customers in fewer records.
+   * Begins to fill a partition from the state topic, in two cases: the state topic has the
+   * documents of all events before a committed offset, or Kafka has deleted raw records. Otherwise
+   * does nothing, because the raw topic has all events.
    * @returns the raw offset from which events are applied, and whether the state topic has all
    *   documents of earlier events. Undefined if the partition of the state topic has no leader.
    */
