@@ -107,6 +107,20 @@ export default {
       to: { path: 'node_modules/ioredis/' },
     },
     {
+      name: 'opentelemetry-in-one-file',
+      severity: 'error',
+      comment: 'A service without traces must not load the libraries of OpenTelemetry.',
+      from: { pathNot: '^packages/runtime/src/process/open-telemetry\\.ts$' },
+      to: { path: 'node_modules/@opentelemetry/' },
+    },
+    {
+      name: 'opentelemetry-only-if-traces-are-on',
+      severity: 'error',
+      comment: 'traces.ts loads this file by a dynamic import, if OTEL_EXPORTER_OTLP_ENDPOINT is set.',
+      from: { path: '^(packages|services)/' },
+      to: { path: '^packages/runtime/src/process/open-telemetry\\.ts$', dynamic: false },
+    },
+    {
       name: 'the-core-is-pure',
       severity: 'error',
       comment: 'project.ts and webhook-route.ts decide by content alone: no client, no framework, no runtime.',

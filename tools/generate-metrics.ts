@@ -10,6 +10,7 @@ import {
   createReadyGauge,
   createRegistry,
   createSecretFileMetrics,
+  createTraceMetrics,
   LOG_EVENTS,
   type Registry,
 } from '@customer-stream/runtime'
@@ -24,6 +25,7 @@ const open = (service: string): Registry => {
   createObstacles(registry, createLogger(service, 'silent'))
   createSecretFileMetrics(registry)
   createCertificateMetric(registry, () => new Map())
+  createTraceMetrics(registry)
   return registry
 }
 

@@ -8,6 +8,7 @@ import { schemaGuards } from './schema-guards.ts'
 import { spoolGuards } from './spool-guards.ts'
 import { subscriberGuards } from './subscriber-guards.ts'
 import { toolGuards } from './tool-guards.ts'
+import { traceGuards } from './trace-guards.ts'
 
 /**
  * All guards that a test can show to be necessary. They protect against bugs of libraries, of the
@@ -23,4 +24,5 @@ export const guards: readonly Guard[] = [
   ...schemaGuards,
   ...subscriberGuards,
   ...toolGuards,
+  ...traceGuards,
 ]

@@ -276,7 +276,7 @@ export const ingressGuards: readonly Guard[] = [
     guard: 'a bug of the ingress is reported',
     prevents: 'a 500 that no one notices',
     file: `${folder}/http/app.ts`,
-    from: `if (problem === 'internal-error') deps.onInternalError(error)`,
+    from: 'if (failure) deps.onInternalError(failure, traceId)',
     to: '',
     test: unit(`${folder}/http/app.test.ts`, 'a bug is answered with 500 and reported, and the sender gets no details'),
   },

@@ -18,7 +18,8 @@ const rawHeaders = {
   [RAW_HEADERS.signature]: 'mykaarma-signature-token as delivered.',
   [RAW_HEADERS.contentType]:
     'Content type of the value, with its charset. Missing for text/plain and application/json in UTF-8.',
-  [RAW_HEADERS.traceparent]: 'W3C trace context of the request, if it had one.',
+  [RAW_HEADERS.traceparent]:
+    'W3C trace context of the request, if it had one. With traces, of the span of the ingress.',
   [RAW_HEADERS.tracestate]: 'Second part of the trace context, if the request had it.',
 } satisfies Record<(typeof RAW_HEADERS)[keyof typeof RAW_HEADERS], string>
 

@@ -22,6 +22,12 @@ it.each([
     'SHUTDOWN_DEADLINE_MS must be at least',
     '15000',
   ],
+  [
+    'a stop too short for the last traces',
+    { SHUTDOWN_DELAY_MS: '14500', OTEL_EXPORTER_OTLP_ENDPOINT: 'http://a:4318' },
+    'SHUTDOWN_DEADLINE_MS must be at least',
+    '14000',
+  ],
   ['a queue too small for one body', { QUEUE_MAX_BYTES: '1048576' }, 'QUEUE_MAX_BYTES must be at least', '982000'],
   [
     'a body too large for the spool',

@@ -8,6 +8,8 @@ import {
   processRules,
   processSettings,
   type Rule,
+  ratio,
+  TRACES_STOP_MS,
 } from '@customer-stream/runtime'
 import { kafkaRules, kafkaSettings, RECORD_OVERHEAD_BYTES } from '@customer-stream/runtime/kafka'
 import { encodingOf } from '@customer-stream/schemas'
@@ -126,6 +128,13 @@ export const ingressSettings = {
       'Time that Kafka has to store an event. After this time the event goes to the spool. Must be < ' +
       '`ACCEPT_DEADLINE_MS`.',
   }),
+  OTEL_TRACES_SAMPLER: choice(['parentbased_traceidratio', 'traceidratio'], {
+    default: 'parentbased_traceidratio',
+    description:
+      'Which traces are exported. `parentbased_traceidratio`: if an authentic request has a trace, its sender ' +
+      'decides; otherwise the ratio. `traceidratio`: always the ratio. The projector follows this decision.',
+  }),
+  OTEL_TRACES_SAMPLER_ARG: ratio({ default: 1, description: 'Ratio of the traces that are exported.' }),
   ...kafkaSettings,
 }
 
@@ -160,10 +169,12 @@ export const ingressRules: readonly Rule<typeof ingressSettings>[] = [
   ...processRules,
   ...kafkaRules,
   (settings) => {
-    const stopMs = settings.SHUTDOWN_DELAY_MS + settings.ACCEPT_DEADLINE_MS + AFTER_LAST_REQUEST_MS
+    const tracesMs = settings.OTEL_EXPORTER_OTLP_ENDPOINT === undefined ? 0 : TRACES_STOP_MS
+    const afterMs = AFTER_LAST_REQUEST_MS + tracesMs
+    const stopMs = settings.SHUTDOWN_DELAY_MS + settings.ACCEPT_DEADLINE_MS + afterMs
     if (stopMs > settings.SHUTDOWN_DEADLINE_MS)
       return (
-        `SHUTDOWN_DEADLINE_MS must be at least SHUTDOWN_DELAY_MS + ACCEPT_DEADLINE_MS + 1000 = ${stopMs}: ` +
+        `SHUTDOWN_DEADLINE_MS must be at least SHUTDOWN_DELAY_MS + ACCEPT_DEADLINE_MS + ${afterMs} = ${stopMs}: ` +
         'requests would be cut off'
       )
   },

@@ -56,7 +56,10 @@ export const RAW_HEADERS = {
    * type is `text/plain` or `application/json` in UTF-8.
    */
   contentType: 'content-type',
-  /** W3C trace context of the request. Absent if the request had no trace context. */
+  /**
+   * W3C trace context: of the ingress' span if traces are on, otherwise of the request. Absent if
+   * there is neither.
+   */
   traceparent: 'traceparent',
   /** Second part of the trace context. Absent if the request did not have this header. */
   tracestate: 'tracestate',

@@ -7,6 +7,7 @@ import {
   createLogger,
   createObstacles,
   createRegistry,
+  createTraces,
   periodically,
   settingsOrExit,
   watchSecretFiles,
@@ -28,6 +29,7 @@ const settings = settingsOrExit('ingress', ingressSettings, process.env, ingress
 const logger = createLogger('ingress', settings.LOG_LEVEL)
 const lifecycle = createLifecycle({ logger, deadlineMs: settings.SHUTDOWN_DEADLINE_MS })
 const registry = createRegistry('ingress')
+const traces = await createTraces('ingress', { settings, registry, logger })
 const topics = topicNames(settings.KAFKA_TOPIC_PREFIX)
 const stopping = new AbortController()
 const obstacles = createObstacles(registry, logger)
@@ -45,7 +47,8 @@ const { checks, watch } = createReadiness({
   maxBodyBytes: settings.MAX_BODY_BYTES,
   stopping: stopping.signal,
 })
-const app = createWebhookApp({ settings, publish, topics, metrics, logger, stopping: stopping.signal })
+const { tracer } = traces
+const app = createWebhookApp({ settings, publish, topics, metrics, logger, tracer, stopping: stopping.signal })
 const adminApp = createAdminApp({ registry, checks, settings })
 
 await delivery.openSpool().catch((error: Error) => {
@@ -62,8 +65,9 @@ const repeat = (task: string, intervalMs: number, work: () => Promise<void>) => 
 const secretFiles = { schemas: ingressSettings, env: process.env, rules: ingressRules, registry, logger }
 lifecycle.onStop('secret files', watchSecretFiles(settings, secretFiles))
 // Parts stop in reverse order: first "not ready" and a wait for the load balancer, then requests,
-// publishers, drain and spool, then Kafka, and last the admin port.
+// publishers, drain and spool, then Kafka and traces, and last the admin port.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
+lifecycle.onStop('traces', traces.stop)
 // Wait only briefly, because kafkajs would wait for the replies of a hanging broker. If the process
 // ends without a disconnect, no record is lost.
 lifecycle.onStop('kafka', () => Promise.race([connection.disconnect(), sleep(LEAVE_KAFKA_MS)]))

@@ -7,6 +7,7 @@ import {
   createLogger,
   createObstacles,
   createRegistry,
+  createTraces,
   settingsOrExit,
   watchSecretFiles,
 } from '@customer-stream/runtime'
@@ -37,6 +38,7 @@ const options = optionsOf(settings, randomUUID())
 const logger = createLogger('projector', settings.LOG_LEVEL)
 const lifecycle = createLifecycle({ logger, deadlineMs: settings.SHUTDOWN_DEADLINE_MS })
 const registry = createRegistry('projector')
+const traces = await createTraces('projector', { settings, registry, logger })
 const metrics = createProjectorMetrics(registry, options)
 const obstacles = createObstacles(registry, logger)
 const diagnose = createDiagnose(settings)
@@ -55,7 +57,7 @@ const projection = createProjection(
   {
     readIdentity: () => readTopicIdentity(admin, options.topic),
     ...{ causeOf: causeOf(redis), store, fillStore: createFillStore(redis, options.store) },
-    ...{ ...sources, ...outputs, consumer, obstacles, metrics, logger },
+    ...{ ...sources, ...outputs, consumer, obstacles, metrics, logger, tracer: traces.tracer },
   },
   options.projection,
 )
@@ -72,8 +74,10 @@ const watchdog = createWatchdog({ ...clients, projection, progress, lifecycle },
 
 const secretFiles = { schemas: projectorSettings, env: process.env, rules: projectorRules, registry, logger }
 lifecycle.onStop('secret files', watchSecretFiles(settings, secretFiles))
-// Parts stop in reverse order: readiness, timers, consumer, connections, and last the admin port.
+// Parts stop in reverse order: readiness, timers, consumer, connections, traces, and last the admin
+// port.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
+lifecycle.onStop('traces', traces.stop)
 lifecycle.onStop('redis', () => redis.disconnect())
 lifecycle.onStop('kafka', () => Promise.allSettled([outputs, writeCheck, admin].map((client) => client.disconnect())))
 lifecycle.onStop('consumer', projection.stop)

@@ -7,7 +7,14 @@
  * store compares versions, and the position moves only from the expected offset. In an outage no
  * position moves, and the work is retried until the outage ends.
  */
-import { answerOf, type Backoff, createThrottledLog, type Logger, type Obstacles } from '@customer-stream/runtime'
+import {
+  answerOf,
+  type Backoff,
+  createThrottledLog,
+  type Logger,
+  type Obstacles,
+  type Tracer,
+} from '@customer-stream/runtime'
 import type {
   FetchedBatch,
   OutgoingRecord,
@@ -17,6 +24,7 @@ import type {
 } from '@customer-stream/runtime/kafka'
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import type { ChangelogSource } from './changelog-source.ts'
+import { createChunkSpans } from './chunk-spans.ts'
 import { createChunkWriter } from './chunk-writer.ts'
 import { createErasures } from './erasures.ts'
 import { createFiller } from './fill.ts'
@@ -59,6 +67,8 @@ export interface ProjectionDependencies {
   readonly causeOf: (error: Error) => Error
   readonly metrics: ProjectorMetrics
   readonly logger: Logger
+  /** Undefined if traces are off. */
+  readonly tracer: Tracer | undefined
 }
 
 export interface ProjectionOptions extends Pick<ProjectOptions, 'topic' | 'projection' | 'maxFutureMs' | 'named'> {
@@ -140,6 +150,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   })
   const fillProgress = createFillProgress({ metrics, logger })
   const fillPartition = createFiller({ ...deps, progress: fillProgress, retryThroughOutage }, options)
+  const startChunkSpan = createChunkSpans(deps.tracer, topic)
   const busy = new Set<number>()
   const holds = createHolds({ consumer: deps.consumer, retryThroughOutage, metrics })
   const writer = createChunkWriter({ ...deps, holds, retryThroughOutage }, options.stateTopic)
@@ -369,6 +380,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     for (let start = 0; from !== nextOffset; ) {
       if (signal.aborted) return undefined
       const chunk = records.slice(start, endOfChunk(records, start, options.chunkRecords, options.chunkBytes))
+      const startedAt = performance.now()
       const projectable = projectUpTo(chunk, partition)
       if (!projectable) return (await wentBack(batch, chunk.slice(0, 1))) ? undefined : from
       const { done, projected } = projectable
@@ -387,8 +399,10 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       const quarantined = poison.map((each) => quarantineRecord(each, { topic, partition }, quarantineTopic))
       const { stale, duplicate } = lookahead.supersededBetween(partition, from, next)
       const counted = { ...projected, stale: projected.stale + stale, duplicate: projected.duplicate + duplicate }
-      if (!(await applyChunk(batch, counted, quarantined, last, from, next)))
-        return !signal.aborted && holds.has(partition) ? from : undefined
+      const span = startChunkSpan(done, partition, startedAt)
+      const isDone = await applyChunk(batch, counted, quarantined, last, from, next)
+      span?.end(counted, isDone)
+      if (!isDone) return !signal.aborted && holds.has(partition) ? from : undefined
       from = next
     }
     return nextOffset

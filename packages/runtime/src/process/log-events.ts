@@ -22,6 +22,7 @@ export const LOG_EVENTS = {
   'spool-damaged': 'A file of the spool is damaged, or has a record that Kafka refuses.',
   'spool-failed': 'The disk of the spool cannot be written or read.',
   'spool-undrained': 'Kafka did not accept all records of the spool. The service retries them.',
+  'traces-undelivered': 'The collector of traces does not accept spans, so spans are dropped. Events are not affected.',
   'records-lost': 'Kafka deleted records before they were applied.',
   rewound:
     'Redis does not have the position that this projector stored. The projector continues at the position that ' +

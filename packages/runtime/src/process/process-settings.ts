@@ -1,6 +1,8 @@
 import { LOG_LEVELS } from './log.ts'
 import {
   choice,
+  httpAddress,
+  httpHeaders,
   integer,
   type Loaded,
   loadSettings,
@@ -53,6 +55,17 @@ export const processSettings = {
       'Interval at which the service reads the files of secrets (`…_FILE`) again. Changed files are used without a ' +
       'restart.',
   }),
+  OTEL_EXPORTER_OTLP_ENDPOINT: httpAddress({
+    description:
+      'Address of a collector of OpenTelemetry. The service sends its spans to `/v1/traces` of this address, as OTLP ' +
+      'over HTTP in JSON. Without this setting there are no traces.',
+  }),
+  OTEL_EXPORTER_OTLP_HEADERS: httpHeaders({
+    description: 'Headers of the requests to the collector, for example a token.',
+  }),
+  OTEL_SERVICE_NAME: optionalText({
+    description: 'Name of the service in traces. Default: `customer-stream-ingress` or `customer-stream-projector`.',
+  }),
   SHUTDOWN_DELAY_MS: integer({
     default: 0,
     minimum: 0,
@@ -66,8 +79,8 @@ export const processSettings = {
     maximum: 300_000,
     description:
       'On SIGTERM: time for the whole shutdown. After this time the process exits with code 1. Keep it above ' +
-      '`SHUTDOWN_DELAY_MS`, for the ingress above `SHUTDOWN_DELAY_MS` + `ACCEPT_DEADLINE_MS` + 1000, and below the ' +
-      'time after which your supervisor kills the process (Kubernetes: 30 s).',
+      '`SHUTDOWN_DELAY_MS`, for the ingress above `SHUTDOWN_DELAY_MS` + `ACCEPT_DEADLINE_MS` + 1000 (with traces ' +
+      '2000), and below the time after which your supervisor kills the process (Kubernetes: 30 s).',
   }),
 }
 

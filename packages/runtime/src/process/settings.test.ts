@@ -8,12 +8,15 @@ import {
   describeSettings,
   effectiveSettings,
   flag,
+  httpAddress,
+  httpHeaders,
   integer,
   list,
   loadSettings,
   namedSecrets,
   optionalSecret,
   optionalText,
+  ratio,
   type Settings,
   text,
 } from './settings.ts'
@@ -31,6 +34,9 @@ const settings = {
   SHUTDOWN_DELAY_MS: integer({ default: 0, minimum: 0, maximum: 60_000, description: 'delay' }),
   TRUSTED_PROXIES: addresses({ description: 'proxies' }),
   SPOOL_DIR: optionalText({ description: 'folder' }),
+  OTEL_EXPORTER_OTLP_ENDPOINT: httpAddress({ description: 'address' }),
+  OTEL_EXPORTER_OTLP_HEADERS: httpHeaders({ description: 'headers' }),
+  OTEL_TRACES_SAMPLER_ARG: ratio({ default: 1, description: 'ratio' }),
 } satisfies Settings
 
 const load = (env: Record<string, string>) => loadSettings(settings, { KAFKA_BROKERS: 'a:1', ...env })
@@ -199,4 +205,43 @@ it('effectiveSettings returns the value and the source of each setting, without 
     { name: 'SECRET', isSecret: true, source: 'environment' },
     { name: 'SECRET_IN_FILE', isSecret: true, source: 'file' },
   ])
+})
+
+describe('settings of traces', () => {
+  it('an address, headers and a ratio are read', () => {
+    const loaded = load({
+      OTEL_EXPORTER_OTLP_ENDPOINT: 'https://collector:4318/otlp/',
+      OTEL_EXPORTER_OTLP_HEADERS: 'Authorization=Basic%20YTpi=, x-scope = one%2Ctwo',
+      OTEL_TRACES_SAMPLER_ARG: '0.05',
+    })
+    expect(loaded.OTEL_EXPORTER_OTLP_ENDPOINT).toBe('https://collector:4318/otlp')
+    expect(Object.fromEntries(loaded.OTEL_EXPORTER_OTLP_HEADERS)).toEqual({
+      Authorization: 'Basic YTpi=',
+      'x-scope': 'one,two',
+    })
+    expect(loaded.OTEL_TRACES_SAMPLER_ARG).toBe(0.05)
+    expect(load({})).toMatchObject({ OTEL_EXPORTER_OTLP_HEADERS: new Map(), OTEL_TRACES_SAMPLER_ARG: 1 })
+  })
+
+  it.each([
+    ['OTEL_EXPORTER_OTLP_ENDPOINT', 'collector:4318', 'not an address like http://host:4318'],
+    ['OTEL_EXPORTER_OTLP_ENDPOINT', 'http://me:s3cret@collector', 'has a user or a password'],
+    ['OTEL_EXPORTER_OTLP_ENDPOINT', 'http://collector/?key=s3cret', 'has a query or a fragment'],
+    ['OTEL_EXPORTER_OTLP_HEADERS', 'a=b,s3cret', 'entry 2 is not of the form name=value'],
+    ['OTEL_EXPORTER_OTLP_HEADERS', 'a=s3cret%', 'entry 1 is not of the form name=value'],
+    ['OTEL_EXPORTER_OTLP_HEADERS', 'a=s3cret%0Ab', 'entry 1 is not of the form name=value'],
+    ['OTEL_TRACES_SAMPLER_ARG', '1.5', 'expected number, 0 to 1'],
+    ['OTEL_TRACES_SAMPLER_ARG', '1e-2', 'expected number, 0 to 1'],
+    ['OTEL_TRACES_SAMPLER_ARG', '5%', 'expected number, 0 to 1'],
+  ])('%s=%s is refused, and the message shows no secret', (name, value, problem) => {
+    let message = ''
+    try {
+      load({ [name]: value })
+    } catch (error) {
+      message = (error as Error).message
+    }
+    expect(message).toContain(`${name}: `)
+    expect(message).toContain(problem)
+    expect(message).not.toContain('s3cret')
+  })
 })

@@ -4,6 +4,7 @@
  * docs/configuration.md is generated from the schemas.
  */
 import { readFileSync } from 'node:fs'
+import { validateHeaderValue } from 'node:http'
 import { BlockList, isIP } from 'node:net'
 import { type StaticDecode, type TSchema, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
@@ -43,6 +44,9 @@ export const optionalCertificates = (options: Described) =>
 export const integer = (options: Defaulted<number> & { minimum: number; maximum: number }) =>
   Type.Integer({ shown: `integer, ${options.minimum} to ${options.maximum}`, ...options })
 
+export const ratio = (options: Defaulted<number>) =>
+  Type.Number({ shown: 'number, 0 to 1', minimum: 0, maximum: 1, ...options })
+
 export const flag = (options: Described & { default: boolean }) =>
   Type.Boolean({ shown: '`true` or `false`', ...options })
 
@@ -75,6 +79,8 @@ export const recordPlaces = (options: Described) =>
     })
     .Encode((value) => [...value].join(','))
 
+const secretEntries = (value: string): string[] => split(value, /[,\r\n]/)
+
 /**
  * `name=value,name=value`: several secrets, so a secret can be rotated without a gap. In a file,
  * line breaks may separate the secrets. Metrics show the names, never the values.
@@ -85,7 +91,7 @@ export const namedSecrets = (options: Described) =>
   )
     .Decode((value): ReadonlyMap<string, string> => {
       const named = new Map<string, string>()
-      for (const [i, item] of split(value, /[,\r\n]/).entries()) {
+      for (const [i, item] of secretEntries(value).entries()) {
         const [, name, content] = /^([A-Za-z0-9_.-]+)=(.+)$/.exec(item) ?? []
         // The message has the entry's number instead of its content, because the content may be a
         // secret.
@@ -96,6 +102,49 @@ export const namedSecrets = (options: Described) =>
       return named
     })
     .Encode((value) => [...value].map((pair) => pair.join('=')).join(','))
+
+/** `http://host:port`, without the slash at its end. Undefined if the setting is empty. */
+export const httpAddress = (options: Described) =>
+  Type.Transform(Type.String({ shown: '`http://…` or `https://…`', default: '', ...options }))
+    .Decode((value): string | undefined => {
+      if (value === '') return undefined
+      const url = URL.parse(value)
+      // The messages do not show the value, because the value may have a password.
+      if (!url || !/^https?:$/.test(url.protocol)) throw new Error('the value is not an address like http://host:4318')
+      if (url.username !== '' || url.password !== '')
+        throw new Error('the value has a user or a password; give these in a header')
+      if (url.search !== '' || url.hash !== '') throw new Error('the value has a query or a fragment')
+      return url.href.replace(/\/+$/, '')
+    })
+    .Encode((value) => value ?? '')
+
+/** Throws if the text is no value of an HTTP header. */
+const headerValue = (name: string, encoded: string): string => {
+  const decoded = decodeURIComponent(encoded)
+  validateHeaderValue(name, decoded)
+  return decoded
+}
+
+/** `name=value,name=value`: headers of HTTP requests, with percent-encoded values. */
+export const httpHeaders = (options: Described) =>
+  Type.Transform(
+    Type.String({ shown: '`name=value`, separated by commas or line breaks', default: '', ...secret, ...options }),
+  )
+    .Decode((value): ReadonlyMap<string, string> => {
+      const headers = new Map<string, string>()
+      for (const [i, item] of secretEntries(value).entries()) {
+        const [, name, encoded] = /^([\w!#$%&'*+.^`|~-]+)\s*=\s*(.*)$/.exec(item) ?? []
+        try {
+          if (name === undefined || encoded === undefined) throw new Error('no name')
+          headers.set(name, headerValue(name, encoded))
+        } catch {
+          // The message has the entry's number instead of its content, which may be a secret.
+          throw new Error(`entry ${i + 1} is not of the form name=value, with a percent-encoded value`)
+        }
+      }
+      return headers
+    })
+    .Encode((value) => [...value].map(([name, content]) => `${name}=${encodeURIComponent(content)}`).join(','))
 
 /**
  * Removes the port that some gateways add in `X-Forwarded-For`: `192.0.2.1:51008`,
@@ -154,6 +203,7 @@ export class SettingsError extends Error {
 
 const convert = (schema: TSchema, value: string): unknown => {
   if (schema.type === 'integer') return /^-?\d+$/.test(value) ? Number(value) : value
+  if (schema.type === 'number') return /^(?:\d+\.?\d*|\.\d+)$/.test(value) ? Number(value) : value
   if (schema.type === 'boolean') return value === 'true' ? true : value === 'false' ? false : value
   return value
 }

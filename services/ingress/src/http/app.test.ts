@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto'
 import { gzipSync } from 'node:zlib'
-import { createRegistry } from '@customer-stream/runtime'
+import { createRegistry, type SpanOptions } from '@customer-stream/runtime'
 import { parseEvent, topicNames } from '@customer-stream/schemas'
 import { describe, expect, it } from 'vitest'
 import type { End } from '../delivery/publisher.ts'
@@ -16,12 +16,19 @@ const authenticate = createAuthenticate({ secrets: new Map([['k', 's3cret']]), t
 
 const start = ({
   outcome = 'stored',
+  isTraced = false,
+  onBug,
   ...options
-}: Partial<AppOptions> & { outcome?: End | Promise<End> | Error | (() => End) } = {}) => {
+}: Partial<AppOptions> & {
+  isTraced?: boolean
+  onBug?: (traceId: string | undefined) => void
+  outcome?: End | Promise<End> | Error | (() => End)
+} = {}) => {
   const published: Published[] = []
   const internalErrors: Error[] = []
   const refusals: Refusal[] = []
   const suspicions: Suspicion[] = []
+  const spans: (SpanOptions & { readonly attributes: object; readonly error: string | undefined })[] = []
   const registry = createRegistry('test')
   const stopping = new AbortController()
   const app = createApp(
@@ -38,7 +45,18 @@ const start = ({
         spoolSize: () => ({ records: 0, bytes: 0, uncountedBytes: 0, oldestAt: undefined }),
         isolated: () => ({ failing: 0, slow: 0 }),
       }),
-      onInternalError: (error) => internalErrors.push(error),
+      onInternalError: (error, traceId) => {
+        internalErrors.push(error)
+        onBug?.(traceId)
+      },
+      tracer: isTraced
+        ? {
+            start: (span) => ({
+              context: SPAN,
+              end: (attributes, error) => void spans.push({ ...span, attributes, error }),
+            }),
+          }
+        : undefined,
       onRefused: (refusal) => refusals.push(refusal),
       onSuspicion: (suspicion) => suspicions.push(suspicion),
       stopping: stopping.signal,
@@ -73,8 +91,12 @@ const start = ({
       >,
     })
   }
-  return { app, post, published, internalErrors, refusals, suspicions, registry, stopping }
+  return { app, post, published, internalErrors, refusals, suspicions, spans, registry, stopping }
 }
+
+const SENDER = { traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01', tracestate: 'a=1' }
+/** Context of each span of the fake tracer. */
+const SPAN = { traceparent: `00-${'1'.repeat(32)}-${'2'.repeat(16)}-01`, tracestate: 'a=1' }
 
 const customers = (customer: unknown) =>
   JSON.stringify({
@@ -145,6 +167,70 @@ describe('authentic events', () => {
       ['mykaarma.customers.raw', undefined, undefined],
       ['mykaarma.quarantine', traceparent, 'a=1'],
     ])
+  })
+})
+
+describe('traces', () => {
+  it('the span of an accepted request is a child of the sender’s span, and its context is in the record', async () => {
+    const { post, published, spans } = start({ isTraced: true })
+    await post(valid, SENDER)
+    await post(valid)
+    expect(published.map(({ headers }) => headers)).toMatchObject([SPAN, SPAN])
+    expect(spans).toMatchObject([
+      { name: 'POST /webhooks/mykaarma', kind: 'server', sampling: 'parent', parent: SENDER, error: undefined },
+      { sampling: 'parent', parent: undefined },
+    ])
+    expect(spans[0]?.attributes).toEqual({
+      'http.request.method': 'POST',
+      'http.route': '/webhooks/mykaarma',
+      'http.response.status_code': 202,
+      'customer_stream.event': 'customers',
+      'customer_stream.outcome': 'stored',
+    })
+    expect(spans[0]?.startedAt).toBeGreaterThan(0)
+  })
+
+  it('a stranger cannot choose which traces are exported', async () => {
+    const { post, spans, refusals } = start({ isTraced: true })
+    expect((await post(valid, { ...SENDER, 'x-authorization-token': 'wrong' })).statusCode).toBe(401)
+    expect(spans).toMatchObject([{ parent: undefined, links: [SENDER], sampling: 'ratio', error: undefined }])
+    expect(spans[0]?.attributes).toMatchObject({ 'http.response.status_code': 401, 'error.type': 'unauthenticated' })
+    expect(refusals).toMatchObject([{ traceId: '1'.repeat(32) }])
+  })
+
+  it('an authentic body that goes to quarantine has its span, and quarantine has the context', async () => {
+    const { post, published, spans, refusals } = start({ isTraced: true })
+    expect((await post('{', SENDER)).statusCode).toBe(400)
+    expect(published[0]).toMatchObject({ topic: 'mykaarma.quarantine', headers: SPAN })
+    expect(spans).toMatchObject([{ parent: SENDER, attributes: { 'error.type': 'malformed-json' } }])
+    expect(refusals).toMatchObject([{ traceId: '1'.repeat(32) }])
+  })
+
+  it('the span of an event that is not stored has an error', async () => {
+    const { post, spans } = start({ isTraced: true, outcome: 'deadline' })
+    expect((await post(valid, SENDER)).statusCode).toBe(503)
+    expect(spans).toMatchObject([{ error: 'unavailable', attributes: { 'http.response.status_code': 503 } }])
+  })
+
+  it('a request to another address has no span', async () => {
+    const { app, spans } = start({ isTraced: true })
+    await app.inject({ url: HEALTH_PATH })
+    await app.inject({ method: 'POST', url: '/other', headers: SENDER })
+    expect(spans).toEqual([])
+  })
+
+  it('without traces, a refusal has the trace of the sender', async () => {
+    const { post, refusals } = start()
+    await post(valid, { ...SENDER, 'x-authorization-token': 'wrong' })
+    await post(valid, { 'x-authorization-token': 'wrong' })
+    expect(refusals.map(({ traceId }) => traceId)).toEqual([SENDER.traceparent.slice(3, 35), undefined])
+  })
+
+  it('a bug is reported with the trace of its request', async () => {
+    const traceIds: (string | undefined)[] = []
+    const { post, spans } = start({ isTraced: true, outcome: new Error('bug'), onBug: (id) => traceIds.push(id) })
+    expect((await post(valid, SENDER)).statusCode).toBe(500)
+    expect([traceIds, spans[0]?.error]).toEqual([['1'.repeat(32)], 'internal-error'])
   })
 })
 

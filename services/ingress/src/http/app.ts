@@ -1,12 +1,14 @@
 import { type IncomingMessage, METHODS, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { readTraceContext, type TopicNames } from '@customer-stream/schemas'
+import type { Tracer } from '@customer-stream/runtime'
+import type { TopicNames } from '@customer-stream/schemas'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import type { End, Outcome } from '../delivery/publisher.ts'
 import type { IngressMetrics } from '../metrics.ts'
 import { type Authenticate, type FailedCheck, SIGNATURE_HEADER, TOKEN_HEADER } from './authenticate.ts'
 import { PROBLEM_CONTENT_TYPE, type Problem, problemDocument, problems } from './problem.ts'
 import { BodyError, createReceiveBody } from './receive-body.ts'
+import { createRequestSpans } from './request-spans.ts'
 import { type RoutedRecord, routeBody, type Suspicion } from './webhook-route.ts'
 
 /** Facts about a refused request, for the log. Contains no secret and no body. */
@@ -23,6 +25,8 @@ export interface Refusal {
   readonly address: string
   readonly peer: string | undefined
   readonly forwardedFor: string | undefined
+  /** Trace of the request, if it has one. */
+  readonly traceId: string | undefined
 }
 
 export interface AppDependencies {
@@ -34,7 +38,9 @@ export interface AppDependencies {
   ) => Promise<Outcome<End | 'spooled'>>
   readonly topics: TopicNames
   readonly metrics: IngressMetrics
-  readonly onInternalError: (error: Error) => void
+  readonly onInternalError: (error: Error, traceId: string | undefined) => void
+  /** Undefined if traces are off. */
+  readonly tracer: Tracer | undefined
   /**
    * Called for each refused request that has a signature or a token, or comes from a forbidden
    * address.
@@ -117,6 +123,7 @@ const problemOfError = (error: { code?: string; statusCode?: number }): Problem 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: the hooks and routes of one app
 export const createApp = (deps: AppDependencies, options: AppOptions): FastifyInstance => {
   const { metrics } = deps
+  const spans = createRequestSpans(deps.tracer, WEBHOOK_PATH)
   // Sockets on which the handler of parser errors has answered, and counted, a request.
   const answeredByParser = new WeakMap<Duplex, Problem>()
   const rawAnswer = (problem: Problem) => {
@@ -170,7 +177,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   })
 
   /** Reports a refusal that the sender or the operator must fix. Ignores requests of strangers. */
-  const report = (request: FastifyRequest, problem: Problem) => {
+  const report = (request: FastifyRequest, problem: Problem, traceId: string | undefined) => {
     const { headers, socket } = request
     const isOurs = headers[SIGNATURE_HEADER] !== undefined || headers[TOKEN_HEADER] !== undefined
     if (isOurs && problems[problem].status < 500) metrics.senderRefusals.inc({ problem })
@@ -187,13 +194,17 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       address: request.ip,
       peer: socket.remoteAddress,
       forwardedFor: oneHeader(headers['x-forwarded-for']),
+      traceId,
     })
   }
 
-  const refuse = (reply: FastifyReply, problem: Problem, detail?: string) => {
+  /** @param failure the bug of ours that ended the request, if there was one. */
+  const refuse = (reply: FastifyReply, problem: Problem, detail?: string, failure?: Error) => {
     const { request } = reply
     metrics.answers.inc({ answer: problem })
-    report(request, problem)
+    const traceId = spans.refused(request, problems[problem].status, problem)
+    report(request, problem, traceId)
+    if (failure) deps.onInternalError(failure, traceId)
     if (problems[problem].status === 503) reply.header('retry-after', RETRY_AFTER_SECONDS)
     // Close the connections of unauthenticated senders. Otherwise strangers could use all
     // `MAX_CONNECTIONS`.
@@ -237,6 +248,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   app.decorateRequest('deadlineAt', 0)
   app.decorateRequest('isAuthentic', false)
   app.decorateRequest('contentType', undefined)
+  app.decorateRequest('span', undefined)
 
   // This hook runs before fastify receives the body.
   app.addHook('onRequest', (request, reply, done) => {
@@ -259,12 +271,11 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   app.setErrorHandler((error: Error & { code?: string; statusCode?: number }, request, reply) => {
     const byParser = answeredByParser.get(request.raw.socket)
     if (byParser) {
-      report(request, byParser)
+      report(request, byParser, spans.refused(request, problems[byParser].status, byParser))
       return reply.hijack()
     }
     const problem = problemOfError(error)
-    if (problem === 'internal-error') deps.onInternalError(error)
-    return refuse(reply, problem)
+    return refuse(reply, problem, undefined, problem === 'internal-error' ? error : undefined)
   })
 
   for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method)
@@ -328,7 +339,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
         encoding = by.encoding
       }
       request.isAuthentic = true
-      const trace = readTraceContext(oneHeader(request.headers.traceparent), oneHeader(request.headers.tracestate))
+      const trace = spans.contextOf(request)
       const { record, answer, eventType, suspicion } = routeBody(
         body,
         { signature, trace, contentType, encoding },
@@ -349,6 +360,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       metrics.answers.inc({ answer: 'accepted' })
       metrics.lastEvent.setToCurrentTime()
       metrics.acceptSeconds.observe((performance.now() - request.arrivedAt) / 1000)
+      spans.accepted(request, { 'customer_stream.event': eventType, 'customer_stream.outcome': end })
       return reply.code(202).type('application/json').send('{"status":"accepted"}')
     },
   )

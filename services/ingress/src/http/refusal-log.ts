@@ -18,6 +18,10 @@ const advice: Partial<Record<Problem, string>> = {
 }
 
 const MAX_CHARACTERS = 200
+
+/** Programs that connect logs with traces look for this name. */
+export const traceFields = (traceId: string | undefined) => traceId !== undefined && { trace_id: traceId }
+
 const cut = (text: string | undefined) => text?.slice(0, MAX_CHARACTERS)
 
 /**
@@ -30,7 +34,7 @@ export const createRefusalLog = (logger: Logger): ((refusal: Refusal) => void) =
     const { problem } = refusal
     const log =
       logs.get(problem) ??
-      createThrottledLog<Refusal>(({ path, contentType, forwardedFor, ...fields }) => {
+      createThrottledLog<Refusal>(({ path, contentType, forwardedFor, traceId, ...fields }) => {
         const { status, title } = problems[problem]
         const todo = advice[problem]
         logger.warn(
@@ -40,6 +44,7 @@ export const createRefusalLog = (logger: Logger): ((refusal: Refusal) => void) =
             path: cut(path),
             contentType: cut(contentType),
             forwardedFor: cut(forwardedFor),
+            ...traceFields(traceId),
             ...fields,
           },
           `A request was refused with ${status}: ${title}${todo === undefined ? '' : ` To correct this: ${todo}.`}`,

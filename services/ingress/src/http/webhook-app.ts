@@ -5,9 +5,9 @@ import type { FastifyInstance } from 'fastify'
 import type { IngressMetrics } from '../metrics.ts'
 import { type AppDependencies, createApp } from './app.ts'
 import { authenticateWith } from './current-secrets.ts'
-import { createRefusalLog, createSuspicionLog } from './refusal-log.ts'
+import { createRefusalLog, createSuspicionLog, traceFields } from './refusal-log.ts'
 
-export interface WebhookAppDependencies extends Pick<AppDependencies, 'publish' | 'stopping'> {
+export interface WebhookAppDependencies extends Pick<AppDependencies, 'publish' | 'tracer' | 'stopping'> {
   readonly settings: IngressSettings
   readonly topics: TopicNames
   readonly metrics: IngressMetrics
@@ -21,7 +21,7 @@ const warnings: Partial<Record<IngressSettings['MYKAARMA_AUTH'], string>> = {
 
 /** Creates the app of the public port from the settings. Logs a warning about risky settings. */
 export const createWebhookApp = (deps: WebhookAppDependencies): FastifyInstance => {
-  const { settings, publish, topics, metrics, logger, stopping } = deps
+  const { settings, publish, topics, metrics, logger, tracer, stopping } = deps
   const warning = warnings[settings.MYKAARMA_AUTH]
   if (warning !== undefined) logger.warn({ event: 'setting' }, warning)
   const logFailure = createThrottledLog((fields) =>
@@ -33,9 +33,10 @@ export const createWebhookApp = (deps: WebhookAppDependencies): FastifyInstance 
       publish,
       topics,
       metrics,
-      onInternalError: (err) => logFailure({ err }),
+      onInternalError: (err, traceId) => logFailure({ err, ...traceFields(traceId) }),
       onRefused: createRefusalLog(logger),
       onSuspicion: createSuspicionLog(logger),
+      tracer,
       stopping,
     },
     {

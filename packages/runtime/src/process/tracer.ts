@@ -1,0 +1,44 @@
+/** Spans, as the services use them. They know nothing of OpenTelemetry. */
+
+/** W3C trace context, as in the headers of requests and records. */
+export interface TraceContext {
+  readonly traceparent: string
+  readonly tracestate?: string
+}
+
+/** Facts about the work of a span. Never data of customers, and never secrets. */
+export type Attributes = Readonly<Record<string, string | number | boolean>>
+
+export interface Span {
+  /** Context of this span, for the records that the work causes. */
+  readonly context: TraceContext
+  /** @param error stable name of the reason, if the work failed. */
+  end(attributes: Attributes, error?: string): void
+}
+
+export interface SpanOptions {
+  readonly name: string
+  readonly kind: 'server' | 'consumer'
+  /** On the clock of `performance.now()`. */
+  readonly startedAt: number
+  /** Span that caused the work. If undefined, the span begins a new trace. */
+  readonly parent: TraceContext | undefined
+  /** Other spans that caused the work. */
+  readonly links?: readonly TraceContext[]
+  /**
+   * Decides whether the span is exported. `parent`: the parent decides, unless OTEL_TRACES_SAMPLER
+   * forbids this. Without a parent, and with `ratio`, OTEL_TRACES_SAMPLER_ARG decides. `always`:
+   * the caller has decided.
+   */
+  readonly sampling: 'parent' | 'ratio' | 'always'
+}
+
+export interface Tracer {
+  start(options: SpanOptions): Span
+}
+
+/** True if the context says that its trace is exported. */
+export const isSampled = ({ traceparent }: TraceContext): boolean =>
+  (Number.parseInt(traceparent.slice(-2), 16) & 1) === 1
+
+export const traceIdOf = ({ traceparent }: TraceContext): string => traceparent.slice(3, 35)
