@@ -281,3 +281,20 @@ it('status ends within its limit, even if Kafka, Redis and a service never answe
   expect(stdout).toMatch(/✘ Kafka at \S+ did not answer within [345] s\n/)
   expect(stdout).toMatch(/✘ ingress \S+ does not answer: no answer within 3 s/)
 })
+
+/** Options of Node that make standard output look like a terminal of this width. */
+const terminal = (columns: number) =>
+  `--import=data:text/javascript,process.stdout.isTTY=process.stderr.isTTY=true;process.stdout.columns=process.stderr.columns=${columns}`
+
+it.each([40, 80, 200])(
+  'a report has no line of more than %i columns on a terminal of this width',
+  { timeout },
+  async (columns) => {
+    const words = ['config', 'check', 'ingress']
+    const env = { KAFKA_BROKERS: 'localhost:9092', KAFKA_SSL_CA: 'x'.repeat(300) }
+    const [piped, shown] = [await run(words, env), await run(words, { ...env, NODE_OPTIONS: terminal(columns) })]
+    expect(widest(shown.stdout)).toBeLessThanOrEqual(columns)
+    expect(shown.stdout.replaceAll(/\s/g, '')).toBe(piped.stdout.replaceAll(/\s/g, ''))
+    expect(widest(piped.stdout)).toBeGreaterThan(80)
+  },
+)

@@ -1,5 +1,4 @@
 import { hash } from 'node:crypto'
-import { clipped } from '@customer-stream/cli/layout'
 import type { Screen } from '@customer-stream/cli/screen'
 import { unlessAborted, waitUntil } from '@customer-stream/runtime'
 import { customerKey } from '@customer-stream/schemas'
@@ -96,8 +95,8 @@ export const showOneCustomer = async (
     screen.print(eventRows(sent).join('\n'))
     const fields = await unlessAborted(pipeline.redis.hgetall(key), signal)
     const others = Object.keys(fields).length - SHOWN_FIELDS.length
-    screen.print(clipped(`  hash ${key}`, screen.columns))
-    for (const field of SHOWN_FIELDS) screen.print(clipped(`    ${field.padEnd(17)}${fields[field]}`, screen.columns))
+    screen.print(`  hash ${key}`)
+    for (const field of SHOWN_FIELDS) screen.print(`    ${field.padEnd(17)}${fields[field]}`)
     screen.print(`    and ${others} more fields`)
     const isSound = fields.lastName === 'Lovelace' && fields._eventId === sent[1]!.made.id
     return { customerUuid, posted: sent.length, isSound }

@@ -16,6 +16,7 @@ import {
 } from '@customer-stream/runtime'
 import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { COMMANDS, readWords } from './commands.ts'
+import { printText } from './output.ts'
 import { printable, utc } from './terminal-text.ts'
 
 const SERVICES = {
@@ -90,10 +91,10 @@ export const run = async (args: readonly string[]): Promise<number> => {
     problems.length === 0
       ? [`✔ The ${service} accepts these settings.`, ...warnings.map((warning) => `  ! ${warning}`)]
       : [`✘ The ${service} does not start with these settings:`, ...problems.map((problem) => `  - ${problem}`)]
-  process.stdout.write(
-    isJson
-      ? `${JSON.stringify({ service, ok: problems.length === 0, problems, warnings, settings: effective })}\n`
-      : `${[...lines, ...result].map(printable).join('\n')}\n`,
-  )
+  if (isJson)
+    process.stdout.write(
+      `${JSON.stringify({ service, ok: problems.length === 0, problems, warnings, settings: effective })}\n`,
+    )
+  else printText([...lines, ...result].map(printable).join('\n'))
   return problems.length === 0 ? 0 : 1
 }

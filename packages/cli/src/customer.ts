@@ -9,6 +9,7 @@ import { COMMANDS, readWords } from './commands.ts'
 import { createHistory } from './customer-history.ts'
 import { formerPartitions } from './former-partitions.ts'
 import { interruption, printNotice } from './interruption.ts'
+import { printText } from './output.ts'
 import { type CustomerHistory, historyLines, partitionsText, shownLines } from './print-customer.ts'
 import { type Erased, readShownCustomer } from './shown-customer.ts'
 import { jsonLine } from './terminal-text.ts'
@@ -58,7 +59,8 @@ type Input = ReturnType<typeof line.read>
 const { signal } = interruption
 
 const print = (isJson: boolean, value: object, lines: readonly string[]) => {
-  process.stdout.write(isJson ? jsonLine(value) : `${lines.join('\n')}\n`)
+  if (isJson) process.stdout.write(jsonLine(value))
+  else printText(lines.join('\n'))
 }
 const onProgress = (topic: string) => (read: number, total: number) =>
   printNotice(`customer: read ${read.toLocaleString('en')} of ${total.toLocaleString('en')} records of ${topic}`)

@@ -9,6 +9,7 @@ import { customerKey, erasedKey, erasuresTopicName, stateTopicName, topicNames }
 import { requirePositions, requireReadable } from '@customer-stream/verify'
 import { COMMANDS, readWords } from './commands.ts'
 import { interruption, printNotice } from './interruption.ts'
+import { printText } from './output.ts'
 import { remainsLines } from './print-remains.ts'
 import { findRemains, isFullyErased, type Places } from './remains.ts'
 import { requestErasure } from './request-erasure.ts'
@@ -142,7 +143,8 @@ const eraseAndSearch = async (clients: Clients, input: Input): Promise<number> =
   await erase(clients, input, places.erasuresTopic, partitions.length)
   const onProgress = (topic: string) => printNotice(`erase: searching ${topic}`)
   const remains = await unlessAborted(findRemains(clients, places, customerUuid, { signal, onProgress }), signal)
-  process.stdout.write(isJson ? jsonLine(remains) : `${remainsLines(remains, places).join('\n')}\n`)
+  if (isJson) process.stdout.write(jsonLine(remains))
+  else printText(remainsLines(remains, places).join('\n'))
   return isFullyErased(remains) ? 0 : 1
 }
 

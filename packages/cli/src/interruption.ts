@@ -1,4 +1,5 @@
 import { listenForInterruption } from '@customer-stream/runtime/command-line'
+import { fitted } from './layout.ts'
 import { printable } from './terminal-text.ts'
 
 const signal = listenForInterruption()
@@ -14,7 +15,7 @@ export const interruption = {
 
 /** Writes lines for people to standard error, because standard output has only results. */
 export const printNotice = (text: string): void => {
-  process.stderr.write(`${text.split('\n').map(printable).join('\n')}\n`)
+  process.stderr.write(`${fitted(text.split('\n').map(printable).join('\n'), process.stderr)}\n`)
 }
 
 /**

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { barText, clipped, stepText } from './layout.ts'
+import { barText, clipped, columnsOf, fitted, folded, stepText } from './layout.ts'
 
 const state = { label: 'events', done: 8612, total: 20_000, perSecond: 512.4, secondsLeft: 22.2, tail: '12 behind' }
 
@@ -38,4 +38,39 @@ it('a step shows its duration at the right, and a long text below', () => {
 it('a text that is too long for the line ends with an ellipsis', () => {
   expect(clipped('abcdef', 7)).toBe('abcdef')
   expect(clipped('abcdef', 6)).toBe('abcd…')
+})
+
+const WIDTHS = [40, 80, 200]
+const withoutSpaces = (text: string) => text.replaceAll(/\s/g, '')
+const ROWS = [
+  '2026-11-28 00:00:00.000 2026-11-28 00:00:01.000 11/12345678   older, ignored  ◀ in Redis  a7b9c1d3-e5f7',
+  'lag          3 records in 2 of 12 partitions, the oldest for 5 min 3 s, 120 applied/s, about 3 s left',
+  `  Redis      mykaarma:customer:{${'Wq7nJhXtGpBmNd3K'.repeat(6)}}, projection 1`,
+  `  firstName                ${'山田'.repeat(60)} \u{1f600}`,
+  `${' '.repeat(70)}far to the right`,
+  '',
+]
+
+it.each(WIDTHS)('a text folded for %i columns has no wider line, and loses no character', (columns) => {
+  for (const row of ROWS) {
+    const lines = folded(row, columns).split('\n')
+    for (const line of lines) expect(columnsOf(line), line).toBeLessThanOrEqual(columns)
+    expect(withoutSpaces(lines.join(''))).toBe(withoutSpaces(row))
+  }
+})
+
+it('a folded line continues at its second column, or two columns to the right', () => {
+  expect(folded('lag          3 records in 2 of 12 partitions', 40)).toBe(
+    'lag          3 records in 2 of 12\n             partitions',
+  )
+  expect(folded('  the records of this partition are not applied', 40)).toBe(
+    '  the records of this partition are not\n    applied',
+  )
+})
+
+it('a text for a pipe is not folded', () => {
+  const wide = 'x '.repeat(500)
+  expect(fitted(wide, { columns: 40 })).toBe(wide)
+  expect(fitted(wide, { isTTY: true, columns: 0 })).toBe(wide)
+  expect(fitted(wide, { isTTY: true, columns: 40 }).split('\n').length).toBeGreaterThan(20)
 })

@@ -1,4 +1,7 @@
-/** Text for a terminal of any width. All characters are one column wide. */
+/**
+ * Text for a terminal of any width. `folded` knows wide characters, which a customer's name may
+ * have. The other functions get only characters of one column.
+ */
 export const number = (value: number): string => value.toLocaleString('en-US')
 
 export const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`
@@ -26,6 +29,84 @@ export const wrapped = (text: string, width: number): string[] => {
   }
   return lines
 }
+
+/** Characters of East Asia and emoji take two columns. Combining marks take none. */
+const WIDE =
+  /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}|[\u{20000}-\u{3fffd}]/u
+const MARK = /\p{Mn}|\p{Me}/u
+
+const characterColumns = (character: string): number => (WIDE.test(character) ? 2 : MARK.test(character) ? 0 : 1)
+
+/** Returns the number of columns that a terminal needs for a text of one line. */
+export const columnsOf = (text: string): number => {
+  // Most texts are printable ASCII.
+  if (/^[ -~]*$/.test(text)) return text.length
+  return [...text].reduce((sum, character) => sum + characterColumns(character), 0)
+}
+
+/** Splits a word into pieces of at most `width` columns. */
+const pieces = (word: string, width: number): string[] => {
+  const found = ['']
+  let used = 0
+  for (const character of word) {
+    const columns = characterColumns(character)
+    if (used > 0 && used + columns > width) {
+      found.push('')
+      used = 0
+    }
+    found[found.length - 1] += character
+    used += columns
+  }
+  return found
+}
+
+/**
+ * Returns the indent of the lines that continue a line: the start of its second column, or two
+ * more than its own indent.
+ */
+const hangingIndent = (line: string, columns: number): number => {
+  const [before = ''] = /^ *\S+(?: \S+)* {2,}/.exec(line) ?? []
+  const own = line.length - line.trimStart().length
+  const second = columnsOf(before)
+  return Math.min(second > 0 && second <= columns / 2 ? second : own + 2, Math.floor(columns / 2))
+}
+
+const foldedLine = (line: string, columns: number): string[] => {
+  if (columnsOf(line) <= columns) return [line]
+  const indent = ' '.repeat(hangingIndent(line, columns))
+  const lines: string[] = []
+  let current = /^ */.exec(line)?.[0].slice(0, Math.floor(columns / 2)) ?? ''
+  let isEmpty = true
+  for (const [, gap = '', word = ''] of line.trimStart().matchAll(/( *)(\S+)/g)) {
+    if (!isEmpty && columnsOf(current + gap + word) > columns) {
+      lines.push(current)
+      current = indent
+      isEmpty = true
+    }
+    const [first = '', ...others] = pieces(word, columns - columnsOf(current) - (isEmpty ? 0 : gap.length))
+    current += (isEmpty ? '' : gap) + first
+    isEmpty = false
+    for (const piece of others.flatMap((other) => pieces(other, columns - indent.length))) {
+      lines.push(current)
+      current = indent + piece
+    }
+  }
+  return [...lines, current]
+}
+
+/** Splits each line that is wider than the terminal. Cuts nothing off. */
+export const folded = (text: string, columns: number): string =>
+  columns === Number.POSITIVE_INFINITY
+    ? text
+    : text
+        .split('\n')
+        .flatMap((line) => foldedLine(line, columns))
+        .join('\n')
+
+/** Folds a text for a terminal. A file or a pipe gets the text as it is. */
+export const fitted = (text: string, { isTTY, columns }: { isTTY?: boolean; columns?: number }): string =>
+  // Some pseudo-terminals report 0 columns.
+  isTTY && columns ? folded(text, columns) : text
 
 const labelled = (mark: string, label: string): string => `${mark} ${label}`.padEnd(LABEL_COLUMNS)
 

@@ -2,6 +2,15 @@
 import { once } from 'node:events'
 import { unlessAborted } from '@customer-stream/runtime'
 import { interruption } from './interruption.ts'
+import { fitted } from './layout.ts'
+
+/**
+ * Writes a report for people, in lines that fit the terminal. JSON, the bytes of a record and
+ * commands for a shell are written as they are, so that they can be copied.
+ */
+export const printText = (text: string): void => {
+  process.stdout.write(`${fitted(text, process.stdout)}\n`)
+}
 
 /**
  * Resolves when standard output accepts more text. A loop that writes waits for it, because

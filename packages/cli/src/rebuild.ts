@@ -13,6 +13,7 @@ import { fetchEnds, missingPositions, positionsKeys, readProgress } from '@custo
 import { COMMANDS } from './commands.ts'
 import { interruption, printNotice } from './interruption.ts'
 import { barText } from './layout.ts'
+import { printText } from './output.ts'
 import { type RebuildReport, rebuildLines } from './print-rebuild.ts'
 import { deletable, type ProjectionState, stateOfProjection } from './rebuild-state.ts'
 import { createScreen } from './screen.ts'
@@ -186,7 +187,8 @@ const rebuild = async ({ admin, redis }: Clients, { isWaiting, isDeleting, isJso
     deletable: isDeleting ? [] : old,
     deleted: isDeleting && !isRefused ? old : [],
   }
-  process.stdout.write(isJson ? jsonLine(report) : `${rebuildLines(report).join('\n')}\n`)
+  if (isJson) process.stdout.write(jsonLine(report))
+  else printText(rebuildLines(report).join('\n'))
   return current.isComplete && !isRefused ? 0 : 1
 }
 

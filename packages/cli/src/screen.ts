@@ -4,7 +4,7 @@
  * progress bar appears four times.
  */
 import { styleText } from 'node:util'
-import { clipped, type Step, seconds, stepText } from './layout.ts'
+import { clipped, fitted, type Step, seconds, stepText } from './layout.ts'
 
 const REDRAW_MS = 100
 const PLAIN_COLUMNS = 100
@@ -86,8 +86,8 @@ export const createScreen = (
     get columns() {
       return columns()
     },
-    print: (text) => write(`${paint.marks(text)}\n`),
-    heading: (text) => write(`\n${paint.marks(paint.bold(text))}\n`),
+    print: (text) => write(`${paint.marks(fitted(text, stream))}\n`),
+    heading: (text) => write(`\n${paint.marks(paint.bold(fitted(text, stream)))}\n`),
     step: (step) => screen.print(stepText(step, columns())),
     show: (line) => {
       lines.push(line)

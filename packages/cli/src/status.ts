@@ -12,6 +12,7 @@ import { missingPositions, positionsKeys } from '@customer-stream/verify'
 import { requireReachable, requireRedis } from '@customer-stream/verify/reachable'
 import { COMMANDS } from './commands.ts'
 import { interruption, reportFailure } from './interruption.ts'
+import { printText } from './output.ts'
 import { statusLines } from './print-status.ts'
 import { type Audit, readAudit } from './quarantine/audit.ts'
 import {
@@ -309,7 +310,8 @@ export const run = async (args: readonly string[]): Promise<number> => {
     const report = reportOf(await read(openSession(input)))
     const isOff = (part: string) =>
       (part === 'state' && !settings.KAFKA_STATE_TOPIC) || (part === 'erasures' && !settings.KAFKA_ERASURES_TOPIC)
-    process.stdout.write(isJson ? jsonLine(report) : `${statusLines(report, isOff).join('\n')}\n`)
+    if (isJson) process.stdout.write(jsonLine(report))
+    else printText(statusLines(report, isOff).join('\n'))
     return report.healthy ? 0 : 1
   } catch (error) {
     return reportFailure('status', error)

@@ -17,6 +17,7 @@ import {
 } from '@customer-stream/runtime/kafka'
 import { COMMANDS, readWords } from './commands.ts'
 import { interruption, printNotice } from './interruption.ts'
+import { printText } from './output.ts'
 import { topicCommands } from './topic-commands.ts'
 import { explainKafka, type KafkaClients, withKafka } from './with-clients.ts'
 
@@ -53,7 +54,7 @@ customer-stream topics create [--print] [--json]
 type Input = ReturnType<typeof line.read>
 
 const { signal } = interruption
-const print = (text: string) => process.stdout.write(`${text}\n`)
+const writeLine = (text: string) => process.stdout.write(`${text}\n`)
 
 /** Inspects all topics. If this user may not describe a topic, this is reported as a problem. */
 const inspect = async (admin: TopicAdmin, settings: Input['settings']): Promise<TopicFindings> => {
@@ -82,15 +83,15 @@ const reportOf = ({ settings }: Input, { partitions, missing, problems, warnings
 const report = (input: Input, findings: TopicFindings, created?: readonly string[]): number => {
   const topics = reportOf(input, findings)
   const count = topics.reduce((sum, { problems }) => sum + problems.length, 0)
-  if (input.isJson) print(JSON.stringify({ ok: count === 0, ...(created && { created }), topics }))
+  if (input.isJson) writeLine(JSON.stringify({ ok: count === 0, ...(created && { created }), topics }))
   else {
-    for (const topic of created ?? []) print(`created ${topic}`)
+    for (const topic of created ?? []) printText(`created ${topic}`)
     for (const { topic, partitions, problems, warnings } of topics) {
-      print(`${problems.length > 0 ? '✘' : '✔'} ${topic}${partitions === null ? '' : `  ${partitions} partitions`}`)
-      for (const text of problems) print(`    problem: ${text}`)
-      for (const text of warnings) print(`    warning: ${text}`)
+      printText(`${problems.length > 0 ? '✘' : '✔'} ${topic}${partitions === null ? '' : `  ${partitions} partitions`}`)
+      for (const text of problems) printText(`    problem: ${text}`)
+      for (const text of warnings) printText(`    warning: ${text}`)
     }
-    print(`topics: ${topics.length}, problems: ${count}`)
+    printText(`topics: ${topics.length}, problems: ${count}`)
     if (findings.missing.length > 0) printNotice('topics: `customer-stream topics create` creates the missing topics')
     else if (findings.problems.some(({ correction }) => correction))
       printNotice('topics: `customer-stream topics create --print` prints corrections')
@@ -101,11 +102,12 @@ const report = (input: Input, findings: TopicFindings, created?: readonly string
 /** Prints the commands. Returns the exit code. */
 const printCommands = ({ isJson, settings }: Input, findings: TopicFindings): number => {
   const { commands, notes } = topicCommands(settings, topicsToCreate(settings, findings), findings)
-  if (isJson) print(JSON.stringify({ commands, notes }))
+  if (isJson) writeLine(JSON.stringify({ commands, notes }))
   else {
-    for (const note of notes) print(`# ${note}`)
-    for (const command of commands) print(command.replaceAll(/ (?=--(?:topic|config|alter|add-config) )/g, ' \\\n  '))
-    if (commands.length + notes.length === 0) print('# Nothing to do: every topic is as the services need it.')
+    for (const note of notes) writeLine(`# ${note}`)
+    for (const command of commands)
+      writeLine(command.replaceAll(/ (?=--(?:topic|config|alter|add-config) )/g, ' \\\n  '))
+    if (commands.length + notes.length === 0) writeLine('# Nothing to do: every topic is as the services need it.')
   }
   return findings.missing.length + findings.problems.length === 0 ? 0 : 1
 }

@@ -23,6 +23,7 @@ import {
 } from '@customer-stream/verify'
 import { COMMANDS } from './commands.ts'
 import { interruption, printNotice } from './interruption.ts'
+import { printText } from './output.ts'
 import { repairLines, repairSummary } from './print-repair.ts'
 import { jsonLine } from './terminal-text.ts'
 import { type Clients, loadClientSettings, withClients } from './with-clients.ts'
@@ -103,11 +104,9 @@ const report = (isJson: boolean, verdict: Verdict, plan?: readonly RepairedParti
     partitions: plan.map((each) => ({ ...each, from: String(each.from) })),
   }
   const lines = [...verdictLines(verdict), '', ...VERDICT_LEGEND, ...(plan ? ['', ...repairLines(verdict, plan)] : [])]
-  process.stdout.write(
-    isJson
-      ? jsonLine({ sound: isSound(verdict), ...counts, ...(planned && { repair: planned }) })
-      : `${lines.join('\n')}\n`,
-  )
+  if (isJson)
+    process.stdout.write(jsonLine({ sound: isSound(verdict), ...counts, ...(planned && { repair: planned }) }))
+  else printText(lines.join('\n'))
   return isSound(verdict) ? 0 : 1
 }
 

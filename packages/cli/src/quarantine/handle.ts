@@ -2,7 +2,7 @@
 import { attributed, type OutgoingRecord, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import { interruption, printNotice } from '../interruption.ts'
 import { barText } from '../layout.ts'
-import { drained } from '../output.ts'
+import { drained, printText } from '../output.ts'
 import { createScreen } from '../screen.ts'
 import type { Action } from './audit.ts'
 import { type Accepted, createGroup, type Execution, type GroupOptions } from './group.ts'
@@ -77,7 +77,7 @@ export const handleRecords = async (
   const { topic, ends, audit, auditTopic } = quarantine
   const { signal } = interruption
   const screen = createScreen(process.stderr)
-  const writeLine = execute ? screen.print : (line: string) => process.stdout.write(`${line}\n`)
+  const writeLine = execute ? screen.print : printText
   const report = createReport(action, isJson, writeLine)
   const refusedByReason: Record<string, number> = {}
   const onRefused = (record: QuarantinedRecord, refused: string, why: string) => {

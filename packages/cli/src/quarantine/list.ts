@@ -3,7 +3,7 @@
 import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed } from '@customer-stream/runtime/kafka'
 import { interruption, printNotice } from '../interruption.ts'
-import { drained } from '../output.ts'
+import { drained, printText } from '../output.ts'
 import { counted, jsonLine, printable, shortened, utc } from '../terminal-text.ts'
 import { type KafkaClients, withKafka } from '../with-clients.ts'
 import type { Action } from './audit.ts'
@@ -93,12 +93,14 @@ const list = async ({ admin }: KafkaClients, input: Input): Promise<number> => {
       summary.count(record.reason, action)
       if (listed >= limit || (action !== undefined && !isAll)) continue
       listed += 1
-      process.stdout.write(isJson ? jsonOf(record, action) : `${lineOf(record, action)}\n`)
+      if (isJson) process.stdout.write(jsonOf(record, action))
+      else printText(lineOf(record, action))
       await drained()
     }
   })
   const counts = summary.get()
-  process.stdout.write(isJson ? jsonLine({ summary: counts }) : `${summaryLines(counts, isAll).join('\n')}\n`)
+  if (isJson) process.stdout.write(jsonLine({ summary: counts }))
+  else printText(summaryLines(counts, isAll).join('\n'))
   return unreadable === 0 ? 0 : 1
 }
 

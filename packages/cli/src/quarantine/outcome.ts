@@ -1,5 +1,6 @@
 /** Result of a command that handles records of quarantine, for people and as JSON. */
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
+import { printText } from '../output.ts'
 import { counted, jsonLine } from '../terminal-text.ts'
 import type { Action } from './audit.ts'
 import { type Place, placeOf, type QuarantinedRecord } from './record.ts'
@@ -44,7 +45,8 @@ export const isDone = ({ refusedByReason, unreadable, interrupted }: Outcome): b
 
 /** Prints the outcome, and returns the exit code. */
 export const printOutcome = (outcome: Outcome, isJson: boolean): number => {
-  process.stdout.write(isJson ? jsonLine({ summary: outcome }) : `${outcomeLines(outcome).join('\n')}\n`)
+  if (isJson) process.stdout.write(jsonLine({ summary: outcome }))
+  else printText(outcomeLines(outcome).join('\n'))
   return outcome.interrupted ? 130 : isDone(outcome) ? 0 : 1
 }
 
@@ -54,19 +56,18 @@ export const printOutcome = (outcome: Outcome, isJson: boolean): number => {
  */
 export const createReport = (action: Action, isJson: boolean, writeLine: (line: string) => void) => {
   const would = action === 'redriven' ? 'redrive' : 'drop'
-  const toOutput = (text: string) => process.stdout.write(text)
+  const writeJson = (value: object) => process.stdout.write(jsonLine(value))
   return {
     /** Writes a record of a dry run. */
     accepted: (record: QuarantinedRecord, send: OutgoingRecord | undefined) => {
       const place = placeOf(record)
       const key = send?.key?.toString()
-      if (isJson)
-        return toOutput(jsonLine({ place, reason: record.reason, would, ...(send && { topic: send.topic, key }) }))
+      if (isJson) return writeJson({ place, reason: record.reason, would, ...(send && { topic: send.topic, key }) })
       const to = send === undefined ? '' : `${send.topic}, ${key === undefined ? 'no key' : `key ${idText(key)}`}`
-      return toOutput(`${place.padEnd(10)}  ${reasonText(record.reason).padEnd(22)}  ${to || 'drop'}\n`)
+      return printText(`${place.padEnd(10)}  ${reasonText(record.reason).padEnd(22)}  ${to || 'drop'}`)
     },
     notAccepted: (place: Place, refused: string, why: string) => {
-      if (isJson) toOutput(jsonLine({ place: placeOf(place), refused, why }))
+      if (isJson) writeJson({ place: placeOf(place), refused, why })
       else writeLine(`${placeOf(place).padEnd(10)}  ✘ ${refused}: ${why}`)
     },
   }

@@ -4,6 +4,7 @@ import { type CommandLine, readCommandLine } from '@customer-stream/runtime/comm
 import { attributed } from '@customer-stream/runtime/kafka'
 import { readWords } from '../commands.ts'
 import { interruption, printNotice } from '../interruption.ts'
+import { printText } from '../output.ts'
 import { jsonLine, printable, utc } from '../terminal-text.ts'
 import { type KafkaClients, withKafka } from '../with-clients.ts'
 import type { Action, AuditEntry } from './audit.ts'
@@ -48,13 +49,6 @@ const linesOf = (record: QuarantinedRecord, handled: readonly string[]): string[
   const { receivedAt, reason, headers, value } = record
   const row = (name: string, content: string) => `  ${printable(name).padEnd(14)}${printable(content)}`
   const text = value === null ? undefined : readText(value, contentTypeOf(record))
-  const bytes =
-    value === null
-      ? ['no bytes']
-      : [
-          `${value.length} bytes${text === undefined ? ', not valid text' : ''}:`,
-          ...(text === undefined ? hexLines(value) : [escaped(text)]),
-        ]
   return [
     `quarantine ${placeOf(record)}`,
     row('received', utc(receivedAt)),
@@ -62,8 +56,15 @@ const linesOf = (record: QuarantinedRecord, handled: readonly string[]): string[
     row('key', keyTextOf(record) ?? record.key?.toString('hex') ?? 'none'),
     ...Object.entries(headers).map(([name, header]) => row(name, header)),
     ...handled.map((each) => row('handled', each)),
-    ...bytes,
+    value === null ? 'no bytes' : `${value.length} bytes${text === undefined ? ', not valid text' : ''}:`,
   ]
+}
+
+const bytesOf = (record: QuarantinedRecord): string => {
+  const { value } = record
+  if (value === null) return ''
+  const text = readText(value, contentTypeOf(record))
+  return `${text === undefined ? [...hexLines(value)].join('\n') : escaped(text)}\n`
 }
 
 const jsonOf = (record: QuarantinedRecord, handled: readonly AuditEntry[]) => {
@@ -94,8 +95,11 @@ const show = async ({ admin }: KafkaClients, { place, isJson, settings }: Input)
   const onUnreadable = (_: unknown, why: string) => printNotice(`quarantine show: ${placeOf(place)}: ${why}`)
   return attributed(`read topic ${topic}`, async () => {
     for await (const record of readQuarantine(admin, { topic, ends, selection, signal, onUnreadable })) {
-      const lines = () => linesOf(record, handledTexts(entries, audit.actionFor(record)))
-      process.stdout.write(isJson ? jsonLine(jsonOf(record, entries)) : `${lines().join('\n')}\n`)
+      if (isJson) process.stdout.write(jsonLine(jsonOf(record, entries)))
+      else {
+        printText(linesOf(record, handledTexts(entries, audit.actionFor(record))).join('\n'))
+        process.stdout.write(bytesOf(record))
+      }
       return 0
     }
     return 1

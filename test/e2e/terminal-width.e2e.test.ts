@@ -1,0 +1,50 @@
+/** The reports of the commands fit a terminal, and lose nothing. */
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { openPipeline, type Pipeline, untilApplied } from '@customer-stream/testing'
+import { afterAll, beforeAll, expect, inject, it } from 'vitest'
+import { commandOf } from './run-command.ts'
+
+const CUSTOMER = 'Wq7nJhXtGpBmNd3KvRzYf2kAcEiLoU8sTPeCbHwOyM1'
+let pipeline: Pipeline
+let run: ReturnType<typeof commandOf>
+beforeAll(async () => {
+  pipeline = await openPipeline(inject('brokers'))
+  run = commandOf(pipeline, inject('brokers'))
+  const services = await Promise.all([pipeline.start('ingress'), pipeline.start('projector')])
+  await Promise.all(services.map((service) => service.untilReady()))
+  const [ingress] = services
+  for (const timestamp of [20, 10, Date.now() + 7 * 86_400_000, 30])
+    await pipeline.post(ingress, makeCustomersEvent({ customerUuid: CUSTOMER, timestamp, id: `e${timestamp}` }).body)
+  await untilApplied(pipeline, CUSTOMER, 30)
+  await pipeline.verify()
+})
+afterAll(() => pipeline.close())
+
+/** Options of Node that make the output look like a terminal of this width. */
+const terminal = (columns: number) =>
+  '--import=data:text/javascript,process.stdout.isTTY=process.stderr.isTTY=true;' +
+  `process.stdout.columns=process.stderr.columns=${columns}`
+const widest = (text: string) => Math.max(...text.split('\n').map((line) => line.length))
+const withoutSpaces = (text: string) => text.replaceAll(/\s/g, '')
+
+it.each([
+  ['customer', 'show', CUSTOMER],
+  ['customer', 'history', CUSTOMER],
+  ['erase', CUSTOMER, '--status'],
+  ['quarantine', 'list'],
+  ['quarantine', 'redrive', '--reason', 'too-far-in-future'],
+  ['topics', 'check'],
+  ['verify', '--state'],
+  ['rebuild'],
+  ['status'],
+])('%s %s fits a terminal of 40, 80 and 200 columns, and loses nothing', { timeout: 120_000 }, async (...words) => {
+  const piped = await run(words)
+  expect(piped.stdout).not.toBe('')
+  for (const columns of [40, 80, 200]) {
+    const shown = await run(words, { NODE_OPTIONS: terminal(columns), NO_COLOR: '1' })
+    expect(widest(shown.stdout), shown.stdout).toBeLessThanOrEqual(columns)
+    expect(widest(shown.stderr), shown.stderr).toBeLessThanOrEqual(columns)
+    // The report of status has times that change.
+    if (words[0] !== 'status') expect(withoutSpaces(shown.stdout)).toBe(withoutSpaces(piped.stdout))
+  }
+})
