@@ -98,8 +98,8 @@ const sides = {
 const results: Record<keyof typeof sides, Figures[]> = { single: [], cluster: [] }
 try {
   const filling = await open(sides.single)
-  // This projector creates the topics. This projector must end before records are
-  // written, because only the measured projectors may read them.
+  // This projector only creates the topics. It ends before records are written, because only the
+  // measured projectors may read the records.
   const maker = await filling.start('projector')
   await maker.untilReady()
   await maker.end()

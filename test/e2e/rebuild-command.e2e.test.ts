@@ -48,7 +48,7 @@ it('the rebuild command follows a rebuild to its end, then deletes old positions
   // Before its projectors have begun, the new projection is not complete.
   const early = await rebuild([], { PROJECTION_VERSION: '2' })
   expect(early.code).toBe(1)
-  expect(early.stdout).toMatch(/^Projection 2 is not complete: 0 % of \d+ records, nothing moves\./)
+  expect(early.stdout).toMatch(/^Projection 2 is not complete: 0 % of \d+ records, no position moves\./)
 
   const { hostname, port } = new URL(inject('brokers').redisUrl)
   const network = await openTcpProxy({ host: hostname, port: Number(port) })

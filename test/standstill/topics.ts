@@ -18,7 +18,7 @@ const fillPartitions = async (site: Site): Promise<void> => {
 
 /**
  * Waits until every partition has a position above 0, and then replaces all records. Each partition
- * gets more new records than it had old records, so each old position is an offset of a new record.
+ * then has more records than before. So each old position is the offset of a new record.
  */
 const replaceRecords = async (site: Site, replace: () => Promise<void>): Promise<void> => {
   await fillPartitions(site)

@@ -72,7 +72,7 @@ it('a usable record that an operator put into quarantine is not shown as applied
   expect(outcomes(history)).toEqual(['quarantined: named-by-setting', 'applied'])
 })
 
-it('the history lists an event from the ingress quarantine at its time of receipt', () => {
+it('the history sorts an event that the ingress quarantined by its time of receipt', () => {
   const history = historyOf()
   history.addRaw(record(0, 10), 3)
   history.addRaw(record(2, 20), 3)

@@ -69,8 +69,8 @@ export interface History {
    */
   addQuarantined(record: FetchedRecord, topic: string, partition: number): void
   /**
-   * Returns the events in the order of their receipt. Events of one partition keep their order. Must
-   * be called once, at the end.
+   * Returns the events in the order of their receipt. Events of one partition keep their order.
+   * Call this function once, at the end.
    */
   events(): readonly HistoryEvent[]
   /** Number of older events that were left out. */

@@ -22,23 +22,23 @@ const line = {
   usage: `customer-stream customer show ID [--json]
 customer-stream customer history ID [--limit N] [--json]
 
-  show       The customer's hash in Redis with its version and the raw record it
-             comes from, the mark of an erasure, and whether the document in the
-             state topic equals the hash. It prints personal data.
+  show       The customer's hash in Redis, with its version and its raw record,
+             and the mark if the customer was erased. Says whether the document
+             in the state topic equals the hash. Prints personal data.
   history    The customer's events in Kafka in order, with their outcomes:
-               applied       newer than every event before it
+               applied       newer than every earlier event
                older, repeat ignored
-               quarantined   it can never be applied; quarantine has a copy
-               unusable      likewise, but quarantine has no copy (any more)
-               erased        the customer was erased
-               waiting       no projector has read it yet
-             It prints no data but ids, times and places.
+               quarantined   can never be applied; quarantine has a copy
+               unusable      can never be applied; quarantine has no copy
+               erased        not applied, because the customer was erased
+               waiting       no projector has read the event yet
+             Prints only ids, times and places, no other data.
   --limit N  show the newest N events, 1 to ${MOST_EVENTS} (default 100)
   --json     print one JSON object
-  Both read only the customer's partition, and history also quarantine. If
-  partitions were added, history also reads the partitions that may have older
-  events. Exit code 0, or 1 if the customer is unknown, or if the document
-  differs.
+  Both commands read only the customer's partition. history also reads
+  quarantine and, if partitions were added, the partitions that may have older
+  events. Exit code 1 if the customer is unknown, or if the document differs,
+  otherwise 0.
   The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read
   from the environment.
   In this repository: npm run customer -- show ID`,

@@ -27,14 +27,14 @@ const line = {
 customer-stream erase CUSTOMER_UUID --status [--json]
 
   Erases a customer from Redis and from the state topic, and shows where copies
-  of the data are left. It cannot be taken back. With --status nothing is
+  of the data are left. An erasure cannot be undone. With --status nothing is
   erased. Exit code 0 if the customer was erased and no copy is left,
   otherwise 1.
   --reason TEXT         why, at most 1000 characters, without data of the
-                        customer. It is stored forever
-  --requested-by NAME   who asked for the erasure. It is stored forever too
+                        customer. The text is stored forever
+  --requested-by NAME   who asked for the erasure. The name is stored forever
   --scope until-now     new events bring the customer back. Without this option
-                        no event does
+                        no event brings the customer back
   --wait-seconds N      maximum wait until a projector has executed the erasure
                         (default 60)
   --status              only show what is left of the customer

@@ -8,7 +8,7 @@ const record = (key: string | null) => ({
   key: key === null ? null : Buffer.from(key),
 })
 
-it('the possible partitions of older records include the choice of each smaller topic', () => {
+it('formerChoices has the partition of a customer for every smaller partition count', () => {
   for (const id of ids) {
     const choices = formerChoices(id, 12)
     for (let count = 1; count < 12; count += 1)

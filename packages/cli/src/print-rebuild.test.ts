@@ -40,7 +40,7 @@ it('the report of a running rebuild estimates its end and advises to keep the ol
 it('the report of a rebuild without progress lists what to check', () => {
   const still = { ...report, left: 60, done: 0, isComplete: false }
   expect(rebuildLines(still)).toEqual([
-    'Projection 3 is not complete: 0 % of 60 records, nothing moves.',
+    'Projection 3 is not complete: 0 % of 60 records, no position moves.',
     'Check that projectors with PROJECTION_VERSION=3 run, and read their /readyz.',
   ])
 })

@@ -21,7 +21,7 @@ const progressLine = ({ projection, left, done, isFilling, isComplete, ...report
   const { perSecond, secondsLeft } = report
   const pace =
     secondsLeft === null
-      ? 'nothing moves'
+      ? 'no position moves'
       : `${Math.round(perSecond).toLocaleString('en')}/s, about ${duration(secondsLeft * 1000)} left`
   const from = isFilling ? ', from the state topic and the raw topic' : ''
   return (

@@ -31,12 +31,12 @@ const line = {
   name: 'rebuild',
   usage: `customer-stream rebuild [--wait] [--delete-old] [--json]
 
-  Shows how far a rebuild, or the fill of a lost Redis, is, with an estimate.
-  Says the next step, and which old positions may be deleted.
-  This command cannot start a rebuild. The number of the projection is a setting
-  of the projectors: start projectors with the number raised by one.
-  It examines PROJECTION_VERSION, or the highest number in Redis if that is
-  higher. Exit code 0 if this projection is complete, otherwise 1.
+  Shows the progress of a rebuild, or of the fill of a lost Redis, and estimates
+  the time left. Says the next step, and which old positions may be deleted.
+  This command cannot start a rebuild. To start one, raise PROJECTION_VERSION of
+  the projectors by one.
+  The command examines PROJECTION_VERSION, or the highest number in Redis if
+  that is higher. Exit code 0 if this projection is complete, otherwise 1.
   --wait         wait until the projection is complete, with progress
   --delete-old   delete the positions of projections that are two or more below
                  a complete one. Stop their projectors first

@@ -23,7 +23,8 @@ export const requestErasure = async (
   { customerUuid, ...request }: ErasureRequest,
   now = Date.now(),
 ): Promise<Erasure> => {
-  // A lone surrogate has no UTF-8 form, so the key would be the key of another customer.
+  // A lone surrogate has no UTF-8 form. Kafka's client would replace it, and the key could then
+  // name another customer.
   if (customerUuid === '' || !customerUuid.isWellFormed())
     throw new RangeError('the customerUuid is empty or has a lone surrogate')
   const erasure = { ...request, erasedAt: now }

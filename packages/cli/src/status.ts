@@ -58,7 +58,7 @@ const line = {
   the last event, the lag of each partition, the fill of a lost Redis, the state
   topic, erasures and quarantine. Read-only. If Kafka, Redis or a service does
   not answer, the report says so, and still has all other parts. With the
-  addresses, it also names counters of critical alerts, since each start.
+  addresses of services, it also names each counter that fires a critical alert.
   Exit code 0 if all is well, otherwise 1.
   --ingress URL         address of the admin port of an ingress, for example
                         http://127.0.0.1:9464

@@ -29,17 +29,17 @@ const line = {
 customer-stream topics create [--print] [--json]
 
   check     compares the topics with what the services and commands need.
-            Names every problem of every topic. Exit code 0 if there is none,
-            otherwise 1. Warnings do not change the exit code
+            Names every problem of every topic. Exit code 0 if no topic has a
+            problem, otherwise 1. Warnings do not change the exit code
   create    creates the missing topics, then checks all topics. Never changes
             an existing topic
   --print   creates nothing. Prints the commands of Kafka's own tools that
             create the missing topics and correct settings of existing topics.
-            Exit code 1 if there is a problem, as check
+            Exit code 1 if a topic has a problem, as with check
   --json    print one JSON object
   The settings of the services (KAFKA_BROKERS, KAFKA_REPLICATION_FACTOR and
-  others) are read from the environment. Give the values that the services get,
-  MAX_BODY_BYTES too. Redis is not needed.
+  others) are read from the environment. Use the same values as the services,
+  also for MAX_BODY_BYTES. Redis is not needed.
   In this repository: npx customer-stream topics check`,
   options: COMMANDS.topics.options,
   words: true,

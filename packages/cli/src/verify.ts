@@ -33,7 +33,7 @@ customer-stream verify [--state] --ledger FILE
 customer-stream verify [--state] --repair [--execute]
 
   Compares each customer in Redis with the customer's newest event in Kafka.
-  Without --repair --execute it changes nothing.
+  Without --repair --execute the command changes nothing.
   --state                also compare the state topic
   --ledger FILE          also check that Kafka has every event for which
                          \`npm run simulate\` got a 202

@@ -11,8 +11,9 @@ export const PROJECTION_VERSION = 1
 /**
  * Returns the last part of a customer's keys. On Redis Cluster only the text from the first `{` to
  * the next `}` selects the slot. If this text is empty, the whole key selects the slot, and the
- * customer's keys would be in different slots. Only an id in braces ends with `}`, so no two ids
- * have the same key.
+ * customer's keys would be in different slots. An id that begins with `}` gets another form,
+ * `{_}<id>:`. Keys in the usual form end with `}`, and keys in this form end with `:`. So no two
+ * ids have the same key.
  */
 const tagged = (customerUuid: string): string =>
   customerUuid.startsWith('}') ? `{_}${customerUuid}:` : `{${customerUuid}}`

@@ -103,7 +103,7 @@ describe('a subscription to deliveries', () => {
     expect(store.log).toEqual(['b 1 e', 'c 1 e'])
   })
 
-  it('a subscription loses and repeats no event when members crash, stop and join', async () => {
+  it('a subscription neither loses nor repeats an event when members crash, stop and join', async () => {
     const topic = await createRawTopic(kafkaBrokers, { partitions: 3 })
     const customers = ['a', 'b', 'c', 'd', 'e', 'f']
     const deliveriesOf = (round: number): Delivery[] =>

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { emptyRedis, fakeKafka, LOW, setUp, silent } from './fixtures/fake-projection.ts'
 
-/** Returns a record of the state topic. A customer without a version is a tombstone. */
+/** Returns a record of the state topic: a document, or a tombstone if `timestamp` is undefined. */
 const stateRecord = (customerUuid: string, timestamp: number | undefined): FetchedRecord =>
   ({
     key: Buffer.from(customerUuid),

@@ -65,9 +65,10 @@ export interface Store extends PositionStore {
     options?: ChunkOptions,
   ): Promise<AppliedChunk>
   /**
-   * Writes a chunk that will be published, but does not move the position. `moveAfter` moves the
-   * position later, if no other process has written a chunk of this partition in between. While the
-   * partition is being filled, no chunk is in place, because Redis lacks hashes to compare with.
+   * Writes a chunk whose documents will be published, but does not move the position. After their
+   * publication, `moveAfter` moves the position, if no other process has written a chunk of this
+   * partition in between. While the partition is being filled, nothing is written (`isInPlace` is
+   * false), because Redis lacks hashes to compare with.
    */
   writeChunk(
     customers: readonly CustomerHash[],

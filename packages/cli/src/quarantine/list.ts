@@ -23,9 +23,9 @@ const line = {
 
   Lists the records in quarantine (the dead-letter topic), one line each: place,
   time of receipt, reason, service, place of the original, id and bytes. Then
-  counts the selected open records by reason, and the handled records. Shows no
-  data of customers but ids. Exit code 0 if all records could be read, otherwise
-  1.
+  counts the selected open records by reason, and the handled records. Shows
+  ids, but no other data of customers. Exit code 0 if all records could be read,
+  otherwise 1.
 ${FILTER_USAGE}, 0 for only the counts
   --all                 also records that were redriven or dropped
   --json                print one JSON object for each record, the counts last

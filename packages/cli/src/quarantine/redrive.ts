@@ -34,12 +34,11 @@ const line = {
 customer-stream quarantine redrive FILTERS [OPTIONS]
 
   Sends the bytes of the selected records to the raw topics again, by the rules
-  of the services and with the original time of receipt. A record that would
-  come back to quarantine is refused and not sent, and so is a record that names
-  an erased customer. Records that were redriven or dropped before are skipped.
-  A dropped record can be redriven if it is named by its place. Run only one
-  redrive at a time. Two redrives send the same records twice. The projector
-  ignores the second copy.
+  of the services and with the original time of receipt. Refuses a record that
+  would come back to quarantine, and a record that names an erased customer.
+  Skips records that were redriven or dropped before. To redrive a dropped
+  record, name it as PARTITION/OFFSET. Run only one redrive at a time: two
+  redrives send the same records twice. The projector ignores the second copy.
   Exit code 0 if no selected record was refused, otherwise 1.
 ${FILTER_USAGE}
   --charset NAME        charset of bodies that are not UTF-8 and declare none
@@ -47,7 +46,7 @@ ${FILTER_USAGE}
   --rate N              at most N records in a second (default ${DEFAULT_RATE})
 ${REQUEST_USAGE}
 ${SETTINGS_USAGE}
-  Give MAX_FUTURE_MS the value that the projector has.
+  Set MAX_FUTURE_MS to the same value as for the projector.
   In this repository: npx customer-stream quarantine redrive ...`,
   options: OPTIONS.redrive,
   words: true,
