@@ -17,6 +17,7 @@ import {
   optionalSecret,
   optionalText,
   ratio,
+  recordPlaces,
   type Settings,
   text,
 } from './settings.ts'
@@ -34,6 +35,7 @@ const settings = {
   SHUTDOWN_DELAY_MS: integer({ default: 0, minimum: 0, maximum: 60_000, description: 'delay' }),
   TRUSTED_PROXIES: addresses({ description: 'proxies' }),
   SPOOL_DIR: optionalText({ description: 'folder' }),
+  QUARANTINE_RECORDS: recordPlaces({ description: 'records' }),
   OTEL_EXPORTER_OTLP_ENDPOINT: httpAddress({ description: 'address' }),
   OTEL_EXPORTER_OTLP_HEADERS: httpHeaders({ description: 'headers' }),
   OTEL_TRACES_SAMPLER_ARG: ratio({ default: 1, description: 'ratio' }),
@@ -175,6 +177,18 @@ describe('loadSettings', () => {
     for (const wrong of ['10.0.0.0/33', 'example.org', '10.0.0.0/', '10.0.0.0/8/8', '10.0.0/8']) {
       expect(() => load({ MYKAARMA_ALLOWED_ADDRESSES: wrong })).toThrow('MYKAARMA_ALLOWED_ADDRESSES')
     }
+  })
+
+  it.each([
+    ['KAFKA_BROKERS', ','],
+    ['MYKAARMA_TOKENS', ' , '],
+    ['MYKAARMA_ALLOWED_ADDRESSES', ','],
+    ['MYKAARMA_ALLOWED_ADDRESSES', ' '],
+    ['TRUSTED_PROXIES', ' ,\t'],
+    ['QUARANTINE_RECORDS', ','],
+    ['OTEL_EXPORTER_OTLP_HEADERS', ','],
+  ])('the list %s=%j has no entry, and is refused', (name, value) => {
+    expect(() => load({ [name]: value })).toThrow(`${name}: the value has no entry`)
   })
 })
 

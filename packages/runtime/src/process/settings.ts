@@ -56,30 +56,38 @@ export const choice = <const T extends readonly string[]>(values: T, options: De
     { shown: values.map((value) => `\`${value}\``).join(', '), ...options },
   ) as unknown as ReturnType<typeof Type.Unsafe<T[number]>>
 
-const split = (value: string, separator: string | RegExp = ','): string[] =>
-  value
+/**
+ * Returns the entries of a list, or none if the setting is not given.
+ * @throws Error if the value has separators and blanks only. Otherwise a list of allowed addresses
+ *   would allow every address.
+ */
+export const entriesOf = (value: string, separator: string | RegExp = ','): string[] => {
+  const entries = value
     .split(separator)
     .map((item) => item.trim())
     .filter((item) => item !== '')
+  if (value !== '' && entries.length === 0) throw new Error('the value has no entry; give one, or leave the setting out')
+  return entries
+}
 
 /** `a,b,c` */
 export const list = (options: Defaulted<string>) =>
   Type.Transform(Type.String({ minLength: 1, shown: 'comma-separated list', ...options }))
-    .Decode((value): readonly string[] => split(value))
+    .Decode((value): readonly string[] => entriesOf(value))
     .Encode((value) => value.join(','))
 
 /** `topic/partition/offset,topic/partition/offset` */
 export const recordPlaces = (options: Described) =>
   Type.Transform(Type.String({ shown: '`topic/partition/offset`, comma-separated', default: '', ...options }))
     .Decode((value): ReadonlySet<string> => {
-      const places = split(value)
+      const places = entriesOf(value)
       const wrong = places.find((place) => !/^[^/]+\/\d+\/\d+$/.test(place))
       if (wrong !== undefined) throw new Error(`${wrong} is not of the form topic/partition/offset`)
       return new Set(places)
     })
     .Encode((value) => [...value].join(','))
 
-const secretEntries = (value: string): string[] => split(value, /[,\r\n]/)
+const secretEntries = (value: string): string[] => entriesOf(value, /[,\r\n]/)
 
 /**
  * `name=value,name=value`: several secrets, so a secret can be rotated without a gap. In a file,
@@ -157,7 +165,7 @@ const withoutPort = (address: string): string =>
 export const addresses = (options: Described) =>
   Type.Transform(Type.String({ shown: 'addresses or CIDR ranges, comma-separated', default: '', ...options }))
     .Decode((value): { readonly ranges: readonly string[]; includes(address: string): boolean } | undefined => {
-      const ranges = split(value)
+      const ranges = entriesOf(value)
       if (ranges.length === 0) return undefined
       const known = new BlockList()
       for (const range of ranges) {

@@ -75,6 +75,7 @@ it.each<[string, Record<string, string>, string]>([
   ['a socket of a cluster', { REDIS_URL: 'unix:///s', REDIS_CLUSTER: 'true' }, 'names a socket'],
   ['a cluster with and without TLS', { REDIS_URL: 'rediss://a,redis://b', REDIS_CLUSTER: 'true' }, 'the same'],
   ['a Sentinel with a scheme', { REDIS_SENTINELS: 'a,redis://u:pw@b' }, 'REDIS_SENTINELS: entry 2 is not of the form'],
+  ['a list of Sentinels without entries', { REDIS_SENTINELS: ',' }, 'REDIS_SENTINELS: the value has no entry'],
   ['a Sentinel with a wrong port', { REDIS_SENTINELS: 'a:70000' }, 'entry 1 is not of the form host:port'],
   ['a cluster with Sentinels', { REDIS_SENTINELS: 'a', REDIS_CLUSTER: 'true' }, 'has no Sentinels'],
   ['the port of a primary', { REDIS_URL: 'redis://mymaster:6379', REDIS_SENTINELS: 'a' }, 'has no port'],

@@ -1,5 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import {
+  entriesOf,
   flag,
   integer,
   type Loaded,
@@ -32,16 +33,12 @@ const sentinelAddresses = Type.Transform(
   }),
 )
   .Decode((value) =>
-    value
-      .split(',')
-      .map((item) => item.trim())
-      .filter((item) => item !== '')
-      .map((item, i) => {
-        const sentinel = parseSentinel(item)
-        // The message has the entry's number, because a wrong entry may be a URL with a password.
-        if (!sentinel) throw new Error(`entry ${i + 1} is not of the form host:port`)
-        return sentinel
-      }),
+    entriesOf(value).map((item, i) => {
+      const sentinel = parseSentinel(item)
+      // The message has the entry's number, because a wrong entry may be a URL with a password.
+      if (!sentinel) throw new Error(`entry ${i + 1} is not of the form host:port`)
+      return sentinel
+    }),
   )
   .Encode((value) => value.map(({ host, port }) => `${host}:${port}`).join(','))
 
