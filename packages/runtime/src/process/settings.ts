@@ -66,7 +66,8 @@ export const entriesOf = (value: string, separator: string | RegExp = ','): stri
     .split(separator)
     .map((item) => item.trim())
     .filter((item) => item !== '')
-  if (value !== '' && entries.length === 0) throw new Error('the value has no entry; give one, or leave the setting out')
+  if (value !== '' && entries.length === 0)
+    throw new Error('the value has no entry; give one, or leave the setting out')
   return entries
 }
 
