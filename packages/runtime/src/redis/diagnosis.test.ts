@@ -27,7 +27,16 @@ describe('an error of Redis that a person must solve', () => {
       "ERR Error running script: @user_script: 60: The user executing the script can't run this command or subcommand",
       'Grant',
     ],
+    // Redis 7.0
+    [
+      'authorization',
+      "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments " +
+        'script: 1111e7f8, on @user_script:1.',
+      'Grant',
+    ],
+    // Redis 7.4, 8.2 and Valkey 9.1
     ['authorization', "ERR ACL failure in script: User bob has no permissions to run the 'hdel' command", "'hdel'"],
+    ['authorization', 'ERR ACL failure in script: No permissions to access a key script: on @user_script:1.', 'Grant'],
     ['redis', 'WRONGTYPE Operation against a key holding the wrong kind of value', 'REDIS_KEY_PREFIX'],
   ])('a Redis error blocks the service, with the reason %s: %s', (reason, message, hint) => {
     expect(diagnose(errorOf(message))).toEqual({ blocked: true, reason, message: expect.stringContaining(hint) })
