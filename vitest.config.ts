@@ -2,7 +2,11 @@ import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
 
 const conditions = ['customer-stream-source']
-const onACluster = ['test/faults/faults.e2e.test.ts', 'test/faults/leaders.e2e.test.ts']
+const onACluster = [
+  'test/faults/faults.e2e.test.ts',
+  'test/faults/leaders.e2e.test.ts',
+  'test/faults/upgrade.e2e.test.ts',
+]
 const sweep = 'test/standstill/standstill.e2e.test.ts'
 const withUsers = [
   sweep,
@@ -78,7 +82,7 @@ export default defineConfig({
       },
       {
         ...shared,
-        // Each file of the fault suite kills and freezes its own three brokers. Both files run at the
+        // Each file of the fault suite kills and freezes its own three brokers. Two files run at the
         // same time, because they mostly wait. No other tests run beside them, because those tests
         // would take too much of the CPU. A group starts when the group with the lower
         // `groupOrder` has ended.

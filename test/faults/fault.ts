@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { waitUntil } from '@customer-stream/runtime'
+import { PROJECTION_VERSION } from '@customer-stream/schemas'
 import { Random } from '@customer-stream/simulator'
 import type { KafkaCluster } from '@customer-stream/testing'
 import { type Arena, type ArenaOptions, type ManagedService, openArena } from './harness/arena.ts'
@@ -9,6 +10,8 @@ export interface Fault {
   readonly name: string
   readonly how: string
   readonly options?: Omit<ArenaOptions, 'seed'>
+  /** True if the projectors at the end publish no documents. */
+  readonly ignoresStateTopic?: boolean
   /**
    * Injects the fault and ends it.
    * @param scale factor for durations: 1 in the full suite, less in the short form.
@@ -182,7 +185,12 @@ export const runFault = async (
       pauseMs: 50,
     })
     const caughtUpAt = performance.now()
-    const verdict = await arena.pipeline.verify(arena.ledgerPath, { witness: arena.account.witness, exact: true })
+    const verdict = await arena.pipeline.verify(arena.ledgerPath, {
+      witness: arena.account.witness,
+      exact: true,
+      projection: fault.options?.projection ?? PROJECTION_VERSION,
+      ...(fault.ignoresStateTopic && { stateTopic: undefined }),
+    })
     const { made, promised, lost, stopped } = arena.totals()
     const result = {
       fault: fault.name,

@@ -7,6 +7,7 @@ import { type MadeEvent, makeCustomersEvent, sign } from '@customer-stream/simul
 import { readTopic } from '@customer-stream/verify'
 import { changedSettings, type Fault, lasting, sumOver } from './fault.ts'
 import type { Arena, ManagedService } from './harness/arena.ts'
+import { mustEnd, replaceIngress } from './harness/replace.ts'
 
 const jumpingClock = `--import ${new URL('./jumping-clock.ts', import.meta.url).href}`
 
@@ -382,23 +383,8 @@ export const serviceFaults: readonly Fault[] = [
       'started again',
     options: { ingressEnv: { SHUTDOWN_DELAY_MS: '1000' } },
     inject: async ({ ingresses, projectors, untilPromised, refused, unanswered }) => {
-      const mustEnd = async (service: ManagedService) => {
-        const code = await service.end()
-        if (code !== 0) throw new Error(`${service.name} exited with ${code}`)
-      }
       for (const ingress of ingresses) {
-        const unready = async () => {
-          await waitUntil(
-            'the ingress reports that it stops',
-            async () => (await fetch(`${ingress.process.adminUrl}/readyz`)).status,
-            (status) => status === 503,
-          )
-          ingress.network.set('busy')
-        }
-        await Promise.all([mustEnd(ingress), unready()])
-        await ingress.restart()
-        await ingress.process.untilReady()
-        ingress.network.set('open')
+        await replaceIngress(ingress)
         await untilPromised(100)
       }
       const { failedConnections, cutOff } = unanswered()

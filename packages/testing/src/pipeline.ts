@@ -40,7 +40,8 @@ export interface Pipeline {
    * Folder with the logs of the services. The next run that starts brokers removes this folder.
    */
   readonly folder: string
-  start(name: ServiceName, env?: Readonly<Record<string, string>>): Promise<ServiceProcess>
+  /** @param root folder of the working copy whose code runs. Default: `servicesRoot`. */
+  start(name: ServiceName, env?: Readonly<Record<string, string>>, root?: string): Promise<ServiceProcess>
   /**
    * Sends one event as myKaarma does, signed with this pipeline's secret. `headers` extend or
    * replace the default headers.
@@ -48,7 +49,9 @@ export interface Pipeline {
   post(ingress: ServiceProcess, body: string | Buffer, headers?: Readonly<Record<string, string>>): Promise<Response>
   verify(
     ledgerPath?: string,
-    options?: Pick<VerifyOptions, 'exact' | 'witness' | 'signal' | 'stateTopic' | 'erasuresTopic' | 'catchUpMs'>,
+    options?: Partial<
+      Pick<VerifyOptions, 'exact' | 'witness' | 'signal' | 'stateTopic' | 'erasuresTopic' | 'catchUpMs' | 'projection'>
+    >,
   ): Promise<Verdict>
   readonly redis: RedisClient
   /** Connects a client to another Redis. The caller must disconnect the client. */
@@ -129,10 +132,10 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
     administrator,
     redis,
     connectRedis: (url) => openRedis(url),
-    start: async (name, env = {}) => {
+    start: async (name, env = {}, root) => {
       if (isClosed) throw new Error('the pipeline is closed')
       const logFile = join(folder, `${name}-${services.length + 1}.log`)
-      const service = startService(name, { ...environments[name], ...env }, logFile)
+      const service = startService(name, { ...environments[name], ...env }, logFile, root)
       services.push(service)
       return service
     },

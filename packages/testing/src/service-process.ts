@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -51,8 +52,13 @@ const desk = {
   ADMIN_PORT: '0',
   // Replace vitest's value "test", because kafkajs has other timeouts with that value.
   NODE_ENV: 'production',
-  // Cache compiled code, so that only the first start of a service compiles code.
-  NODE_COMPILE_CACHE: join(servicesRoot, 'node_modules', '.cache', 'node'),
+}
+
+/** Returns the file that starts a service. Releases before `start.js` start `main.ts`. */
+const startFile = (root: string, name: ServiceName): string => {
+  const folder = join(root, 'services', name)
+  const file = join(folder, 'start.js')
+  return existsSync(file) ? file : join(folder, 'src', 'main.ts')
 }
 
 /** Starts a service without a wait, for tests of services that fail to start. */
@@ -60,15 +66,17 @@ export const spawnService = (
   name: ServiceName,
   env: Readonly<Record<string, string>>,
   logFile: string,
+  root: string = servicesRoot,
 ): GuardedProcess =>
   startGuarded({
     command: process.execPath,
-    args: [
-      '--max-semi-space-size=8',
-      '--conditions=customer-stream-source',
-      join(servicesRoot, 'services', name, 'start.js'),
-    ],
-    env: { ...desk, ...env },
+    args: ['--max-semi-space-size=8', '--conditions=customer-stream-source', startFile(root, name)],
+    env: {
+      ...desk,
+      // Cache compiled code, so that only the first start of a service compiles code.
+      NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'node'),
+      ...env,
+    },
     logFile,
   })
 
@@ -85,13 +93,17 @@ const sumOf = (metrics: string, name: string, labels: Readonly<Record<string, st
 /** Time limit for an answer of a service to a test. */
 const ANSWER_TIMEOUT_MS = 30_000
 
-/** Starts a service. Resolves when its ports are open. The service may not be ready yet. */
+/**
+ * Starts a service. Resolves when its ports are open. The service may not be ready yet.
+ * @param root folder of the working copy whose code runs.
+ */
 export const startService = async (
   name: ServiceName,
   env: Readonly<Record<string, string>>,
   logFile: string,
+  root: string = servicesRoot,
 ): Promise<ServiceProcess> => {
-  const guarded = spawnService(name, env, logFile)
+  const guarded = spawnService(name, env, logFile, root)
   const lines = await waitUntil(
     `${name} listens`,
     async () => logLines(logFile),

@@ -22,7 +22,8 @@ export interface ManagedService {
   kill(): Promise<void>
   /** Sends SIGTERM. Resolves with the exit code. */
   end(): Promise<number>
-  restart(env?: Readonly<Record<string, string>>): Promise<void>
+  /** @param root folder of the working copy whose code runs. Default: {@link ArenaOptions.root}. */
+  restart(env?: Readonly<Record<string, string>>, root?: string): Promise<void>
 }
 
 export interface ManagedIngress extends ManagedService {
@@ -78,6 +79,10 @@ export interface ArenaOptions {
   readonly ratePerSecond?: number
   readonly ingressEnv?: Readonly<Record<string, string>>
   readonly projectorEnv?: Readonly<Record<string, string>>
+  /** Folder of the working copy whose code runs. Default: this working copy. */
+  readonly root?: string
+  /** Projection whose positions count at the end of the scenario. */
+  readonly projection?: number
   /** True if each ingress has its own spool. */
   readonly spool?: boolean
   /**
@@ -116,8 +121,8 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
   const manage = async (name: ServiceName): Promise<ManagedService> => {
     const [publicPort, adminPort] = (await freePorts(2)).map(String)
     const spool = options.spool && name === 'ingress' ? { SPOOL_DIR: join(pipeline.folder, `spool-${publicPort}`) } : {}
-    const start = (env: Readonly<Record<string, string>> = {}) =>
-      pipeline.start(name, { ...environments[name], ...spool, PORT: publicPort!, ADMIN_PORT: adminPort!, ...env })
+    const start = (env: Readonly<Record<string, string>> = {}, root = options.root) =>
+      pipeline.start(name, { ...environments[name], ...spool, PORT: publicPort!, ADMIN_PORT: adminPort!, ...env }, root)
     let process = await start()
     return {
       name,
@@ -133,8 +138,8 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
         ended.add(name)
         return process.end()
       },
-      restart: async (env) => {
-        process = await start(env)
+      restart: async (env, root) => {
+        process = await start(env, root)
       },
     }
   }
@@ -155,9 +160,10 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
   )
 
   const { topics } = pipeline
+  const { projection = PROJECTION_VERSION } = options
   const account = createAccount(topics.customers)
   const positions = async () => {
-    const stored = await pipeline.redis.hgetall(positionsKey(PROJECTION_VERSION, pipeline.keyPrefix))
+    const stored = await pipeline.redis.hgetall(positionsKey(projection, pipeline.keyPrefix))
     const partitions = Object.entries(stored).map(
       ([field, next]) => [Number(field.slice(`${topics.customers}/`.length)), Number(next)] as const,
     )

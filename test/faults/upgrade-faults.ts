@@ -1,0 +1,106 @@
+import { waitUntil } from '@customer-stream/runtime'
+import { PROJECTION_VERSION } from '@customer-stream/schemas'
+import { servicesRoot } from '@customer-stream/testing'
+import type { Fault } from './fault.ts'
+import type { Arena, ManagedIngress, ManagedService } from './harness/arena.ts'
+import type { Release } from './harness/earlier-release.ts'
+import { observeRedis, olderDocuments, splitKeys } from './harness/order.ts'
+import { mustEnd, replaceIngress } from './harness/replace.ts'
+
+/** Acknowledged events after each replaced process, so that two releases share the load. */
+const EVENTS_BETWEEN = 300
+
+const replaceProjector = async (projector: ManagedService, root: string, env: Readonly<Record<string, string>>) => {
+  await mustEnd(projector)
+  await projector.restart(env, root)
+  await projector.process.untilReady()
+  await waitUntil(
+    'the projector applies events of its release',
+    () => projector.process.metric('projector_events_total'),
+    (events) => events > 0,
+    { timeoutMs: 60_000 },
+  )
+}
+
+type Step = (arena: Arena) => Promise<void>
+
+const replaceProjectors =
+  (root: string, env: Readonly<Record<string, string>> = {}): Step =>
+  async ({ projectors, untilPromised }) => {
+    for (const projector of projectors) {
+      await replaceProjector(projector, root, env)
+      await untilPromised(EVENTS_BETWEEN)
+    }
+  }
+
+const replaceIngresses =
+  (root: string): Step =>
+  async ({ ingresses, untilPromised }) => {
+    for (const ingress of ingresses as readonly ManagedIngress[]) {
+      await replaceIngress(ingress, root)
+      await untilPromised(EVENTS_BETWEEN)
+    }
+  }
+
+/**
+ * Runs the steps under load. Demands that no sender is refused, and that no customer goes back.
+ * @param options.isRebuild true if customers may go back. A fill writes older documents before it
+ *   reads the newest document of a customer.
+ */
+const inOrder = async (arena: Arena, steps: readonly Step[], { isRebuild = false } = {}) => {
+  const endObservation = isRebuild ? async () => [] : observeRedis(arena)
+  for (const step of steps) await step(arena)
+  const { failedConnections, cutOff } = arena.unanswered()
+  const faults = [
+    ...(await endObservation()),
+    ...(isRebuild ? [] : await olderDocuments(arena)),
+    ...(await splitKeys(arena, arena.pipeline.topics.customers)),
+    ...(await splitKeys(arena, arena.pipeline.stateTopic)),
+    ...Object.entries({ refused: arena.refused(), failedConnections, cutOff }).flatMap(([what, count]) =>
+      count > 0 ? [`requests of the senders: ${count} ${what}`] : [],
+    ),
+  ]
+  if (faults.length > 0) throw new Error(`${faults.length} problems:\n${faults.slice(0, 20).join('\n')}`)
+}
+
+/**
+ * Upgrades from a release to this code, in the order of docs/upgrading.md.
+ * @param root folder with the code of the release.
+ */
+export const upgradeFaults = ({ name, hasStateTopic }: Release, root: string): readonly Fault[] => {
+  const options = { root, ratePerSecond: 100, ingressEnv: { SHUTDOWN_DELAY_MS: '2000' } }
+  const forward = [replaceProjectors(servicesRoot), replaceIngresses(servicesRoot)]
+  const back = [replaceIngresses(root), replaceProjectors(root)]
+  const [second, third] = [PROJECTION_VERSION + 1, PROJECTION_VERSION + 2]
+  return [
+    {
+      name: `upgrade from ${name}, rolled back`,
+      how: 'one process after another, first the projectors; then back in the opposite order',
+      options,
+      // The earlier release does not publish documents, so the topic is out of date.
+      ignoresStateTopic: !hasStateTopic,
+      inject: (arena) => inOrder(arena, [...forward, ...back]),
+    },
+    {
+      name: `upgrade from ${name}, repeated`,
+      how: 'upgraded, rolled back, upgraded again',
+      options,
+      inject: (arena) => inOrder(arena, [...forward, ...back, ...forward]),
+    },
+    {
+      name: `upgrade from ${name}, new projection`,
+      how: 'projectors upgraded with PROJECTION_VERSION + 1, then rolled back with PROJECTION_VERSION + 2',
+      options: { ...options, projection: third },
+      ignoresStateTopic: !hasStateTopic,
+      inject: (arena) =>
+        inOrder(
+          arena,
+          [
+            replaceProjectors(servicesRoot, { PROJECTION_VERSION: String(second) }),
+            replaceProjectors(root, { PROJECTION_VERSION: String(third) }),
+          ],
+          { isRebuild: true },
+        ),
+    },
+  ]
+}
