@@ -67,9 +67,10 @@ const untilOutcome = (outcome: string, count: number) =>
  */
 const judge = () => pipeline.verify(undefined, { exact: true })
 const SOUND = { wrong: [], notQuarantined: { count: 0 } }
+const keysInRedis = async () =>
+  (await pipeline.redis.keys(`${pipeline.keyPrefix}*`)).filter((key) => !key.includes('member'))
 const lose = async () => {
-  const keys = await pipeline.redis.keys(`${pipeline.keyPrefix}*`)
-  await pipeline.redis.del(...keys.filter((key) => !key.includes('member')))
+  await pipeline.redis.del(...(await keysInRedis()))
 }
 const restart = async (env: Readonly<Record<string, string>> = {}) => {
   await projector.end()
@@ -231,6 +232,23 @@ it('an erased customer stays erased when Redis is lost and filled again', async 
   )
   expect(await judge()).toMatchObject(SOUND)
   expect(await Promise.all(['a', 'b', 'c', 'nobody'].map(stored))).toEqual([null, String(NOW + 5001), null, null])
+})
+
+it('an erased customer is erased again when Redis is restored from a dump older than the erasure', async () => {
+  await post('j', NOW)
+  await untilStored('j', NOW)
+  const dump = await Promise.all(
+    (await keysInRedis()).map(async (key) => [key, await pipeline.redis.dumpBuffer(key)] as const),
+  )
+  await erase('j')
+  await untilStored('j', null)
+  const restored = pipeline.redis.multi().del(...(await keysInRedis()))
+  for (const [key, value] of dump) restored.restore(key, 0, value)
+  await restored.exec()
+  expect(await stored('j')).toBe(String(NOW))
+  await untilStored('j', null)
+  expect(await judge()).toMatchObject(SOUND)
+  expect((await states('j')).at(-1)).toBe(null)
 })
 
 it('an erased customer stays erased when a higher projection or another group replays all events', async () => {
