@@ -96,6 +96,26 @@ const pauseAt = async <T>(projector: ManagedService, what: string, cause: () => 
   return caused
 }
 
+/**
+ * Deletes a topic, and waits until no broker knows of it. A broker accepts records for a deleted
+ * topic until it learns of the deletion, even if another broker already has a new topic of that
+ * name. These records are lost.
+ */
+const deleteTopic = async ({ administrator }: Arena['pipeline'], topic: string) => {
+  await administrator.deleteTopics({ topics: [topic] })
+  const ask = () =>
+    administrator.fetchTopicMetadata({ topics: [topic] }).then(
+      () => true,
+      () => false,
+    )
+  const isKnown = async () => {
+    // kafkajs asks a random broker.
+    for (let asked = 0; asked < 20; asked++) if (await ask()) return true
+    return false
+  }
+  await waitUntil(`no broker knows of topic ${topic}`, isKnown, (known) => !known)
+}
+
 /** Waits until `interrupted.ts` has killed the projector. */
 const untilKilled = async ({ process }: ManagedService) => {
   const code = await process.ended
@@ -175,7 +195,7 @@ export const serviceFaults: readonly Fault[] = [
       const { administrator, stateTopic } = pipeline
       const configEntries = await changedSettings(pipeline, stateTopic)
       const failures = () => sumOver(projectors, 'projector_failures_total', { operation: 'state' })
-      await administrator.deleteTopics({ topics: [stateTopic] })
+      await deleteTopic(pipeline, stateTopic)
       // On a busy machine, requests may have failed before.
       const before = await failures()
       await waitUntil('a projector waits for the state topic', failures, (count) => count > before)
@@ -314,22 +334,7 @@ export const serviceFaults: readonly Fault[] = [
       await waitUntil('the unusable records are in quarantine', quarantined, (count) => count === poison.length)
       await arena.readQuarantine()
       const configEntries = await changedSettings(pipeline, pipeline.topics.quarantine)
-      await pipeline.administrator.deleteTopics({ topics: [pipeline.topics.quarantine] })
-      // A broker accepts records for a deleted topic until it learns of the deletion. kafkajs asks
-      // a random broker.
-      await waitUntil(
-        'no broker knows of quarantine',
-        async () => {
-          const ask = () =>
-            pipeline.administrator.fetchTopicMetadata({ topics: [pipeline.topics.quarantine] }).then(
-              () => true,
-              () => false,
-            )
-          for (let asked = 0; asked < 20; asked++) if (await ask()) return true
-          return false
-        },
-        (known) => !known,
-      )
+      await deleteTopic(pipeline, pipeline.topics.quarantine)
       const more = Array.from({ length: poison.length }, (_, i) => makeCustomersEvent({ timestamp: -1 - i }))
       await postAll(arena, more)
       await waitUntil(
