@@ -21,6 +21,7 @@ import type { Line, Question } from './questions/question.ts'
 import { rebuild } from './questions/rebuild.ts'
 import { start } from './questions/start.ts'
 import { stateTopic } from './questions/state-topic.ts'
+import { traces } from './questions/traces.ts'
 import { workers } from './questions/workers.ts'
 import { describeMachine } from './report/machine.ts'
 import { type Asked, type Profiled, readingsTable } from './report/performance-page.ts'
@@ -29,6 +30,7 @@ import { printTable, writeReport } from './report/report.ts'
 const questions: readonly Question[] = [
   ingressCpu,
   ingressLatency,
+  traces,
   memory256,
   projectorRate,
   stateTopic,
