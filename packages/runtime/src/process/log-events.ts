@@ -9,7 +9,7 @@ export const LOG_EVENTS = {
   setting: 'A setting works, but should be changed.',
   'secrets-changed': 'Files of secrets have changed, and the service uses the new values.',
   'secrets-usable': 'Files of secrets that were wrong are valid again, and have the values that the service uses.',
-  'secrets-unusable': 'Files of secrets have changed, but are wrong. The service uses the old values.',
+  'secrets-unusable': 'Files of secrets have changed, but are wrong. The service uses their old values.',
   blocked: 'A person must act before the process can continue.',
   unblocked: 'The problem that a person had to fix is solved.',
   retrying: 'Kafka, Redis, quarantine, the state topic or the erasures topic does not answer; the process retries.',

@@ -11,9 +11,13 @@ const schemas = {
   PORT: integer({ default: 1, minimum: 0, maximum: 9, description: '' }),
   SECRETS: namedSecrets({ description: '' }),
   PASSWORD: optionalSecret({ description: '' }),
+  CERTIFICATE: optionalSecret({ description: '' }),
+  KEY: optionalSecret({ description: '' }),
   URL: { ...optionalSecret({ description: '' }), fixedPart: (url: string) => url.split('@').at(-1) },
 }
 const rules = [
+  ({ CERTIFICATE = '', KEY = '' }: { CERTIFICATE?: string | undefined; KEY?: string | undefined }) =>
+    CERTIFICATE.slice(-1) === KEY.slice(-1) ? undefined : 'KEY is not the key of CERTIFICATE',
   ({ PASSWORD }: { PASSWORD?: string | undefined }) => (PASSWORD === 'wrong' ? 'PASSWORD is wrong' : undefined),
 ]
 
@@ -24,7 +28,7 @@ let versions = 0
 const mount = (files: Readonly<Record<string, string>>) => {
   const version = join(folder, `..version-${versions++}`)
   mkdirSync(version)
-  for (const [name, content] of Object.entries({ url: 'me:old@host', ...files }))
+  for (const [name, content] of Object.entries({ url: 'me:old@host', certificate: 'cert 1', key: 'key 1', ...files }))
     writeFileSync(join(version, name), content)
   symlinkSync(version, join(folder, '..data_tmp'))
   renameSync(join(folder, '..data_tmp'), join(folder, '..data'))
@@ -33,9 +37,13 @@ const mount = (files: Readonly<Record<string, string>>) => {
 /** Opens the files. `beforeWatch` runs after the settings were read. */
 const setUp = async (beforeWatch = () => {}) => {
   mount({ secrets: 'a=1\n', password: 'first\n' })
-  for (const name of ['secrets', 'password', 'url']) symlinkSync(join('..data', name), join(folder, name))
+  for (const name of ['secrets', 'password', 'url', 'certificate', 'key'])
+    symlinkSync(join('..data', name), join(folder, name))
   const fileOf = (name: string) => join(folder, name)
-  const env = { SECRETS_FILE: fileOf('secrets'), PASSWORD_FILE: fileOf('password'), URL_FILE: fileOf('url') }
+  const env = {
+    ...{ SECRETS_FILE: fileOf('secrets'), PASSWORD_FILE: fileOf('password'), URL_FILE: fileOf('url') },
+    ...{ CERTIFICATE_FILE: fileOf('certificate'), KEY_FILE: fileOf('key') },
+  }
   const loaded = loadSettings(schemas, env, rules)
   beforeWatch()
   const lines: Record<string, unknown>[] = []
@@ -91,31 +99,37 @@ it('after a refusal the old contents are usable again, and do not count as a cha
 it.each([
   ['is emptied', '', 'SECRETS_FILE is empty'],
   ['has garbage', '\u0000\u0001 hush=', 'SECRETS: entry 1 is not of the form name=value'],
-])('if a secret file %s, all old values stay, and one warning is logged', async (_, content, problem) => {
-  const { check, loaded, lines, metric } = await setUp()
-  mount({ secrets: content, password: 'second' })
-  await check()
-  await check()
-  expect([...loaded.SECRETS]).toEqual([['a', '1']])
-  expect(loaded.PASSWORD).toBe('first')
-  expect(lines).toEqual([{ event: 'secrets-unusable', problem: expect.stringContaining(problem) }])
-  expect(JSON.stringify(lines)).not.toMatch(/hush|second/)
-  expect(await metric('customer_stream_secret_files_unusable')).toBe(1)
+])(
+  'if a secret file %s, its old value stays, one warning is logged, and other files are used',
+  async (_, content, problem) => {
+    const { check, loaded, lines, metric } = await setUp()
+    mount({ secrets: content, password: 'second' })
+    await check()
+    await check()
+    expect([...loaded.SECRETS]).toEqual([['a', '1']])
+    expect(loaded.PASSWORD).toBe('second')
+    expect(lines).toEqual([
+      { event: 'secrets-changed', settings: ['PASSWORD'] },
+      { event: 'secrets-unusable', problem: expect.stringContaining(problem) },
+    ])
+    expect(JSON.stringify(lines)).not.toMatch(/hush|second/)
+    expect(await metric('customer_stream_secret_files_unusable')).toBe(1)
 
-  mount({ secrets: 'a=2', password: 'second' })
-  await check()
-  expect(loaded).toMatchObject({ PASSWORD: 'second', SECRETS: new Map([['a', '2']]) })
-  expect(await metric('customer_stream_secret_files_unusable')).toBe(0)
-})
+    mount({ secrets: 'a=2', password: 'second' })
+    await check()
+    expect(loaded).toMatchObject({ PASSWORD: 'second', SECRETS: new Map([['a', '2']]) })
+    expect(await metric('customer_stream_secret_files_unusable')).toBe(0)
+  },
+)
 
-it('the old secrets stay if a file is missing, or if a rule refuses the new values', async () => {
+it('the old value of a file stays if the file is missing, or if a rule refuses the new value', async () => {
   const { check, loaded, lines } = await setUp()
   mount({ secrets: 'a=2' })
   await check()
   mount({ secrets: 'a=2', password: 'wrong' })
   await check()
-  expect(loaded).toMatchObject({ PASSWORD: 'first', SECRETS: new Map([['a', '1']]) })
-  expect(lines.map(({ problem }) => problem)).toEqual([
+  expect(loaded).toMatchObject({ PASSWORD: 'first', SECRETS: new Map([['a', '2']]) })
+  expect(lines.flatMap(({ problem }) => problem ?? [])).toEqual([
     expect.stringMatching(/^PASSWORD_FILE cannot be read: ENOENT/),
     expect.stringContaining('PASSWORD is wrong'),
   ])
@@ -136,8 +150,11 @@ it('a file with another address is refused until a restart, and a file with anot
   const { check, loaded, lines, metric } = await setUp()
   mount({ secrets: 'a=2', password: 'first', url: 'me:hush@elsewhere' })
   await check()
-  expect(loaded).toMatchObject({ URL: 'me:old@host', SECRETS: new Map([['a', '1']]) })
-  expect(lines).toEqual([{ event: 'secrets-unusable', problem: expect.stringMatching(/^URL_FILE .*restart/i) }])
+  expect(loaded).toMatchObject({ URL: 'me:old@host', SECRETS: new Map([['a', '2']]) })
+  expect(lines).toEqual([
+    { event: 'secrets-changed', settings: ['SECRETS'] },
+    { event: 'secrets-unusable', problem: expect.stringMatching(/^URL_FILE .*restart/i) },
+  ])
   expect(JSON.stringify(lines)).not.toMatch(/hush|elsewhere/)
   expect(await metric('customer_stream_secret_files_unusable')).toBe(1)
   mount({ secrets: 'a=2', password: 'first', url: 'me:new@host' })
@@ -152,4 +169,23 @@ it('a named pipe in place of a secret file is refused, because a read of the pip
   await check()
   expect(loaded.PASSWORD).toBe('first')
   expect(lines).toEqual([{ event: 'secrets-unusable', problem: 'PASSWORD_FILE cannot be read: it is not a file' }])
+})
+
+it('a certificate and its key are used together, also if another secret file is wrong', async () => {
+  const { check, loaded, lines } = await setUp()
+  mount({ secrets: '', password: 'first', certificate: 'cert 2', key: 'key 2' })
+  await check()
+  expect(loaded).toMatchObject({ CERTIFICATE: 'cert 2', KEY: 'key 2' })
+  expect(lines[0]).toEqual({ event: 'secrets-changed', settings: ['CERTIFICATE', 'KEY'] })
+})
+
+it('a certificate without its key is refused, and the other secret files are used', async () => {
+  const { check, loaded, lines } = await setUp()
+  mount({ secrets: 'a=2', password: 'first', certificate: 'cert 2', key: '' })
+  await check()
+  expect(loaded).toMatchObject({ CERTIFICATE: 'cert 1', KEY: 'key 1', SECRETS: new Map([['a', '2']]) })
+  expect(lines).toEqual([
+    { event: 'secrets-changed', settings: ['SECRETS'] },
+    { event: 'secrets-unusable', problem: 'KEY_FILE is empty; KEY is not the key of CERTIFICATE' },
+  ])
 })

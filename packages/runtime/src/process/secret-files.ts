@@ -5,7 +5,7 @@ import { certificateExpiries, createCertificateMetric } from './certificate-expi
 import type { Logger } from './log.ts'
 import { Counter, Gauge, type Registry } from './metrics.ts'
 import { periodically } from './periodically.ts'
-import { type Loaded, loadSettings, type Rule, type Settings } from './settings.ts'
+import { brokenRules, type Loaded, loadSettings, type Rule, type Settings } from './settings.ts'
 
 /** A file counts as written when it stays the same for this time. */
 const SETTLED_AFTER_MS = 250
@@ -23,7 +23,7 @@ export interface SecretFilesOptions<S extends Settings> {
 export const createSecretFileMetrics = (registry: Registry) => ({
   unusable: new Gauge({
     name: 'customer_stream_secret_files_unusable',
-    help: '1 if changed files of secrets are wrong, so that the service uses the old values. Otherwise 0.',
+    help: '1 if changed files of secrets are wrong, so that the service uses their old values. Otherwise 0.',
     registers: [registry],
   }),
   changes: new Counter({
@@ -41,8 +41,8 @@ const areSame = (one: Contents, other: Contents): boolean =>
 
 /**
  * Reads the files of secrets (NAME_FILE) again, and puts changed values into the settings. Clients
- * read the settings at each new connection, and the ingress at each request. If the new values are
- * wrong together, all old values stay.
+ * read the settings at each new connection, and the ingress at each request. The value of a wrong
+ * file stays as it was, and the other files are used.
  *
  * Polls, because a watch of a file ends when Kubernetes replaces the link `..data`, and because
  * network file systems send no events.
@@ -71,48 +71,58 @@ export const createSecretFiles = <S extends Settings>(loaded: Loaded<S>, options
   let isRefused = false
 
   /** @throws an error that names the problem, without the value. */
-  const decode = (contents: Contents): Loaded<S> => {
-    const given = Object.fromEntries(
-      [...contents].flatMap(([name, content]) => {
-        if (content instanceof Error) throw new Error(`${name}_FILE cannot be read: ${content.message}`)
-        if (content === '') throw new Error(`${name}_FILE is empty`)
-        return [
-          [name, content],
-          [`${name}_FILE`, undefined],
-        ]
-      }),
-    )
-    const next = loadSettings(schemas, { ...env, ...given }, rules)
-    const moved = names.find((name) => {
-      const fixedPart: ((value: unknown) => unknown) | undefined = schemas[name]?.fixedPart
-      return fixedPart && fixedPart(next[name]) !== fixedPart(loaded[name])
-    })
-    if (moved !== undefined)
-      throw new Error(`${moved}_FILE has another address. Restart the service to use the new address`)
-    return next
+  const decode = (name: string, content: string | Error | undefined): unknown => {
+    if (content instanceof Error) throw new Error(`${name}_FILE cannot be read: ${content.message}`)
+    if (!content) throw new Error(`${name}_FILE is empty`)
+    const schema = schemas[name] as S[string]
+    const value: unknown = loadSettings({ [name]: schema }, { [name]: content })[name]
+    const fixedPart: ((value: unknown) => unknown) | undefined = schema.fixedPart
+    if (fixedPart && fixedPart(value) !== fixedPart(loaded[name]))
+      throw new Error(`${name}_FILE has another address. Restart the service to use the new address`)
+    return value
+  }
+
+  /**
+   * Decodes each file alone, so that a wrong file does not affect the others. Settings that a rule
+   * reads together, such as a certificate and its key, are accepted or refused together.
+   */
+  const accept = (contents: Contents) => {
+    const problems: string[] = []
+    const values = new Map<PropertyKey, unknown>()
+    for (const [name, content] of contents) {
+      try {
+        values.set(name, decode(name, content))
+      } catch (error) {
+        problems.push((error as Error).message)
+      }
+    }
+    for (;;) {
+      const broken = brokenRules(rules, { ...loaded, ...Object.fromEntries(values) })
+      const refused = broken.flatMap((rule) => [...rule.names]).filter((name) => values.has(name))
+      if (refused.length === 0) return { values, problems }
+      problems.push(...broken.map(({ problem }) => problem))
+      // The old values then apply, and a rule may refuse them together with another new value.
+      for (const name of refused) values.delete(name)
+    }
   }
 
   const use = (contents: Contents): void => {
-    try {
-      const next = decode(contents)
-      // Compares values, because the files may have changed since the settings were loaded.
-      const changed = names.filter((name) => !isDeepStrictEqual(next[name], loaded[name]))
-      unusable.set(0)
-      if (changed.length > 0) {
-        Object.assign(loaded, Object.fromEntries(changed.map((name) => [name, next[name]])))
-        changes.inc()
-        logger.info({ event: 'secrets-changed', settings: changed }, 'the service uses the changed files of secrets')
-      } else if (isRefused)
-        logger.info({ event: 'secrets-usable' }, 'the files of secrets are right again; the service kept these values')
-      isRefused = false
-    } catch (error) {
-      isRefused = true
-      unusable.set(1)
+    const { values, problems } = accept(contents)
+    // Compares values, because the files may have changed since the settings were loaded.
+    const changed = names.filter((name) => values.has(name) && !isDeepStrictEqual(values.get(name), loaded[name]))
+    if (changed.length > 0) {
+      Object.assign(loaded, Object.fromEntries(changed.map((name) => [name, values.get(name)])))
+      changes.inc()
+      logger.info({ event: 'secrets-changed', settings: changed }, 'the service uses the changed files of secrets')
+    } else if (isRefused && problems.length === 0)
+      logger.info({ event: 'secrets-usable' }, 'the files of secrets are right again; the service kept these values')
+    if (problems.length > 0)
       logger.warn(
-        { event: 'secrets-unusable', problem: (error as Error).message },
-        'changed files of secrets are wrong; the service uses the old values. Correct the files',
+        { event: 'secrets-unusable', problem: problems.join('; ') },
+        'changed files of secrets are wrong; the service uses the old values of these files. Correct them',
       )
-    }
+    isRefused = problems.length > 0
+    unusable.set(isRefused ? 1 : 0)
   }
 
   return {

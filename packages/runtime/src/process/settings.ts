@@ -283,6 +283,39 @@ export type Rule<S extends Settings> = (settings: Loaded<S>) => string | undefin
 /** Thrown if a rule reads a setting whose own problem is already reported. */
 const isWrong = Symbol('wrong setting')
 
+export interface BrokenRule {
+  readonly problem: string
+  /** Settings that the rule has read. */
+  readonly names: ReadonlySet<PropertyKey>
+}
+
+/**
+ * Returns the problems that the rules find.
+ * @param wrong settings without a value. A rule that reads such a setting is skipped.
+ */
+export const brokenRules = <S extends Settings>(
+  rules: readonly Rule<S>[],
+  loaded: Loaded<S>,
+  wrong: ReadonlySet<PropertyKey> = new Set(),
+): readonly BrokenRule[] =>
+  rules.flatMap((rule) => {
+    const names = new Set<PropertyKey>()
+    const readable = new Proxy(loaded, {
+      get: (target, name) => {
+        if (wrong.has(name)) throw isWrong
+        names.add(name)
+        return Reflect.get(target, name)
+      },
+    })
+    try {
+      const problem = rule(readable)
+      return problem === undefined ? [] : [{ problem, names }]
+    } catch (error) {
+      if (error !== isWrong) throw error
+      return []
+    }
+  })
+
 /**
  * Reads and checks all settings.
  * @param rules checks of several settings. A rule that reads a wrong setting is skipped.
@@ -309,20 +342,7 @@ export const loadSettings = <S extends Settings>(
       problems.push(`${name}: ${(error as Error).message}`)
     }
   }
-  const readable = new Proxy(loaded as Loaded<S>, {
-    get: (target, name) => {
-      if (wrong.has(name)) throw isWrong
-      return Reflect.get(target, name)
-    },
-  })
-  for (const rule of rules) {
-    try {
-      const problem = rule(readable)
-      if (problem !== undefined) problems.push(problem)
-    } catch (error) {
-      if (error !== isWrong) throw error
-    }
-  }
+  problems.push(...brokenRules(rules, loaded as Loaded<S>, wrong).map(({ problem }) => problem))
   if (problems.length > 0) throw new SettingsError(problems)
   return loaded as Loaded<S>
 }
