@@ -310,6 +310,17 @@ describe('with the records of one test', () => {
     expect((await run(['show', earlier])).stdout).toMatch(/handled +another copy of the original was dropped\n/)
   })
 
+  it('copies of one original are listed once', async () => {
+    const origin = { topic: pipeline.topics.customers, partition: '5', offset: '77', reason: 'not-json' }
+    const copy = { value: 'x', headers: origin, timestamp: '1700000000000' }
+    await putIntoQuarantine([copy, copy, copy])
+    const { records, summary } = await list()
+    expect(records).toMatchObject([{ source: `${pipeline.topics.customers}/5/77` }])
+    expect(summary).toMatchObject({ open: 1, copies: 2, byReason: { 'not-json': 1 } })
+    const all = (await list('--all', '--since', '2023-11-14T22:13:20Z', '--until', '2023-11-14T22:13:21Z')).records
+    expect(all.filter(({ copyOf }: { copyOf?: string }) => copyOf === records[0].place)).toHaveLength(2)
+  })
+
   it('a redrive that was killed or interrupted continues, and no event is lost', { timeout: 120_000 }, async () => {
     const RECORDS = 1000
     const GROUP = 100

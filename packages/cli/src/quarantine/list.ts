@@ -7,6 +7,7 @@ import { drained, printText } from '../output.ts'
 import { counted, jsonLine, printable, shortened, utc } from '../terminal-text.ts'
 import { type KafkaClients, withKafka } from '../with-clients.ts'
 import type { Action } from './audit.ts'
+import { createCopies } from './copies.ts'
 import { loadKafkaSettings, openQuarantine } from './open.ts'
 import { OPTIONS } from './options.ts'
 import { readQuarantine } from './read-quarantine.ts'
@@ -27,7 +28,8 @@ const line = {
   ids, but no other data of customers. Exit code 0 if all records could be read,
   otherwise 1.
 ${FILTER_USAGE}, 0 for only the counts
-  --all                 also records that were redriven or dropped
+  --all                 also records that were redriven or dropped, and further
+                        copies of a record
   --json                print one JSON object for each record, the counts last
 ${SETTINGS_USAGE}
   In this repository: npx customer-stream quarantine list [OPTIONS]`,
@@ -42,7 +44,14 @@ ${SETTINGS_USAGE}
 
 type Input = ReturnType<typeof line.read>
 
-const lineOf = (record: QuarantinedRecord, action: Action | undefined): string => {
+/** What list says about a record besides its headers. */
+interface Remarks {
+  readonly action: Action | undefined
+  /** Place of an earlier copy of the same original. */
+  readonly copyOf: string | undefined
+}
+
+const lineOf = (record: QuarantinedRecord, { action, copyOf }: Remarks): string => {
   const { receivedAt, reason, stage, source, value } = record
   const id = keyTextOf(record)
   return [
@@ -53,11 +62,12 @@ const lineOf = (record: QuarantinedRecord, action: Action | undefined): string =
     source === undefined ? '-' : printable(shortened(source, 300)),
     id === undefined ? '-' : idText(id),
     value === null ? 'no bytes' : counted(value.length, 'byte'),
+    ...(copyOf === undefined ? [] : [`copy of ${copyOf}`]),
     ...(action === undefined ? [] : [action]),
   ].join('  ')
 }
 
-const jsonOf = (record: QuarantinedRecord, action: Action | undefined): string => {
+const jsonOf = (record: QuarantinedRecord, { action, copyOf }: Remarks): string => {
   const { receivedAt, reason, stage, source, value } = record
   return jsonLine({
     place: placeOf(record),
@@ -68,6 +78,7 @@ const jsonOf = (record: QuarantinedRecord, action: Action | undefined): string =
     id: keyTextOf(record) ?? null,
     bytes: value?.length ?? null,
     handled: action ?? null,
+    ...(copyOf !== undefined && { copyOf }),
   })
 }
 
@@ -76,6 +87,7 @@ const list = async ({ admin }: KafkaClients, input: Input): Promise<number> => {
   const { signal } = interruption
   const { topic, ends, audit } = await openQuarantine(admin, settings.KAFKA_TOPIC_PREFIX, signal)
   const summary = createSummary()
+  const copies = createCopies()
   let listed = 0
   let unreadable = 0
   const onUnreadable = (place: Place, why: string) => {
@@ -90,11 +102,12 @@ const list = async ({ admin }: KafkaClients, input: Input): Promise<number> => {
     const records = readQuarantine(admin, { topic, ends, selection, signal, onUnreadable, onProgress })
     for await (const record of records) {
       const action = audit.actionFor(record)
-      summary.count(record.reason, action)
-      if (listed >= limit || (action !== undefined && !isAll)) continue
+      const copyOf = copies.earlierOf(record)
+      summary.count(record.reason, action, copyOf !== undefined)
+      if (listed >= limit || ((action ?? copyOf) !== undefined && !isAll)) continue
       listed += 1
-      if (isJson) process.stdout.write(jsonOf(record, action))
-      else printText(lineOf(record, action))
+      if (isJson) process.stdout.write(jsonOf(record, { action, copyOf }))
+      else printText(lineOf(record, { action, copyOf }))
       await drained()
     }
   })

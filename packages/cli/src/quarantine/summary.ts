@@ -1,4 +1,4 @@
-/** Counts records by reason, and handled records apart from open records. */
+/** Counts records by reason, and handled records and further copies apart from open records. */
 import { counted, printable, shortened } from '../terminal-text.ts'
 import type { Action } from './audit.ts'
 
@@ -8,8 +8,10 @@ const OTHER = '(other reasons)'
 
 export interface Summary {
   readonly records: number
-  /** Records that no operator has redriven or dropped. */
+  /** Records that no operator has redriven or dropped, without further copies. */
   readonly open: number
+  /** Further copies of open records. */
+  readonly copies: number
   /** Open records by reason. */
   readonly byReason: Readonly<Record<string, number>>
   /** Records that an operator has redriven or dropped. */
@@ -19,20 +21,25 @@ export interface Summary {
 export const createSummary = () => {
   const byReason = new Map<string, number>()
   const handled: Record<Action, number> = { redriven: 0, dropped: 0 }
-  let records = 0
+  let [records, copies] = [0, 0]
   return {
-    count: (reason: string, action?: Action) => {
+    /** @param isCopy true for a further copy of a record that was counted before. */
+    count: (reason: string, action?: Action, isCopy = false) => {
       records += 1
       if (action !== undefined) {
         handled[action] += 1
+        return
+      }
+      if (isCopy) {
+        copies += 1
         return
       }
       const name = byReason.has(reason) || byReason.size < MAX_REASONS ? reason : OTHER
       byReason.set(name, (byReason.get(name) ?? 0) + 1)
     },
     get: (): Summary => {
-      const open = records - handled.redriven - handled.dropped
-      return { records, open, byReason: Object.fromEntries(byReason), handled: { ...handled } }
+      const open = records - copies - handled.redriven - handled.dropped
+      return { records, open, copies, byReason: Object.fromEntries(byReason), handled: { ...handled } }
     },
   }
 }
@@ -52,12 +59,14 @@ export const reasonLines = (byReason: Readonly<Record<string, number>>): string[
     .sort(([, a], [, b]) => b - a)
     .map(([reason, count]) => `  ${reasonText(reason).padEnd(REASON_COLUMNS)}${count.toLocaleString('en').padStart(9)}`)
 
-export const summaryLines = ({ open, byReason, handled }: Summary, isAll: boolean): string[] => {
+export const summaryLines = ({ open, copies, byReason, handled }: Summary, isAll: boolean): string[] => {
   const done = handled.redriven + handled.dropped
+  const hidden = isAll ? '' : ' (not listed; --all lists them)'
   const parts = [`${handled.redriven.toLocaleString('en')} redriven`, `${handled.dropped.toLocaleString('en')} dropped`]
   return [
     `${counted(open, 'open record')}${open > 0 ? ', by reason:' : ''}`,
     ...reasonLines(byReason),
-    ...(done === 0 ? [] : [`Handled: ${parts.join(', ')}${isAll ? '' : ' (not listed; --all lists them)'}`]),
+    ...(copies === 0 ? [] : [`Further copies of open records: ${copies.toLocaleString('en')}${hidden}`]),
+    ...(done === 0 ? [] : [`Handled: ${parts.join(', ')}${hidden}`]),
   ]
 }

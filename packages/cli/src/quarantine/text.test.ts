@@ -46,3 +46,13 @@ it('the summary counts handled records apart from open records, and names the op
     'Handled: 1 redriven, 0 dropped (not listed; --all lists them)',
   ])
 })
+
+it('the summary counts further copies of an open record apart', () => {
+  const summary = createSummary()
+  summary.count('not-json')
+  for (let i = 0; i < 3; i++) summary.count('not-json', undefined, true)
+  expect(summary.get()).toMatchObject({ records: 4, open: 1, copies: 3, byReason: { 'not-json': 1 } })
+  expect(summaryLines(summary.get(), false)).toContain(
+    'Further copies of open records: 3 (not listed; --all lists them)',
+  )
+})
