@@ -152,7 +152,7 @@ export const lostRedis: Question = {
           `${customers} customers with ${EVENTS_PER_CUSTOMER} events each, in random order over ${PARTITIONS} ` +
             'partitions. The raw topic is read once, with the lookahead, and nothing is published meanwhile. The ' +
             'state topic has one document of each customer, as after a compaction. The feeder writes 120,000 ' +
-            'customers beside those of the last rebuild. The time counts from readiness.',
+            'customers into a Redis that also has the customers of the last rebuild. The time counts from readiness.',
         ],
       }
     } finally {

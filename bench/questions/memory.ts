@@ -99,8 +99,8 @@ export const memory: Question = {
         `${CONNECTIONS} connections send as fast as they get answers, while the projector applies the events. ` +
           `There are ${DISTINCT_EVENTS} distinct events, sent in turn. The first quarter counts as warm-up.`,
         'The heap in use also contains garbage, which the next major collection removes. The slope is the ' +
-          'growth of the memory that stays: the median of the slopes between the minima of ten equal parts of ' +
-          'the run, over all pairs.',
+          'growth of the memory that stays. It is computed from the minima of ten equal parts of the run: the ' +
+          'median of the slopes between all pairs of minima.',
       ],
     }
   },

@@ -90,7 +90,7 @@ def main() -> None:
             "bootstrap.servers": os.environ.get("KAFKA_BROKERS", "localhost:9092"),
             "group.id": os.environ.get("GROUP_ID", "raw-newest"),
             "enable.auto.commit": False,
-            # If the position is gone, because retention removed it, go on at the oldest record.
+            # If retention has removed the record at the position, go on at the oldest record.
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
         }

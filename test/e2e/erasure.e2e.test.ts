@@ -270,7 +270,7 @@ it('an erased customer stays erased when a higher projection or another group re
   expect(await judge()).toMatchObject(SOUND)
 })
 
-it('without a state topic an erasure changes Redis, and later the new state topic', async () => {
+it('without a state topic an erasure changes only Redis; a new state topic gets the tombstone later', async () => {
   await post('d', NOW)
   await post('silent', NOW)
   await untilStored('d', NOW)

@@ -117,7 +117,7 @@ const messages = () => ({
   },
   QuarantinedRecord: {
     title: 'Quarantined record',
-    summary: 'The bytes that could not be handled. A record without a value has the place of the bytes in its headers.',
+    summary: 'The bytes that could not be handled. If a record has no value, its headers name the original record.',
     contentType: 'application/octet-stream',
     headers: headersOf(
       { ...quarantineHeaders, [RAW_HEADERS.contentType]: rawHeaders[RAW_HEADERS.contentType], ...traceHeaders },

@@ -160,7 +160,7 @@ func main() {
 		kgo.ConsumeTopics(topic),
 		kgo.DisableAutoCommit(),
 		kgo.AdjustFetchOffsetsFn(seekToStored(store, topic)),
-		// If the position is gone, because retention removed it, go on at the oldest record.
+		// If retention has removed the record at the position, go on at the oldest record.
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 	)
 	if err != nil {

@@ -57,7 +57,7 @@ test('a torn last line is cut off by the next writer', () => {
   expect(read()).toEqual([entry(1), entry(2)])
 })
 
-test('a run without promises leaves an empty ledger empty', () => {
+test('the ledger stays empty if no event of a run was answered with 2xx', () => {
   writeFileSync(path, '')
   write()
   expect(readFileSync(path, 'utf8')).toBe('')

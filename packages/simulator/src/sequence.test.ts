@@ -48,7 +48,7 @@ test('all events of a customer are about the same person', () => {
   }
 })
 
-test('timestamps of a customer never fall, are sometimes equal, and stay below the newest allowed', () => {
+test('timestamps of a customer never fall, are sometimes equal, and stay below newestTimestamp', () => {
   let ties = 0
   for (const events of byCustomer(sequence())) {
     for (const [i, { timestamp }] of events.entries()) {

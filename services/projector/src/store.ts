@@ -354,8 +354,8 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
     writeChunk,
     writeErasures,
     applyStates: async (customers, partition, { rawFrom, isComplete }) => {
-      // Keep a newer hash of an earlier projection if its event will be applied later, or if the
-      // state topic may lack its document.
+      // A hash of an earlier projection may be newer than the document. Keep this hash if its event
+      // will be applied later, or if the state topic may lack the document of this event.
       const place = [`${fields(partition).position}/`, isComplete ? '0' : rawFrom, rawFrom]
       const stored: StoreOutcome[] = []
       // Send one part after another. A fetch may have many megabytes. On a slow network, parallel

@@ -107,7 +107,7 @@ it('the topic check refuses too few partitions, and warns of too many', async ()
   expect([error, warnings]).toEqual(['', [expect.stringContaining('t: has 2 partitions, KAFKA_PARTITIONS says 1')]])
 })
 
-it('the topic check accepts an audit with any partition count and any limit ahead of the broker', async () => {
+it('the topic check accepts an audit topic with any partition count and any limit for future timestamps', async () => {
   const limited = { 'message.timestamp.after.max.ms': '3600000' }
   for (const partitions of [2, 4]) {
     const replicas = Array.from({ length: partitions }, () => [1, 2, 3])
