@@ -22,6 +22,9 @@ const replaceProjector = async (projector: ManagedService, root: string, env: Re
   )
 }
 
+/** 503 is expected, because a busy machine may answer too late. The senders repeat these events. */
+const EXPECTED_STATUSES = new Set(['200', '202', '503'])
+
 type Step = (arena: Arena) => Promise<void>
 
 const replaceProjectors =
@@ -43,7 +46,7 @@ const replaceIngresses =
   }
 
 /**
- * Runs the steps under load. Demands that no sender is refused, and that no customer goes back.
+ * Runs the steps under load. Demands that no request is cut off, and that no customer goes back.
  * @param options.isRebuild true if customers may go back. A fill writes older documents before it
  *   reads the newest document of a customer.
  */
@@ -56,8 +59,11 @@ const inOrder = async (arena: Arena, steps: readonly Step[], { isRebuild = false
     ...(isRebuild ? [] : await olderDocuments(arena)),
     ...(await splitKeys(arena, arena.pipeline.topics.customers)),
     ...(await splitKeys(arena, arena.pipeline.stateTopic)),
-    ...Object.entries({ refused: arena.refused(), failedConnections, cutOff }).flatMap(([what, count]) =>
+    ...Object.entries({ failedConnections, cutOff }).flatMap(([what, count]) =>
       count > 0 ? [`requests of the senders: ${count} ${what}`] : [],
+    ),
+    ...Object.entries(arena.statuses()).flatMap(([status, count]) =>
+      EXPECTED_STATUSES.has(status) ? [] : [`requests of the senders: ${count} answered with ${status}`],
     ),
   ]
   if (faults.length > 0) throw new Error(`${faults.length} problems:\n${faults.slice(0, 20).join('\n')}`)

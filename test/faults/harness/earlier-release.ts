@@ -28,7 +28,9 @@ const UNTAGGED: readonly Release[] = [
 export const earlierReleases = async (): Promise<readonly Release[]> => {
   const given = process.env.UPGRADE_FROM
   const newest = given ?? (await git('tag', '--list', 'v*', '--merged', 'HEAD', '--sort=-v:refname')).split('\n')[0]
-  return newest ? [{ name: newest, commit: newest, hasStateTopic: true }] : UNTAGGED
+  if (!newest) return UNTAGGED
+  const known = UNTAGGED.find(({ commit }) => commit.startsWith(newest))
+  return [known ?? { name: newest, commit: newest, hasStateTopic: true }]
 }
 
 /** Returns false for a commit that a shallow clone lacks. */
