@@ -1,6 +1,10 @@
-import { ingressSettings, projectorSettings } from '@customer-stream/configuration'
-import { loadSettings, type Settings } from '@customer-stream/runtime'
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { ingressRules, ingressSettings, projectorRules, projectorSettings } from '@customer-stream/configuration'
+import { loadSettings, type Rule, type Settings, SettingsError } from '@customer-stream/runtime'
 import { expect, it } from 'vitest'
+import { clientRules, clientSettings } from '../packages/cli/src/with-clients.ts'
 
 const required = { KAFKA_BROKERS: 'a:1', REDIS_URL: 'redis://a:1' }
 const foreign = (own: Settings, other: Settings): Record<string, string> =>
@@ -11,4 +15,111 @@ it.each([
   ['projector', projectorSettings, ingressSettings],
 ])('the %s accepts an environment with the settings of both services', (_, own, other) => {
   expect(() => loadSettings<Settings>(own, { ...foreign(own, other), ...required })).not.toThrow()
+})
+
+const PROGRAMS: Readonly<Record<string, { settings: Settings; rules: readonly unknown[] }>> = {
+  ingress: { settings: ingressSettings, rules: ingressRules },
+  projector: { settings: projectorSettings, rules: projectorRules },
+  command: { settings: clientSettings, rules: clientRules },
+}
+
+/** Settings that make another setting legal. Otherwise a rule would refuse every value of it. */
+const contextOf = (name: string): Record<string, string> => {
+  const oauth = { KAFKA_SASL_MECHANISM: 'oauthbearer', KAFKA_SASL_OAUTH_TOKEN_URL: 'https://a' }
+  const client = { KAFKA_SASL_OAUTH_CLIENT_ID: 'a', KAFKA_SASL_OAUTH_CLIENT_SECRET: 'a' }
+  if (name.startsWith('KAFKA_SASL_OAUTH')) return { ...oauth, ...client }
+  if (/^KAFKA_SASL_(USERNAME|PASSWORD)$/.test(name))
+    return { KAFKA_SASL_MECHANISM: 'plain', KAFKA_SASL_USERNAME: 'a', KAFKA_SASL_PASSWORD: 'a' }
+  if (name.startsWith('KAFKA_SSL_')) return { KAFKA_SSL: 'true' }
+  if (name.startsWith('REDIS_TLS_')) return { REDIS_URL: 'rediss://a:1' }
+  if (name.startsWith('REDIS_SENTINEL'))
+    return { REDIS_URL: 'redis://primary', REDIS_SENTINELS: 'a', REDIS_SENTINEL_PASSWORD: 'a' }
+  return {}
+}
+
+/** Returns the problems, or none if the program accepts the value. */
+const problemsOf = (program: string, name: string, value: string): readonly string[] => {
+  const { settings, rules } = PROGRAMS[program]!
+  const setting = name.replace(/_FILE$/, '')
+  const context: Record<string, string> = { ...required, MYKAARMA_AUTH: 'off', ...contextOf(setting) }
+  const legal = Object.entries(context).filter(([given]) => given in settings && given !== setting)
+  const own = Object.fromEntries([...legal, [name, value]])
+  try {
+    loadSettings(settings, own, rules as readonly Rule<Settings>[])
+    return []
+  } catch (error) {
+    expect(error).toBeInstanceOf(SettingsError)
+    return (error as SettingsError).problems
+  }
+}
+
+const FILLER = 'x'.repeat(100_000)
+
+/** Values that no setting accepts. */
+const NEVER = {
+  blanks: '  ',
+  'a tab': '\t',
+  'a NUL': 'a\0b',
+  'an escape sequence': 'a\u001b[31mb',
+  'a C1 control character': 'a\u009bb',
+  'separators only': ', ,',
+}
+
+/** Settings whose value may be any text. Kafka, Redis, the disk or the network examines it. */
+const ANY_TEXT = [
+  ...['HOST', 'ADMIN_HOST', 'OTEL_SERVICE_NAME', 'SPOOL_DIR', 'CONSUMER_GROUP_ID', 'REDIS_KEY_PREFIX'],
+  ...['KAFKA_SASL_USERNAME', 'KAFKA_SASL_PASSWORD', 'KAFKA_SASL_AWS_REGION', 'KAFKA_SASL_OAUTH_SCOPE'],
+  ...['KAFKA_SASL_OAUTH_CLIENT_ID', 'KAFKA_SASL_OAUTH_CLIENT_SECRET'],
+  ...['REDIS_SENTINEL_USERNAME', 'REDIS_SENTINEL_PASSWORD'],
+]
+
+/** Wrong values for the type of the setting. */
+const wrongForType = (schema: Settings[string]): readonly string[] => {
+  if (schema.type === 'integer')
+    return ['1.5', '0x10', '1e3', 'NaN', '-', '１', `${schema.minimum - 1}`, `${schema.maximum + 1}`, '9'.repeat(400)]
+  if (schema.type === 'number') return ['-1', '2', '1e-2', 'NaN', '0,5']
+  if (schema.type === 'boolean') return ['TRUE', '1', 'yes', 'true ']
+  if (schema.anyOf !== undefined)
+    return ['nothing', 'none ', ...schema.anyOf.map((each: { const: string }) => `${each.const}x`)]
+  return []
+}
+
+const cases = Object.entries(PROGRAMS).flatMap(([program, { settings }]) =>
+  Object.entries(settings).map(([name, schema]) => ({ program, name, schema })),
+)
+
+it.each(cases)('the $program refuses wrong values of $name in one short line', ({ program, name, schema }) => {
+  const isAnyText = ANY_TEXT.includes(name)
+  const never = Object.entries(NEVER).flatMap(([kind, value]) =>
+    isAnyText && kind === 'separators only' ? [] : [value],
+  )
+  const some = isAnyText ? [] : ['\u{1f600}']
+  const isList = schema.lines === true
+  const wrong = [...never, ...some, ...(isList ? [] : ['a\nb']), FILLER, ...wrongForType(schema)]
+  for (const value of wrong) {
+    const problems = problemsOf(program, name, value)
+    expect(problems.join(' '), JSON.stringify(value.slice(0, 20))).toContain(name)
+    for (const problem of problems) {
+      expect(problem.length).toBeLessThanOrEqual(600)
+      expect(problem).not.toMatch(/[\p{Cc}\p{Zl}\p{Zp}]/u)
+    }
+  }
+})
+
+it.each(cases)('the $program treats an empty $name as not given', ({ program, name }) => {
+  const { settings } = PROGRAMS[program]!
+  const load = (env: Record<string, string>) => loadSettings(settings, { ...required, ...env })
+  if (name in required) expect(() => load({ [name]: '' })).toThrow(`${name} is missing`)
+  else expect(load({ [name]: '' })).toEqual(load({}))
+})
+
+const secrets = cases.filter(({ schema }) => schema.secret === true)
+
+it.each(secrets)('the $program names $name if its file is missing or has wrong bytes', ({ program, name }) => {
+  const file = join(mkdtempSync(join(tmpdir(), 'settings-')), 'secret')
+  for (const content of ['\0\u0001', `${FILLER}\0`]) {
+    writeFileSync(file, content)
+    expect(problemsOf(program, `${name}_FILE`, file).join(' ')).toContain(name)
+  }
+  expect(problemsOf(program, `${name}_FILE`, '/no\nwhere').join(' ')).toMatch(/^[^\n]*cannot be read from [^\n]*$/)
 })

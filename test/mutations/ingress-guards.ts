@@ -528,8 +528,8 @@ export const ingressGuards: readonly Guard[] = [
     guard: 'each secret may be on its own line',
     prevents: 'a file of secrets that is not accepted',
     file: 'packages/runtime/src/process/settings.ts',
-    from: 'split(value, /[,\\r\\n]/)',
-    to: 'split(value)',
+    from: 'entriesOf(value, /[,\\r\\n]/)',
+    to: 'entriesOf(value)',
     test: unit('packages/runtime/src/process/settings.test.ts', 'several secrets are read from a file with'),
   },
   {

@@ -32,7 +32,7 @@ import { interruption, reportFailure } from './interruption.ts'
 
 const LEAVE_KAFKA_MS = 500
 
-const clientSettings = {
+export const clientSettings = {
   ...kafkaSettings,
   ...redisSettings,
   PROJECTION_VERSION: integer({
@@ -47,9 +47,10 @@ const clientSettings = {
 
 type ClientSettings = Loaded<typeof clientSettings>
 
+export const clientRules = [...kafkaRules, ...redisRules]
+
 /** @throws SettingsError with all problems. */
-export const loadClientSettings = (): ClientSettings =>
-  loadSettings(clientSettings, process.env, [...kafkaRules, ...redisRules])
+export const loadClientSettings = (): ClientSettings => loadSettings(clientSettings, process.env, clientRules)
 
 export interface Clients {
   readonly kafka: KafkaClient

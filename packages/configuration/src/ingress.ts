@@ -7,6 +7,7 @@ import {
   optionalText,
   processRules,
   processSettings,
+  quoted,
   type Rule,
   ratio,
   TRACES_STOP_MS,
@@ -162,6 +163,9 @@ const requiredSecret =
       : `${name} is missing: give at least one name=value, or name the other checks with MYKAARMA_AUTH ` +
         '(MYKAARMA_AUTH=off: none)'
 
+/** A header of a request has characters up to U+00FF, and Node refuses headers above 16 KiB. */
+const HEADER_VALUE = /^[ -~\u00a0-\u00ff]{1,8192}$/
+
 const largestRecordBytes = (settings: Pick<IngressSettings, 'MAX_BODY_BYTES'>): number =>
   settings.MAX_BODY_BYTES + RECORD_OVERHEAD_BYTES
 
@@ -206,10 +210,12 @@ export const ingressRules: readonly Rule<typeof ingressSettings>[] = [
   },
   ({ MYKAARMA_CHARSET: charset }) => {
     if (charset !== undefined && encodingOf(charset) === undefined)
-      return (
-        `MYKAARMA_CHARSET: ${JSON.stringify(charset)} is not a charset of the Encoding Standard, such as ` +
-        'windows-1252'
-      )
+      return `MYKAARMA_CHARSET: ${quoted(charset)} is not a charset of the Encoding Standard, such as windows-1252`
+  },
+  ({ MYKAARMA_TOKENS: tokens }) => {
+    const [name] = [...tokens].find(([, token]) => !HEADER_VALUE.test(token)) ?? []
+    if (name !== undefined)
+      return `MYKAARMA_TOKENS: no header of a request can have the token of ${quoted(name)}, so no request would pass`
   },
   requiredSecret('MYKAARMA_SIGNING_SECRETS', 'signature'),
   requiredSecret('MYKAARMA_TOKENS', 'token'),

@@ -5,6 +5,7 @@ import {
   optionalText,
   processRules,
   processSettings,
+  quoted,
   type Rule,
   recordPlaces,
 } from '@customer-stream/runtime'
@@ -130,6 +131,6 @@ export const projectorRules: readonly Rule<typeof projectorSettings>[] = [
     const foreign = [...places].filter((place) => !place.startsWith(`${customers}/`))
     return foreign.length === 0
       ? undefined
-      : `QUARANTINE_RECORDS names ${foreign.join(', ')}, but the topic is ${customers}`
+      : `QUARANTINE_RECORDS names ${foreign.slice(0, 3).map(quoted).join(', ')}, but the topic is ${customers}`
   },
 ]

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ingressRules, ingressSettings } from '@customer-stream/configuration'
 import {
+  adminPortOf,
   closeServer,
   createAdminApp,
   createLifecycle,
@@ -8,6 +9,7 @@ import {
   createObstacles,
   createRegistry,
   createTraces,
+  openPort,
   periodically,
   settingsOrExit,
   watchSecretFiles,
@@ -85,8 +87,8 @@ lifecycle.onStop('readiness', async () => {
 })
 
 try {
-  const admin = await adminApp.listen({ host: settings.ADMIN_HOST ?? settings.HOST, port: settings.ADMIN_PORT })
-  const address = await app.listen({ host: settings.HOST, port: settings.PORT })
+  const admin = await openPort(adminApp, adminPortOf(settings))
+  const address = await openPort(app, { host: ['HOST', settings.HOST], port: ['PORT', settings.PORT] })
   logger.info({ event: 'listening', address, admin }, 'listening')
   await connection.start(stopping.signal)
 } catch (error) {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { projectorRules, projectorSettings } from '@customer-stream/configuration'
 import {
+  adminPortOf,
   closeServer,
   createAdminApp,
   createLifecycle,
@@ -8,6 +9,7 @@ import {
   createObstacles,
   createRegistry,
   createTraces,
+  openPort,
   settingsOrExit,
   watchSecretFiles,
 } from '@customer-stream/runtime'
@@ -83,4 +85,4 @@ lifecycle.onStop('kafka', () => Promise.allSettled([outputs, writeCheck, admin].
 lifecycle.onStop('consumer', projection.stop)
 lifecycle.onStop('timers', startTasks({ ...checks, startup, projection, store, watchdog }, options.tasks))
 lifecycle.onStop('readiness', startup.stop)
-await startup.run(adminApp)
+await startup.run(() => openPort(adminApp, adminPortOf(settings)))

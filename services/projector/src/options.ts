@@ -51,8 +51,6 @@ export const optionsOf = (settings: ProjectorSettings, instance: string) => {
     kafkaCheck: { topic, timeoutMs: settings.READINESS_TIMEOUT_MS, doing: 'apply events' },
     watchdog: { topic, sessionTimeoutMs },
     startup: {
-      host: settings.ADMIN_HOST ?? settings.HOST,
-      port: settings.ADMIN_PORT,
       topic,
       groupId,
       instance,

@@ -40,11 +40,18 @@ const setUp = ({ obstacle }: { obstacle?: Diagnosis } = {}) => {
       logger: { info: ({ event }: { event: string }) => logged.push(event) } as never,
       lifecycle: { fail: (error) => ends.push(error) },
     },
-    { host: 'h', port: 1, topic: 'raw', groupId: 'g', instance: 'me', backoff: { initialMs: 1, maxMs: 1 } },
+    { topic: 'raw', groupId: 'g', instance: 'me', backoff: { initialMs: 1, maxMs: 1 } },
   )
   onTestFinished(() => startup.stop())
-  const adminPort = { listen: step('listen') as () => Promise<never> }
-  return { startup, run: () => startup.run(adminPort), steps, reports, logged, ends, before }
+  return {
+    startup,
+    run: () => startup.run(step('listen') as () => Promise<never>),
+    steps,
+    reports,
+    logged,
+    ends,
+    before,
+  }
 }
 const fail = (error: Error) => () => {
   throw error

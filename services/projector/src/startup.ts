@@ -42,9 +42,6 @@ export interface StartupDependencies {
 }
 
 export interface StartupOptions {
-  /** Address of the admin port. */
-  readonly host: string
-  readonly port: number
   readonly topic: string
   readonly groupId: string
   /** Id of this process in the consumer group. */
@@ -63,9 +60,9 @@ export interface Startup {
   readonly topicsChecked: boolean
   /**
    * Starts the projector. Resolves when the projector runs, stops or fails. Never rejects.
-   * @param adminPort opens first, so that /readyz can explain a long start.
+   * @param openAdminPort called first, so that /readyz can explain a long start.
    */
-  run(adminPort: { listen(address: { host: string; port: number }): Promise<string> }): Promise<void>
+  run(openAdminPort: () => Promise<string>): Promise<void>
   stop(): void
 }
 
@@ -119,9 +116,9 @@ export const createStartup = (deps: StartupDependencies, options: StartupOptions
     get topicsChecked() {
       return topicsChecked
     },
-    run: async (adminPort) => {
+    run: async (openAdminPort) => {
       try {
-        const address = await adminPort.listen({ host: options.host, port: options.port })
+        const address = await openAdminPort()
         logger.info({ event: 'listening', admin: address }, 'listening')
         await connect()
       } catch (error) {

@@ -6,18 +6,26 @@ import {
   integer,
   type Loaded,
   optionalCertificates,
+  optionalPrivateKey,
   optionalSecret,
   optionalText,
+  quoted,
   type Rule,
 } from '../process/settings.ts'
 import { tlsProblem } from '../process/tls.ts'
+
+/** Entries of a list that an error names. */
+const MAX_SHOWN_PROBLEMS = 3
+
+/** Longest name in DNS. */
+const MAX_HOST_CHARACTERS = 253
 
 /**
  * Returns a sentence about the problem of an address, or undefined if the address is valid. kafkajs
  * uses the text before the first colon as the host.
  */
 const addressProblem = (address: string): string | undefined => {
-  const wrong = `${JSON.stringify(address)} is not accepted`
+  const wrong = `${quoted(address)} is not accepted`
   const protocol = /^(\w+):\/\//.exec(address)?.[1]
   if (protocol !== undefined)
     return `${wrong}: give host:port without "${protocol}://"; KAFKA_SSL and KAFKA_SASL_MECHANISM say how to connect`
@@ -25,7 +33,8 @@ const addressProblem = (address: string): string | undefined => {
     return `${wrong}: kafkajs knows no IPv6 addresses in this list; give a host name with its port`
   const [host = '', port] = address.split(':')
   if (host === '') return `${wrong}: it names no host; expected host:port`
-  if (/[\s/]/.test(host)) return `${wrong}: ${JSON.stringify(host)} is not a host name; expected host:port`
+  if (/[\s/]/.test(host)) return `${wrong}: ${quoted(host)} is not a host name; expected host:port`
+  if (host.length > MAX_HOST_CHARACTERS) return `${wrong}: a host name has at most ${MAX_HOST_CHARACTERS} characters`
   if (port === undefined) return `${wrong}: it names no port; expected host:port, e.g. ${host}:9092`
   if (!/^\d{1,5}$/.test(port) || Number(port) < 1 || Number(port) > 65_535)
     return `${wrong}: the port must be 1 to 65535`
@@ -44,7 +53,7 @@ const brokerAddresses = Type.Transform(
       )
     const addresses = value.split(',').map((address) => address.trim())
     const problems = addresses.filter((address) => address !== '').flatMap((address) => addressProblem(address) ?? [])
-    if (problems.length > 0) throw new Error(problems.join('; '))
+    if (problems.length > 0) throw new Error(problems.slice(0, MAX_SHOWN_PROBLEMS).join('; '))
     if (addresses.every((address) => address === '')) throw new Error('names no broker; expected host:port')
     return addresses.filter((address) => address !== '')
   })
@@ -122,7 +131,7 @@ export const kafkaSettings = {
   KAFKA_SSL_CERT: optionalCertificates({
     description: 'Certificate of this client, PEM, if the brokers demand one (mutual TLS).',
   }),
-  KAFKA_SSL_KEY: optionalSecret({ description: 'Private key of `KAFKA_SSL_CERT`, PEM, without a passphrase.' }),
+  KAFKA_SSL_KEY: optionalPrivateKey({ description: 'Private key of `KAFKA_SSL_CERT`, PEM, without a passphrase.' }),
   KAFKA_SASL_MECHANISM: choice(['none', 'plain', 'scram-sha-256', 'scram-sha-512', 'oauthbearer', 'aws-msk-iam'], {
     default: 'none',
     description:

@@ -41,6 +41,13 @@ it('after several failures, a process stops each part once, in order, and exits 
   })
 })
 
+it('after a wrong setting, a process stops each part, and exits with 2', async () => {
+  const { href } = new URL('./settings.ts', import.meta.url)
+  const script = `const { SettingsError } = await import(${JSON.stringify(href)})
+lifecycle.fail(new SettingsError(['HOST']))`
+  expect(await run(script)).toEqual({ code: 2, lines: ['third', 'second', 'first'] })
+})
+
 it('if one part fails to stop, the other parts stop, and the process exits with 1', async () => {
   expect(
     await run(`lifecycle.onStop('broken', () => { throw new Error('no') }); process.kill(process.pid, 'SIGTERM')`),

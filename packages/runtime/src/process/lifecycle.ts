@@ -1,5 +1,6 @@
 import closeWithGrace from 'close-with-grace'
 import type { Logger } from './log.ts'
+import { SettingsError } from './settings.ts'
 
 export interface Lifecycle {
   /**
@@ -7,14 +8,18 @@ export interface Lifecycle {
    * reverse order of registration.
    */
   onStop(part: string, stop: () => Promise<unknown> | unknown): void
-  /** Stops all parts in order and then ends the process with exit code 1. */
+  /**
+   * Stops all parts in order and then ends the process with exit code 1, or with 2 for a
+   * SettingsError.
+   */
   fail(error: Error): void
 }
 
 /**
- * Ends a process with a graceful shutdown. The exit code is 0 after SIGTERM or SIGINT, and 1 after
- * {@link Lifecycle.fail} or an uncaught error. A second signal, or a part that has not stopped at
- * the deadline, ends the process immediately with exit code 1.
+ * Ends a process with a graceful shutdown. The exit code is 0 after SIGTERM or SIGINT. After
+ * {@link Lifecycle.fail} or an uncaught error it is 1, or 2 if a setting is wrong. A second
+ * signal, or a part that has not stopped at the deadline, ends the process immediately with exit
+ * code 1.
  * @param deadlineMs time for all parts together. Must be less than the time that the supervisor
  *   waits before it kills the process (default of Kubernetes: 30 s).
  */
@@ -44,7 +49,7 @@ export const createLifecycle = ({ logger, deadlineMs }: { logger: Logger; deadli
         }
       }
       // Exit here. If the failure were thrown, close-with-grace would log it as a failed stop.
-      if (failure) process.exit(1)
+      if (failure) process.exit(failure instanceof SettingsError ? 2 : 1)
       logger.info({ event: 'stopped' }, 'stopped')
     },
   )

@@ -4,7 +4,7 @@ export const LOG_EVENTS = {
   ready: 'The start is complete.',
   stopping: 'A signal or a failure ends the process; it finishes its work first.',
   stopped: 'The process has finished its work and exits with code 0.',
-  failed: 'A failure ends the process with exit code 1.',
+  failed: 'A failure ends the process with exit code 1, or 2 if a setting is wrong.',
   'stop-failed': 'A part of the process failed to stop.',
   setting: 'A setting works, but should be changed.',
   'secrets-changed': 'Files of secrets have changed, and the service uses the new values.',

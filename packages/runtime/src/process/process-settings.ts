@@ -25,6 +25,9 @@ export const processSettings = {
   }),
   ADMIN_HOST: optionalText({ description: 'Local address of the admin port. Default: `HOST`.' }),
   ADMIN_TOKEN: optionalSecret({
+    // A client cannot send another character in a header.
+    pattern: '^[!-~]+$',
+    shown: 'letters, digits and signs of ASCII, without blanks',
     description:
       'Token that the admin port demands, as `Authorization: Bearer TOKEN`. To a request without it, `/livez` and ' +
       '`/readyz` answer with the status alone, and `/metrics` answers 401. Default: the admin port demands no token.',

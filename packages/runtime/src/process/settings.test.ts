@@ -184,7 +184,7 @@ describe('loadSettings', () => {
     ['MYKAARMA_TOKENS', ' , '],
     ['MYKAARMA_ALLOWED_ADDRESSES', ','],
     ['MYKAARMA_ALLOWED_ADDRESSES', ' '],
-    ['TRUSTED_PROXIES', ' ,\t'],
+    ['TRUSTED_PROXIES', ' , '],
     ['QUARANTINE_RECORDS', ','],
     ['OTEL_EXPORTER_OTLP_HEADERS', ','],
   ])('the list %s=%j has no entry, and is refused', (name, value) => {

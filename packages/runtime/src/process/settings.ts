@@ -27,19 +27,28 @@ const secret = { secret: true } as const
 /** Description of the accepted values in the generated documentation. */
 type Shown = { readonly shown: string }
 
+/** Allows line breaks in the value. All other control characters are refused in every value. */
+const lines = { lines: true } as const
+
+/** A text must have a character that is not a blank. */
+const aText = { pattern: '\\S', minLength: 1, maxLength: 4096, shown: 'text' } as const
+
 /** `shown` describes the accepted values, for the documentation and for errors. */
 export const text = (options: Defaulted<string> & { pattern?: string; shown?: string }) =>
-  Type.String({ minLength: 1, shown: 'text', ...options })
+  Type.String({ ...aText, ...options })
 
-export const optionalText = (options: Described) =>
-  Type.Optional(Type.String({ minLength: 1, shown: 'text', ...options }))
+export const optionalText = (options: Described) => Type.Optional(Type.String({ ...aText, ...options }))
 
-export const optionalSecret = (options: Described) =>
-  Type.Optional(Type.String({ minLength: 1, shown: 'text', ...secret, ...options }))
+export const optionalSecret = (options: Described & { pattern?: string; shown?: string }) =>
+  Type.Optional(Type.String({ ...aText, ...secret, ...options }))
 
 /** One or more certificates in PEM format. */
 export const optionalCertificates = (options: Described) =>
-  Type.Optional(Type.String({ minLength: 1, shown: 'text', ...secret, certificates: true, ...options }))
+  Type.Optional(Type.String({ minLength: 1, shown: 'text', ...secret, ...lines, certificates: true, ...options }))
+
+/** A private key in PEM format. */
+export const optionalPrivateKey = (options: Described) =>
+  Type.Optional(Type.String({ minLength: 1, shown: 'text', ...secret, ...lines, ...options }))
 
 export const integer = (options: Defaulted<number> & { minimum: number; maximum: number }) =>
   Type.Integer({ shown: `integer, ${options.minimum} to ${options.maximum}`, ...options })
@@ -83,7 +92,7 @@ export const recordPlaces = (options: Described) =>
     .Decode((value): ReadonlySet<string> => {
       const places = entriesOf(value)
       const wrong = places.find((place) => !/^[^/]+\/\d+\/\d+$/.test(place))
-      if (wrong !== undefined) throw new Error(`${wrong} is not of the form topic/partition/offset`)
+      if (wrong !== undefined) throw new Error(`${quoted(wrong)} is not of the form topic/partition/offset`)
       return new Set(places)
     })
     .Encode((value) => [...value].join(','))
@@ -96,7 +105,13 @@ const secretEntries = (value: string): string[] => entriesOf(value, /[,\r\n]/)
  */
 export const namedSecrets = (options: Described) =>
   Type.Transform(
-    Type.String({ shown: '`name=value`, separated by commas or line breaks', default: '', ...secret, ...options }),
+    Type.String({
+      shown: '`name=value`, separated by commas or line breaks',
+      default: '',
+      ...secret,
+      ...lines,
+      ...options,
+    }),
   )
     .Decode((value): ReadonlyMap<string, string> => {
       const named = new Map<string, string>()
@@ -105,7 +120,7 @@ export const namedSecrets = (options: Described) =>
         // The message has the entry's number instead of its content, because the content may be a
         // secret.
         if (name === undefined || content === undefined) throw new Error(`entry ${i + 1} is not of the form name=value`)
-        if (named.has(name)) throw new Error(`the name ${name} is given twice`)
+        if (named.has(name)) throw new Error(`the name ${quoted(name)} is given twice`)
         named.set(name, content)
       }
       return named
@@ -137,7 +152,13 @@ const headerValue = (name: string, encoded: string): string => {
 /** `name=value,name=value`: headers of HTTP requests, with percent-encoded values. */
 export const httpHeaders = (options: Described) =>
   Type.Transform(
-    Type.String({ shown: '`name=value`, separated by commas or line breaks', default: '', ...secret, ...options }),
+    Type.String({
+      shown: '`name=value`, separated by commas or line breaks',
+      default: '',
+      ...secret,
+      ...lines,
+      ...options,
+    }),
   )
     .Decode((value): ReadonlyMap<string, string> => {
       const headers = new Map<string, string>()
@@ -181,7 +202,7 @@ export const addresses = (options: Described) =>
           bits < 0 ||
           bits > (family === 6 ? 128 : 32)
         ) {
-          throw new Error(`${range} is neither an address nor a CIDR range`)
+          throw new Error(`${quoted(range)} is neither an address nor a CIDR range`)
         }
         known.addSubnet(address, bits, family === 6 ? 'ipv6' : 'ipv4')
       }
@@ -204,9 +225,10 @@ export class SettingsError extends Error {
 
   constructor(problems: readonly string[]) {
     const count = problems.length === 1 ? 'One setting is wrong' : `${problems.length} settings are wrong`
-    super([`${count}:`, ...problems.map((problem) => `  - ${problem}`)].join('\n'))
+    const shown = problems.map(oneLine)
+    super([`${count}:`, ...shown.map((problem) => `  - ${problem}`)].join('\n'))
     this.name = 'SettingsError'
-    this.problems = problems
+    this.problems = shown
   }
 }
 
@@ -217,11 +239,29 @@ const convert = (schema: TSchema, value: string): unknown => {
   return value
 }
 
+const CONTROL = /[\p{Cc}\p{Zl}\p{Zp}]/u
+const CONTROL_IN_LINES = /[^\P{Cc}\t\r\n]/u
+
+/** Returns the problem as one line. A terminal must not obey a character of a wrong value. */
+const oneLine = (problem: string): string =>
+  problem.replaceAll(new RegExp(CONTROL, 'gu'), (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`)
+
+const MAX_QUOTED_CHARACTERS = 100
+
+/** Quotes a value of a setting for an error. Cuts a long value. */
+export const quoted = (value: string): string =>
+  value.length <= MAX_QUOTED_CHARACTERS
+    ? JSON.stringify(value)
+    : `${JSON.stringify(value.slice(0, MAX_QUOTED_CHARACTERS))}… (${value.length} characters)`
+
 const decode = (schema: TSchema, value: string): unknown => {
   const converted = convert(schema, value)
   const problem = Value.Errors(schema, converted).First()
+  const shown = schema.secret ? 'the value' : quoted(value)
+  if ((schema.lines ? CONTROL_IN_LINES : CONTROL).test(value)) throw new Error(`${shown} has a control character`)
   if (problem) {
-    const shown = schema.secret ? 'the value' : JSON.stringify(value)
+    if (schema.maxLength !== undefined && value.length > schema.maxLength)
+      throw new Error(`${shown} is too long; expected at most ${schema.maxLength} characters`)
     throw new Error(`${shown} is not accepted; expected ${(schema as TSchema & Shown).shown.replaceAll('`', '')}`)
   }
   try {
@@ -273,7 +313,7 @@ const misspelt = (settings: Settings, env: NodeJS.ProcessEnv): string[] => {
     const meant = byDistance.find(({ other }) => means(name, other)) ?? byDistance[0]
     if (meant === undefined) return []
     if (!prefixes.some((prefix) => name.startsWith(prefix)) && !means(name, meant.other)) return []
-    return [`${name} is not a setting; the nearest is ${meant.other}`]
+    return [`${name.slice(0, MAX_QUOTED_CHARACTERS)} is not a setting; the nearest is ${meant.other}`]
   })
 }
 

@@ -5,6 +5,7 @@ import {
   integer,
   type Loaded,
   optionalCertificates,
+  optionalPrivateKey,
   optionalSecret,
   optionalText,
   type Rule,
@@ -17,7 +18,7 @@ const SENTINEL_PORT = 26_379
 
 /** Reads `host:port`. Returns undefined for any other text. */
 const parseSentinel = (item: string): { readonly host: string; readonly port: number } | undefined => {
-  const [, ipv6, name, port] = /^(?:\[([\da-fA-F:.]+)\]|([^\s:/@[\]]+))(?::(\d{1,5}))?$/.exec(item) ?? []
+  const [, ipv6, name, port] = /^(?:\[([\da-fA-F:.]+)\]|([\w.-]{1,253}))(?::(\d{1,5}))?$/.exec(item) ?? []
   const host = ipv6 ?? name
   const number = Number(port ?? SENTINEL_PORT)
   return host === undefined || number < 1 || number > 65_535 ? undefined : { host, port: number }
@@ -63,7 +64,7 @@ export const redisSettings = {
   REDIS_TLS_CERT: optionalCertificates({
     description: 'Certificate of this client, PEM, if Redis demands one (mutual TLS).',
   }),
-  REDIS_TLS_KEY: optionalSecret({ description: 'Private key of `REDIS_TLS_CERT`, PEM, without a passphrase.' }),
+  REDIS_TLS_KEY: optionalPrivateKey({ description: 'Private key of `REDIS_TLS_CERT`, PEM, without a passphrase.' }),
   REDIS_SENTINELS: sentinelAddresses,
   REDIS_SENTINEL_USERNAME: optionalText({ description: 'User for Sentinel, if it has users of its own.' }),
   REDIS_SENTINEL_PASSWORD: optionalSecret({ description: 'Password for Sentinel. `REDIS_URL` has that of Redis.' }),
