@@ -175,17 +175,20 @@ export const serviceFaults: readonly Fault[] = [
   {
     name: 'state published late',
     how:
-      'a projector is paused between Redis and its documents (SIGSTOP for longer than the session timeout), and ' +
-      'publishes them after another projector has published newer documents',
+      'a projector is paused between Redis and its documents, another time between its documents and its position ' +
+      '(SIGSTOP for longer than the session timeout), and continues after another projector has published newer ' +
+      'documents',
     inject: async ({ projectors, untilPromised, pipeline }) => {
       const [paused, other] = projectors as [ManagedService, ManagedService]
-      await pauseAt(paused, pipeline.stateTopic, () => untilPromised(500))
-      await continueLate(paused, other, () => untilPromised(2000))
-      await waitUntil(
-        'the paused projector moves the position back',
-        () => paused.process.metric('projector_state_repairs_total'),
-        (repairs) => repairs > 0,
-      )
+      for (const moment of [pipeline.stateTopic, 'move-position']) {
+        await pauseAt(paused, moment, () => untilPromised(500))
+        await continueLate(paused, other, () => untilPromised(2000))
+        await waitUntil(
+          'the paused projector moves the position back',
+          () => paused.process.metric('projector_state_repairs_total'),
+          (repairs) => repairs > 0,
+        )
+      }
     },
   },
   {
