@@ -1,3 +1,4 @@
+import { createAuthority } from '@customer-stream/testing/certificates'
 import { expect, it } from 'vitest'
 import { loadSettings } from '../process/settings.ts'
 import { createDiagnose } from './diagnosis.ts'
@@ -65,6 +66,19 @@ it('proxies that had worked and now close the TLS handshake are reported as an o
   expect(diagnosis()).toMatchObject({ blocked: true, reason: 'tls' })
   noteAnswer('Metadata', { broker: 'b:9093', tls: true, login: false })
   expect(diagnosis()).toMatchObject({ blocked: false, reason: 'outage' })
+})
+
+it('a broker that has answered before, and now refuses our expired certificate, is not an outage', () => {
+  const { cert } = createAuthority().issue('client', [], new Date(Date.now() - 1000))
+  const given = { KAFKA_BROKERS: 'c:9093', KAFKA_SSL: 'true', KAFKA_SSL_CERT: cert }
+  const closed = Object.assign(
+    new Error('Client network socket disconnected before secure TLS connection was established'),
+    { broker: 'c:9093' },
+  )
+  noteAnswer('Metadata', { broker: 'c:9093', tls: true, login: false })
+  const diagnosis = createDiagnose(loadSettings(kafkaSettings, given))(closed, 'store events')
+  expect(diagnosis).toMatchObject({ blocked: true, reason: 'tls' })
+  expect(diagnosis.message).toContain('which has expired. Renew KAFKA_SSL_CERT and KAFKA_SSL_KEY.')
 })
 
 it('the diagnosis names all bootstrap brokers if no broker answers', () => {

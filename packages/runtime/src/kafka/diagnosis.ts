@@ -1,4 +1,5 @@
 import type { BlockedReason, Diagnosis, Program } from '../process/blocked.ts'
+import { certificatesOf } from '../process/tls.ts'
 import { creationHints, groupHints, outageCodes, rightNeededTo, rights } from './diagnosis-hints.ts'
 import { type AnyError, type Facts, factsOf, firstOf } from './error-facts.ts'
 import { failedWorkOf, hasAnswered } from './failed-request.ts'
@@ -50,6 +51,11 @@ const addressHint = (settings: KafkaSettings, broker: string | undefined): strin
     ? `KAFKA_BROKERS (${settings.KAFKA_BROKERS.join(', ')})`
     : 'advertised.listeners of the brokers: this address is not from KAFKA_BROKERS'
 
+/** Returns true if our own certificate has expired. Then brokers refuse the handshake. */
+const hasExpired = ({ KAFKA_SSL_CERT: cert }: KafkaSettings): boolean =>
+  cert !== undefined &&
+  certificatesOf('KAFKA_SSL_CERT', cert).some(({ validToDate }) => validToDate.getTime() < Date.now())
+
 const tlsHint = (settings: KafkaSettings, { code = '', errors, broker }: Facts): string | undefined => {
   const closing = errors.filter(({ message }) => message.includes(closedInHandshake))
   const closers = closing.flatMap((error) => error.broker ?? [])
@@ -68,6 +74,9 @@ const tlsHint = (settings: KafkaSettings, { code = '', errors, broker }: Facts):
   if (certificateCodes.test(code))
     return 'The certificate of the broker is from an authority that is not trusted here. Check KAFKA_SSL_CA.'
   if (noTlsCodes.has(code)) return 'The port does not speak TLS. Check KAFKA_SSL and the port in KAFKA_BROKERS.'
+  // Also of brokers that have answered before, because a certificate expires while the service runs.
+  if ((code.includes('ALERT') || closing.length > 0) && hasExpired(settings))
+    return 'The broker refused KAFKA_SSL_CERT, which has expired. Renew KAFKA_SSL_CERT and KAFKA_SSL_KEY.'
   if (code.includes('ALERT'))
     return (
       'The broker refused our side of the handshake. If it demands client certificates, check KAFKA_SSL_CERT and ' +

@@ -51,6 +51,13 @@ describe('an error of Redis that a person must solve', () => {
   })
 })
 
+it.each([
+  ['CERT_HAS_EXPIRED', 'certificate has expired', /Renew the certificate of the server/],
+  ['ERR_SSL_SSL/TLS_ALERT_CERTIFICATE_EXPIRED', 'ssl/tls alert certificate expired', /Renew REDIS_TLS_CERT/],
+])('the diagnosis of %s says which certificate has expired', (code, message, hint) => {
+  expect(diagnose(errorOf(message, code))).toMatchObject({ reason: 'tls', message: expect.stringMatching(hint) })
+})
+
 describe('an outage of Redis', () => {
   it.each([
     ["READONLY You can't write against a read only replica.", 'primary'],

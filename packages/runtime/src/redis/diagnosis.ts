@@ -73,6 +73,18 @@ const rows: readonly Row[] = [
     hint: 'Check REDIS_URL.',
   },
   {
+    pattern: /CERT_HAS_EXPIRED|CERT_NOT_YET_VALID/,
+    reason: 'tls',
+    happened: 'has a certificate that is not valid at this time',
+    hint: 'Renew the certificate of the server, or of its authority, and check the clock of this machine.',
+  },
+  {
+    pattern: /ALERT_CERTIFICATE_EXPIRED|alert certificate expired/,
+    reason: 'tls',
+    happened: 'refuses the client certificate, which has expired',
+    hint: 'Renew REDIS_TLS_CERT and REDIS_TLS_KEY.',
+  },
+  {
     pattern: /CERT|SELF_SIGNED|UNABLE_TO_|ERR_SSL|ERR_TLS|EPROTO|secure TLS connection/,
     reason: 'tls',
     happened: 'and its client do not agree on TLS',
