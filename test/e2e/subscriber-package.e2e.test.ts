@@ -93,14 +93,31 @@ export const offsetOf = ({ next }: DeliveryCommit): number => next
     expect(stdout).toBe(`function function ${partition} ${partition}\n`)
   })
 
-  it('on a too old Node the error of the packages names the needed version', async () => {
-    const noRawJson = 'delete JSON.rawJSON'
+  it.each([
+    ['20', 'JSON.rawJSON'],
+    ['21', 'Promise.withResolvers'],
+  ])('on Node %s, which has no %s, the error of the packages names the needed version', async (_, missing) => {
     for (const load of ["import('@customer-stream/subscriber')", "require('@customer-stream/subscriber')"]) {
-      const program = `${noRawJson}; ${load}`
+      const program = `delete ${missing}; ${load}`
       const failed = run(process.execPath, ['--input-type=commonjs', '-e', program], { cwd: project.folder })
       await expect(failed).rejects.toThrow(/needs Node 22 or newer/)
     }
   })
+
+  it.each(['contract/asyncapi.json', 'conformance/hash.json'])(
+    'a program can load %s of the packed schemas',
+    async (file) => {
+      const program = `
+      import { createRequire } from 'node:module'
+      const name = '@customer-stream/schemas/${file}'
+      const { default: imported } = await import(name, { with: { type: 'json' } })
+      console.log(JSON.stringify([imported, createRequire(import.meta.url)(name)]))`
+      const args = ['--input-type=module', '-e', program]
+      const { stdout } = await run(process.execPath, args, { cwd: project.folder })
+      const expected: unknown = JSON.parse(readFileSync(join(root, 'packages/schemas', file), 'utf8'))
+      expect(JSON.parse(stdout)).toEqual([expected, expected])
+    },
+  )
 })
 
 describe('the samples', () => {

@@ -34,6 +34,7 @@ interface HashVector {
   readonly appliedAt: number
   readonly projection: number
   readonly hash: Readonly<Record<string, string>>
+  readonly stored: string
 }
 interface PartitionVector {
   readonly key: string
@@ -65,7 +66,7 @@ const hashOf = ({ document, appliedAt, projection }: HashVector) => {
   if (!state.ok) throw new Error(state.detail)
   const hash = stateToHash(state.value, { appliedAt, projection })
   if (!hash.ok) throw new Error(hash.detail)
-  return { state: state.value, hash: asStored(hash.value.fieldsAndValues) }
+  return asStored(hash.value.fieldsAndValues)
 }
 
 describe('the conformance vectors', () => {
@@ -85,19 +86,14 @@ describe('the conformance vectors', () => {
   })
 
   it.each(vectorsOf<HashVector>('hash'))('hash: $name', (vector) => {
-    const { state, hash } = hashOf(vector)
+    const hash = hashOf(vector)
     expect(new Map(Object.entries(hash))).toEqual(new Map(Object.entries(vector.hash)))
+  })
+
+  it.each(vectorsOf<HashVector>('hash'))('customerFromHash returns the stored customer: $name', (vector) => {
     const stored = customerFromHash(vector.hash)
-    const { topic, partition, offset } = state.source
-    expect(stored).toMatchObject({
-      ok: true,
-      value: {
-        version: state.version,
-        customer: { customerUuid: state.customerUuid },
-        receivedAt: state.receivedAt,
-        source: `${topic}/${partition}/${offset}`,
-      },
-    })
+    // The vector has a text, because `JSON.parse` would round long numbers.
+    expect(stored.ok && JSON.stringify(stored.value)).toBe(vector.stored)
   })
 
   it.each(vectorsOf<PartitionVector>('partition'))(

@@ -17,8 +17,11 @@ const RawJson = JSON as typeof JSON & {
   rawJSON(text: string): RawNumber
   isRawJSON(value: unknown): value is RawNumber
 }
-if (typeof RawJson.rawJSON !== 'function')
-  throw new Error('@customer-stream/schemas needs Node 22 or newer: this JavaScript engine has no JSON.rawJSON')
+// Node 21 has `JSON.rawJSON` but not `Promise.withResolvers`, which the package subscriber needs.
+if (typeof RawJson.rawJSON !== 'function' || typeof Promise.withResolvers !== 'function') {
+  const missing = 'this JavaScript engine lacks JSON.rawJSON or Promise.withResolvers'
+  throw new Error(`@customer-stream/schemas needs Node 22 or newer: ${missing}`)
+}
 
 /**
  * A double keeps 15 significant digits and exponents up to 308, so `JSON.parse` keeps a literal
