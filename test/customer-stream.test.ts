@@ -284,7 +284,8 @@ it('status ends within its limit, even if Kafka, Redis and a service never answe
 
 /** Options of Node that make standard output look like a terminal of this width. */
 const terminal = (columns: number) =>
-  `--import=data:text/javascript,process.stdout.isTTY=process.stderr.isTTY=true;process.stdout.columns=process.stderr.columns=${columns}`
+  `--import=data:text/javascript,const{stdout,stderr}=process;stdout.isTTY=stderr.isTTY=true;` +
+  `stdout.columns=stderr.columns=${columns}`
 
 it.each([40, 80, 200])(
   'a report has no line of more than %i columns on a terminal of this width',

@@ -31,11 +31,13 @@ export const wrapped = (text: string, width: number): string[] => {
 }
 
 /** Characters of East Asia and emoji take two columns. Combining marks take none. */
-const WIDE =
-  /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}|[\u{20000}-\u{3fffd}]/u
+const EAST_ASIA =
+  /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]/u
+const RARE_OR_EMOJI = /[\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}/u
 const MARK = /\p{Mn}|\p{Me}/u
 
-const characterColumns = (character: string): number => (WIDE.test(character) ? 2 : MARK.test(character) ? 0 : 1)
+const isWide = (character: string): boolean => EAST_ASIA.test(character) || RARE_OR_EMOJI.test(character)
+const characterColumns = (character: string): number => (isWide(character) ? 2 : MARK.test(character) ? 0 : 1)
 
 /** Returns the number of columns that a terminal needs for a text of one line. */
 export const columnsOf = (text: string): number => {
