@@ -14,7 +14,7 @@ import {
 } from '@customer-stream/testing'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
 
-const verifyCommand = fileURLToPath(new URL('../../packages/cli/src/verify.ts', import.meta.url))
+const command = fileURLToPath(new URL('../../packages/cli/start.js', import.meta.url))
 
 let cluster: RedisCluster
 let pipeline: Pipeline
@@ -102,7 +102,7 @@ describe('a projector on Redis Cluster', () => {
     }
     const { stdout } = await promisify(execFile)(
       process.execPath,
-      ['--conditions=customer-stream-source', verifyCommand],
+      ['--conditions=customer-stream-source', command, 'verify'],
       { env },
     )
     expect(stdout).toMatch(/customers compared, every field +[1-9]/)

@@ -11,7 +11,7 @@ import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@cu
 import { fetchEnds } from '@customer-stream/verify'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 
-const command = fileURLToPath(new URL('../../packages/cli/src/verify.ts', import.meta.url))
+const command = fileURLToPath(new URL('../../packages/cli/start.js', import.meta.url))
 const CUSTOMERS = 200
 
 let pipeline: Pipeline
@@ -51,7 +51,7 @@ const invocation = (args: string[]) => {
     KAFKA_TOPIC_PREFIX: pipeline.topics.customers.replace('customers.raw', ''),
     REDIS_KEY_PREFIX: pipeline.keyPrefix,
   }
-  return [process.execPath, ['--conditions=customer-stream-source', command, ...args], { env }] as const
+  return [process.execPath, ['--conditions=customer-stream-source', command, 'verify', ...args], { env }] as const
 }
 const verify = async (...args: string[]) => {
   const run = promisify(execFile)(...invocation(args))
