@@ -53,7 +53,7 @@ const { scale, wanted } = readCommandLine({
 
   Measures, prints a table, and writes docs/performance.md. Half an hour on a quiet machine. Most questions need wrk.
   NAME …        only these: ${[...questions.map(({ name }) => name), PROFILES].join(', ')}
-                lost-redis runs only if it is named: it takes 40 minutes and 45 GB of disk
+                lost-redis runs only if it is named: it takes 7 minutes and 5 GB of disk
   --scale 0.2   a quick look, whose figures are not written`,
   options: { scale: 'text' },
   words: true,
