@@ -45,6 +45,21 @@ it.each([60, 200])('a terminal of %i columns shows one bar below all other lines
   screen.close()
 })
 
+it('a terminal shows marks in colours, unless NO_COLOR is set', () => {
+  const printed = (noColor: string) => {
+    vi.stubEnv('NO_COLOR', noColor)
+    vi.stubEnv('FORCE_COLOR', undefined)
+    const { stream, written } = createStream(80)
+    const screen = createScreen(stream, {})
+    screen.print('✔ kept')
+    screen.close()
+    vi.unstubAllEnvs()
+    return written()
+  }
+  expect(printed('')).toContain('\x1b[32m✔\x1b[39m kept')
+  expect(printed('1')).not.toContain('\x1b[32m')
+})
+
 it('a file or pipe gets one line per quarter of the progress, without control characters', () => {
   vi.useFakeTimers()
   const { stream, written } = createStream(undefined, false)
