@@ -552,8 +552,8 @@ export const ingressGuards: readonly Guard[] = [
     guard: 'pairs of settings are checked together with single settings',
     prevents: 'a start for each mistake',
     file: 'packages/runtime/src/process/settings.ts',
-    from: 'if (problem !== undefined) problems.push(problem)',
-    to: 'void problem',
+    from: '  problems.push(...brokenRules(rules, loaded as Loaded<S>, wrong).map(({ problem }) => problem))',
+    to: '  void wrong',
     test: unit(
       'packages/configuration/src/ingress.test.ts',
       'invalid pairs of settings are reported together with invalid single settings',
