@@ -74,8 +74,7 @@ EXPOSE 8080 9464
 # A supervisor may restart an unhealthy container. So this is /livez: a service that waits for the end
 # of an outage is alive and not ready.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=6 \
-  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.ADMIN_PORT ?? 9464}/livez`)\
-.then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+  CMD ["node", "/app/packages/runtime/health-check.js", "livez"]
 ARG VERSION=development
 ARG COMMIT=""
 LABEL org.opencontainers.image.title="customer-stream/${SERVICE}" \
