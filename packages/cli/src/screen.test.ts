@@ -1,4 +1,5 @@
 import { Writable } from 'node:stream'
+import { WriteStream } from 'node:tty'
 import { stripVTControlCharacters } from 'node:util'
 import { expect, it, vi } from 'vitest'
 import { barText } from './layout.ts'
@@ -46,18 +47,19 @@ it.each([60, 200])('a terminal of %i columns shows one bar below all other lines
 })
 
 it('a terminal shows marks in colours, unless NO_COLOR is set', () => {
-  const printed = (noColor: string) => {
-    vi.stubEnv('NO_COLOR', noColor)
-    vi.stubEnv('FORCE_COLOR', undefined)
+  const printed = (env: Readonly<Record<string, string | undefined>>) => {
+    for (const [name, value] of Object.entries({ TERM: 'xterm', ...env })) vi.stubEnv(name, value)
     const { stream, written } = createStream(80)
-    const screen = createScreen(stream, {})
+    // Node reads NO_COLOR in this function.
+    const { getColorDepth } = WriteStream.prototype
+    const screen = createScreen(Object.assign(stream, { getColorDepth }), {})
     screen.print('✔ kept')
     screen.close()
     vi.unstubAllEnvs()
     return written()
   }
-  expect(printed('')).toContain('\x1b[32m✔\x1b[39m kept')
-  expect(printed('1')).not.toContain('\x1b[32m')
+  expect(printed({ NO_COLOR: undefined, FORCE_COLOR: undefined })).toContain('\x1b[32m✔\x1b[39m kept')
+  expect(printed({ NO_COLOR: '1', FORCE_COLOR: undefined })).not.toContain('\x1b[32m')
 })
 
 it('a file or pipe gets one line per quarter of the progress, without control characters', () => {
