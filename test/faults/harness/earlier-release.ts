@@ -26,8 +26,9 @@ const UNTAGGED: readonly Release[] = [
  * tag, otherwise the commits that stand for releases.
  */
 export const earlierReleases = async (): Promise<readonly Release[]> => {
-  const given = process.env.UPGRADE_FROM
-  const newest = given ?? (await git('tag', '--list', 'v*', '--merged', 'HEAD', '--sort=-v:refname')).split('\n')[0]
+  // A copy without a repository has no tags. Its scenarios are skipped.
+  const tags = await git('tag', '--list', 'v*', '--merged', 'HEAD', '--sort=-v:refname').catch(() => '')
+  const newest = process.env.UPGRADE_FROM ?? tags.split('\n')[0]
   if (!newest) return UNTAGGED
   const known = UNTAGGED.find(({ commit }) => commit.startsWith(newest))
   return [known ?? { name: newest, commit: newest, hasStateTopic: true }]
