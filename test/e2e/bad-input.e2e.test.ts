@@ -7,7 +7,7 @@ import { QUARANTINE_HEADERS, readStateRecord } from '@customer-stream/schemas'
 import { makeCustomersEvent, sign } from '@customer-stream/simulator'
 import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
 import { readTopic } from '@customer-stream/verify'
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest'
 
 let pipeline: Pipeline
 let ingress: ServiceProcess
@@ -48,6 +48,8 @@ const head = (headers: string[], body: string) =>
     '',
     body,
   ].join('\r\n')
+const chunked =
+  'POST /webhooks/mykaarma HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n'
 const quarantined = async () => {
   const found: { reason: string; stage: string; key: string | undefined; value: string; offset: string }[] = []
   await readTopic(pipeline.admin, pipeline.topics.quarantine, ({ key, value, headers }) => {
@@ -129,6 +131,9 @@ describe('raw requests', () => {
       'bad-request',
     ],
     ['headers that are too large', `POST / HTTP/1.1\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`, 431, 'headers-too-large'],
+    ['100,000 headers', `POST / HTTP/1.1\r\n${'a: b\r\n'.repeat(100_000)}\r\n`, 431, 'headers-too-large'],
+    ['100,000 trailers', `${chunked}0\r\n${'a: b\r\n'.repeat(100_000)}\r\n`, 431, 'headers-too-large'],
+    ['a large chunk extension', `${chunked}1;${'e'.repeat(100_000)}\r\nx\r\n0\r\n\r\n`, 400, 'bad-request'],
     [
       'an unknown expectation',
       'POST /webhooks/mykaarma HTTP/1.1\r\nhost: x\r\nexpect: miracles\r\ncontent-length: 0\r\n\r\n',
@@ -142,6 +147,10 @@ describe('raw requests', () => {
     expect(JSON.parse(answer.slice(answer.indexOf('\r\n\r\n')))).toMatchObject({ type, status })
     expect((await fetch(`${ingress.adminUrl}/livez`)).status).toBe(200)
   })
+})
+
+it('the ingress opens no tunnel for a CONNECT request', async () => {
+  expect(await raw('CONNECT 127.0.0.1:443 HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n')).toBe('')
 })
 
 describe('senders that are not authentic', () => {
@@ -158,6 +167,42 @@ describe('senders that are not authentic', () => {
   ])('a sender without authentication loses its connection after the answer %i', async (status, request) => {
     // Resolves when the service closes the connection.
     expect(await raw(request)).toMatch(new RegExp(`^HTTP/1.1 ${status} `))
+  })
+
+  it.each([
+    ['headers', chunked.slice(0, -2), 'a: b\r\n'],
+    ['bytes of a header', `${chunked.slice(0, -2)}a: `, 'b'],
+    ['chunks', chunked, '1\r\nx\r\n'],
+    ['trailers', `${chunked}0\r\n`, 'a: b\r\n'],
+  ])('the ingress ends a request that sends its %s slowly', async (_, request, piece) => {
+    const { hostname, port } = new URL(ingress.url)
+    const socket = connect(Number(port), hostname, () => socket.write(request)).on('error', () => undefined)
+    const drip = setInterval(() => socket.write(piece), 100)
+    onTestFinished(() => clearInterval(drip))
+    expect(await text(socket)).toMatch(/^HTTP\/1.1 408 /)
+  })
+
+  it('bodies in chunks of one byte do not fill the memory', async () => {
+    const flooded = await pipeline.start('ingress', { REQUEST_TIMEOUT_MS: '60000' })
+    await flooded.untilReady()
+    const { hostname, port } = new URL(flooded.url)
+    const memory = () => flooded.metric('process_resident_memory_bytes')
+    const before = await memory()
+    const answers = Array.from({ length: 30 }, () => {
+      const socket = connect(Number(port), hostname)
+      socket.write(`${chunked}${'1\r\nx\r\n'.repeat(50_000)}0\r\n\r\n`)
+      return text(socket)
+    })
+    let answered = false
+    const all = Promise.all(answers).finally(() => {
+      answered = true
+    })
+    let peak = before
+    while (!answered) peak = Math.max(peak, await memory())
+    expect((await all).map((answer) => answer.slice(9, 12))).toEqual(Array(30).fill('401'))
+    // One Buffer for each chunk needed 400 MB here.
+    expect(peak - before).toBeLessThan(150_000_000)
+    await flooded.end()
   })
 
   it('stalled bodies of strangers do not block the real sender', async () => {

@@ -333,6 +333,28 @@ export const ingressGuards: readonly Guard[] = [
     ),
   },
   {
+    guard: 'small chunks of a body are copied together',
+    prevents: 'a gigabyte for bodies in chunks of one byte',
+    file: `${folder}/http/receive-body.ts`,
+    from: 'chunk.length < SMALL_CHUNK_BYTES',
+    to: 'chunk.length < 0',
+    test: unit(
+      `${folder}/http/receive-body.test.ts`,
+      'the many small chunks of a body are copied together, and only the first eight are kept',
+    ),
+  },
+  {
+    guard: 'the memory of small chunks counts for the limit of all bodies',
+    prevents: 'more memory than RECEIVE_MAX_BYTES',
+    file: `${folder}/http/receive-body.ts`,
+    from: 'memory += BUFFER_OVERHEAD_BYTES',
+    to: '',
+    test: unit(
+      `${folder}/http/receive-body.test.ts`,
+      'the memory of small chunks counts, but a single body is never too many',
+    ),
+  },
+  {
     guard: 'the body without progress for the longest time is refused',
     prevents: 'a sender that is refused because bodies of others stall',
     file: `${folder}/http/receive-body.ts`,

@@ -62,8 +62,8 @@ export const ingressSettings = {
     minimum: 1_048_576,
     maximum: 4_294_967_296,
     description:
-      'Maximum bytes of all request bodies that are still arriving. Above the limit, the body without progress for ' +
-      'the longest time is refused with 503. Must be ≥ `MAX_BODY_BYTES`.',
+      'Maximum bytes of memory of all request bodies that are still arriving. Above the limit, the body without ' +
+      'progress for the longest time is refused with 503. Must be ≥ `MAX_BODY_BYTES`.',
   }),
   ACCEPT_DEADLINE_MS: integer({
     default: 4000,
