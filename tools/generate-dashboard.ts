@@ -133,7 +133,12 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
     {
       title: 'Refused requests of the sender, by problem',
       unit: 'short',
-      queries: { '{{problem}}': increase('ingress_sender_refusals_total', 'problem') },
+      queries: { '{{problem}} {{sender}}': increase('ingress_sender_refusals_total', 'problem, sender') },
+    },
+    {
+      title: 'Requests with 401, by failed check',
+      unit: 'short',
+      queries: { '{{check}}': increase('ingress_unauthenticated_total', 'check') },
     },
     {
       title: 'Lost, refused or suspicious records',

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, type Registry, startAtZero } from '@customer-stream/runtime'
 import type { End } from './delivery/publisher.ts'
+import { FAILED_CHECKS, SENDERS } from './http/authenticate.ts'
 import { createEventsAtRisk } from './http/events-at-risk.ts'
 import { type Problem, problems } from './http/problem.ts'
 import { EVENT_TYPES, SUSPICIONS } from './http/webhook-route.ts'
@@ -176,9 +177,15 @@ export const createIngressMetrics = (registry: Registry, { size, spoolSize, isol
     senderRefusals: new Counter({
       name: 'ingress_sender_refusals_total',
       help:
-        'Requests refused with 4xx that have a signature or a token, so they are probably events of myKaarma. By ' +
-        'type of the problem.',
-      labelNames: ['problem'],
+        'Requests refused with 4xx that have a signature or a token, by type of the problem. `proven`: a known token ' +
+        'or a correct signature shows that the sender sent it. `claimed`: a stranger can send it, too.',
+      labelNames: ['problem', 'sender'],
+      registers,
+    }),
+    unauthenticated: new Counter({
+      name: 'ingress_unauthenticated_total',
+      help: 'Requests refused with 401, by the first check that failed.',
+      labelNames: ['check'],
       registers,
     }),
     dropped: new Counter({
@@ -248,7 +255,11 @@ export const createIngressMetrics = (registry: Registry, { size, spoolSize, isol
     }),
   }
   startAtZero(metrics.answers, { answer: ['accepted', ...problemNames] })
-  startAtZero(metrics.senderRefusals, { problem: problemNames.filter((problem) => problems[problem].status < 500) })
+  startAtZero(metrics.senderRefusals, {
+    problem: problemNames.filter((problem) => problems[problem].status < 500),
+    sender: SENDERS,
+  })
+  startAtZero(metrics.unauthenticated, { check: FAILED_CHECKS })
   startAtZero(metrics.suspicious, { what: SUSPICIONS })
   startAtZero(metrics.published, { event: EVENT_TYPES, outcome: ends })
   startAtZero(metrics.refused, { quarantined: ['yes', 'no'] })

@@ -580,10 +580,11 @@ describe('refusals', () => {
       const answer = await app.inject({ method: 'POST', url, payload, headers: { ...ours, ...headers } })
       expect([answer.json().type, answer.headers.connection]).toEqual([problem, 'close'])
       // Only the log names the failed check, because the answer would help an attacker.
-      expect(answer.body).not.toContain('signature wrong')
+      expect(answer.body).not.toContain('signature-wrong')
       const seen = {
         problem,
-        ...(problem === 'unauthenticated' && { check: 'signature wrong' }),
+        ...(problem === 'unauthenticated' && { check: 'signature-wrong' }),
+        sender: 'proven',
         method: 'POST',
         path: url,
         contentType: 'text/plain',
@@ -599,10 +600,28 @@ describe('refusals', () => {
       })
       expect(refusals).toHaveLength(1)
       expect(await registry.getSingleMetricAsString('ingress_sender_refusals_total')).toContain(
-        `problem="${problem}",service="test"} 1`,
+        `problem="${problem}",sender="proven",service="test"} 1`,
       )
     },
   )
+
+  it('a request of a stranger counts by the check that failed, and is not the sender', async () => {
+    const { post, refusals, registry } = start()
+    const forged = { 'x-authorization-token': 'guess' }
+    for (let i = 0; i < 6; i++) await post(valid, { ...forged, 'mykaarma-signature-token': sign('other') })
+    await post(valid, { 'mykaarma-signature-token': undefined, 'x-authorization-token': undefined })
+    await post('x'.repeat(10_001), forged)
+    expect(refusals.map(({ check, sender }) => [check, sender])).toEqual([
+      ...Array(6).fill(['token-unknown', 'claimed']),
+      [undefined, 'claimed'],
+    ])
+    const unauthenticated = await registry.getSingleMetricAsString('ingress_unauthenticated_total')
+    expect(unauthenticated).toContain('check="token-unknown",service="test"} 6')
+    expect(unauthenticated).toContain('check="signature-missing",service="test"} 1')
+    const refused = await registry.getSingleMetricAsString('ingress_sender_refusals_total')
+    expect(refused).toContain('problem="unauthenticated",sender="claimed",service="test"} 6')
+    expect(refused).toContain('problem="unauthenticated",sender="proven",service="test"} 0')
+  })
 
   it('a refused address is always reported, with the address and its header', async () => {
     const { post, refusals } = start({

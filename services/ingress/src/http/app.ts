@@ -5,7 +5,13 @@ import type { TopicNames } from '@customer-stream/schemas'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import type { End, Outcome } from '../delivery/publisher.ts'
 import type { IngressMetrics } from '../metrics.ts'
-import { type Authenticate, type FailedCheck, SIGNATURE_HEADER, TOKEN_HEADER } from './authenticate.ts'
+import {
+  type Authenticate,
+  type NotAuthenticated,
+  type Sender,
+  SIGNATURE_HEADER,
+  TOKEN_HEADER,
+} from './authenticate.ts'
 import { PROBLEM_CONTENT_TYPE, type Problem, problemDocument, problems } from './problem.ts'
 import { BodyError, createReceiveBody } from './receive-body.ts'
 import { createRequestSpans } from './request-spans.ts'
@@ -15,7 +21,8 @@ import { type RoutedRecord, routeBody, type Suspicion } from './webhook-route.ts
 export interface Refusal {
   readonly problem: Problem
   /** The check that failed, if the problem is `unauthenticated`. */
-  readonly check?: FailedCheck
+  readonly check?: NotAuthenticated['failedCheck']
+  readonly sender: Sender
   readonly method: string
   readonly path: string
   readonly contentType: string | undefined
@@ -180,13 +187,16 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   const report = (request: FastifyRequest, problem: Problem, traceId: string | undefined) => {
     const { headers, socket } = request
     const isOurs = headers[SIGNATURE_HEADER] !== undefined || headers[TOKEN_HEADER] !== undefined
-    if (isOurs && problems[problem].status < 500) metrics.senderRefusals.inc({ problem })
+    const { notAuthenticated: failed } = request
+    const token = oneHeader(headers[TOKEN_HEADER])
+    const sender = request.isAuthentic ? 'proven' : (failed?.sender ?? deps.authenticate?.senderOf(token) ?? 'claimed')
+    if (isOurs && problems[problem].status < 500) metrics.senderRefusals.inc({ problem, sender })
     else if (problem !== 'forbidden-address') return
     const bytes = Number(headers['content-length'] ?? Number.NaN)
-    const credentials = { signature: oneHeader(headers[SIGNATURE_HEADER]), token: oneHeader(headers[TOKEN_HEADER]) }
     deps.onRefused({
       problem,
-      ...(problem === 'unauthenticated' && deps.authenticate && { check: deps.authenticate.failedCheck(credentials) }),
+      ...(failed && { check: failed.failedCheck }),
+      sender,
       method: request.method,
       path: request.url,
       contentType: request.contentType ?? headers['content-type'],
@@ -247,6 +257,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   app.decorateRequest('arrivedAt', 0)
   app.decorateRequest('deadlineAt', 0)
   app.decorateRequest('isAuthentic', false)
+  app.decorateRequest('notAuthenticated', undefined)
   app.decorateRequest('contentType', undefined)
   app.decorateRequest('span', undefined)
 
@@ -333,7 +344,11 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       let encoding: string | undefined
       if (deps.authenticate) {
         const by = deps.authenticate(body, { signature, token: oneHeader(request.headers[TOKEN_HEADER]), contentType })
-        if (!by) return refuse(reply, 'unauthenticated')
+        if ('failedCheck' in by) {
+          metrics.unauthenticated.inc({ check: by.failedCheck })
+          request.notAuthenticated = by
+          return refuse(reply, 'unauthenticated')
+        }
         metrics.authenticated.inc({ secret: by.secret, token: by.token })
         if (by.encoding !== undefined) metrics.transcoded.inc()
         encoding = by.encoding
@@ -375,6 +390,8 @@ declare module 'fastify' {
     deadlineAt: number
     /** True if the sender is authenticated, or authentication is off. */
     isAuthentic: boolean
+    /** Set if the checks of signature and token refused the request. */
+    notAuthenticated: NotAuthenticated | undefined
     contentType: string | undefined
   }
 }

@@ -40,22 +40,42 @@ it.each([
   ['the beginning of a token', sign('secret-1'), 'token-'],
   ['two tokens', sign('secret-1'), 'token-1, token-1'],
 ])('authentication refuses %s', (_, signature, token) => {
-  expect(authenticate(body, { signature, token })).toBeUndefined()
+  expect(authenticate(body, { signature, token })).toHaveProperty('failedCheck')
 })
 
 it.each([
-  ['signature missing', undefined, undefined],
-  ['signature malformed', `${sign('secret-1')}, ${sign('secret-1')}`, 'token-1'],
-  ['token missing', sign('secret-1'), undefined],
-  ['token unknown', sign('secret-1'), 'token-3'],
-  ['signature wrong', sign('secret-3'), 'token-1'],
-])('the check "%s" is named for the log', (check, signature, token) => {
-  expect(authenticate.failedCheck({ signature, token })).toBe(check)
+  ['signature-missing', 'claimed', undefined, undefined],
+  ['signature-missing', 'proven', undefined, 'token-1'],
+  ['signature-malformed', 'claimed', 'sha256=00', 'token-3'],
+  ['signature-malformed', 'proven', `${sign('secret-1')}, ${sign('secret-1')}`, 'token-1'],
+  ['token-missing', 'claimed', sign('secret-3'), undefined],
+  ['token-missing', 'proven', sign('secret-1'), undefined],
+  ['token-unknown', 'claimed', sign('secret-3'), 'token-3'],
+  ['token-unknown', 'proven', sign('secret-1'), 'token-3'],
+  ['signature-wrong', 'proven', sign('secret-3'), 'token-1'],
+])('the check "%s" is named for a sender that is %s', (failedCheck, sender, signature, token) => {
+  expect(authenticate(body, { signature, token })).toEqual({ failedCheck, sender })
 })
 
-it('only a configured check can fail', () => {
+it('a known token proves the sender before the body arrives', () => {
+  expect(['token-2', 'token-3', '', undefined].map(authenticate.senderOf)).toEqual([
+    'proven',
+    'claimed',
+    'claimed',
+    'claimed',
+  ])
+})
+
+it('only a configured check can fail, and it alone proves no sender', () => {
   const unsigned = createAuthenticate({ tokens })
-  expect(unsigned.failedCheck({ signature: undefined, token: 'token-3' })).toBe('token unknown')
+  expect(unsigned(body, { signature: undefined, token: 'token-3' })).toEqual({
+    failedCheck: 'token-unknown',
+    sender: 'claimed',
+  })
   const withoutToken = createAuthenticate({ secrets })
-  expect(withoutToken.failedCheck({ signature: sign('secret-3'), token: undefined })).toBe('signature wrong')
+  expect(withoutToken(body, { signature: sign('secret-3'), token: undefined })).toEqual({
+    failedCheck: 'signature-wrong',
+    sender: 'claimed',
+  })
+  expect(withoutToken.senderOf('token-1')).toBe('claimed')
 })

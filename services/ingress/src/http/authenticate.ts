@@ -20,22 +20,34 @@ export interface Authenticated {
   readonly encoding?: string
 }
 
-export type FailedCheck =
-  | 'signature missing'
-  | 'signature malformed'
-  | 'token missing'
-  | 'token unknown'
-  | 'signature wrong'
+export const FAILED_CHECKS = [
+  'signature-missing',
+  'signature-malformed',
+  'token-missing',
+  'token-unknown',
+  'signature-wrong',
+] as const
+
+/**
+ * `proven`: the request has a known token, or its body has a correct signature. No stranger can
+ * send this. `claimed`: any other request.
+ */
+export const SENDERS = ['proven', 'claimed'] as const
+export type Sender = (typeof SENDERS)[number]
+
+/** The answer must not contain these facts, because they would help an attacker. */
+export interface NotAuthenticated {
+  /** The first check that the request fails. */
+  readonly failedCheck: (typeof FAILED_CHECKS)[number]
+  readonly sender: Sender
+}
 
 export interface Authenticate {
-  (body: Buffer, credentials: Credentials): Authenticated | undefined
+  (body: Buffer, credentials: Credentials): Authenticated | NotAuthenticated
   /** Names of the headers that each authentic request must have. */
   readonly requiredHeaders: readonly string[]
-  /**
-   * Returns the first check that a refused request fails, for the log. The answer must not contain
-   * it, because it would help an attacker.
-   */
-  failedCheck(credentials: Pick<Credentials, 'signature' | 'token'>): FailedCheck
+  /** Returns whether the token alone proves the sender, for a request without a whole body. */
+  senderOf(token: string | undefined): Sender
 }
 
 export const SIGNATURE_HEADER = 'mykaarma-signature-token'
@@ -129,31 +141,34 @@ export const createAuthenticate = ({
     return found
   }
   const nothing = Buffer.alloc(32)
+  const senderOf = (token: string | undefined): Sender =>
+    digests && tokenName(token) !== undefined ? 'proven' : 'claimed'
 
   const authenticate = (
     body: Buffer,
     { signature, token: givenToken, contentType }: Credentials,
-  ): Authenticated | undefined => {
+  ): Authenticated | NotAuthenticated => {
     const token = tokenName(givenToken)
-    if (!keys) return token === undefined ? undefined : { secret: 'none', token }
+    const failed = (failedCheck: NotAuthenticated['failedCheck'], signedBy?: string): NotAuthenticated => ({
+      failedCheck,
+      sender: signedBy === undefined ? senderOf(givenToken) : 'proven',
+    })
+    const failedToken = givenToken === undefined ? 'token-missing' : 'token-unknown'
+    if (!keys) return token === undefined ? failed(failedToken) : { secret: 'none', token }
     const hex = signatureForm.exec(signature ?? '')?.[1]
     const given = hex === undefined ? nothing : Buffer.from(hex, 'hex')
     const secret = secretName(body, given, keys)
-    if (hex === undefined || token === undefined) return undefined
+    if (hex === undefined) return failed(signature === undefined ? 'signature-missing' : 'signature-malformed')
+    if (token === undefined) return failed(failedToken, secret)
     if (secret !== undefined) return { secret, token }
     const transcoded = transcode(body, contentType)
-    if (!transcoded) return undefined
+    if (!transcoded) return failed('signature-wrong')
     const otherSecret = secretName(transcoded.signed, given, keys)
-    return otherSecret === undefined ? undefined : { secret: otherSecret, token, encoding: transcoded.encoding }
-  }
-  const failedCheck: Authenticate['failedCheck'] = ({ signature, token }) => {
-    if (keys && signature === undefined) return 'signature missing'
-    if (keys && !signatureForm.test(signature ?? '')) return 'signature malformed'
-    if (digests && token === undefined) return 'token missing'
-    return tokenName(token) === undefined ? 'token unknown' : 'signature wrong'
+    if (otherSecret === undefined) return failed('signature-wrong')
+    return { secret: otherSecret, token, encoding: transcoded.encoding }
   }
   return Object.assign(authenticate, {
-    failedCheck,
+    senderOf,
     requiredHeaders: [...(keys ? [SIGNATURE_HEADER] : []), ...(digests ? [TOKEN_HEADER] : [])],
   })
 }

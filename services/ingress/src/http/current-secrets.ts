@@ -37,8 +37,7 @@ export const authenticateWith = (
     },
     {
       requiredHeaders,
-      failedCheck: (...request: Parameters<Authenticate['failedCheck']>) =>
-        prepared.authenticate.failedCheck(...request),
+      senderOf: (token: string | undefined) => prepared.authenticate.senderOf(token),
     },
   )
 }

@@ -26,7 +26,7 @@ const MAX_UNCOPIED_CHUNKS = 8
 /** Later chunks that are smaller than this are copied into blocks. */
 const SMALL_CHUNK_BYTES = 4096
 const BLOCK_BYTES = 16_384
-/** Estimated memory of a Buffer without its bytes. Measured: 210 bytes of heap, and its allocation. */
+/** Estimated memory of a Buffer without its bytes: 210 bytes of heap, and some outside. */
 const BUFFER_OVERHEAD_BYTES = 300
 
 /**

@@ -22,36 +22,67 @@ const MAX_CHARACTERS = 200
 /** Programs that connect logs with traces look for this name. */
 export const traceFields = (traceId: string | undefined) => traceId !== undefined && { trace_id: traceId }
 
+const INTERVAL_MS = 10_000
+/** Addresses with a throttled log of their own. The least recently used address is dropped. */
+const MAX_ADDRESSES = 1000
+/** Lines of one interval about requests that a stranger can send. */
+const MAX_CLAIMED_LINES = 20
+
 const cut = (text: string | undefined) => text?.slice(0, MAX_CHARACTERS)
 
 /**
- * Logs refused requests that probably come from myKaarma: at most one line per problem in ten
- * seconds.
+ * Logs refused requests that have the sender's headers, and requests of forbidden addresses. In ten
+ * seconds, at most one line for each problem and address. Requests that a stranger can send have a
+ * limit together, because a stranger may have many addresses. They have no effect on the lines of
+ * the proven sender.
  */
 export const createRefusalLog = (logger: Logger): ((refusal: Refusal) => void) => {
-  const logs = new Map<Problem, (refusal: Refusal) => void>()
+  let intervalEndsAt = 0
+  let claimedLines = 0
+  const hasRoom = () => {
+    const now = performance.now()
+    if (now >= intervalEndsAt) {
+      intervalEndsAt = now + INTERVAL_MS
+      claimedLines = 0
+    }
+    return claimedLines < MAX_CLAIMED_LINES
+  }
+  const newLog = () =>
+    createThrottledLog<Refusal>(({ path, contentType, forwardedFor, traceId, ...fields }) => {
+      if (fields.sender === 'claimed') claimedLines += 1
+      const { status, title } = problems[fields.problem]
+      const todo = advice[fields.problem]
+      logger.warn(
+        {
+          event: 'request-refused',
+          status,
+          path: cut(path),
+          contentType: cut(contentType),
+          forwardedFor: cut(forwardedFor),
+          ...traceFields(traceId),
+          ...fields,
+        },
+        `A request was refused with ${status}: ${title}${todo === undefined ? '' : ` To correct this: ${todo}.`}`,
+      )
+    }, INTERVAL_MS)
+  const proven = new Map<Problem, ReturnType<typeof newLog>>()
+  // Sorted by the time of the last use.
+  const claimed = new Map<string, ReturnType<typeof newLog>>()
+
   return (refusal) => {
-    const { problem } = refusal
-    const log =
-      logs.get(problem) ??
-      createThrottledLog<Refusal>(({ path, contentType, forwardedFor, traceId, ...fields }) => {
-        const { status, title } = problems[problem]
-        const todo = advice[problem]
-        logger.warn(
-          {
-            event: 'request-refused',
-            status,
-            path: cut(path),
-            contentType: cut(contentType),
-            forwardedFor: cut(forwardedFor),
-            ...traceFields(traceId),
-            ...fields,
-          },
-          `A request was refused with ${status}: ${title}${todo === undefined ? '' : ` To correct this: ${todo}.`}`,
-        )
-      })
-    logs.set(problem, log)
-    log(refusal)
+    const { problem, sender, address } = refusal
+    if (sender === 'proven') {
+      const log = proven.get(problem) ?? newLog()
+      proven.set(problem, log)
+      return log(refusal)
+    }
+    const key = `${problem} ${address}`
+    const log = claimed.get(key) ?? newLog()
+    claimed.delete(key)
+    claimed.set(key, log)
+    const [oldest] = claimed.keys()
+    if (claimed.size > MAX_ADDRESSES && oldest !== undefined) claimed.delete(oldest)
+    if (hasRoom()) log(refusal)
   }
 }
 
