@@ -131,9 +131,9 @@ describe('raw requests', () => {
       'bad-request',
     ],
     ['headers that are too large', `POST / HTTP/1.1\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`, 431, 'headers-too-large'],
-    ['100,000 headers', `POST / HTTP/1.1\r\n${'a: b\r\n'.repeat(100_000)}\r\n`, 431, 'headers-too-large'],
-    ['100,000 trailers', `${chunked}0\r\n${'a: b\r\n'.repeat(100_000)}\r\n`, 431, 'headers-too-large'],
-    ['a large chunk extension', `${chunked}1;${'e'.repeat(100_000)}\r\nx\r\n0\r\n\r\n`, 400, 'bad-request'],
+    ['5,000 headers', `POST / HTTP/1.1\r\n${'a: b\r\n'.repeat(5000)}\r\n`, 431, 'headers-too-large'],
+    ['5,000 trailers', `${chunked}0\r\n${'a: b\r\n'.repeat(5000)}\r\n`, 431, 'headers-too-large'],
+    ['a large chunk extension', `${chunked}1;${'e'.repeat(20_000)}\r\nx\r\n0\r\n\r\n`, 400, 'bad-request'],
     [
       'an unknown expectation',
       'POST /webhooks/mykaarma HTTP/1.1\r\nhost: x\r\nexpect: miracles\r\ncontent-length: 0\r\n\r\n',

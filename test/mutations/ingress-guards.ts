@@ -333,6 +333,22 @@ export const ingressGuards: readonly Guard[] = [
     ),
   },
   {
+    guard: 'only a known token or a correct signature proves the sender',
+    prevents: 'a person who is paged by six forged requests',
+    file: `${folder}/http/authenticate.ts`,
+    from: "digests && tokenName(token) !== undefined ? 'proven' : 'claimed'",
+    to: "'proven'",
+    test: unit(`${folder}/http/app.test.ts`, 'a request of a stranger counts by the check that failed'),
+  },
+  {
+    guard: 'log lines about strangers have a limit together',
+    prevents: 'a log that strangers with many addresses flood',
+    file: `${folder}/http/refusal-log.ts`,
+    from: 'if (hasRoom()) log(refusal)',
+    to: 'log(refusal)',
+    test: unit(`${folder}/http/refusal-log.test.ts`, 'strangers with many addresses flood no log'),
+  },
+  {
     guard: 'small chunks of a body are copied together',
     prevents: 'a gigabyte for bodies in chunks of one byte',
     file: `${folder}/http/receive-body.ts`,
