@@ -5,7 +5,7 @@
  */
 import { type Static, Type } from '@sinclair/typebox'
 import { declaredEncoding, decodeText } from './charset.ts'
-import { mayRound, mayRoundWithin, parseJson } from './json.ts'
+import { isRawNumber, mayRound, mayRoundWithin, parseJson } from './json.ts'
 import { failed, ok, type Result } from './result.ts'
 
 const Nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) =>
@@ -87,8 +87,9 @@ export type ParseResult =
   | (Failed<ParseFault> & { readonly eventId?: string })
 type Failed<Reason extends string> = Extract<Result<never, Reason>, { ok: false }>
 
+// A raw number is an object of JavaScript, but not of JSON.
 const isObject = (value: unknown): value is JsonObject =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
+  typeof value === 'object' && value !== null && !Array.isArray(value) && !isRawNumber(value)
 const asText = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined)
 
 const parseText = <Fault extends ParseFault>(

@@ -150,6 +150,8 @@ describe('readState', () => {
       },
     )
     for (const value of [null, 5, 'text', []]) expect(read(value)).toMatchObject({ reason: 'not-a-state-document' })
+    const text = JSON.stringify({ ...good, source, other: 0 }).replace('"other":0', '"other":1e400')
+    expect(readState(Buffer.from(text))).toMatchObject({ detail: 'other is missing or invalid' })
   })
 
   it.each([

@@ -7,7 +7,7 @@ import { type Static, Type } from '@sinclair/typebox'
 import { decodeText } from './charset.ts'
 import { Addresses, Customer, Vehicles } from './customer.ts'
 import type { CustomersEvent, JsonObject } from './envelope.ts'
-import { parseJson } from './json.ts'
+import { isRawNumber, parseJson } from './json.ts'
 import { type KeyFault, readKey } from './record-key.ts'
 import { failed, ok, type Result } from './result.ts'
 import { readVersion, type VersionFault } from './version.ts'
@@ -95,7 +95,7 @@ export const stateOf = (event: CustomersEvent, from: RecordPlace): Result<Custom
 export type StateFault = 'not-utf8' | 'not-json' | 'nested-too-deep' | 'not-a-state-document'
 
 const isObject = (value: unknown): value is JsonObject =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
+  typeof value === 'object' && value !== null && !Array.isArray(value) && !isRawNumber(value)
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0
 
 /** Returns the name of the first invalid member. Undefined if all members are valid. */

@@ -68,7 +68,7 @@ const parse = (text: string): unknown =>
   mayHoldLong(text) ? JSON.parse(text, keepLong as Parameters<typeof JSON.parse>[1]) : JSON.parse(text)
 
 const isObject = (value: unknown): value is JsonObject =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
+  typeof value === 'object' && value !== null && !Array.isArray(value) && !JsonWithSource.isRawJSON(value)
 const isText = (value: unknown): value is string => typeof value === 'string' && value !== ''
 
 class UnusableError extends Error {
