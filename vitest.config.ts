@@ -14,6 +14,7 @@ const withUsers = [
   'packages/runtime/src/kafka/diagnosis.int.test.ts',
 ]
 const examples = 'test/e2e/examples.e2e.test.ts'
+const leaks = ['./packages/testing/src/vitest-leaks.ts']
 const shared = {
   resolve: { conditions },
   ssr: { resolve: { conditions } },
@@ -52,6 +53,7 @@ export default defineConfig({
         test: {
           name: 'standstill',
           sequence: { groupOrder: 1 },
+          setupFiles: leaks,
           include: process.env.SWEEP === 'part' ? [sweep] : withUsers,
           hookTimeout: 120_000,
         },
@@ -64,6 +66,7 @@ export default defineConfig({
           include: ['{packages,services}/*/src/**/*.int.test.ts', 'test/e2e/*.e2e.test.ts'],
           exclude: [...withUsers, examples, '**/node_modules/**'],
           globalSetup: ['./packages/testing/src/vitest-brokers.ts'],
+          setupFiles: leaks,
           testTimeout: 60_000,
           hookTimeout: 120_000,
         },
@@ -76,6 +79,7 @@ export default defineConfig({
           sequence: { groupOrder: 1 },
           include: [examples],
           globalSetup: ['./packages/testing/src/vitest-brokers.ts'],
+          setupFiles: leaks,
           testTimeout: 60_000,
           hookTimeout: 120_000,
         },
@@ -89,6 +93,7 @@ export default defineConfig({
         test: {
           name: 'faults',
           include: onACluster,
+          setupFiles: leaks,
           hookTimeout: 120_000,
           maxWorkers: 2,
           sequence: { groupOrder: 2 },

@@ -9,7 +9,14 @@ import { seconds } from '@customer-stream/cli/layout'
 import { createScreen } from '@customer-stream/cli/screen'
 import { readCommandLine } from '@customer-stream/runtime/command-line'
 import { DEFAULT_KEY_PREFIX, DEFAULT_TOPIC_PREFIX } from '@customer-stream/schemas'
-import { type Brokers, freshNames, openPipeline, type Pipeline, startBrokers } from '@customer-stream/testing'
+import {
+  type Brokers,
+  freshNames,
+  openPipeline,
+  type Pipeline,
+  rejectLeaks,
+  startBrokers,
+} from '@customer-stream/testing'
 import { showOneCustomer } from './demo/one-customer.ts'
 import { demoCommandLine } from './demo/options.ts'
 import { showEventsAddUp, showFaults, showVerdict } from './demo/phases.ts'
@@ -52,6 +59,7 @@ const openNamedPipeline = async (brokers: Brokers, names: ReturnType<typeof fres
   const pipeline = await openPipeline(brokers, names)
   cleanUps.push(async () => {
     await pipeline.close({ removeTopics: brokers.kind === 'given' })
+    rejectLeaks()
     if (isSound || signal.aborted) await rm(pipeline.folder, { recursive: true, force: true })
     else printNotice(`demo: the ledger and the logs of the services are in ${pipeline.folder} until the next start`)
   })
@@ -101,6 +109,9 @@ try {
   exitCode = signal.aborted ? 130 : reportFailure('demo', error)
 } finally {
   for (const cleanUp of cleanUps.reverse())
-    await cleanUp().catch((error: unknown) => printNotice(`demo: while ending: ${(error as Error).message}`))
+    await cleanUp().catch((error: unknown) => {
+      printNotice(`demo: while ending: ${(error as Error).message}`)
+      exitCode ||= 1
+    })
 }
 process.exit(exitCode)

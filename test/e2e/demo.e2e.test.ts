@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { stripVTControlCharacters } from 'node:util'
 import { waitUntil } from '@customer-stream/runtime'
+import { leaksIn } from '@customer-stream/testing'
 import { expect, inject, it, onTestFinished } from 'vitest'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -116,6 +117,10 @@ it("a demo shows numbers that add up, the late event, the verdict and a subscrib
   const [, document = ''] =
     /What a subscriber sees\n✔ table .* [\d.]+ s\n✔ in the table .*\n((?: {2}.*\n)+)/.exec(text) ?? []
   expect(document.replaceAll(/\s+/g, ' ')).toContain('"lastName": "Lovelace"')
+  // The demo shows one customer on purpose, and no other data of customers.
+  const shown = /✔ customer[\s\S]*?\n\n|What a subscriber sees[\s\S]*?\n\n/g
+  expect(text.match(shown)).toHaveLength(2)
+  expect(leaksIn(text.replaceAll(shown, ''), ['desk-secret', 'desk-token'])).toEqual([])
   expect(text.trimEnd().split('\n').at(-1)).toMatch(/^✔ Every promise was kept \([\d.]+ s\)$/)
   expect([folders(), processes()]).toEqual([[], []])
 })

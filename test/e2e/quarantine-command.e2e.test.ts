@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { waitUntil } from '@customer-stream/runtime'
 import { customerKey, partitionOf, quarantineAuditTopicName, writeErasure } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { inspectCommand, kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
 import { readTopic } from '@customer-stream/verify'
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
 
@@ -51,9 +51,10 @@ const envOf = (settings: Readonly<Record<string, string>> = {}) => ({
 const run = (args: readonly string[], settings?: Readonly<Record<string, string>>) =>
   new Promise<{ code: unknown; stdout: string; stderr: string }>((resolve) => {
     const options = { env: envOf(settings), maxBuffer: 64 * 1024 * 1024 }
-    execFile(process.execPath, wordsOf(args), options, (error, stdout, stderr) =>
-      resolve({ code: error ? error.code : 0, stdout, stderr }),
-    )
+    execFile(process.execPath, wordsOf(args), options, (error, stdout, stderr) => {
+      inspectCommand(['quarantine', ...args], stdout + stderr, options.env)
+      resolve({ code: error ? error.code : 0, stdout, stderr })
+    })
   })
 const list = async (...args: readonly string[]) => {
   const { stdout } = await run(['list', '--json', ...args])

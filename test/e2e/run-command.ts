@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import type { Pipeline, PipelineBrokers } from '@customer-stream/testing'
+import { inspectCommand, type Pipeline, type PipelineBrokers } from '@customer-stream/testing'
 
 const command = fileURLToPath(new URL('../../packages/cli/start.js', import.meta.url))
 
@@ -24,7 +24,8 @@ export const commandOf =
         ...settings,
       }
       const args = ['--conditions=customer-stream-source', command, ...words]
-      const child = execFile(process.execPath, args, { env }, (_, stdout, stderr) =>
-        resolve({ code: child.exitCode, stdout, stderr }),
-      )
+      const child = execFile(process.execPath, args, { env }, (_, stdout, stderr) => {
+        inspectCommand(words, stdout + stderr, env)
+        resolve({ code: child.exitCode, stdout, stderr })
+      })
     })

@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import { waitUntil } from '@customer-stream/runtime'
 import { writeErasure } from '@customer-stream/schemas'
 import { ledgerEntry, makeCustomersEvent } from '@customer-stream/simulator'
-import { kafkajsOf, placeKafkaTools, servicesRoot } from '@customer-stream/testing'
+import { inspectCommand, kafkajsOf, placeKafkaTools, servicesRoot } from '@customer-stream/testing'
 import { fetchEnds } from '@customer-stream/verify'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openSite, openWorld, type Site, type World } from './site.ts'
@@ -225,6 +225,7 @@ const execute = (words: readonly string[], env: Readonly<Record<string, string>>
       ['--conditions=customer-stream-source', `${servicesRoot}/packages/cli/start.js`, ...words],
       { cwd: servicesRoot, env: { ...process.env, ...site.envOf('projector'), ...env }, timeout: 25_000 },
       (_, stdout, stderr) => {
+        inspectCommand(words, stdout + stderr, { ...site.envOf('projector'), ...env })
         // These commands print a report, even if a right is missing.
         const isReport = words[0] === 'status' || words[0] === 'topics'
         const reasons = isReport ? stdout.split('\n').filter((line) => REASON.test(line)) : []

@@ -123,7 +123,7 @@ const oauth = (site: Site, service: ServiceName, url: string): Env => ({
   KAFKA_SASL_MECHANISM: 'oauthbearer',
   KAFKA_SASL_OAUTH_TOKEN_URL: url,
   KAFKA_SASL_OAUTH_CLIENT_ID: site.userOf(service),
-  KAFKA_SASL_OAUTH_CLIENT_SECRET: 'secret',
+  KAFKA_SASL_OAUTH_CLIENT_SECRET: 'oauth-secret',
 })
 
 const login: readonly Scenario[] = [

@@ -222,7 +222,7 @@ export interface Site {
   close(): Promise<void>
 }
 
-const SECRETS = { MYKAARMA_SIGNING_SECRETS: 'a=secret', MYKAARMA_TOKENS: 'a=token' }
+const SECRETS = { MYKAARMA_SIGNING_SECRETS: 'a=site-secret', MYKAARMA_TOKENS: 'a=site-token' }
 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one state
 export const openSite = async (
@@ -395,8 +395,8 @@ export const openSite = async (
     postBody: async (body) => {
       const headers = {
         'content-type': 'text/plain',
-        'mykaarma-signature-token': sign(body, 'secret'),
-        'x-authorization-token': 'token',
+        'mykaarma-signature-token': sign(body, 'site-secret'),
+        'x-authorization-token': 'site-token',
       }
       const answer = await fetch(`${ingress.url}/webhooks/mykaarma`, { method: 'POST', body, headers }).catch(
         () => undefined,

@@ -41,6 +41,8 @@ const LAST_NAMES = [
 ]
 const COMPANIES = ['Sunrise Plumbing LLC', 'Boulangerie Éclair', 'ACME \\ Sons', '東京モータース']
 const STREETS = ['123 Main St', '77 Ocean Ave', '9 Peña Blvd', '4500 W Olympic Blvd', '1 Rue de l’Église']
+/** Texts that name a simulated customer. No service has a reason to write any of them. */
+export const PERSONAL_TEXTS = [...FIRST_NAMES, ...LAST_NAMES, ...COMPANIES, ...STREETS].filter((text) => text !== '')
 const CITIES = [
   ['Beverly Hills', 'CA', '90210'],
   ['Long Beach', 'CA', '90802'],

@@ -12,6 +12,7 @@ export { type RedisWithSentinels, startRedisWithSentinels } from './brokers/loca
 export { type SecuredBrokers, startSecuredBrokers } from './brokers/secured-brokers.ts'
 export { type NetworkState, openTcpProxy, type TcpProxy } from './brokers/tcp-proxy.ts'
 export { freshNames } from './fresh-names.ts'
+export { inspectCommand, leaksIn, rejectLeaks } from './leaks.ts'
 export { openPipeline, type Pipeline, type PipelineBrokers } from './pipeline.ts'
 export { type ServiceName, type ServiceProcess, servicesRoot, spawnService, startService } from './service-process.ts'
 export { storeCustomer, untilApplied } from './store-customer.ts'

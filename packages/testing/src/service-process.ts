@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { waitUntil } from '@customer-stream/runtime'
 import { type GuardedProcess, startGuarded } from './brokers/guarded-process.ts'
+import { inspectLog, inspectText, secretsOf } from './leaks.ts'
 
 export type ServiceName = 'ingress' | 'projector'
 
@@ -61,14 +62,18 @@ const startFile = (root: string, name: ServiceName): string => {
   return existsSync(file) ? file : join(folder, 'src', 'main.ts')
 }
 
-/** Starts a service without a wait, for tests of services that fail to start. */
+/**
+ * Starts a service without a wait, for tests of services that fail to start. At its end, its log is
+ * searched for secrets and for data of customers.
+ */
 export const spawnService = (
   name: ServiceName,
   env: Readonly<Record<string, string>>,
   logFile: string,
   root: string = servicesRoot,
-): GuardedProcess =>
-  startGuarded({
+): GuardedProcess => {
+  const secrets = secretsOf(env)
+  const guarded = startGuarded({
     command: process.execPath,
     args: ['--max-semi-space-size=8', '--conditions=customer-stream-source', startFile(root, name)],
     env: {
@@ -79,6 +84,10 @@ export const spawnService = (
     },
     logFile,
   })
+  const inspect = () => inspectLog(`the log of ${name}`, logFile, [...secrets, ...secretsOf(env)])
+  guarded.ended.then(inspect, inspect)
+  return guarded
+}
 
 const sumOf = (metrics: string, name: string, labels: Readonly<Record<string, string>>): number => {
   let sum = 0
@@ -92,6 +101,9 @@ const sumOf = (metrics: string, name: string, labels: Readonly<Record<string, st
 
 /** Time limit for an answer of a service to a test. */
 const ANSWER_TIMEOUT_MS = 30_000
+
+/** Time limit for the last answers before the end of a service, which may be paused. */
+const LAST_ANSWER_TIMEOUT_MS = 1000
 
 /**
  * Starts a service. Resolves when its ports are open. The service may not be ready yet.
@@ -113,8 +125,11 @@ export const startService = async (
   if (admin === undefined) throw new Error(`${name} ended at its start:\n${await readFile(logFile, 'utf8')}`)
   const pid = await guarded.pid
   // Limit the wait, because a paused process never answers.
-  const ask = async (path: string) =>
-    (await fetch(`${admin}${path}`, { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) })).text()
+  const ask = async (path: string, timeoutMs = ANSWER_TIMEOUT_MS) => {
+    const answer = await (await fetch(`${admin}${path}`, { signal: AbortSignal.timeout(timeoutMs) })).text()
+    inspectText(`${path} of ${name}`, answer, secretsOf(env))
+    return answer
+  }
   return {
     adminUrl: admin,
     url: address,
@@ -135,6 +150,7 @@ export const startService = async (
       process.kill(pid, signal)
     },
     end: async () => {
+      await Promise.allSettled(['/metrics', '/readyz'].map((path) => ask(path, LAST_ANSWER_TIMEOUT_MS)))
       await guarded.end()
       return guarded.ended
     },

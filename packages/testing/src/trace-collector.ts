@@ -1,7 +1,8 @@
 import { once } from 'node:events'
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { json } from 'node:stream/consumers'
+import { text } from 'node:stream/consumers'
+import { inspectText } from './leaks.ts'
 
 interface OtlpAttribute {
   readonly key: string
@@ -66,7 +67,11 @@ export const startTraceCollector = async (): Promise<TraceCollector> => {
   let answer = (response: ServerResponse): void => void response.end('{}')
   const server = createServer(async (request, response) => {
     requests.push(request.headers)
-    if (request.url === '/v1/traces') spans.push(...spansOf((await json(request)) as OtlpRequest))
+    if (request.url === '/v1/traces') {
+      const body = await text(request)
+      inspectText('the spans of a service', body, [])
+      spans.push(...spansOf(JSON.parse(body) as OtlpRequest))
+    }
     response.setHeader('content-type', 'application/json')
     answer(response)
   })

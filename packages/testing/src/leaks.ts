@@ -1,0 +1,103 @@
+/**
+ * Finds secrets and personal data in the texts that the services and the commands emit: logs,
+ * metrics, readiness and the output of a terminal.
+ */
+import { readFileSync } from 'node:fs'
+import { ingressSettings, projectorSettings } from '@customer-stream/configuration'
+import { PERSONAL_TEXTS } from '@customer-stream/simulator'
+
+type Env = Readonly<Record<string, string | undefined>>
+
+/** First and last names that tests give to their customers. */
+const NAMES_OF_TESTS = ['Ada', 'Byron', 'José', 'Lovelace', 'Mallory', 'Müller', 'Renée', 'Zoë']
+
+/** A shorter secret is an ordinary word, which any text may have. */
+const MIN_SECRET_LENGTH = 8
+
+const schemas: Readonly<Record<string, { readonly [option: string]: unknown }>> = {
+  ...ingressSettings,
+  ...projectorSettings,
+}
+const SECRET_SETTINGS = Object.keys(schemas).filter((name) => schemas[name]?.secret === true)
+
+const PERSONAL_FIELDS = 'firstName|middleName|lastName|emailAddress|phoneNumber|licensePlate|line1|vin'
+
+/** Returns the pattern of a text that may be inside JSON, which escapes quotes and backslashes. */
+const patternOf = (text: string): string => text.split(/["\\]/).map(RegExp.escape).join(String.raw`["\\]+`)
+
+const names = [...PERSONAL_TEXTS, ...NAMES_OF_TESTS].map(patternOf).join('|')
+
+const PERSONAL: readonly (readonly [string, RegExp])[] = [
+  ['an e-mail address', /[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[a-z]{2,}/gi],
+  ['a phone number', /\+\d{10,15}\b|(?<![\d.])1310\d{7}\b/g],
+  ['a VIN', /\b1GD[0-9A-F]{14}\b/gi],
+  ['a name, company or street', new RegExp(String.raw`(?<![\p{L}\p{N}])(?:${names})(?![\p{L}\p{N}])`, 'gu')],
+  ['a field of a customer', new RegExp(String.raw`\b(?:${PERSONAL_FIELDS})\\*"\s*:`, 'g')],
+  ['bytes of a body', /\\*"type\\*":\\*"Buffer\\*"|<Buffer 7b|\beyJ[\w+/-]{20,}/g],
+]
+
+/** Returns the parts of a setting's value that nobody may see. */
+const partsOf = (value: string): string[] => {
+  if (/^(?:rediss?|unix):/.test(value))
+    return [...value.matchAll(/:([^:@/]+)@/g)].map(([, password = '']) => decodeURIComponent(password))
+  return value.split(/[,\r\n]/).flatMap((item) => [item.trim(), item.trim().replace(/^[\w.-]+=/, '')])
+}
+
+const contentOf = (path: string): string => {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return '' // Ignore the error: the test has removed the file, or the file is missing on purpose.
+  }
+}
+
+/** Returns the secrets in the settings of a process, also the secrets in files. */
+export const secretsOf = (env: Env): string[] => {
+  const values = SECRET_SETTINGS.flatMap((name) => [env[name] ?? '', contentOf(env[`${name}_FILE`] ?? '')])
+  const parts = [...new Set(values.flatMap(partsOf))]
+  // The first and the last line of a key in PEM format are no secrets.
+  return parts.filter((part) => part.length >= MIN_SECRET_LENGTH && !part.startsWith('-----'))
+}
+
+/** Returns one line for each kind of secret or personal data in the text. */
+export const leaksIn = (text: string, secrets: readonly string[] = []): string[] => {
+  const found = (kind: string, part: string, at: number) =>
+    `${kind} (${part}): …${text.slice(Math.max(0, at - 100), at + 100).trim()}…`
+  return [
+    ...secrets.flatMap((secret) => (text.includes(secret) ? [found('a secret', secret, text.indexOf(secret))] : [])),
+    ...PERSONAL.flatMap(([kind, pattern]) => {
+      const [first] = text.matchAll(pattern)
+      return first ? [found(kind, first[0], first.index)] : []
+    }),
+  ]
+}
+
+const leaks = new Set<string>()
+
+/** Searches a text. `rejectLeaks` reports what this search found. */
+export const inspectText = (source: string, text: string, secrets: readonly string[]): void => {
+  for (const leak of leaksIn(text, secrets)) leaks.add(`${source}: ${leak}`)
+}
+
+/**
+ * Searches a log. Reads the log synchronously, because the test may remove the log after the end of
+ * the service.
+ */
+export const inspectLog = (source: string, logFile: string, secrets: readonly string[]): void =>
+  inspectText(source, contentOf(logFile), secrets)
+
+/** These commands show a customer on purpose. */
+const SHOWS_A_CUSTOMER = /^(?:customer|quarantine) show\b/
+
+/** Searches the output of a `customer-stream` command. */
+export const inspectCommand = (words: readonly string[], output: string, env: Env): void => {
+  const command = words.join(' ')
+  if (!SHOWS_A_CUSTOMER.test(command)) inspectText(`customer-stream ${command}`, output, secretsOf(env))
+}
+
+/** Throws if an inspected text had a secret or personal data. */
+export const rejectLeaks = (): void => {
+  const found = [...leaks]
+  leaks.clear()
+  if (found.length > 0) throw new Error(`secrets or data of customers were emitted:\n${found.join('\n')}`)
+}
