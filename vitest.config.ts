@@ -86,6 +86,17 @@ export default defineConfig({
       },
       {
         ...shared,
+        test: {
+          name: 'fuzz',
+          sequence: { groupOrder: 1 },
+          include: ['test/fuzz/*.test.ts'],
+          globalSetup: ['./packages/testing/src/vitest-brokers.ts'],
+          setupFiles: leaks,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        ...shared,
         // Each file of the fault suite kills and freezes its own three brokers. Two files run at the
         // same time, because they mostly wait. No other tests run beside them, because those tests
         // would take too much of the CPU. A group starts when the group with the lower

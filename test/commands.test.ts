@@ -19,6 +19,7 @@ const commands = {
   release: '--dry',
   verify: '--legder',
   soak: '--minute',
+  'test:fuzz': '--second',
   bench: '--scael',
 }
 
