@@ -218,18 +218,44 @@ it('the topics command names the address of a silent Kafka, and needs no Redis',
   ])
 })
 
-it('Ctrl-C ends the topics command soon, even if Kafka never answers', { timeout }, async () => {
-  const silent = createServer(() => undefined)
-  const env = { PATH: process.env.PATH, KAFKA_BROKERS: `127.0.0.1:${await portOf(silent)}` }
-  const child = spawn(process.execPath, [...program, 'topics', 'check'], { cwd: root, env })
-  // The first connection only tests the address. The second connection belongs to the client.
-  await once(silent, 'connection')
-  await once(silent, 'connection')
+it.each([
+  ['topics check'],
+  ['status --timeout-seconds 60'],
+  ['customer show any-id'],
+  ['customer history any-id'],
+  ['erase any-id --status'],
+  ['erase any-id --reason test --requested-by me'],
+  ['rebuild'],
+  ['rebuild --wait'],
+  ['verify'],
+  ['quarantine list'],
+  ['quarantine show 0/0'],
+  ['quarantine drop --reason not-json'],
+  ['quarantine redrive --reason not-json'],
+  ['simulate --url http://SERVER/ --secret s --token t --events 9 --customers 9'],
+])('Ctrl-C ends the command `%s` soon, even if no server answers', { timeout }, async (line) => {
+  const silent = createServer((socket) => socket.on('error', () => undefined))
+  const address = `127.0.0.1:${await portOf(silent)}`
+  const env = { PATH: process.env.PATH, KAFKA_BROKERS: address, REDIS_URL: `redis://${address}` }
+  const words = line.replace('SERVER', address).split(' ')
+  const simulator = ['--conditions=customer-stream-source', 'packages/simulator/src/main.ts', ...words.slice(1)]
+  const command = words[0] === 'simulate' ? simulator : [...program, ...words]
+  const child = spawn(process.execPath, command, { cwd: root, env })
+  let said = ''
+  child.stderr.on('data', (text) => {
+    said += text
+  })
+  // The first connection only tests the address. The second connection belongs to a client.
+  const connected = once(silent, 'connection').then(() => once(silent, 'connection'))
+  const [early] = await Promise.race([connected.then(() => []), once(child, 'close')])
+  expect({ early, said }).toEqual({ early: undefined, said: expect.not.stringContaining('usage') })
+  // The simulator waits for the answers to its requests, at most 5 s, as the sender does.
+  const limitMs = words[0] === 'simulate' ? 9000 : 4000
   const interruptedAt = performance.now()
   child.kill('SIGINT')
   const [code] = await once(child, 'close')
-  expect(code).toBe(130)
-  expect(performance.now() - interruptedAt).toBeLessThan(4000)
+  expect({ code, said }).toEqual({ code: 130, said: expect.not.stringMatching(/^ +at |Error:/m) })
+  expect(performance.now() - interruptedAt).toBeLessThan(limitMs)
 })
 
 it.each([

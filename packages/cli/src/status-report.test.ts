@@ -200,6 +200,13 @@ it('records in quarantine and a silent sender are notices, not problems', () => 
   ])
 })
 
+it('the notice about a quarantine of which only the newest records were counted says "at least"', () => {
+  const quarantine = { value: { ...quarantineOf({ 'not-json': 2 }), isCut: true } }
+  expect(reportOf(findings({ quarantine })).notices).toContain(
+    'at least 2 open records went to quarantine in the last 24 h. See customer-stream quarantine list.',
+  )
+})
+
 it('counters of a service that make an alert are notices', () => {
   const counters = ['ingress http://i: 1 suspicious event since its start.']
   expect(reportOf(findings({ counters }))).toMatchObject({ healthy: true, notices: counters })

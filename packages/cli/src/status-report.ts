@@ -202,12 +202,12 @@ export const reportOf = (found: Findings): StatusReport => {
       : []),
   ]
   const open = quarantine?.open ?? 0
+  // The command counts only the newest records of a large quarantine.
+  const openRecords = `${quarantine?.isCut ? 'at least ' : ''}${counted(open, 'open record')}`
   const silence = raw && (raw.lastEventAt === undefined ? Number.POSITIVE_INFINITY : now - raw.lastEventAt)
   const notices = [
     ...(found.counters ?? (services.length > 0 ? [] : [NO_SERVICE])),
-    ...(open > 0
-      ? [`${counted(open, 'open record')} went to quarantine in the last 24 h. See customer-stream quarantine list.`]
-      : []),
+    ...(open > 0 ? [`${openRecords} went to quarantine in the last 24 h. See customer-stream quarantine list.`] : []),
     ...(silence === undefined || silence < SILENCE_MS
       ? []
       : [
