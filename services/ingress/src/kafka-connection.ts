@@ -1,4 +1,5 @@
 /** Connects the ingress to Kafka, checks topics and rights, and detects outages. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type IngressSettings, ingressDemands } from '@customer-stream/configuration'
 import { type Diagnosis, type Logger, type Obstacles, retryWithBackoff } from '@customer-stream/runtime'
 import {
@@ -43,10 +44,15 @@ export interface KafkaConnection {
   readonly warnings: readonly string[]
   /** Returns the reason why no broker answers. Undefined if a broker answers. Never rejects. */
   outage(): Promise<Diagnosis | undefined>
+  /**
+   * Waits only briefly, because kafkajs would wait for the replies of a hanging broker. If the
+   * process ends without a disconnect, no record is lost.
+   */
   disconnect(): Promise<unknown>
 }
 
 const CLIENT_ID = 'customer-stream-ingress'
+const MAX_DISCONNECT_MS = 250
 
 export const createKafkaConnection = (deps: KafkaConnectionDependencies): KafkaConnection => {
   const { settings, topics, delivery, obstacles, diagnose, logger } = deps
@@ -109,6 +115,9 @@ export const createKafkaConnection = (deps: KafkaConnectionDependencies): KafkaC
       return topicWatch.warnings
     },
     outage,
-    disconnect: () => Promise.allSettled([admin.disconnect(), writeCheck.disconnect(), publishers.disconnect()]),
+    disconnect: () => {
+      const clients = [admin, writeCheck, publishers].map((client) => client.disconnect())
+      return Promise.race([Promise.allSettled(clients), sleep(MAX_DISCONNECT_MS)])
+    },
   }
 }

@@ -22,9 +22,7 @@ import { createKafkaConnection } from './kafka-connection.ts'
 import { createIngressMetrics } from './metrics.ts'
 import { createReadiness } from './readiness.ts'
 
-/** Pause between two drains of the spool. */
 const DRAIN_INTERVAL_MS = 500
-const LEAVE_KAFKA_MS = 250
 const OUTAGE_INTERVAL_MS = 2000
 
 const settings = settingsOrExit('ingress', ingressSettings, process.env, ingressRules)
@@ -46,11 +44,10 @@ const { publish, publishers, spool } = delivery
 const connection = createKafkaConnection({ settings, topics, delivery, obstacles, diagnose, logger })
 const { checks, watch } = createReadiness({
   ...{ connection, publishers, spool, obstacles, diagnose, onStuck: lifecycle.fail },
-  maxBodyBytes: settings.MAX_BODY_BYTES,
-  stopping: stopping.signal,
+  ...{ maxBodyBytes: settings.MAX_BODY_BYTES, stopping: stopping.signal },
 })
-const { tracer } = traces
-const app = createWebhookApp({ settings, publish, topics, metrics, logger, tracer, stopping: stopping.signal })
+const parts = { settings, publish, topics, metrics, logger, tracer: traces.tracer, stopping: stopping.signal }
+const app = createWebhookApp(parts)
 const adminApp = createAdminApp({ registry, checks, settings })
 
 await delivery.openSpool().catch((error: Error) => {
@@ -63,16 +60,13 @@ const repeat = (task: string, intervalMs: number, work: () => Promise<void>) => 
   const onFailure = (err: Error) => logger.error({ err, task }, 'a periodic task failed; the service repeats it')
   lifecycle.onStop(task, periodically(intervalMs, work, onFailure))
 }
-
 const secretFiles = { schemas: ingressSettings, env: process.env, rules: ingressRules, registry, logger }
 lifecycle.onStop('secret files', watchSecretFiles(settings, secretFiles))
 // Parts stop in reverse order: first "not ready" and a wait for the load balancer, then requests,
 // publishers, drain and spool, then Kafka and traces, and last the admin port.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
 lifecycle.onStop('traces', traces.stop)
-// Wait only briefly, because kafkajs would wait for the replies of a hanging broker. If the process
-// ends without a disconnect, no record is lost.
-lifecycle.onStop('kafka', () => Promise.race([connection.disconnect(), sleep(LEAVE_KAFKA_MS)]))
+lifecycle.onStop('kafka', connection.disconnect)
 repeat('topic check', settings.KAFKA_TOPIC_CHECK_MS, connection.checkTopics)
 lifecycle.onStop('spool', () => spool?.close())
 repeat('drain', DRAIN_INTERVAL_MS, () => delivery.drainSpool(connection.partitionsKnown, stopping.signal))
