@@ -303,6 +303,22 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect([...grantedRights(user)].toSorted()).toEqual([...new Set(documentedRights(row))].toSorted())
   })
 
+  it.each(['ingress', 'projector'])('the commands of docs/operating.md grant the user %s these rights', (user) => {
+    const section = read('docs/operating.md').split('\n## Least rights')[1]!.split('\n## ')[0]!
+    const granted = [...section.replaceAll('\\\n', '').matchAll(/^allow --allow-principal User:(\w+) (.+)$/gm)]
+      .filter(([, name]) => name === user)
+      .flatMap(([, , options = '']) => {
+        const all = (option: string) =>
+          [...options.matchAll(new RegExp(`--${option} (\\S+)`, 'g'))].map(([, value = '']) => value)
+        const topics = all('topic').map((topic) => topic.replace(/^mykaarma\./, ''))
+        return all('operation').flatMap((operation) => {
+          const name = operation.replaceAll(/(?<=[a-z])(?=[A-Z])/g, '_').toUpperCase()
+          return topics.map((topic) => `${name} ${topic}`)
+        })
+      })
+    expect([...new Set(granted)].toSorted()).toEqual([...grantedRights(user)].toSorted())
+  })
+
   it("the commands' user has the rights of each command in Kafka, except of a redrive", () => {
     const granted = grantedRights('operator')
     const rows = rightsRows.flatMap((line) => {

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -59,6 +60,22 @@ it('each locked package has a checksum, and no image runs an install script', ()
   const installs = read('Dockerfile').match(/npm (?:ci|install).*/g) ?? []
   expect(installs.length).toBeGreaterThan(1)
   expect(installs.filter((install) => !install.includes('--ignore-scripts'))).toEqual([])
+})
+
+it('npm audit knows no vulnerability of a production dependency', { timeout: 60_000 }, (context) => {
+  const words = ['audit', '--omit=dev', '--json', '--fetch-retries=0', '--fetch-timeout=20000']
+  const { stdout } = spawnSync('npm', words, { cwd: root, encoding: 'utf8', timeout: 50_000 })
+  const { vulnerabilities, statusCode, message } = JSON.parse(stdout || '{}') as {
+    readonly vulnerabilities?: Readonly<Record<string, { readonly severity: string }>>
+    readonly statusCode?: number
+    readonly message?: string
+  }
+  const noAudit = `the registry does not answer npm audit (${statusCode ?? message ?? 'no answer'})`
+  // Vitest prints the reason of a skipped test only if the file has a failed test.
+  if (vulnerabilities === undefined) process.stderr.write(`a test is skipped: ${noAudit}\n`)
+  context.skip(vulnerabilities === undefined, noAudit)
+  const known = Object.entries(vulnerabilities ?? {}).map(([name, { severity }]) => `${name}: ${severity}`)
+  expect(known).toEqual([])
 })
 
 it('each package has the licence that LICENSE names', () => {

@@ -80,6 +80,11 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
   ],
   Latency: [
     { title: 'Request to 202', unit: 's', queries: percentiles('ingress_accept_seconds') },
+    {
+      title: 'Request to its answer, p99',
+      unit: 's',
+      queries: { '{{class}}': percentile(0.99, 'ingress_request_seconds', 'class, le') },
+    },
     { title: 'Receipt to Redis', unit: 's', queries: percentiles('projector_freshness_seconds') },
     {
       title: 'Flush to Kafka, chunk to Redis',

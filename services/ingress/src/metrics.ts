@@ -44,9 +44,27 @@ interface Sources {
 
 const NO_SPOOL: SpoolSize = { records: 0, bytes: 0, uncountedBytes: 0, oldestAt: undefined }
 
+const SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5]
+const ANSWER_CLASSES = ['2xx', '4xx', '5xx'] as const
+
+const createRequestSeconds = (registers: Registry[]) => {
+  const histogram = new Histogram({
+    name: 'ingress_request_seconds',
+    help:
+      'Time from the headers of a request to the webhook until its answer, by class of the answer. Answers of ' +
+      'Node’s HTTP parser are not included.',
+    buckets: SECONDS,
+    labelNames: ['class'],
+    registers,
+  })
+  for (const name of ANSWER_CLASSES) histogram.zero({ class: name })
+  return histogram
+}
+
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: one entry for each metric
 export const createIngressMetrics = (registry: Registry, { size, spoolSize, isolated }: Sources) => {
   const registers = [registry]
+  const requestSeconds = createRequestSeconds(registers)
   new Gauge({
     name: 'ingress_queue_records',
     help: 'Records in memory that wait for Kafka or are in flight.',
@@ -160,9 +178,10 @@ export const createIngressMetrics = (registry: Registry, { size, spoolSize, isol
     acceptSeconds: new Histogram({
       name: 'ingress_accept_seconds',
       help: 'Time from the headers of a request to its answer of 202.',
-      buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5],
+      buckets: SECONDS,
       registers,
     }),
+    requestSeconds,
     lastEvent: new Gauge({
       name: 'ingress_last_event_timestamp_seconds',
       help: 'Unix time of the last answer of 202. 0 if there was none since the start.',

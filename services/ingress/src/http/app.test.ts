@@ -156,6 +156,21 @@ describe('authentic events', () => {
     expect(metrics).toContain('ingress_accept_seconds_bucket{le="0.02",service="test"} 0')
   })
 
+  it('each answer of the webhook has its time, by the class of the answer, and probes have none', async () => {
+    const { app, post, registry } = start()
+    await post(valid)
+    await post(valid, { 'x-authorization-token': 'wrong' })
+    await app.inject({ url: '/healthz' })
+    const failing = start({ outcome: 'failed' as never })
+    await failing.post(valid)
+    const countsOf = async (text: string) =>
+      ['2xx', '4xx', '5xx'].map((name) =>
+        Number(new RegExp(`ingress_request_seconds_count\\{.*class="${name}".*\\} (\\d+)`).exec(text)?.[1]),
+      )
+    expect(await countsOf(await registry.metrics())).toEqual([1, 1, 0])
+    expect(await countsOf(await failing.registry.metrics())).toEqual([0, 0, 1])
+  })
+
   it('an event keeps a well-formed trace context', async () => {
     const { post, published } = start()
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'

@@ -241,8 +241,13 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   })
   // After SIGTERM, each answer closes its connection, so that no sender has an open connection when
   // the port closes.
-  app.addHook('onSend', (_request, reply, payload, done) => {
+  app.addHook('onSend', (request, reply, payload, done) => {
     if (deps.stopping.aborted) reply.header('connection', 'close')
+    // Requests to other addresses, such as probes, have no time of arrival.
+    if (request.arrivedAt > 0) {
+      const seconds = (performance.now() - request.arrivedAt) / 1000
+      metrics.requestSeconds.observe({ class: `${Math.floor(reply.statusCode / 100)}xx` }, seconds)
+    }
     done(null, payload)
   })
 
