@@ -13,11 +13,12 @@ import { createEmptyProject, type EmptyProject, root, sampleOf } from './empty-p
 
 const run = promisify(execFile)
 const readme = 'packages/subscriber/README.md'
+const samples = ['first', 'customers', 'table', 'deliveries']
 
 let project: EmptyProject
 beforeAll(async () => {
   project = await createEmptyProject('schemas', 'subscriber')
-  for (const word of ['customers', 'table', 'deliveries']) project.write(`${word}.ts`, sampleOf(readme, word))
+  for (const word of samples) project.write(`${word}.ts`, sampleOf(readme, word))
 })
 
 describe('the packed packages', () => {
@@ -33,9 +34,8 @@ describe('the packed packages', () => {
     ['node16', { module: 'node16', target: 'esnext' }],
     ['bundler', esm],
   ])('the samples compile with the module resolution %s', async (_, options) => {
-    expect(
-      await project.compile({ ...options, esModuleInterop: true }, 'customers.ts', 'table.ts', 'deliveries.ts'),
-    ).toEqual([])
+    const files = samples.map((word) => `${word}.ts`)
+    expect(await project.compile({ ...options, esModuleInterop: true }, ...files)).toEqual([])
   })
 
   it.each(['nodenext', 'node16'])('a CommonJS module compiles with the module resolution %s', async (module) => {
@@ -147,6 +147,7 @@ describe('the samples', () => {
     const env = {
       KAFKA_BROKERS: inject('brokers').kafkaBrokers.join(','),
       KAFKA_TOPIC_PREFIX: topicPrefix,
+      TOPIC: topic,
       GROUP_ID: groupId,
       DATABASE: join(project.folder, `${groupId}.db`),
     }
@@ -211,6 +212,31 @@ describe('the samples', () => {
       (hasEnded) => hasEnded,
     )
     expect(await after.ended).toBe(1)
+  })
+
+  it('first.ts prints the customers and each change, and every current customer after a restart', async () => {
+    const { write, send, start, log } = await openTopic()
+    await write('a', 1, 'Ada')
+    const until = (text: string) => waitUntil(`the log has ${text}`, log, (output) => output.includes(text))
+    const first = start('first.ts')
+    await until('a Ada\n')
+    await write('b', 1, 'Bob')
+    await until('b Bob\n')
+    process.kill(await first.pid, 'SIGKILL')
+    await first.ended
+
+    // The subscriber is not running.
+    await send('b', null)
+    await write('a', 2, 'Ada Lovelace')
+    const before = log().length
+    const again = start('first.ts')
+    await until('a Ada Lovelace\n')
+    await write('c', 1, 'Cleo')
+    await until('c Cleo\n')
+    process.kill(await again.pid, 'SIGKILL')
+    await again.ended
+    const lines = log().slice(before).split('\n')
+    expect(lines.filter((line) => /^[a-z] /.test(line))).toEqual(['a Ada Lovelace', 'c Cleo'])
   })
 
   it('table.ts prints the customers and each change, and continues after a restart', async () => {

@@ -51,9 +51,10 @@ export interface RunOptions {
 const MAX_WAIT_MS = 500
 
 /**
- * Runs a consumer of one topic until the signal aborts. Waits during an outage of Kafka.
- * @throws SubscriberError if `fail` was called, or if kafkajs has stopped the consumer. The
- *   consumer is then disconnected.
+ * Runs a consumer of one topic until the signal aborts. After its start, waits during an outage of
+ * Kafka.
+ * @throws SubscriberError if `fail` was called, if the start failed, or if kafkajs has stopped the
+ *   consumer. The consumer is then disconnected.
  */
 export const runConsumer = async ({ kafka, topic, config, signal, setUp }: RunOptions): Promise<void> => {
   if (signal?.aborted) return
