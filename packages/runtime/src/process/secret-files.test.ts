@@ -98,7 +98,8 @@ it('after a refusal the old contents are usable again, and do not count as a cha
 
 it.each([
   ['is emptied', '', 'SECRETS_FILE is empty'],
-  ['has garbage', '\u0000\u0001 hush=', 'SECRETS: entry 1 is not of the form name=value'],
+  ['has garbage', '\u0000\u0001 hush=', 'SECRETS: the value has a control character'],
+  ['has no name', 'hush', 'SECRETS: entry 1 is not of the form name=value'],
 ])(
   'if a secret file %s, its old value stays, one warning is logged, and other files are used',
   async (_, content, problem) => {
