@@ -17,10 +17,13 @@ const authenticate = createAuthenticate({ secrets: new Map([['k', 's3cret']]), t
 const start = ({
   outcome = 'stored',
   isTraced = false,
+  isOpen = false,
   onBug,
   ...options
 }: Partial<AppOptions> & {
   isTraced?: boolean
+  /** Authentication is off. */
+  isOpen?: boolean
   onBug?: (traceId: string | undefined) => void
   outcome?: End | Promise<End> | Error | (() => End)
 } = {}) => {
@@ -33,7 +36,7 @@ const start = ({
   const stopping = new AbortController()
   const app = createApp(
     {
-      authenticate,
+      authenticate: isOpen ? undefined : authenticate,
       publish: async (record) => {
         published.push(record)
         if (outcome instanceof Error) throw outcome
@@ -636,6 +639,15 @@ describe('refusals', () => {
     const refused = await registry.getSingleMetricAsString('ingress_sender_refusals_total')
     expect(refused).toContain('problem="unauthenticated",sender="claimed",service="test"} 6')
     expect(refused).toContain('problem="unauthenticated",sender="proven",service="test"} 0')
+  })
+
+  it.each([
+    ['proven', false],
+    ['claimed', true],
+  ])('the sender of an unusable event is %s if it is %s that authentication is off', async (sender, isOpen) => {
+    const { post, refusals } = start({ isOpen })
+    expect((await post('not json')).statusCode).toBe(400)
+    expect(refusals).toMatchObject([{ problem: 'malformed-json', sender }])
   })
 
   it('a refused address is always reported, with the address and its header', async () => {

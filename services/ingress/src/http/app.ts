@@ -183,13 +183,18 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     }),
   })
 
+  const senderOf = ({ isAuthentic, notAuthenticated, headers }: FastifyRequest): Sender => {
+    if (!deps.authenticate) return 'claimed'
+    if (isAuthentic) return 'proven'
+    return notAuthenticated?.sender ?? deps.authenticate.senderOf(oneHeader(headers[TOKEN_HEADER]))
+  }
+
   /** Reports a refusal that the sender or the operator must fix. Ignores requests of strangers. */
   const report = (request: FastifyRequest, problem: Problem, traceId: string | undefined) => {
     const { headers, socket } = request
     const isOurs = headers[SIGNATURE_HEADER] !== undefined || headers[TOKEN_HEADER] !== undefined
-    const { notAuthenticated: failed } = request
-    const token = oneHeader(headers[TOKEN_HEADER])
-    const sender = request.isAuthentic ? 'proven' : (failed?.sender ?? deps.authenticate?.senderOf(token) ?? 'claimed')
+    const failed = request.notAuthenticated
+    const sender = senderOf(request)
     if (isOurs && problems[problem].status < 500) metrics.senderRefusals.inc({ problem, sender })
     else if (problem !== 'forbidden-address') return
     const bytes = Number(headers['content-length'] ?? Number.NaN)
