@@ -571,6 +571,14 @@ export const ingressGuards: readonly Guard[] = [
     test: unit('packages/runtime/src/process/settings.test.ts', 'several secrets are read from a file with'),
   },
   {
+    guard: 'a list with separators only is refused',
+    prevents: 'a list of allowed addresses that allows every address',
+    file: 'packages/runtime/src/process/settings.ts',
+    from: "if (value !== '' && entries.length === 0)",
+    to: 'if (entries.length < 0)',
+    test: unit('packages/runtime/src/process/settings.test.ts', 'has no entry, and is refused'),
+  },
+  {
     guard: 'a misspelt name of a setting is refused',
     prevents: 'a setting that is ignored',
     file: 'packages/runtime/src/process/settings.ts',
