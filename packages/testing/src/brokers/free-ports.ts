@@ -1,12 +1,11 @@
 import { randomInt } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { isAlive } from './run.ts'
+import { dataFolder, isAlive } from './run.ts'
 
 /** A file for each port that a living process has reserved. The file contains the process id. */
-const reservations = join(tmpdir(), `customer-stream-ports-${process.getuid?.() ?? 'user'}`)
+const reservations = join(dataFolder, 'ports')
 const reservedHere = new Set<string>()
 process.once('exit', () => {
   for (const file of reservedHere) rmSync(file, { force: true })
