@@ -39,7 +39,11 @@ const processesOf = (temporary: string): string[] =>
 type Kind = 'given' | 'local'
 
 const environments = (): Record<Kind, NodeJS.ProcessEnv> => ({
-  given: { KAFKA_BROKERS: inject('brokers').kafkaBrokers.join(','), REDIS_URL: inject('brokers').redisUrl },
+  given: {
+    KAFKA_BROKERS: inject('brokers').kafkaBrokers.join(','),
+    REDIS_URL: inject('brokers').redisUrl,
+    CUSTOMER_STREAM_BROKERS: '',
+  },
   local: { CUSTOMER_STREAM_BROKERS: 'local' },
 })
 
