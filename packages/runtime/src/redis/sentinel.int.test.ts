@@ -3,7 +3,15 @@ import { silentLogger } from '@customer-stream/testing/vitest'
 import { afterAll, afterEach, beforeAll, expect, it, onTestFinished, vi } from 'vitest'
 import { loadSettings } from '../process/settings.ts'
 import { waitUntil } from '../process/wait-until.ts'
-import { connectRedis, createRedis, createRedisDiagnose, type RedisClient, redisRules, redisSettings } from './index.ts'
+import {
+  connectRedis,
+  createRedis,
+  createRedisDiagnose,
+  type Redis,
+  type RedisClient,
+  redisRules,
+  redisSettings,
+} from './index.ts'
 
 let site: RedisWithSentinels
 const clients: RedisClient[] = []
@@ -78,6 +86,22 @@ it('the client finds the new primary after the old primary was killed', async ()
   )
   expect(await redis.incr(key)).toBeGreaterThan(1)
 }, 60_000)
+
+it('the client connects again if a failover is announced while the client asks the Sentinels', async () => {
+  const { redis } = open(site.env)
+  await connectRedis(redis)
+  const { connector } = redis as unknown as { readonly connector: { disconnect(): void } }
+  const ended = new Promise((resolve) => redis.once('end', resolve))
+  // ioredis calls this function when a Sentinel announces a failover.
+  redis.once('connecting', () => connector.disconnect())
+  ;(redis as Redis).disconnect(true)
+  await ended
+  await waitUntil(
+    'the client is connected',
+    () => redis.ping().catch(String),
+    (reply) => reply === 'PONG',
+  )
+})
 
 it('the error names the address of a primary that cannot be reached', async () => {
   const { redis, diagnose } = open(site.env)

@@ -39,6 +39,23 @@ const ignoreSilentSentinels = (redis: Redis): void => {
 }
 
 /**
+ * Connects again if ioredis has given up. ioredis 6.0.0 gives up ("Connection is closed", status
+ * `end`) if a Sentinel announces a failover while the client asks the Sentinels for the primary.
+ */
+const connectAgainAtEnd = (redis: Redis): void => {
+  let isClosed = false
+  const { disconnect } = redis
+  redis.disconnect = (reconnect = false) => {
+    isClosed ||= !reconnect
+    disconnect.call(redis, reconnect)
+  }
+  redis.on('end', () => {
+    // The error of a failed attempt is an event too.
+    if (!isClosed) setTimeout(() => redis.connect().catch(() => undefined), NEXT_ROUND_MS)
+  })
+}
+
+/**
  * Creates a client that asks the Sentinels for the primary before each connection. When the
  * Sentinels announce another primary, the client leaves the old primary.
  */
@@ -65,6 +82,7 @@ export const openSentinel = (settings: RedisSettings, options: SingleOptions): S
     },
   })
   ignoreSilentSentinels(redis)
+  connectAgainAtEnd(redis)
   redis.on('sentinelError', ({ message }: Error) => {
     const [, refusing, reason = ''] = refusal.exec(message) ?? []
     // ioredis gives no reason if a Sentinel refuses the connection.
