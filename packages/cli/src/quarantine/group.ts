@@ -22,7 +22,7 @@ export interface Accepted {
   readonly send: OutgoingRecord | undefined
 }
 
-/** What an execution needs: the producer, the name for the audit, and the rate. */
+/** The producer, the name for the audit, and the rate of an execution. */
 export interface Execution {
   readonly producer: Pick<VerifiedProducer, 'send' | 'partitionOf'>
   readonly requestedBy: string

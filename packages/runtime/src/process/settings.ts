@@ -97,6 +97,9 @@ export const recordPlaces = (options: Described) =>
     })
     .Encode((value) => [...value].join(','))
 
+/** Secret values with names. */
+const pairs = { shown: '`name=value`, separated by commas or line breaks', default: '', ...secret, ...lines } as const
+
 const secretEntries = (value: string): string[] => entriesOf(value, /[,\r\n]/)
 
 /**
@@ -104,15 +107,7 @@ const secretEntries = (value: string): string[] => entriesOf(value, /[,\r\n]/)
  * line breaks may separate the secrets. Metrics show the names, never the values.
  */
 export const namedSecrets = (options: Described) =>
-  Type.Transform(
-    Type.String({
-      shown: '`name=value`, separated by commas or line breaks',
-      default: '',
-      ...secret,
-      ...lines,
-      ...options,
-    }),
-  )
+  Type.Transform(Type.String({ ...pairs, ...options }))
     .Decode((value): ReadonlyMap<string, string> => {
       const named = new Map<string, string>()
       for (const [i, item] of secretEntries(value).entries()) {
@@ -151,15 +146,7 @@ const headerValue = (name: string, encoded: string): string => {
 
 /** `name=value,name=value`: headers of HTTP requests, with percent-encoded values. */
 export const httpHeaders = (options: Described) =>
-  Type.Transform(
-    Type.String({
-      shown: '`name=value`, separated by commas or line breaks',
-      default: '',
-      ...secret,
-      ...lines,
-      ...options,
-    }),
-  )
+  Type.Transform(Type.String({ ...pairs, ...options }))
     .Decode((value): ReadonlyMap<string, string> => {
       const headers = new Map<string, string>()
       for (const [i, item] of secretEntries(value).entries()) {
