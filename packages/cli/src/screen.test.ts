@@ -1,7 +1,7 @@
 import { Writable } from 'node:stream'
 import { WriteStream } from 'node:tty'
 import { stripVTControlCharacters } from 'node:util'
-import { expect, it, vi } from 'vitest'
+import { expect, it, onTestFinished, vi } from 'vitest'
 import { barText } from './layout.ts'
 import { createScreen } from './screen.ts'
 
@@ -47,19 +47,19 @@ it.each([60, 200])('a terminal of %i columns shows one bar below all other lines
 })
 
 it('a terminal shows marks in colours, unless NO_COLOR is set', () => {
-  const printed = (env: Readonly<Record<string, string | undefined>>) => {
-    for (const [name, value] of Object.entries({ TERM: 'xterm', ...env })) vi.stubEnv(name, value)
+  // Node decides by FORCE_COLOR first, then by getColorDepth(), which also reads CI.
+  vi.stubEnv('FORCE_COLOR', undefined)
+  onTestFinished(() => void vi.unstubAllEnvs())
+  const printed = (env: NodeJS.ProcessEnv) => {
     const { stream, written } = createStream(80)
-    // Node reads NO_COLOR in this function.
-    const { getColorDepth } = WriteStream.prototype
+    const getColorDepth = () => WriteStream.prototype.getColorDepth({ TERM: 'xterm', ...env })
     const screen = createScreen(Object.assign(stream, { getColorDepth }), {})
     screen.print('✔ kept')
     screen.close()
-    vi.unstubAllEnvs()
     return written()
   }
-  expect(printed({ NO_COLOR: undefined, FORCE_COLOR: undefined })).toContain('\x1b[32m✔\x1b[39m kept')
-  expect(printed({ NO_COLOR: '1', FORCE_COLOR: undefined })).not.toContain('\x1b[32m')
+  expect(printed({})).toContain('\x1b[32m✔\x1b[39m kept')
+  expect(printed({ NO_COLOR: '1' })).not.toContain('\x1b[32m')
 })
 
 it('a file or pipe gets one line per quarter of the progress, without control characters', () => {
