@@ -51,8 +51,8 @@ export default defineConfig({
           name: 'unit',
           include: ['{packages,services}/*/src/**/*.test.ts', '{test,tools,bench}/**/*.test.ts'],
           exclude: ['**/*.{int,e2e}.test.ts', '**/node_modules/**'],
-          // These tests compute and do not wait. Beside brokers they would get too little of the
-          // cores, and reach their time limits.
+          // These tests compute and do not wait. If tests with brokers ran at the same time, these
+          // tests would reach their time limits.
           maxWorkers: 2,
           sequence: { groupOrder: 0 },
         },

@@ -1,7 +1,7 @@
 /**
  * Minimal projector: kafkajs reads the topic, and each record becomes one HSET. This program
- * compares no versions, checks nothing, and loses records in a crash. Prints `ready` after the join
- * of its group.
+ * compares no versions, checks nothing, and loses records in a crash. Prints `ready` when it has
+ * joined its group.
  */
 import { Redis } from 'ioredis'
 import { Kafka, logLevel } from 'kafkajs'
@@ -22,7 +22,7 @@ interface Payload {
   }
 }
 await consumer.run({
-  // Commit seldom, because kafkajs' default is one more request to Kafka after each batch.
+  // Commit rarely. By default kafkajs sends one more request to Kafka after each batch.
   autoCommitInterval: 1000,
   partitionsConsumedConcurrently: 12,
   eachMessage: async ({ message }) => {

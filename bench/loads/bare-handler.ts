@@ -1,7 +1,7 @@
 /**
  * Minimal webhook receiver in fastify, for comparison with the ingress: raw body, HMAC, two parses,
- * 202. If TOPIC is set, this program sends each body to Kafka before the answer, one record a send.
- * Prints its address.
+ * 202. If TOPIC is set, this program sends each body to Kafka before the answer, one record per
+ * send. Prints its address.
  */
 import { createHmac, createSecretKey, timingSafeEqual } from 'node:crypto'
 import { fastify } from 'fastify'

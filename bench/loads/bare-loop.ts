@@ -12,8 +12,8 @@ export const startBareProducer = (bench: Bench, pipeline: Pipeline, topic: strin
   startBare('bare-handler', pipeline, { ...kafkaOf(bench, topic), SECRET: pipeline.secret })
 
 /**
- * Starts a minimal pipeline of two processes in place of our services: HTTP handler, kafkajs, HSET.
- * Uses a separate topic.
+ * Starts two minimal programs instead of our services: an HTTP handler that sends to Kafka, and a
+ * consumer that writes to Redis. Uses a separate topic.
  */
 export const openBareLoop = async (bench: Bench, pipeline: Pipeline) => {
   const topic = `${pipeline.topics.customers}.bare`

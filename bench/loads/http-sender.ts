@@ -62,11 +62,12 @@ export const openHttpSender = (serverUrl: string): HttpSender => {
   const open = (): Socket => {
     const socket = connect({ host: hostname, port: Number(port), noDelay: true }).setEncoding('latin1')
     sockets.add(socket)
-    // Forget a closed connection. The server closes a connection that is idle for long.
+    // Remove a closed connection. The server closes connections that are idle for long.
     return socket.on('close', () => sockets.delete(socket) && free.delete(socket)).on('error', () => undefined)
   }
   /**
-   * Takes the connection that is free for the longest time, so that no connection is idle for long.
+   * Returns the connection that has been idle for the longest time. Otherwise some connections
+   * would be idle for so long that the server closes them.
    */
   const take = (): Socket | Promise<Socket> => {
     const [socket] = free

@@ -8,7 +8,8 @@ import { alternate, cpuSeconds, residentBytes } from '../report/measure.ts'
 import type { Bench, Question } from './question.ts'
 
 /**
- * At scale 1. A million customers (`--scale 10`) need 40 minutes and 45 GB of disk.
+ * Number of customers at scale 1. A million customers (`--scale 10`) need 40 minutes and 45 GB of
+ * disk.
  */
 const CUSTOMERS = 100_000
 const EVENTS_PER_CUSTOMER = 20
@@ -22,8 +23,8 @@ const FED_ROUNDS = 6
 const DEFAULT_LOOKAHEAD = 200_000
 
 /**
- * Settings of a projector that reads only the raw topic. The lookahead's window is smaller if there
- * are fewer customers, so a window has as many events of a customer as with a million customers.
+ * Settings of a projector that reads only the raw topic. The lookahead's window grows with the
+ * number of customers, so a window always has the same number of events per customer.
  */
 const withoutState = (customers: number) => ({
   KAFKA_STATE_TOPIC: 'false',

@@ -6,7 +6,10 @@ import { alternate } from '../report/measure.ts'
 import { type Question, ratioLine } from './question.ts'
 
 const CONNECTIONS = 64
-/** The share of exported traces, by variant, with the target of its CPU against no traces. */
+/**
+ * By variant: the share of exported traces, and the maximum CPU as a multiple of the CPU without
+ * traces.
+ */
 const SHARES = { '1 % of the traces': [0.01, 1.1], 'all traces': [1, 1.25] } as const
 
 /** Collector that reads the spans and forgets them. */

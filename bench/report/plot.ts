@@ -18,7 +18,7 @@ const STYLE =
 const label = (value: number): string => value.toLocaleString('en-US', { maximumSignificantDigits: 4 })
 
 /**
- * Returns the measured values as labels. If there are too many values to read, returns round
+ * Returns the measured values as labels. If there are too many labels to read, returns round
  * values.
  */
 const xTicks = (measured: readonly number[], round: readonly number[], at: (x: number) => number): number[] => {

@@ -45,7 +45,7 @@ const filesWith = async (folder: string, ...texts: readonly string[]): Promise<s
   return found.flat()
 }
 
-/** Returns the owners of the files: names of topics, or `redis`. */
+/** Returns the topics whose records are in these files, and `redis` for a file of Redis. */
 const ownersOf = (files: readonly string[]) => {
   const owner = (file: string) => {
     const [server = '', folder, name = ''] = file.split('/')

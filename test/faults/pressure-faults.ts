@@ -117,7 +117,7 @@ export const pressureFaults: readonly Fault[] = [
       for (const broker of cluster.brokers) await broker.freeze()
       await untilPromised(200)
       await writeFile(diskIsFull, '')
-      // When this answer comes, all earlier writes have their answers.
+      // When the 503 arrives, all earlier writes to the disk have been answered.
       await untilRefused(arena)
       const accepted = () => sumOver(ingresses, 'ingress_answers_total', { answer: 'accepted' })
       const before = await accepted()

@@ -44,7 +44,11 @@ const webhook = () => ({
     description: 'An event of any type. Only its type is needed, and the customerUuid of a customers event.',
     content: {
       'text/plain': {
-        schema: { type: 'string', contentMediaType: 'application/json', description: 'JSON, as the sender labels it.' },
+        schema: {
+          type: 'string',
+          contentMediaType: 'application/json',
+          description: 'JSON. The sender labels its JSON as text/plain.',
+        },
       },
       'application/json': {
         schema: {

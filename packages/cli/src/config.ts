@@ -59,7 +59,10 @@ const line = {
   },
 } satisfies CommandLine<unknown>
 
-/** Warnings, because the service would start with an expired certificate, and accept events. */
+/**
+ * Returns warnings instead of problems, because a service starts with an expired certificate and
+ * accepts events.
+ */
 const expiredIn = (settings: Settings, loaded: Loaded<Settings>): readonly string[] =>
   [...certificateExpiries(settings, loaded)].flatMap(([name, end]) =>
     end.getTime() < Date.now() ? [`${name} has a certificate that expired on ${utc(end.getTime())}`] : [],

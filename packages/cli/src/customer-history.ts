@@ -27,7 +27,10 @@ import { versionOf } from './record-version.ts'
 export type Outcome = 'applied' | 'older' | 'repeat' | 'quarantined' | 'unusable' | 'erased' | 'waiting'
 
 export interface HistoryEvent {
-  /** `topic/partition/offset` of the record. An event that the ingress refused is in quarantine. */
+  /**
+   * `topic/partition/offset` of the record. For an event that the ingress refused, this is its
+   * record in quarantine.
+   */
   readonly place: string
   /** Unix milliseconds. */
   readonly receivedAt: number
@@ -101,7 +104,7 @@ const merged = (partitions: Iterable<readonly Kept[]>): Kept[] => {
   }
 }
 
-/** Inserts the events that the ingress refused at their time of receipt. */
+/** Inserts the events that the ingress refused, each at its time of receipt. */
 const inserted = (events: readonly HistoryEvent[], refused: readonly HistoryEvent[]): readonly HistoryEvent[] => {
   const all = [...events]
   for (const event of refused) {

@@ -17,7 +17,7 @@ import { jsonLine } from './terminal-text.ts'
 import { type Clients, loadClientSettings, withClients } from './with-clients.ts'
 
 const SEND_MS = 10_000
-/** Time between two looks at the mark in Redis. */
+/** Time between two reads of the erasure mark in Redis. */
 const PAUSE_MS = 100
 
 const line = {

@@ -18,15 +18,16 @@ export const formerChoices = (customerUuid: string, count: number): ReadonlySet<
 }
 
 /**
- * Returns true if a key belongs to another partition. Then the record is older than the topic's
- * newest partition.
+ * Returns true if a record's key belongs to another partition. Such a record is older than the
+ * topic's newest partition.
  */
 export const hasForeignKey = (records: readonly FetchedRecord[], partition: number, count: number): boolean =>
   records.some(({ key }) => key !== null && partitionOf(key.toString(), count) !== partition)
 
 /**
- * Reads the first records of each possible partition, because these are the oldest. If all of them
- * belong to their partition, no partition was added since, and the command need not read the rest.
+ * Reads the first records of each possible partition, which are its oldest. If all their keys
+ * belong to this partition, no partition was added after these records. The command then need not
+ * read the rest.
  */
 export const formerPartitions = async (
   admin: TopicAdmin,

@@ -13,8 +13,8 @@ export const printText = (text: string): void => {
 }
 
 /**
- * Resolves when standard output accepts more text. A loop that writes waits for it, because
- * otherwise a slow reader would fill the memory.
+ * Resolves when standard output accepts more text. A loop that writes must wait for this promise.
+ * Otherwise the output for a slow reader would fill the memory.
  */
 export const drained = async (): Promise<void> => {
   if (process.stdout.writableNeedDrain) await unlessAborted(once(process.stdout, 'drain'), interruption.signal)

@@ -167,7 +167,9 @@ export interface CountOptions {
   readonly audit: Pick<Audit, 'actionFor'> | undefined
 }
 
-/** Counts the newest records of quarantine by reason, and those that an operator has handled. */
+/**
+ * Counts the newest records of quarantine by reason, and the records that an operator has handled.
+ */
 export const countQuarantine = async (
   admin: TopicAdmin,
   topic: string,

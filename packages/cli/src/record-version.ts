@@ -1,4 +1,4 @@
-/** Reads the version of an event, also if the projector cannot apply the event. */
+/** Reads the version of an event, even if the projector cannot apply the event. */
 import type { FetchedRecord } from '@customer-stream/runtime/kafka'
 import { parseEvent, RAW_HEADERS, readVersion, type Version } from '@customer-stream/schemas'
 

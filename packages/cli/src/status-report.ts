@@ -164,7 +164,7 @@ const quarantineOf = (quarantine: QuarantineStatus): NonNullable<StatusReport['q
   isCut: quarantine.isCut,
 })
 
-/** Judges the findings. */
+/** Makes the report from the findings. */
 export const reportOf = (found: Findings): StatusReport => {
   const { now, services, noPositions } = found
   const [raw, observation] = [answered(found.raw), answered(found.observation)]

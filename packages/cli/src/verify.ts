@@ -112,7 +112,7 @@ const report = (isJson: boolean, verdict: Verdict, plan?: readonly RepairedParti
 
 /**
  * Rejects if a right is missing, or if the prefix of the topics or of the keys is wrong. Returns
- * what verify compares.
+ * the options of the comparison.
  */
 const prepare = async ({ admin, redis }: Clients, input: Input): Promise<VerifyOptions> => {
   const { isStateAsked, range, settings } = input

@@ -79,7 +79,7 @@ const fieldsAndValuesOf = (state: CustomerState): string[] => {
       const value = entries[given]
       const text = toText(value)
       if (text === undefined) continue
-      // Redis stores this form. Otherwise two names that Redis stores as one field could be counted
+      // Use the form that Redis stores. Otherwise two names that are one field in Redis could count
       // as two fields.
       const name = given.toWellFormed()
       const field = escapeName(name)

@@ -28,7 +28,7 @@ if (typeof RawJson.rawJSON !== 'function' || typeof Promise.withResolvers !== 'f
  * below both bounds. In JSON, a bracket, colon, comma or blank precedes a number. `inexactFirst`
  * finds a number at the start of the text. A blank of JSON inside a string is `\n`, `\r`, `\t` or a
  * space. The pattern has these letters without the backslash, which makes it a third faster. A
- * match of one of these letters inside a word costs only time.
+ * match inside a word costs time, but does no harm.
  */
 const inexactNumber = /[[:,\snrt]-?\d(?:[\d.]{15}|[\d.]*[eE][+-]?\d{3})/
 const inexactFirst = /^-?\d(?:[\d.]{15}|[\d.]*[eE][+-]?\d{3})/

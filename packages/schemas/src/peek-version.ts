@@ -1,6 +1,8 @@
 import { readVersion, type Version } from './version.ts'
 
-/** ASCII without control characters, quote and backslash. JSON has this text without escapes. */
+/**
+ * ASCII without control characters, quotes and backslashes. JSON needs no escapes for such text.
+ */
 const plain = /^[ !\x23-\x5b\x5d-\x7e]+$/
 
 const NAME = '"customerUuid"'

@@ -58,7 +58,7 @@ export const RAW_HEADERS = {
   contentType: 'content-type',
   /**
    * W3C trace context: of the ingress' span if traces are on, otherwise of the request. Absent if
-   * there is neither.
+   * traces are off and the request has none.
    */
   traceparent: 'traceparent',
   /** Second part of the trace context. Absent if the request did not have this header. */

@@ -53,8 +53,8 @@ export function* makeSequence(options: SequenceOptions): Generator<SequencedEven
     } else {
       const customer = follows ?? random.below(customers)
       const event = nextOf(customer, timestamp, random)
-      // Never delay two events in a row, because the second event must overtake the first. Never
-      // delay the last event, because no event can overtake it.
+      // Never delay two events in a row, because the second event must be sent before the first.
+      // Never delay the last event, because no other event comes after it.
       if (follows === undefined && i < events - 1 && random.chance(disorder)) {
         followed = customer
         const release = i + 1 + random.below(LONGEST_HOLD)

@@ -15,7 +15,7 @@ interface Feed {
 
 /**
  * Passes changes on to any number of readers. A slow reader gets only the newest state of each
- * customer, so its queue never has more entries than there are customers.
+ * customer, so its queue has at most one entry per customer.
  */
 export const createChangeFeeds = () => {
   const feeds = new Set<Feed>()

@@ -111,7 +111,7 @@ const names = Object.keys(subscriptions) as (keyof typeof subscriptions)[]
 
 /** Longer than the time in which the group removes a silent member (10 s). */
 const OUTAGE_MS = 15_000
-/** Such a client gives up a request, and all its attempts, during the outage. */
+/** With these options all attempts of a request fail within the outage. */
 const impatient = { requestTimeout: 3000, retry: { retries: 2 } }
 
 it.each(['cut', 'stalled'] as const)(

@@ -13,7 +13,7 @@ afterEach(() => {
 /** Returns the hash as a Redis client reads it. Redis stores all text as UTF-8. */
 const stored = (body: string, offset = '2'): Record<string, string> => {
   const parsed = parseEvent(Buffer.from(body))
-  if (!parsed.ok || parsed.value.kind !== 'customers') throw new Error('no customers event')
+  if (!parsed.ok || parsed.value.kind !== 'customers') throw new Error('not a customers event')
   const hash = customerToHash(parsed.value, {
     topic: 't',
     partition: 1,

@@ -10,9 +10,9 @@ import {
 
 export interface ChangelogSource extends PartitionReader {
   /**
-   * Returns the id of the topic. A topic that is deleted and created again gets another id. Brokers
-   * before Kafka 2.8 have no ids, so the id is {@link NO_ID}. Rejects in an outage, and if the
-   * topic does not exist.
+   * Returns the id of the topic. A topic that is deleted and created again gets another id. Returns
+   * {@link NO_ID} from brokers before Kafka 2.8, which have no topic ids. Rejects in an outage, and
+   * if the topic does not exist.
    */
   topicId(): Promise<string>
   /**

@@ -219,8 +219,8 @@ const runProjector = async (
           newestOf(events, expected, to),
           ...([String(expected), String(to), CHUNK, reload] as const),
         )
-    // If `written` is undefined, the documents are not stored yet. With `stays`, the projector
-    // waits for the documents. Otherwise it loses the partition.
+    // If `written` is undefined, Kafka has not stored the documents yet. If `stays` is true, the
+    // projector keeps the partition and waits. Otherwise the projector loses the partition.
     if (written === undefined && !stays) return holds.endAll()
     if (written === undefined) {
       await untilResumed()

@@ -32,7 +32,7 @@ export interface ErasuresDependencies {
   readonly writer: Pick<ChunkWriter, 'erase'>
   readonly retryThroughOutage: RetryThroughOutage
   readonly attemptOnce: AttemptOnce
-  /** Called when the pause of a partition ends. */
+  /** Called when the erasures of a paused partition are executed. Continues the partition. */
   readonly onLate: (partition: number, done: AppliedChunk, pause: AbortSignal) => Promise<void>
   readonly metrics: Pick<ProjectorMetrics, 'erasures' | 'unusableErasures'>
   readonly logger: Pick<Logger, 'info' | 'error'>

@@ -46,7 +46,7 @@ export interface Positions {
   readonly assigned: readonly number[]
   /** Aborts when the assignment ends. */
   readonly signal: AbortSignal
-  /** The expected positions of the partitions that are not being filled. */
+  /** The expected positions of the partitions that need no fill or whose fill has ended. */
   readonly filled: ReadonlyMap<number, string>
   /**
    * Returns the expected position: the offset of the next record to apply. Undefined until Redis

@@ -31,7 +31,7 @@ export interface HandleOptions {
   readonly isJson: boolean
 }
 
-/** Returns the text of the live line. */
+/** Returns a function that returns the text of the progress line. */
 const createBar = (label: string, done: () => number) => {
   const startedAt = performance.now()
   let [read, total] = [0, 1]
@@ -105,7 +105,10 @@ export const handleRecords = async (
     unreadable += 1
     report.notAccepted(place, 'unreadable', why)
   }
-  /** A named record that was dropped by mistake can still be redriven. */
+  /**
+   * An operator may redrive a record that was dropped by mistake, if the operator selects its
+   * place.
+   */
   const isHandled = (record: QuarantinedRecord): boolean => {
     const before = audit.actionFor(record)
     const isTakenBack = before === 'dropped' && action === 'redriven' && selection.places !== undefined

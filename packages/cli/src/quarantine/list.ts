@@ -44,7 +44,7 @@ ${SETTINGS_USAGE}
 
 type Input = ReturnType<typeof line.read>
 
-/** Remarks of `list` about a record, beside its headers. */
+/** Remarks of `list` about a record, in addition to its headers. */
 interface Remarks {
   readonly action: Action | undefined
   /** Place of an earlier copy of the same original. */

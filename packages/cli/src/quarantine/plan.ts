@@ -50,7 +50,7 @@ const keptHeaders = (record: QuarantinedRecord, contentType: string | undefined)
 
 /**
  * Returns true if an erasure of one of these customers erases the event. Also returns true if the
- * event has no version, so that this is unknown.
+ * event has no version, because the answer is then unknown.
  */
 const isOfErased = (
   customerUuids: readonly string[],

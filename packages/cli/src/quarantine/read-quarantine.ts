@@ -57,7 +57,7 @@ const rangesOf = async (admin: TopicAdmin, options: ReadQuarantineOptions): Prom
 }
 
 /**
- * Yields the selected records, in the order of partitions and offsets. The caller must obey the
+ * Yields the selected records, in the order of partitions and offsets. The caller must stop at the
  * limit of the selection.
  * @throws Error if no record that was read has the selected reason, and this version does not know
  * the reason.

@@ -61,7 +61,7 @@ describe('matches', () => {
     [{ customer: 'c1' }, true],
     [{ customer: 'c' }, false],
     [{ customer: 'c1', reason: 'other' }, false],
-  ])('the filters %j match the record: %j', (texts, expected) => {
+  ])('a comparison of the record with the filters %j gives %j', (texts, expected) => {
     expect(matches(readFilters(texts as Record<string, string>).filters, record)).toBe(expected)
   })
 })

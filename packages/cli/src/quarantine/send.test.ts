@@ -7,7 +7,10 @@ const records = ['a', 'b', 'c'].map(record)
 /** The partition that a fake producer selects for a record. */
 const partitionOf = ({ value }: OutgoingRecord) => (String(value) === 'far' ? 1 : 0)
 
-/** Returns a producer that fails as `failure` says, and the records that it has stored. */
+/**
+ * Returns a producer, and the records that it has stored. A send fails with the error that
+ * `failure` returns.
+ */
 const producerWith = (failure: (texts: readonly string[], attempt: number) => Error | undefined) => {
   const stored: string[] = []
   let attempt = 0

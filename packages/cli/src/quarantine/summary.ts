@@ -1,4 +1,4 @@
-/** Counts records by reason, and handled records and further copies apart from open records. */
+/** Counts open records by reason. Counts handled records and further copies separately. */
 import { counted, printable, shortened } from '../terminal-text.ts'
 import type { Action } from './audit.ts'
 

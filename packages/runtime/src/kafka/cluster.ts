@@ -32,7 +32,7 @@ interface Broker {
     }[]
   }): Promise<Fetched>
 }
-/** Part of kafkajs' internal cluster object. Our code uses it beside the admin client. */
+/** Part of kafkajs' internal cluster object. Our code uses this object and the admin client. */
 export interface Cluster {
   readonly brokerPool: {
     /** By node id. */

@@ -87,7 +87,7 @@ const withoutAnswer = (error: NodeJS.ErrnoException, endpoint: string): TokenErr
 const CONTROL = /\p{Cc}/gu
 
 /**
- * Returns the endpoint's own words without the secret, as such or encoded.
+ * Returns the endpoint's error text. Removes the secret, plain or encoded.
  * @param basic base64 in the header Authorization: `id:secret`, both encoded.
  */
 const wordsOf = ({ error, error_description = '' }: ResponseBodyError, secret: string, basic: string): string => {

@@ -75,10 +75,7 @@ const DELETE_RETENTION = 'delete.retention.ms'
  */
 const COMPACT_SOON = { 'segment.bytes': String(50 * 1024 * 1024), 'min.cleanable.dirty.ratio': '0.2' }
 
-/**
- * Minimum retention, -1 for unlimited. `says` is the subject and the verb of the sentence that
- * names this minimum.
- */
+/** Minimum retention, -1 for unlimited. `says` begins the sentence that ends with this minimum. */
 const retentionOf = (
   settings: KafkaSettings,
   { kind }: TopicDemand,
@@ -258,7 +255,7 @@ export const warningsOf = (
         `KAFKA_PARTITIONS=${replicas.length}`,
     )
   }
-  // An audit has the clock of an operator's machine, not of an ingress.
+  // The timestamps of an audit come from the clock of an operator's machine, not of an ingress.
   const isOfEvents = kind !== 'audit' && (writes || kind !== 'changelog')
   const limits = [config.get(LIMIT_AHEAD) ?? config.get('message.timestamp.difference.max.ms')]
   // A document has the timestamp of its event. An erasure has the timestamp of another producer.

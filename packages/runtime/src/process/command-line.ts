@@ -10,7 +10,10 @@ export interface CommandLine<Read> {
   readonly options: Readonly<Record<string, 'text' | 'flag'>>
   /** True if words without `--` are allowed. */
   readonly words?: boolean
-  /** Converts the options to the command's input. Adds each problem to `problems`, or throws it. */
+  /**
+   * Converts the options to the command's input. Adds each problem to `problems`. The message of an
+   * error that this function throws is one more problem.
+   */
   readonly read: (given: Given, problems: string[]) => Read
 }
 

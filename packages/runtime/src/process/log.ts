@@ -39,7 +39,7 @@ const giveUp = () => {}
 /**
  * Replaces pino's own destination. On a full disk pino's destination throws, then retries forever
  * and blocks the event loop. The process then neither answers nor stops. This destination drops
- * lines that cannot be written, because the process matters more than its log.
+ * lines that cannot be written, because the process is more important than its log.
  *
  * Writes are synchronous. If the reader of a pipe stalls, lines are buffered up to a limit.
  * Buffered lines are lost when the process ends.

@@ -12,8 +12,8 @@ const WRONG_HOST = new Set(['EADDRNOTAVAIL', 'ENOTFOUND', 'EINVAL'])
 
 /**
  * Opens the port. Returns its address.
- * @throws SettingsError if this machine does not have the address. If another program uses the
- *   port, or a right is missing, throws an Error with the names of the settings.
+ * @throws SettingsError if this machine does not have the address. Any other failure, such as a
+ *   port in use or a missing right, is an Error with the names of the settings.
  */
 export const openPort = async (
   app: Pick<FastifyInstance, 'listen'>,

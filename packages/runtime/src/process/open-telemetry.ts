@@ -32,7 +32,10 @@ import type { Span, SpanOptions, TraceContext, Tracer } from './tracer.ts'
 
 const MAX_WAITING_SPANS = 2048
 const SPANS_OF_EXPORT = 512
-/** A shutdown exports all waiting spans at once, beside a running export. */
+/**
+ * Maximum exports at the same time. A shutdown exports all waiting spans at once, while one more
+ * export may be running.
+ */
 const MAX_EXPORTS = MAX_WAITING_SPANS / SPANS_OF_EXPORT + 1
 const EXPORT_INTERVAL_MS = 1000
 const EXPORT_TIMEOUT_MS = 10_000
@@ -42,12 +45,14 @@ interface TracingOptions {
   readonly headers: () => ReadonlyMap<string, string>
   readonly serviceName: string
   readonly version: string
-  /** True if the sampling decision of a parent counts. */
+  /** If true, a span with a parent follows the parent's sampling decision. */
   readonly obeysParent: boolean
   /** Share of the other traces that are exported, 0 to 1. */
   readonly ratio: number
   readonly onExported: (spans: number) => void
-  /** @param error undefined if too many spans waited. */
+  /**
+   * @param error why an export failed. Undefined if the spans were dropped because too many waited.
+   */
   readonly onDropped: (spans: number, error?: Error) => void
 }
 
@@ -64,7 +69,7 @@ const createProcessor = ({ url, headers, onExported, onDropped }: TracingOptions
     export: (spans, done) => {
       waiting -= spans.length
       otlp.export(spans, (result) => {
-        // Code 0 is success. The name of this constant is in a package of OpenTelemetry's own.
+        // Code 0 means success. A separate package of OpenTelemetry has the name of this constant.
         if (result.code === 0) onExported(spans.length)
         else onDropped(spans.length, result.error ?? new Error('the export failed'))
         done(result)
@@ -82,7 +87,7 @@ const createProcessor = ({ url, headers, onExported, onDropped }: TracingOptions
   })
   return {
     onStart: () => undefined,
-    // The library would drop these spans without a word.
+    // Count these spans as dropped, because the library drops them silently.
     onEnd: (span) => {
       if (waiting >= MAX_WAITING_SPANS) return onDropped(1)
       waiting += 1

@@ -25,7 +25,7 @@ export const processSettings = {
   }),
   ADMIN_HOST: optionalText({ description: 'Local address of the admin port. Default: `HOST`.' }),
   ADMIN_TOKEN: optionalSecret({
-    // A client cannot send another character in a header.
+    // A header of a request can have no other characters.
     pattern: '^[!-~]+$',
     shown: 'letters, digits and signs of ASCII, without blanks',
     description:

@@ -63,10 +63,10 @@ export const createSecretFiles = <S extends Settings>(loaded: Loaded<S>, options
       return error as Error
     }
   }
-  // The files are small, and the start reads them in this way too.
+  // The read is synchronous, because the files are small. The start reads them in the same way.
   const read = (): Contents => new Map(names.map((name) => [name, contentOf(name)]))
 
-  /** The last contents that were put into use or refused. Empty until the first check. */
+  /** The last contents that were used or refused. Empty until the first check. */
   let last: Contents = new Map()
   let isRefused = false
 
@@ -101,7 +101,7 @@ export const createSecretFiles = <S extends Settings>(loaded: Loaded<S>, options
       const refused = broken.flatMap((rule) => [...rule.names]).filter((name) => values.has(name))
       if (refused.length === 0) return { values, problems }
       problems.push(...broken.map(({ problem }) => problem))
-      // The old values then apply, and a rule may refuse them together with another new value.
+      // The old values then apply. A rule may refuse an old value together with another new value.
       for (const name of refused) values.delete(name)
     }
   }
@@ -126,7 +126,7 @@ export const createSecretFiles = <S extends Settings>(loaded: Loaded<S>, options
   }
 
   return {
-    /** Reads the files. Resolves when changed files are in use or refused. */
+    /** Reads the files. Resolves when the changed files are used or refused. */
     check: async (): Promise<void> => {
       const seen = read()
       if (areSame(seen, last)) return

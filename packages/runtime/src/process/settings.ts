@@ -1,6 +1,6 @@
 /**
  * Settings of a process. Each setting is a TypeBox schema with a description, and is read from one
- * environment variable. All problems are reported together, also misspelt names.
+ * environment variable. All problems are reported together, misspelt names included.
  * docs/configuration.md is generated from the schemas.
  */
 import { readFileSync } from 'node:fs'

@@ -1,4 +1,4 @@
-/** Spans, as the services use them. They know nothing of OpenTelemetry. */
+/** Types of the spans that the services use. These types do not depend on OpenTelemetry. */
 
 /** W3C trace context, as in the headers of requests and records. */
 export interface TraceContext {

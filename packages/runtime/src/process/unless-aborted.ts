@@ -1,4 +1,7 @@
-/** Waits for the work, or rejects with the signal's reason at its abort. The work continues. */
+/**
+ * Waits for the work. If the signal aborts first, rejects with the signal's reason, and the work
+ * continues.
+ */
 export const unlessAborted = async <T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> => {
   const aborted = Promise.withResolvers<never>()
   const giveUp = () => aborted.reject(signal?.reason)

@@ -13,7 +13,7 @@ type Scripts = RedisClient & {
  * records again from this offset.
  * @param copies the keys that have the position: one key, or sixteen keys on Redis Cluster.
  * @param field `topic/partition`.
- * @returns true if a copy was beyond the offset.
+ * @returns true if a copy was greater than the offset.
  */
 export const lowerPosition = async (
   redis: RedisClient,

@@ -50,7 +50,7 @@ const connectAgainAtEnd = (redis: Redis): void => {
     disconnect.call(redis, reconnect)
   }
   redis.on('end', () => {
-    // The error of a failed attempt is an event too.
+    // Ignore this error, because ioredis also reports a failed attempt as an event.
     if (!isClosed) setTimeout(() => redis.connect().catch(() => undefined), NEXT_ROUND_MS)
   })
 }

@@ -12,8 +12,8 @@ process.once('exit', () => {
 })
 
 /**
- * Reserves a port for this process. Another process then chooses another port, also before the
- * server of this process listens, and while the server is stopped.
+ * Reserves a port for this process. Other processes then choose other ports, even if no server
+ * listens on this port yet or any more.
  * @returns false if a living process has reserved the port.
  */
 const reserve = (port: number): boolean => {
@@ -26,7 +26,7 @@ const reserve = (port: number): boolean => {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   }
-  // A process that was killed leaves its file. The next caller may take that port.
+  // The file of a killed process stays. The next caller may then reserve the port.
   const owner = existsSync(file) ? Number(readFileSync(file, 'utf8')) : process.pid
   if (!isAlive(owner)) rmSync(file, { force: true })
   return false

@@ -19,7 +19,7 @@ export interface InspectableBrokers {
 
 /**
  * Starts both servers as local processes.
- * @param settings of the broker, beside those of all tests.
+ * @param settings additional settings of the broker.
  */
 export const startInspectableBrokers = async (
   settings: Readonly<Record<string, string>>,

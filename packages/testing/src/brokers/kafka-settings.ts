@@ -1,4 +1,4 @@
-/** `CUSTOMER_STREAM_KAFKA_VERSION` selects another release, to try it. */
+/** `CUSTOMER_STREAM_KAFKA_VERSION` selects another release for an experiment. */
 export const KAFKA_VERSION = process.env.CUSTOMER_STREAM_KAFKA_VERSION ?? '4.3.1'
 
 /**

@@ -28,7 +28,7 @@ export const placeKafkaTools = async (): Promise<KafkaTools> => {
         name: `kafka-tools-${KAFKA_VERSION}`,
         artifacts: [`org.apache.kafka:kafka-tools:${KAFKA_VERSION}`],
         goal: 'dependency:copy-dependencies',
-        // Kafka itself brings everything else that these tools need.
+        // The jars of Kafka itself contain all other dependencies of these tools.
         options: ['-DexcludeTransitive=true'],
       },
       run,

@@ -29,7 +29,8 @@ it('Kafka and Redis store data in their folders, with any characters in the path
     await admin.disconnect()
     expect(existsSync(join(run.folder, 'kafka-1', 'data', 'written-0'))).toBe(true)
     expect(readdirSync(run.folder).filter((name) => /^(kafka|redis)-/.test(name)).length).toBe(2)
-    // Java replaces characters that its locale lacks. It would then create a second folder here.
+    // In a locale without these characters, Java replaces them in the folder's name, and so creates
+    // a second folder here.
     expect(readdirSync(root).length).toBe(1)
   } finally {
     await run.close()

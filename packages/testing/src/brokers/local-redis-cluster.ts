@@ -71,7 +71,7 @@ const untilWhole = async (masters: readonly RedisMaster[]): Promise<void> => {
   }
 }
 
-/** Certificate of all nodes. Clients need a certificate of the same authority. */
+/** Certificate of all nodes. Clients need a certificate that `ca` has signed. */
 export interface ClusterTls extends Certificate {
   readonly ca: string
 }

@@ -16,8 +16,8 @@ interface Authenticator {
 const require = createRequire(import.meta.url)
 
 /**
- * Directories usually lock an account after about five failed logins. Most directories count the
- * failures of the last half hour, a few the failures of the last minute.
+ * A user directory, such as LDAP, usually locks an account after about five failed logins. Most
+ * directories count the failures of the last half hour, some only of the last minute.
  */
 const PAUSE_MS = { initial: 5000, longest: 60_000 }
 
@@ -42,7 +42,7 @@ export const forgetLogins = (): void => accounts.clear()
 /**
  * Limits how often a refused login is repeated. kafkajs 2.2.4 logs in again whenever a client needs
  * a connection. Each client would send a wrong password to each broker several times a second, and
- * the directory would lock the account.
+ * the user directory would lock the account.
  *
  * With this patch all clients of the process share the state of an account. After a refusal no
  * login is sent for 5 s. The pause doubles with each further refusal, up to 60 s. Logins during the
