@@ -11,6 +11,7 @@ COPY package.json package-lock.json .npmrc ./
 COPY packages/schemas/package.json packages/schemas/
 COPY packages/runtime/package.json packages/runtime/
 COPY packages/configuration/package.json packages/configuration/
+COPY packages/indexes/package.json packages/indexes/
 COPY packages/simulator/package.json packages/simulator/
 COPY packages/subscriber/package.json packages/subscriber/
 COPY packages/verify/package.json packages/verify/
@@ -35,6 +36,7 @@ COPY package.json ./
 COPY packages/schemas packages/schemas
 COPY packages/runtime packages/runtime
 COPY packages/configuration packages/configuration
+COPY packages/indexes packages/indexes
 COPY packages/verify packages/verify
 COPY packages/cli packages/cli
 ARG VERSION=development
@@ -62,6 +64,7 @@ COPY package.json ./
 COPY packages/schemas packages/schemas
 COPY packages/runtime packages/runtime
 COPY packages/configuration packages/configuration
+COPY packages/indexes packages/indexes
 COPY services/${SERVICE} services/${SERVICE}
 WORKDIR /app/services/${SERVICE}
 ENV NODE_COMPILE_CACHE=/tmp/node-compile-cache

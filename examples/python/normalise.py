@@ -15,7 +15,7 @@ def phone(text: str, country: str) -> str | None:
     except phonenumbers.NumberParseException:
         return None
     # Not is_possible_number: it accepts numbers without an area code.
-    if not phonenumbers.is_valid_number(number):
+    if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
         return None
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 

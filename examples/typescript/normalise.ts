@@ -7,8 +7,8 @@ import { type CountryCode, parsePhoneNumberFromString } from 'libphonenumber-js/
  */
 export const phone = (input: string, country: CountryCode): string | null => {
   const number = parsePhoneNumberFromString(input, country)
-  // Do not use isPossible, because for Canada it accepts numbers without an area code.
-  return number?.isValid() ? number.number : null
+  // Do not use isValid, because it depends on the version of the library.
+  return number?.isPossible() ? number.number : null
 }
 
 export const email = (input: string): string | null => input.trim().toLowerCase().normalize('NFC') || null

@@ -14,7 +14,7 @@ import (
 func Phone(text, country string) string {
 	number, err := phonenumbers.Parse(text, country)
 	// Not IsPossibleNumber: it accepts numbers without an area code.
-	if err != nil || !phonenumbers.IsValidNumber(number) {
+	if err != nil || phonenumbers.IsPossibleNumberWithReason(number) != phonenumbers.IS_POSSIBLE {
 		return ""
 	}
 	return phonenumbers.Format(number, phonenumbers.E164)

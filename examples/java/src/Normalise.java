@@ -1,6 +1,7 @@
 import com.google.i18n.phonenumbers.NumberParseException;
 import com.google.i18n.phonenumbers.PhoneNumberUtil;
 import com.google.i18n.phonenumbers.PhoneNumberUtil.PhoneNumberFormat;
+import com.google.i18n.phonenumbers.PhoneNumberUtil.ValidationResult;
 import com.google.i18n.phonenumbers.Phonenumber.PhoneNumber;
 import java.text.Normalizer;
 import java.util.Locale;
@@ -20,7 +21,8 @@ final class Normalise {
         try {
             PhoneNumber number = PHONES.parse(text, country);
             // Do not use isPossibleNumber, because it accepts numbers without an area code.
-            return PHONES.isValidNumber(number) ? PHONES.format(number, PhoneNumberFormat.E164) : null;
+            boolean isPossible = PHONES.isPossibleNumberWithReason(number) == ValidationResult.IS_POSSIBLE;
+            return isPossible ? PHONES.format(number, PhoneNumberFormat.E164) : null;
         } catch (NumberParseException notANumber) {
             return null;
         }

@@ -1,0 +1,75 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { normaliseEmail, normalisePhone, normaliseVin } from './normalise.ts'
+
+describe('a phone number', () => {
+  it('with or without a country code has one form', () => {
+    for (const text of ['+1 415 200 2671', '(415) 200-2671', '4152002671', '415.200.2671 ext. 12'])
+      expect(normalisePhone(text, 'US')).toBe('+14152002671')
+  })
+
+  it('without a country code belongs to the default country', () => {
+    expect(normalisePhone('020 7946 0958', 'GB')).toBe('+442079460958')
+  })
+
+  it.each(['', '   ', 'call me', '12345', '200-2671', '+1 415 200 267100', '\0', '📞', '+', '9'.repeat(100_000)])(
+    'a text that is no phone number has no form (%#)',
+    (text) => {
+      expect(normalisePhone(text, 'US')).toBeUndefined()
+    },
+  )
+
+  it('with an area code that the library does not know has a form', () => {
+    expect(normalisePhone('(999) 555-0123', 'US')).toBe('+19995550123')
+    expect(normalisePhone('+19995550123', 'US')).toBe('+19995550123')
+  })
+
+  it('a number that needs no library has the form that the library gives', () => {
+    const digits = fc.array(fc.integer({ min: 0, max: 9 }), { minLength: 10, maxLength: 10 })
+    fc.assert(
+      fc.property(digits, (list) => {
+        const number = `+1${list.join('')}`
+        expect(normalisePhone(number, 'US')).toBe(normalisePhone(` ${number}`, 'US'))
+      }),
+    )
+  })
+})
+
+describe('an e-mail address', () => {
+  it('capitals and white space at its ends make no difference', () => {
+    expect(normaliseEmail(' Ada.Byron@Example.COM\r\n')).toBe('ada.byron@example.com')
+  })
+
+  it('composed and decomposed letters make no difference', () => {
+    expect(normaliseEmail('RENE\u{301}E@example.com')).toBe(normaliseEmail('ren\u{e9}e@example.com'))
+  })
+
+  it('keeps its plus-tag and its dots, because the mail may reach another person', () => {
+    expect(normaliseEmail('A.da+cars@example.com')).toBe('a.da+cars@example.com')
+  })
+
+  it('an empty text has no form', () => {
+    expect([normaliseEmail(''), normaliseEmail(' \t')]).toEqual([undefined, undefined])
+  })
+})
+
+describe('a VIN', () => {
+  it('small letters and white space make no difference', () => {
+    expect(normaliseVin(' 1gd 312cg\u{a0}0bf081737\t')).toBe('1GD312CG0BF081737')
+  })
+
+  it('an empty text has no form', () => {
+    expect([normaliseVin(''), normaliseVin(' ')]).toEqual([undefined, undefined])
+  })
+})
+
+it('a normalised value is its own form', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'grapheme' }), (text) => {
+      for (const normalise of [normaliseEmail, normaliseVin]) {
+        const once = normalise(text)
+        if (once !== undefined) expect(normalise(once)).toBe(once)
+      }
+    }),
+  )
+})

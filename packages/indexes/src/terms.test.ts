@@ -1,0 +1,81 @@
+import { type CustomerState, indexNames } from '@customer-stream/schemas'
+import { describe, expect, it } from 'vitest'
+import { type IndexOptions, indexTerms } from './terms.ts'
+
+const all: IndexOptions = { indexes: indexNames, country: 'US' }
+
+interface Given {
+  readonly dealerUuid?: string | null
+  readonly customer?: unknown
+  readonly vehicles?: unknown
+}
+/** The sender may send values of any type. */
+const termsOf = (given: Given, options = all) => indexTerms({ customer: {}, ...given } as CustomerState, options)
+
+describe('the terms of a customer', () => {
+  it('are its phone numbers, e-mail addresses, VINs, its key at the dealer, and the dealer', () => {
+    const customer = {
+      customerKey: 'k1',
+      phoneNumbers: [{ phoneNumber: '(415) 200-2671' }],
+      emails: [{ emailAddress: 'Ada@Example.com' }],
+    }
+    expect(termsOf({ dealerUuid: 'd', customer, vehicles: [{ vin: '1gd312cg0bf081737' }] })).toEqual([
+      'dealer:d',
+      'email:ada@example.com',
+      'key:d/k1',
+      'phone:+14152002671',
+      'vin:1GD312CG0BF081737',
+    ])
+  })
+
+  it('are only those of the selected indexes', () => {
+    const customer = { customerKey: 'k1' }
+    expect(termsOf({ dealerUuid: 'd', customer }, { ...all, indexes: ['dealer'] })).toEqual(['dealer:d'])
+    expect(termsOf({ dealerUuid: 'd', customer }, { ...all, indexes: [] })).toEqual([])
+  })
+
+  it('have no repeats', () => {
+    const phoneNumbers = [{ phoneNumber: '+14152002671' }, { phoneNumber: '415-200-2671' }]
+    expect(termsOf({ customer: { phoneNumbers } })).toEqual(['phone:+14152002671'])
+  })
+
+  it('500 vehicles have 500 terms', () => {
+    const vehicles = Array.from({ length: 500 }, (_, i) => ({ vin: `VIN${i}` }))
+    expect(termsOf({ vehicles })).toHaveLength(500)
+  })
+
+  it('the same VIN at two dealers is one term', () => {
+    const [first, second] = ['d1', 'd2'].map((dealerUuid) => termsOf({ dealerUuid, vehicles: [{ vin: 'V' }] }))
+    expect([first, second]).toEqual([
+      ['dealer:d1', 'vin:V'],
+      ['dealer:d2', 'vin:V'],
+    ])
+  })
+
+  it('the same key at two dealers is two terms', () => {
+    const customer = { customerKey: 'k' }
+    expect(termsOf({ dealerUuid: 'd1', customer })).toContain('key:d1/k')
+    expect(termsOf({ dealerUuid: 'd2', customer })).toContain('key:d2/k')
+  })
+
+  it('a customer without a dealer has no key', () => {
+    expect(termsOf({ dealerUuid: null, customer: { customerKey: 'k' } })).toEqual([])
+  })
+
+  it('a value that is missing, empty or of a wrong type has no term', () => {
+    for (const list of [null, undefined, 'text', 1, {}, [null, 1, 'x', [], {}]]) {
+      expect(termsOf({ customer: { phoneNumbers: list, emails: list }, vehicles: list })).toEqual([])
+    }
+    const customer = { phoneNumbers: [{ phoneNumber: 'none' }], emails: [{ emailAddress: ' ' }] }
+    expect(termsOf({ customer, vehicles: [{ vin: 5 }, { vin: '' }] })).toEqual([])
+  })
+
+  it('a value of more than 512 characters has no term', () => {
+    expect(termsOf({ dealerUuid: 'd'.repeat(512) })).toHaveLength(1)
+    expect(termsOf({ dealerUuid: 'd'.repeat(513) })).toEqual([])
+  })
+
+  it('a lone surrogate has the form in which Redis stores it', () => {
+    expect(termsOf({ dealerUuid: 'd\u{d800}' })).toEqual(['dealer:d\u{fffd}'])
+  })
+})

@@ -1,0 +1,41 @@
+/** Indexes in Redis: by which values a customer is found, and under which keys. */
+import { DEFAULT_KEY_PREFIX } from './keys.ts'
+
+export const indexNames = ['phone', 'email', 'vin', 'key', 'dealer'] as const
+export type IndexName = (typeof indexNames)[number]
+
+/**
+ * A value by which a customer is found, with the name of its index: `phone:+14152002671`,
+ * `email:ada@example.com`, `vin:1GD312CG0BF081737`, `key:<dealerUuid>/<customerKey>`,
+ * `dealer:<dealerUuid>`.
+ */
+export type IndexTerm = `${IndexName}:${string}`
+
+/**
+ * Returns the key of a term: a sorted set of customers. Member: customerUuid. Score: timestamp of
+ * the customer's event, Unix milliseconds. Of the index `dealer`, the score is the timestamp of the
+ * newest event. A member is a candidate: it counts only if {@link currentTerms} of its hash has the
+ * term.
+ */
+export const indexKey = (term: IndexTerm, prefix: string = DEFAULT_KEY_PREFIX): string => {
+  const at = term.indexOf(':')
+  return `${prefix}index:${term.slice(0, at)}:{${term.slice(at + 1)}}`
+}
+
+/**
+ * Returns the terms of each event that the field `_index` of a hash names, the newest event last.
+ * The field is a JSON array of the terms. While entries are added or removed, the field has its
+ * pending form: `?`, then one such array for each event, one a line. An empty line is an event
+ * without terms.
+ */
+const events = (index: string): readonly (readonly IndexTerm[])[] =>
+  (index.startsWith('?') ? index.slice(1) : index).split('\n').map((line) => (line === '' ? [] : JSON.parse(line)))
+
+/**
+ * Returns the terms of the event that a hash holds.
+ * @param index the field `_index` of the hash. Undefined if the hash lacks it.
+ */
+export const currentTerms = (index: string | undefined): readonly IndexTerm[] => events(index ?? '').at(-1) ?? []
+
+/** Returns the terms under which Redis may have entries of the customer, without repeats. */
+export const filedTerms = (index: string | undefined): readonly IndexTerm[] => [...new Set(events(index ?? '').flat())]
