@@ -47,16 +47,18 @@ const replaceIngresses =
 
 /**
  * Runs the steps under load. Demands that no request is cut off, and that no customer goes back.
- * @param options.isRebuild true if customers may go back. A fill writes older documents before it
- *   reads the newest document of a customer.
+ * @param earlierRebuild steps in which customers may go back, because earlier code fills Redis with
+ *   older documents, and publishes beside a projector of another projection.
  */
-const inOrder = async (arena: Arena, steps: readonly Step[], { isRebuild = false } = {}) => {
-  const endObservation = isRebuild ? async () => [] : observeRedis(arena)
+const inOrder = async (arena: Arena, steps: readonly Step[], earlierRebuild: readonly Step[] = []) => {
+  const endObservation = observeRedis(arena)
   for (const step of steps) await step(arena)
+  const wentBack = await endObservation()
+  for (const step of earlierRebuild) await step(arena)
   const { failedConnections, cutOff } = arena.unanswered()
   const faults = [
-    ...(await endObservation()),
-    ...(isRebuild ? [] : await olderDocuments(arena)),
+    ...wentBack,
+    ...(earlierRebuild.length > 0 ? [] : await olderDocuments(arena)),
     ...(await splitKeys(arena, arena.pipeline.topics.customers)),
     ...(await splitKeys(arena, arena.pipeline.stateTopic)),
     ...Object.entries({ failedConnections, cutOff }).flatMap(([what, count]) =>
@@ -101,11 +103,8 @@ export const upgradeFaults = ({ name, hasStateTopic }: Release, root: string): r
       inject: (arena) =>
         inOrder(
           arena,
-          [
-            replaceProjectors(servicesRoot, { PROJECTION_VERSION: String(second) }),
-            replaceProjectors(root, { PROJECTION_VERSION: String(third) }),
-          ],
-          { isRebuild: true },
+          [replaceProjectors(servicesRoot, { PROJECTION_VERSION: String(second) })],
+          [replaceProjectors(root, { PROJECTION_VERSION: String(third) })],
         ),
     },
   ]

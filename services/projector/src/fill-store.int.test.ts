@@ -29,6 +29,8 @@ afterAll(async () => {
 })
 
 const start = { stateTopicId: 'state-1', next: '0', end: '100', rawFrom: '30', isComplete: true }
+const first = { ...start, keepsNewer: true }
+const last = { ...start, keepsNewer: false }
 const snapshot = (customerUuid: string, timestamp: number, projection = 1, source = `${FIELD}/5`): CustomerHash => ({
   customerUuid,
   version: { timestamp, id: 'e' },
@@ -56,7 +58,10 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
       hashOf: (customerUuid: string) => client.hgetall(customerKey(customerUuid, keyPrefix)),
     }
   }
-  const begun = async (fillStore: ReturnType<typeof fresh>['fillStore'], fill: Omit<Fill, 'id'> = start) => {
+  const begun = async (
+    fillStore: ReturnType<typeof fresh>['fillStore'],
+    fill: Omit<Fill, 'id' | 'hasKept'> = start,
+  ) => {
     await fillStore.beginFill(0, fill)
     return (await fillStore.fills([0])).get(0)!
   }
@@ -67,7 +72,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     const fill = await begun(fillStore)
     expect(fill).toMatchObject(start)
     expect(await store.publishedPositions([0])).toEqual(new Map([[0, { stateTopicId: 'state-1', offset: '30' }]]))
-    const moved = await fillStore.moveFill(0, fill, { next: '7', isComplete: true }, [])
+    const moved = await fillStore.moveFill(0, fill, { next: '7', isComplete: true, hasKept: false }, [])
     expect(moved).toMatchObject({ ...start, next: '7' })
     expect(await fillStore.fills([0, 1])).toEqual(new Map([[0, moved]]))
   })
@@ -83,7 +88,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     const earlier = await begun(fillStore)
     const fill = await begun(fillStore)
     await store.movePosition(0, undefined, '40')
-    expect(await fillStore.moveFill(0, earlier, { next: '99', isComplete: true }, [])).toBeUndefined()
+    expect(await fillStore.moveFill(0, earlier, { next: '99', isComplete: true, hasKept: false }, [])).toBeUndefined()
     await fillStore.endFill(0, earlier)
     expect(await fillStore.fills([0])).toEqual(new Map([[0, fill]]))
     expect((await store.positions([0])).get(0)).toBe('40')
@@ -126,6 +131,16 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     expect([await write(), await erase()]).toMatchObject([{ isInPlace: true }, { isInPlace: true }])
   })
 
+  it('the progress of a fill remembers that hashes were kept', async () => {
+    const { fillStore } = fresh()
+    const fill = await begun(fillStore)
+    const kept = await fillStore.moveFill(0, fill, { next: '7', isComplete: true, hasKept: true }, [])
+    expect(await fillStore.fills([0])).toEqual(new Map([[0, kept]]))
+    const resolved = await fillStore.moveFill(0, kept!, { next: '8', isComplete: true, hasKept: false }, [])
+    expect(await fillStore.fills([0])).toEqual(new Map([[0, resolved]]))
+    expect([kept?.hasKept, resolved?.hasKept]).toEqual([true, false])
+  })
+
   it('the store ignores a field whose value is not the progress of a fill', async () => {
     const { fillStore, client, key } = fresh()
     await client.hset(key, `${FIELD}#fill`, 'nonsense')
@@ -136,7 +151,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     const { store, hashOf } = fresh()
     await store.applyChunk([snapshot('a', 5), snapshot('b', 5)], 0, undefined, '1')
     const many = Array.from({ length: 300 }, (_, i) => snapshot(`many-${i}`, 1))
-    await store.applyStates([snapshot('a', 4), snapshot('b', 6), ...many], 0, start)
+    await store.applyStates([snapshot('a', 4), snapshot('b', 6), ...many], 0, first)
     expect((await hashOf('a'))._eventTimestamp).toBe('5')
     expect((await hashOf('b'))._eventTimestamp).toBe('6')
     expect((await hashOf('many-299'))._eventTimestamp).toBe('1')
@@ -150,7 +165,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
       const { fieldsAndValues, ...rest } = snapshot(`many-${i}`, 1)
       return { ...rest, fieldsAndValues: [...fieldsAndValues, ...fields] }
     })
-    expect(await store.applyStates(many, 0, start)).toEqual(many)
+    expect(await store.applyStates(many, 0, first)).toEqual({ stored: many, kept: [] })
     for (const i of [0, 69]) expect(await hashOf(`many-${i}`)).toMatchObject({ f0: '0', f8000: '8000' })
   })
 
@@ -162,7 +177,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     let sent = 0
     let most = 0
     scripts.applySnapshots = async (...args) => {
-      const [, , [, , , , customers]] = args as [number, string[], number[]]
+      const [, , [, , , , , customers]] = args as [number, string[], number[]]
       sent += Number(customers)
       most = Math.max(most, sent)
       try {
@@ -172,20 +187,37 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
       }
     }
     const many = Array.from({ length: 600 }, (_, i) => snapshot(`many-${i}`, 1))
-    expect(await store.applyStates(many, 0, start)).toEqual(many)
+    expect(await store.applyStates(many, 0, first)).toEqual({ stored: many, kept: [] })
     expect(most).toBe(250)
   })
 
-  it('a complete fill repairs a hash with a false newer version, but not a later hash', async () => {
+  it('a fill keeps the newer hashes of a lower projection, then replaces the false ones', async () => {
     const { store, hashOf } = fresh(2)
-    const claims = [snapshot('wrong', 9, 1, `${FIELD}/5`), snapshot('later', 9, 1, `${FIELD}/30`)]
-    await store.applyStates(claims, 0, start)
-    const documents = [snapshot('wrong', 4, 2), snapshot('later', 4, 2)]
-    await store.applyStates(documents, 0, { ...start, isComplete: false })
-    expect((await hashOf('wrong'))._eventTimestamp).toBe('9')
-    await store.applyStates(documents, 0, start)
-    expect((await hashOf('wrong'))._eventTimestamp).toBe('4')
-    expect((await hashOf('later'))._eventTimestamp).toBe('9')
+    const sources = { false: `${FIELD}/5`, foreign: 'other/0/5', later: `${FIELD}/30` }
+    const claims = Object.entries(sources).map(([name, source]) => snapshot(name, 9, 1, source))
+    await store.applyStates(claims, 0, first)
+    const documents = Object.keys(sources).map((name) => snapshot(name, 4, 2))
+    const versions = async () =>
+      Promise.all(Object.keys(sources).map(async (name) => (await hashOf(name))._eventTimestamp))
+
+    const [isFalse, foreign] = documents
+    const complete = await store.applyStates(documents, 0, first)
+    expect(complete).toEqual({ stored: documents, kept: [isFalse, foreign] })
+    const partial = await store.applyStates(documents, 0, { ...first, isComplete: false })
+    expect(partial).toEqual({ stored: documents, kept: [foreign] })
+    expect(await versions()).toEqual(['9', '9', '9'])
+
+    await store.applyStates(documents, 0, { ...last, isComplete: false })
+    expect(await versions()).toEqual(['9', '4', '9'])
+    await store.applyStates(documents, 0, last)
+    expect(await versions()).toEqual(['4', '4', '9'])
+  })
+
+  it('a fill writes a document that is as new as the hash of a lower projection', async () => {
+    const { store, hashOf } = fresh(2)
+    await store.applyStates([snapshot('a', 9, 1)], 0, first)
+    expect(await store.applyStates([snapshot('a', 9, 2)], 0, first)).toMatchObject({ kept: [] })
+    expect((await hashOf('a'))._projection).toBe('2')
   })
 
   it('deleteErased deletes a customer, but not a customer with a later event', async () => {
@@ -194,7 +226,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
       ...snapshot(customerUuid, 1),
       fieldsAndValues: [...snapshot(customerUuid, 1).fieldsAndValues, '_receivedAt', String(at)],
     })
-    await store.applyStates([received('a', 10), received('b', 11)], 0, start)
+    await store.applyStates([received('a', 10), received('b', 11)], 0, first)
     for (const customerUuid of ['a', 'b', 'none']) await store.deleteErased(customerUuid, 10)
     expect([await hashOf('a'), (await hashOf('b'))._receivedAt, await hashOf('none')]).toEqual([{}, '11', {}])
     expect(client.status).toBe('ready')
@@ -215,30 +247,36 @@ describe('on Redis Cluster, when a master is replaced', () => {
   it('a fill continues from the lowest of all copies of the progress', async () => {
     const { client, fillStore, fill, copies } = await open()
     const old = await client.hget(copies[2]!, `${FIELD}#fill`)
-    const moved = await fillStore.moveFill(0, fill, { next: '7', isComplete: true }, [])
+    const moved = await fillStore.moveFill(0, fill, { next: '7', isComplete: true, hasKept: false }, [])
     await client.hset(copies[2]!, `${FIELD}#fill`, old ?? '')
-    expect(await fillStore.moveFill(0, moved!, { next: '8', isComplete: true }, [])).toBeUndefined()
+    expect(await fillStore.moveFill(0, moved!, { next: '8', isComplete: true, hasKept: false }, [])).toBeUndefined()
     const found = (await fillStore.fills([0])).get(0)!
     expect(found).toMatchObject({ ...start, next: '0' })
-    expect(await fillStore.moveFill(0, found, { next: '7', isComplete: true }, [])).toMatchObject({ next: '7' })
+    expect(await fillStore.moveFill(0, found, { next: '7', isComplete: true, hasKept: false }, [])).toMatchObject({
+      next: '7',
+    })
   })
 
   it('a fill continues if one master has lost its copy of the progress', async () => {
     const { client, fillStore, copies } = await open()
     await client.hdel(copies[2]!, `${FIELD}#fill`)
     const found = (await fillStore.fills([0])).get(0)!
-    expect(await fillStore.moveFill(0, found, { next: '7', isComplete: true }, [])).toMatchObject({ next: '7' })
+    expect(await fillStore.moveFill(0, found, { next: '7', isComplete: true, hasKept: false }, [])).toMatchObject({
+      next: '7',
+    })
   })
 
   it('the progress of a fill does not move past lost customers', async () => {
     const { client, fillStore, fill, keyPrefix } = await open()
     const customer = snapshot(randomUUID(), 4)
-    await expect(fillStore.moveFill(0, fill, { next: '7', isComplete: true }, [customer])).rejects.toThrow(
-      LostChunkError,
-    )
+    await expect(
+      fillStore.moveFill(0, fill, { next: '7', isComplete: true, hasKept: false }, [customer]),
+    ).rejects.toThrow(LostChunkError)
     expect((await fillStore.fills([0])).get(0)).toMatchObject({ next: '0' })
     await client.hset(customerKey(customer.customerUuid, keyPrefix), { _eventTimestamp: '4', _eventId: 'e' })
     const found = (await fillStore.fills([0])).get(0)!
-    expect(await fillStore.moveFill(0, found, { next: '7', isComplete: true }, [customer])).toMatchObject({ next: '7' })
+    expect(
+      await fillStore.moveFill(0, found, { next: '7', isComplete: true, hasKept: false }, [customer]),
+    ).toMatchObject({ next: '7' })
   })
 })

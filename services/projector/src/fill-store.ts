@@ -23,13 +23,21 @@ export interface Fill {
   readonly rawFrom: string
   /** True if the state topic has the documents of all events before `rawFrom`. */
   readonly isComplete: boolean
+  /**
+   * True if Redis may have hashes of a lower projection that are newer than their documents. At the
+   * end of the fill these hashes are replaced.
+   */
+  readonly hasKept: boolean
 }
+
+/** What a fill changes while it runs. */
+export type Progress = Pick<Fill, 'next' | 'isComplete' | 'hasKept'> & Partial<Pick<Fill, 'end'>>
 
 export interface FillStore {
   /** Returns the partitions that are being filled. */
   fills(partitions: readonly number[]): Promise<ReadonlyMap<number, Fill>>
   /** Begins to fill a partition. The caller then moves the position to `rawFrom`. */
-  beginFill(partition: number, fill: Omit<Fill, 'id'>): Promise<void>
+  beginFill(partition: number, fill: Omit<Fill, 'id' | 'hasKept'>): Promise<void>
   /**
    * Stores the progress after these customers were written.
    * @returns the new progress. Undefined, and nothing is stored, if another process has changed the
@@ -39,7 +47,7 @@ export interface FillStore {
   moveFill(
     partition: number,
     fill: Fill,
-    progress: Pick<Fill, 'next' | 'isComplete'> & Partial<Pick<Fill, 'end'>>,
+    progress: Progress,
     customers: readonly CustomerHash[],
   ): Promise<Fill | undefined>
   /**
@@ -54,13 +62,15 @@ type Scripts = RedisClient & {
   moveFill(key: string, field: string, fill: string, to: string, rawFrom: string): Promise<number>
 }
 
-const textOf = ({ id, stateTopicId, next, end, rawFrom, isComplete }: Fill) =>
-  [id, stateTopicId, next, end, rawFrom, isComplete ? 'complete' : 'partial'].join('/')
+/** The last part is missing if `hasKept` is false. */
+const textOf = ({ id, stateTopicId, next, end, rawFrom, isComplete, hasKept }: Fill) =>
+  [id, stateTopicId, next, end, rawFrom, isComplete ? 'complete' : 'partial', ...(hasKept ? ['kept'] : [])].join('/')
 
 const fillOf = (text: string): Fill | undefined => {
-  const [id = '', stateTopicId = '', next = '', end = '', rawFrom = '', extent] = text.split('/')
+  const [id = '', stateTopicId = '', next = '', end = '', rawFrom = '', extent, kept] = text.split('/')
   const isValid = [next, end, rawFrom].every((offset) => /^\d+$/.test(offset))
-  return isValid ? { id, stateTopicId, next, end, rawFrom, isComplete: extent === 'complete' } : undefined
+  if (!isValid) return undefined
+  return { id, stateTopicId, next, end, rawFrom, isComplete: extent === 'complete', hasKept: kept === 'kept' }
 }
 
 const least = (offsets: readonly string[]): string =>
@@ -91,6 +101,7 @@ export const createFillStore = (client: RedisClient, options: StoreOptions): Fil
       next: least(found.map(({ next }) => next)),
       rawFrom: least(found.map(({ rawFrom }) => rawFrom)),
       isComplete: found.every(({ isComplete }) => isComplete),
+      hasKept: found.some(({ hasKept }) => hasKept),
     }
     await set({ [fields(partition).fill]: textOf(fill) })
     return fill
@@ -108,7 +119,7 @@ export const createFillStore = (client: RedisClient, options: StoreOptions): Fil
     beginFill: async (partition, fill) => {
       const names = fields(partition)
       const state = fill.isComplete ? { [names.state]: `${fill.stateTopicId}/${fill.rawFrom}` } : {}
-      await set({ [names.fill]: textOf({ ...fill, id: randomUUID() }), ...state })
+      await set({ [names.fill]: textOf({ ...fill, id: randomUUID(), hasKept: false }), ...state })
     },
     moveFill: async (partition, fill, progress, customers) => {
       if (!clustered) return moveTo(partition, fill, { ...fill, ...progress })

@@ -145,7 +145,7 @@ it('a fill continues at the place where another projector has stopped', async ()
   const world = withState([stateRecord('a', 20), stateRecord('b', 21)])
   world.redis.position = '31'
   world.redis.published = { stateTopicId: 'state-1', offset: '30' }
-  const progress = { next: '1', end: '2', rawFrom: '30', isComplete: true }
+  const progress = { next: '1', end: '2', rawFrom: '30', isComplete: true, hasKept: false }
   world.redis.fill = { id: 'x', stateTopicId: 'state-1', ...progress }
   await world.assign()
   await vi.waitFor(() => expect(world.redis.fill).toBeUndefined())
@@ -157,7 +157,7 @@ it('customers that a restored master of Redis Cluster has lost are filled again'
   await world.assign()
   await vi.waitFor(() => expect(world.seeks.length).toBe(2))
   world.redis.customers.clear()
-  const progress = { next: '0', end: '1', rawFrom: '30', isComplete: true }
+  const progress = { next: '0', end: '1', rawFrom: '30', isComplete: true, hasKept: false }
   world.redis.fill = { id: 'x', stateTopicId: 'state-1', ...progress }
   await world.projection.checkPositions()
   await vi.waitFor(() => expect(versions(world)).toEqual({ a: 20 }))
@@ -176,7 +176,7 @@ it('if the state topic is created again, its fill ends, and all records are appl
 
 it('if the state topic is switched off during a fill, all records are applied', async () => {
   const redis = emptyRedis()
-  const progress = { next: '0', end: '2', rawFrom: '30', isComplete: true }
+  const progress = { next: '0', end: '2', rawFrom: '30', isComplete: true, hasKept: false }
   Object.assign(redis, { position: '31', fill: { id: 'x', stateTopicId: 'state-1', ...progress } })
   const world = setUp({ redis })
   await world.assign()
@@ -275,6 +275,79 @@ it("a fill keeps a customer's newest document, even if the fetch also has an old
   await world.assign()
   await vi.waitFor(() => expect(world.redis.fill).toBeUndefined())
   expect(versions(world)).toEqual({ a: 22, b: 22, c: 20 })
+})
+
+/** Returns the world of a projector with a higher projection than that of the given hashes. */
+const withEarlierHashes = (states: readonly FetchedRecord[], hashes: Readonly<Record<string, number>>) => {
+  const world = withState(states)
+  for (const [customerUuid, timestamp] of Object.entries(hashes)) {
+    const version = { timestamp, id: `e${timestamp}` }
+    world.redis.customers.set(customerUuid, { customerUuid, version, fieldsAndValues: [] })
+    world.redis.ofLowerProjection.add(customerUuid)
+  }
+  return world
+}
+
+it('a fill reads the documents once if each kept hash has a document that is as new', async () => {
+  const world = withEarlierHashes([stateRecord('a', 20), stateRecord('b', 21), stateRecord('a', 22)], { a: 22, b: 20 })
+  await world.assign()
+  await vi.waitFor(() => expect(world.redis.fill).toBeUndefined())
+  expect([versions(world), world.redis.ofLowerProjection]).toEqual([{ a: 22, b: 21 }, new Set()])
+  expect(world.steps.filter((step) => step === 'fill').length).toBe(3)
+})
+
+it('a fill replaces a hash that is newer than every document', async () => {
+  const world = withEarlierHashes([stateRecord('a', 20), stateRecord('a', 21)], { a: 99 })
+  await world.assign()
+  await vi.waitFor(() => expect(world.redis.fill).toBeUndefined())
+  expect(versions(world)).toEqual({ a: 21 })
+})
+
+it('during a fill with a higher projection no customer goes back to an older document', async () => {
+  const document = fc.tuple(fc.constantFrom('a', 'b', 'c'), fc.integer({ min: 1, max: 9 }))
+  const property = fc.asyncProperty(
+    fc.array(document, { minLength: 1, maxLength: 12 }),
+    fc.dictionary(fc.constantFrom('a', 'b', 'c', 'd'), fc.integer({ min: 1, max: 12 })),
+    fc.integer({ min: 1, max: 4 }),
+    fc.integer({ min: 1, max: 12 }),
+    async (documents, hashes, statesPerFetch, stopAt) => {
+      const newest: Record<string, number> = {}
+      for (const [customer, timestamp] of documents) newest[customer] = Math.max(newest[customer] ?? 0, timestamp)
+      const first = withEarlierHashes(
+        documents.map(([customer, timestamp]) => stateRecord(customer, timestamp)),
+        hashes,
+      )
+      const { redis, kafka } = first
+      kafka.statesPerFetch = statesPerFetch
+      let shown = { ...hashes }
+      const wentBack: string[] = []
+      const check = () => {
+        const now = versions(first)
+        for (const [customer, timestamp] of Object.entries(now)) {
+          // No document is as new as a false hash, so the fill must replace it with an older one.
+          const isFalse = (hashes[customer] ?? 0) > (newest[customer] ?? 0)
+          if (!isFalse && timestamp < (shown[customer] ?? 0)) wentBack.push(customer)
+        }
+        shown = now
+      }
+      let isStopped = false
+      first.before.fill = async (count) => {
+        check()
+        isStopped = count === stopAt
+        if (isStopped) await new Promise(() => undefined)
+      }
+      await first.assign()
+      while (redis.fill && !isStopped) await new Promise(setImmediate)
+      // Another projector continues at the stored progress.
+      const second = setUp({ stateTopic: 's', kafka, redis })
+      second.before.fill = check
+      await second.assign()
+      while (redis.fill) await new Promise(setImmediate)
+      check()
+      expect([wentBack, versions(second)]).toEqual([[], { ...hashes, ...newest }])
+    },
+  )
+  await fc.assert(property, { numRuns: 300 })
 })
 
 it('the late end of an earlier fill does not change the progress of the new fill', async () => {

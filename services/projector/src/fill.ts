@@ -4,20 +4,14 @@
  * newer version, so the order of documents and events does not matter.
  */
 import type { Logger } from '@customer-stream/runtime'
-import type { FetchedRecord, UnreadableBatch } from '@customer-stream/runtime/kafka'
-import {
-  type CustomerHash,
-  compareVersions,
-  readStateRecord,
-  stateToHash,
-  type Version,
-} from '@customer-stream/schemas'
+import type { UnreadableBatch } from '@customer-stream/runtime/kafka'
 import type { ChangelogSource } from './changelog-source.ts'
+import { type Documents, documentsOf } from './fill-documents.ts'
 import type { FillProgress } from './fill-progress.ts'
 import type { Fill, FillStore } from './fill-store.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { RetryThroughOutage } from './outages.ts'
-import type { Store } from './store.ts'
+import type { AppliedStates, Store } from './store.ts'
 
 export interface FillerDependencies {
   readonly store: Pick<Store, 'applyStates' | 'deleteErased'>
@@ -36,58 +30,6 @@ export interface FillerDependencies {
  */
 export type FillPartition = (partition: number, fill: Fill, signal: AbortSignal) => Promise<Fill | undefined>
 
-interface Documents {
-  /** The newest document of each customer, by customer. */
-  readonly customers: ReadonlyMap<string, CustomerHash>
-  /** Time of the last tombstone of each customer, Unix milliseconds. */
-  readonly erased: ReadonlyMap<string, number>
-  /** Number of records that are neither documents nor tombstones. */
-  readonly unusable: number
-}
-
-/** Matches the start of a document that the projector wrote. */
-const START = /^\{"customerUuid":"[^"\\]*","version":\{"timestamp":(\d+),"id":"([^"\\]*)"\}/
-const START_BYTES = 512
-
-/**
- * Returns the version of a document without a parse. Undefined if another program wrote the
- * document.
- */
-const peekVersion = (value: Buffer | null): Version | undefined => {
-  const [, timestamp, id] = START.exec(value?.toString('utf8', 0, START_BYTES) ?? '') ?? []
-  return timestamp === undefined || id === undefined ? undefined : { timestamp: Number(timestamp), id }
-}
-
-/**
- * Finds the newest document of each customer. Reads the records from the last to the first. Ignores
- * documents before the customer's last tombstone. Compares the versions of the other documents,
- * because a late projector may publish an old document last.
- */
-const documentsOf = (records: readonly FetchedRecord[], projection: number): Documents => {
-  const customers = new Map<string, CustomerHash>()
-  const erased = new Map<string, number>()
-  /** Customers whose tombstone was read. Earlier records of these customers are ignored. */
-  const done = new Set<string>()
-  let unusable = 0
-  for (const record of records.toReversed()) {
-    const key = record.key?.toString() ?? ''
-    if (done.has(key)) continue
-    const known = customers.get(key)?.version
-    const peeked = known && peekVersion(record.value)
-    if (known && peeked && compareVersions(peeked, known) <= 0) continue
-    const found = readStateRecord(record)
-    const { customerUuid, state } = found.ok ? found.value : { customerUuid: key, state: undefined }
-    const hash = state ? stateToHash(state, { appliedAt: Date.now(), projection }) : undefined
-    if (hash?.ok) {
-      if (!known || compareVersions(hash.value.version, known) > 0) customers.set(customerUuid, hash.value)
-    } else if (state === null) {
-      done.add(customerUuid)
-      if (!known) erased.set(customerUuid, Number(record.timestamp))
-    } else unusable += 1
-  }
-  return { customers, erased, unusable }
-}
-
 /**
  * Number of fetches that are applied at the same time. While some fetches wait for Redis, another
  * fetch is parsed. More fetches would delay new events.
@@ -95,50 +37,47 @@ const documentsOf = (records: readonly FetchedRecord[], projection: number): Doc
 const CONCURRENT = 4
 
 /**
+ * Customers of whom Redis has a hash of a lower projection that is newer than their documents so
+ * far. The fill keeps this hash, because a newer document may follow.
+ */
+interface KeptHashes {
+  note(applied: AppliedStates): void
+  /** False if all these customers have had a document that is as new as the hash. */
+  readonly mayRemain: boolean
+}
+
+/** More customers of one partition would need too much memory. */
+const MAX_KEPT = 20_000
+
+/** @param isUnknown true if an earlier process has kept hashes. */
+const createKeptHashes = (isUnknown: boolean): KeptHashes => {
+  const customers = new Set<string>()
+  let mayRemain = isUnknown
+  return {
+    note: ({ stored, kept }) => {
+      if (mayRemain) return
+      for (const { customerUuid } of stored) customers.delete(customerUuid)
+      for (const { customerUuid } of kept) customers.add(customerUuid)
+      mayRemain = customers.size > MAX_KEPT
+    },
+    get mayRemain() {
+      return mayRemain || customers.size > 0
+    },
+  }
+}
+
+/**
  * The fill reports an outage after this many fetches in a row without records. Each of these
  * fetches waits 100 ms or more.
  */
 const EMPTY_FETCHES = 20
 
-export const createFiller = (
-  deps: FillerDependencies,
-  { projection }: { readonly projection: number },
-): FillPartition => {
-  const { store, fillStore, stateSource, progress, retryThroughOutage, metrics, logger } = deps
-  /** Settles when the last task of the queue has ended, for each queue. */
-  const queues: Promise<unknown>[] = Array.from({ length: CONCURRENT }, () => Promise.resolve())
-  const inQueue = <T>(partition: number, work: () => Promise<T>): Promise<T> => {
-    const queue = partition % CONCURRENT
-    const done = (queues[queue] ?? Promise.resolve()).then(work)
-    queues[queue] = done.catch(() => undefined)
-    return done
-  }
-
-  const apply = async (
-    partition: number,
-    fill: Fill,
-    to: Pick<Fill, 'next' | 'isComplete'>,
-    { customers, erased }: Documents,
-  ): Promise<Fill | undefined> => {
-    const stored = await store.applyStates([...customers.values()], partition, fill)
-    for (const [customerUuid, at] of erased) await store.deleteErased(customerUuid, at)
-    return fillStore.moveFill(partition, fill, to, stored)
-  }
-
-  const reportUnreadable = (partition: number, { offset: from, nextOffset: to, error }: UnreadableBatch) => {
-    metrics.unreadableStates.inc(Number(BigInt(to) - BigInt(from)))
-    logger.error(
-      { event: 'unreadable-states', partition, from, to, err: error },
-      'records of the state topic cannot be read; the fill skips these records, and all records of the raw topic ' +
-        'are applied after the fill. Customers whose raw records Kafka has deleted may be missing',
-    )
-  }
-
+const createStateReader = (stateSource: FillerDependencies['stateSource']) => ({
   /**
    * @returns undefined if the signal aborted.
    * @throws Error if Kafka returns no records for some time, so that the outage is reported.
    */
-  const fetchSome = async (partition: number, { next, end }: Fill, signal: AbortSignal) => {
+  fetchSome: async (partition: number, next: string, end: string, signal: AbortSignal) => {
     for (let fetches = 0; fetches < EMPTY_FETCHES; fetches++) {
       if (signal.aborted) return undefined
       const fetched = await stateSource?.fetch(partition, next, end)
@@ -150,38 +89,110 @@ export const createFiller = (
         'transaction of another producer holds these records back. End the transaction ' +
         '(kafka-transactions.sh find-hanging, abort)',
     )
+  },
+  /** @throws Error if the partition has no leader. */
+  watermarks: async (partition: number) => {
+    const found = (await stateSource?.watermarks())?.get(partition)
+    if (found === undefined) throw new Error(`partition ${partition} of the state topic has no leader`)
+    return found
+  },
+})
+
+const createReports = ({ metrics, logger }: Pick<FillerDependencies, 'metrics' | 'logger'>) => ({
+  unreadable: (partition: number, { offset: from, nextOffset: to, error }: UnreadableBatch) => {
+    metrics.unreadableStates.inc(Number(BigInt(to) - BigInt(from)))
+    logger.error(
+      { event: 'unreadable-states', partition, from, to, err: error },
+      'records of the state topic cannot be read; the fill skips these records, and all records of the raw topic ' +
+        'are applied after the fill. Customers whose raw records Kafka has deleted may be missing',
+    )
+  },
+  unusable: (partition: number, count: number, from: string, to: string) => {
+    metrics.unusableStates.inc(count)
+    logger.warn(
+      { event: 'unusable-states', partition, count, from, to },
+      'the state topic has records that are not documents; these records were skipped',
+    )
+  },
+})
+
+/** Work of a fill between two changes of its stored progress. */
+interface Step {
+  readonly partition: number
+  readonly fill: Fill
+  /** Offset of the state topic to read from. */
+  readonly from: string
+  /**
+   * Undefined if the step replaces the kept hashes. The step then leaves the stored progress at the
+   * end.
+   */
+  readonly kept: KeptHashes | undefined
+  readonly signal: AbortSignal
+}
+
+export const createFiller = (
+  deps: FillerDependencies,
+  { projection }: { readonly projection: number },
+): FillPartition => {
+  const { store, fillStore, progress, retryThroughOutage, logger } = deps
+  const stateReader = createStateReader(deps.stateSource)
+  const reports = createReports(deps)
+  /** Settles when the last task of the queue has ended, for each queue. */
+  const queues: Promise<unknown>[] = Array.from({ length: CONCURRENT }, () => Promise.resolve())
+  const inQueue = <T>(partition: number, work: () => Promise<T>): Promise<T> => {
+    const queue = partition % CONCURRENT
+    const done = (queues[queue] ?? Promise.resolve()).then(work)
+    queues[queue] = done.catch(() => undefined)
+    return done
   }
 
-  /** @returns the progress after the next records. Undefined if the fill was aborted or changed. */
-  const step = async (partition: number, fill: Fill, signal: AbortSignal): Promise<Fill | undefined> => {
-    const fetched = await retryThroughOutage('state', signal, () => fetchSome(partition, fill, signal))
+  const apply = async (
+    { partition, fill, kept }: Step,
+    { customers, erased }: Documents,
+    read: Pick<Fill, 'next' | 'isComplete'>,
+  ): Promise<Fill | undefined> => {
+    const keepsNewer = kept !== undefined
+    const applied = await store.applyStates([...customers.values()], partition, { ...fill, keepsNewer })
+    for (const [customerUuid, at] of erased) await store.deleteErased(customerUuid, at)
+    kept?.note(applied)
+    const { next, isComplete, hasKept } = fill
+    const to = kept ? { ...read, hasKept: kept.mayRemain } : { next, isComplete, hasKept }
+    return fillStore.moveFill(partition, fill, to, applied.stored)
+  }
+
+  /**
+   * Applies the next documents.
+   * @returns the fill and the offset after these documents. Undefined if the fill was aborted or
+   *   changed.
+   */
+  const run = async (step: Step): Promise<Pick<Step, 'fill' | 'from'> | undefined> => {
+    const { partition, fill, from, kept, signal } = step
+    const fetch = () => stateReader.fetchSome(partition, from, fill.end, signal)
+    const fetched = await retryThroughOutage('state', signal, fetch)
     if (!fetched?.value) return undefined
-    const { records, nextOffset, unreadable } = fetched.value
+    const { records, nextOffset: next, unreadable } = fetched.value
     return inQueue(partition, async () => {
       const documents = documentsOf(records, projection)
-      const to = { next: nextOffset, isComplete: fill.isComplete && unreadable === undefined }
-      const done = await retryThroughOutage('Redis', signal, () => apply(partition, fill, to, documents))
-      if (done?.value && unreadable) reportUnreadable(partition, unreadable)
-      if (done?.value && documents.unusable > 0) {
-        metrics.unusableStates.inc(documents.unusable)
-        logger.warn(
-          { event: 'unusable-states', partition, count: documents.unusable, from: fill.next, to: nextOffset },
-          'the state topic has records that are not documents; these records were skipped',
-        )
-      }
-      return done?.value
+      const read = { next, isComplete: fill.isComplete && unreadable === undefined }
+      const done = await retryThroughOutage('Redis', signal, () => apply(step, documents, read))
+      if (!done?.value) return undefined
+      if (kept && unreadable) reports.unreadable(partition, unreadable)
+      if (kept && documents.unusable > 0) reports.unusable(partition, documents.unusable, from, next)
+      return { fill: done.value, from: next }
     })
   }
 
-  const fillToEnd = async (partition: number, fill: Fill, signal: AbortSignal): Promise<Fill | undefined> => {
-    const part = progress.begin(partition, fill)
-    let reached: Fill | undefined = fill
-    while (reached && BigInt(reached.next) < BigInt(reached.end)) {
-      reached = signal.aborted ? undefined : await step(partition, reached, signal)
-      if (reached) part.advance(reached)
+  const runToEnd = async (first: Step): Promise<Fill | undefined> => {
+    const { partition, signal } = first
+    const part = progress.begin(partition, { ...first.fill, next: first.from })
+    let step: Step | undefined = first
+    while (step && BigInt(step.from) < BigInt(step.fill.end)) {
+      const done: Pick<Step, 'fill' | 'from'> | undefined = signal.aborted ? undefined : await run(step)
+      if (done) part.advance({ ...done.fill, next: done.from })
+      step = done && { ...first, ...done }
     }
-    if (!reached) part.abandon()
-    return reached
+    if (!step) part.abandon()
+    return step?.fill
   }
 
   /**
@@ -189,24 +200,29 @@ export const createFiller = (
    * @returns undefined if the fill was aborted or changed.
    */
   const extend = async (partition: number, fill: Fill, signal: AbortSignal): Promise<Fill | undefined> => {
-    const end = await retryThroughOutage('state', signal, async () => {
-      const high = (await stateSource?.watermarks())?.get(partition)?.high
-      if (high === undefined) throw new Error(`partition ${partition} of the state topic has no leader`)
-      return high
-    })
-    if (!end || BigInt(end.value) <= BigInt(fill.end)) return end && fill
-    const extended = { next: fill.next, end: end.value, isComplete: fill.isComplete }
+    const marks = await retryThroughOutage('state', signal, () => stateReader.watermarks(partition))
+    if (!marks || BigInt(marks.value.high) <= BigInt(fill.end)) return marks && fill
+    const { next, isComplete, hasKept } = fill
+    const extended = { next, end: marks.value.high, isComplete, hasKept }
     const moved = await retryThroughOutage('Redis', signal, () => fillStore.moveFill(partition, fill, extended, []))
     return moved?.value
   }
 
+  /** Replaces the kept hashes that are newer than every document. Reads all documents again. */
+  const replaceKept = async (partition: number, fill: Fill, signal: AbortSignal): Promise<Fill | undefined> => {
+    const marks = await retryThroughOutage('state', signal, () => stateReader.watermarks(partition))
+    return marks && runToEnd({ partition, fill, from: marks.value.low, kept: undefined, signal })
+  }
+
   return async (partition, fill, signal) => {
-    const reached = await fillToEnd(partition, fill, signal)
+    const kept = createKeptHashes(fill.hasKept)
+    const reached = await runToEnd({ partition, fill, from: fill.next, kept, signal })
     // A fill may take days, because it waits while no projector runs. Meanwhile a repair, or a
     // projector of another projection, may publish a document again. Compaction then removes the
     // earlier copy, perhaps before the fill has read this copy.
     const extended = reached && (await extend(partition, reached, signal))
-    const filled = extended && (await fillToEnd(partition, extended, signal))
+    const complete = extended && (await runToEnd({ partition, fill: extended, from: extended.next, kept, signal }))
+    const filled = complete?.hasKept ? await replaceKept(partition, complete, signal) : complete
     if (filled) logger.info({ event: 'filled', partition }, 'the fill of a partition from the state topic is complete')
     return filled
   }

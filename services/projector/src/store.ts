@@ -45,6 +45,13 @@ export interface ChunkOptions extends MoveOptions {
   readonly oldest?: string | undefined
 }
 
+export interface AppliedStates {
+  /** The customers that are not erased. */
+  readonly stored: readonly CustomerHash[]
+  /** Those of the customers of whom Redis keeps a newer hash only because of `keepsNewer`. */
+  readonly kept: readonly CustomerHash[]
+}
+
 /** An erasure with the offset of its record. */
 export interface PlacedErasure extends ErasureRecord {
   readonly offset: string
@@ -93,13 +100,13 @@ export interface Store extends PositionStore {
   ): Promise<WrittenChunk>
   /**
    * Writes each customer of a fill whose event is newer than the stored event. Moves no position.
-   * @returns the customers that are not erased.
+   * @param fill `keepsNewer`: keep the newer hashes of a lower projection.
    */
   applyStates(
     customers: readonly CustomerHash[],
     partition: number,
-    fill: { readonly rawFrom: string; readonly isComplete: boolean },
-  ): Promise<readonly CustomerHash[]>
+    fill: { readonly rawFrom: string; readonly isComplete: boolean; readonly keepsNewer: boolean },
+  ): Promise<AppliedStates>
   /** Deletes a customer whose event was received at `erasedAt` (Unix milliseconds) or before. */
   deleteErased(customerUuid: string, erasedAt: number): Promise<void>
   /** Announces to other projectors that this instance uses this Redis. Valid for a minute. */
@@ -109,11 +116,14 @@ export interface Store extends PositionStore {
   ping(): Promise<void>
 }
 
+/** Reply of apply-snapshots.lua for a customer whose newer hash was kept because of ARGV[5]. */
+const KEPT = 4
 const outcomes = new Map<number, StoreOutcome>([
   [1, 'applied'],
   [0, 'duplicate'],
   [-1, 'stale'],
   [2, 'erased'],
+  [KEPT, 'stale'],
 ])
 /** Reply of apply-snapshots.lua if the call must be repeated with the keys of the marks. */
 const NEEDS_MARK = 3
@@ -189,7 +199,7 @@ interface PositionCall extends Pick<MoveOptions, 'window' | 'stateTopicId'> {
   readonly waitsForFill: boolean
 }
 
-/** Returns arguments 6 to 12 of apply-snapshots.lua. */
+/** Returns arguments 7 to 13 of apply-snapshots.lua. */
 const positionArguments = (field: string, call: PositionCall): string[] => {
   const { from = '', requiredToken = '', newToken = '', window, stateTopicId = '', waitsForFill } = call
   return [field, from, requiredToken, newToken, windowText(window), stateTopicId, waitsForFill ? '1' : '']
@@ -222,8 +232,8 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
 
   /**
    * Calls apply-snapshots.lua.
-   * @param place arguments 2 to 4 of the script.
-   * @param position arguments 6 to 12 of the script. Default: only argument 6, for a call that does
+   * @param place arguments 2 to 5 of the script.
+   * @param position arguments 7 to 13 of the script. Default: only argument 7, for a call that does
    *   not use positions.
    * @param withMarks false on Redis Cluster until the script asks for the keys of the marks,
    *   because a call with two keys fails while a slot moves (TRYAGAIN).
@@ -233,7 +243,7 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
     place: readonly string[],
     position: readonly string[] = [''],
     withMarks = !clustered,
-  ): Promise<AppliedChunk> => {
+  ): Promise<AppliedChunk & Pick<AppliedStates, 'kept'>> => {
     const [positions = ''] = copies
     const keys = customers.map(({ customerUuid }) => customerKey(customerUuid, keyPrefix))
     if (withMarks) for (const { customerUuid } of customers) keys.push(erasedKey(customerUuid, keyPrefix))
@@ -244,7 +254,7 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
       for (const part of fieldsAndValues) args.push(part)
     }
     const [state, ...replies] = await redis.applySnapshots(keys.length, keys, args)
-    if (state === 0) return { moved: false, stored: [] }
+    if (state === 0) return { moved: false, stored: [], kept: [] }
     if (state === -1) throw new LostChunkError()
     if (replies.includes(NEEDS_MARK)) return applyAtOnce(customers, place, position, true)
     const stored = customers.map((_, i) => {
@@ -255,7 +265,7 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
       return outcome
     })
     if (state !== 1) throw new Error(`apply-snapshots.lua replied ${String(state)}`)
-    return { moved: true, stored }
+    return { moved: true, stored, kept: customers.filter((_, i) => replies[i] === KEPT) }
   }
 
   /**
@@ -272,7 +282,7 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
       Array.from({ length: calls }, (_, call) =>
         applyAtOnce(
           customers.slice(call * CUSTOMERS_PER_CALL, (call + 1) * CUSTOMERS_PER_CALL),
-          [`${position}/`, oldest, to],
+          [`${position}/`, oldest, to, ''],
           positionArguments(position, {
             from,
             requiredToken: token(call),
@@ -299,7 +309,7 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
   const writeOnCluster: Write = async (customers, partition, _from, to, { oldest = '0', isPublished }) => {
     const { position, token: tokenField, fill: fillField } = fields(partition)
     // Each call has one customer, because two customers rarely share a slot.
-    const applied = await all(customers.map((customer) => applyAtOnce([customer], [`${position}/`, oldest, to])))
+    const applied = await all(customers.map((customer) => applyAtOnce([customer], [`${position}/`, oldest, to, ''])))
     const token = randomUUID()
     await all(copies.map((key) => redis.hset(key, tokenField, token)))
     const stored = applied.flatMap((each) => each.stored)
@@ -336,11 +346,12 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
     if (!clustered && customers.length <= CUSTOMERS_PER_CALL) {
       const { position } = fields(partition)
       const waitsForFill = chunk.stateTopicId !== undefined
-      return applyAtOnce(
+      const { moved, stored } = await applyAtOnce(
         customers,
-        [`${position}/`, chunk.oldest ?? '0', to],
+        [`${position}/`, chunk.oldest ?? '0', to, ''],
         positionArguments(position, { ...chunk, from, waitsForFill }),
       )
+      return { moved, stored }
     }
     const { isInPlace, stored, token } = await write(customers, partition, from, to, { ...chunk, isPublished: false })
     return isInPlace
@@ -353,18 +364,22 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
     applyChunk,
     writeChunk,
     writeErasures,
-    applyStates: async (customers, partition, { rawFrom, isComplete }) => {
+    applyStates: async (customers, partition, { rawFrom, isComplete, keepsNewer }) => {
       // A hash of an earlier projection may be newer than the document. Keep this hash if its event
       // will be applied later, or if the state topic may lack the document of this event.
-      const place = [`${fields(partition).position}/`, isComplete ? '0' : rawFrom, rawFrom]
+      const place = [`${fields(partition).position}/`, isComplete ? '0' : rawFrom, rawFrom, keepsNewer ? '1' : '']
       const stored: StoreOutcome[] = []
+      const kept: CustomerHash[] = []
       // Send one part after another. A fetch may have many megabytes. On a slow network, parallel
       // calls would exceed the command timeout at every attempt.
       for (const part of partsOf(customers)) {
         const calls = clustered ? part.map((customer) => [customer]) : [part]
-        for (const done of await all(calls.map((call) => applyAtOnce(call, place)))) stored.push(...done.stored)
+        for (const done of await all(calls.map((call) => applyAtOnce(call, place)))) {
+          stored.push(...done.stored)
+          kept.push(...done.kept)
+        }
       }
-      return customers.filter((_, i) => stored[i] !== 'erased')
+      return { stored: customers.filter((_, i) => stored[i] !== 'erased'), kept }
     },
     deleteErased: async (customerUuid, erasedAt) => {
       await redis.deleteErased(customerKey(customerUuid, keyPrefix), erasedAt)

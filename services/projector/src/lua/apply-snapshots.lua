@@ -4,28 +4,29 @@ is newer than the hash. On a single Redis the same call may also move the positi
 
 KEYS     the key of each customer,
          then nothing, or the key of each customer's mark, which an erasure has set,
-         then the hash of positions if ARGV[6] is not ''.
+         then the hash of positions if ARGV[7] is not ''.
          On Redis Cluster all keys must be in one slot.
 ARGV[1]  number of the projection that writes
 ARGV[2]  prefix of _source for the chunk's records, topic/partition/
 ARGV[3]  oldest offset of the partition in Kafka
 ARGV[4]  next offset to apply
-ARGV[5]  number of customers
-ARGV[6]  field of the position, topic/partition. If '', the call does not use positions, and ARGV[7]
-         to ARGV[12] are missing.
-ARGV[7]  expected offset in that field
-ARGV[8]  token that the previous call of this chunk has stored. '' in the first call of a chunk.
-ARGV[9]  token to store for the next call, or for move-position.lua. If '', this call is the whole
+ARGV[5]  '1' = keep every newer hash of a lower projection, '' = keep it only if its record may come
+ARGV[6]  number of customers
+ARGV[7]  field of the position, topic/partition. If '', the call does not use positions, and ARGV[8]
+         to ARGV[13] are missing.
+ARGV[8]  expected offset in that field
+ARGV[9]  token that the previous call of this chunk has stored. '' in the first call of a chunk.
+ARGV[10]  token to store for the next call, or for move-position.lua. If '', this call is the whole
          chunk and moves the position.
-ARGV[10] lookahead's window to which the chunk belongs, start/end. '' if there is none.
-ARGV[11] id of the state topic that has all documents before the new position. '' if there is none.
-ARGV[12] '1' = write nothing while the partition is being filled from the state topic, '' = write
+ARGV[11] lookahead's window to which the chunk belongs, start/end. '' if there is none.
+ARGV[12] id of the state topic that has all documents before the new position. '' if there is none.
+ARGV[13] '1' = write nothing while the partition is being filled from the state topic, '' = write
 then for each customer, in the order of KEYS:
          timestamp, event id, number of the following arguments, field, value, field, value, ...
 
 Reply    first:  1 = done
-                 0 = the stored position is neither ARGV[7] nor ARGV[4], or the partition is being filled
-                     and ARGV[12] is '1': nothing was written
+                 0 = the stored position is neither ARGV[8] nor ARGV[4], or the partition is being filled
+                     and ARGV[13] is '1': nothing was written
                 -1 = another token or no token is stored, nothing was written
          then for each customer:
                  1 = applied
@@ -33,6 +34,8 @@ Reply    first:  1 = done
                 -1 = stale (a newer event is stored)
                  2 = erased (the customer was erased, nothing was written)
                  3 = nothing was written, because KEYS lacks the mark. Call again with the mark.
+                 4 = kept: a newer hash of a lower projection is stored, which a call without ARGV[5]
+                     would replace
 
 The script is atomic for four reasons:
 - No other projector may write between compare and replace.
@@ -43,20 +46,21 @@ Field names and order of versions are those of META and compareVersions in @cust
 ]]
 local projection = tonumber(ARGV[1])
 local place, oldest, next_offset = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local customers = tonumber(ARGV[5])
-local position = ARGV[6]
-local cursor = 7
+local keeps_newer = ARGV[5] ~= ''
+local customers = tonumber(ARGV[6])
+local position = ARGV[7]
+local cursor = 8
 local reply = { 1 }
 
 if position ~= '' then
-  cursor = 13
+  cursor = 14
   local stored = redis.call('HGET', KEYS[#KEYS], position) or ''
   -- If an earlier attempt succeeded and its reply was lost, the position is already ARGV[4].
-  if stored ~= ARGV[7] and stored ~= ARGV[4] then return { 0 } end
+  if stored ~= ARGV[8] and stored ~= ARGV[4] then return { 0 } end
   -- While Redis is being filled, hashes are missing, so an old event would look like the newest
   -- event.
-  if ARGV[12] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#fill') then return { 0 } end
-  if ARGV[8] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#token') ~= ARGV[8] then return { -1 } end
+  if ARGV[13] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#fill') then return { 0 } end
+  if ARGV[9] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#token') ~= ARGV[9] then return { -1 } end
 end
 local has_marks = #KEYS >= 2 * customers
 
@@ -88,11 +92,12 @@ local function reply_by_mark(mark, timestamp)
   return timestamp > tonumber(erasure[2]) and 1 or 2
 end
 
--- Compares an event with the stored event. Returns three values:
+-- Compares an event with the stored event. Returns four values:
 -- 1. above 0 if the event must be written, 0 if the same event is stored, below 0 if a newer event
 --    is stored
 -- 2. true if the stored event shows that the customer is not erased
 -- 3. true if the key exists and is not a hash
+-- 4. true if the newer stored event is kept only because of ARGV[5]
 local function compare_with_stored(key, timestamp, id)
   local stored = redis.pcall('HMGET', key, '_eventTimestamp', '_eventId', '_projection', '_source')
   if stored.err then
@@ -107,7 +112,11 @@ local function compare_with_stored(key, timestamp, id)
   local is_rebuild = projection > (tonumber(stored[3] or '') or 0)
   -- A rebuild writes the same event again, in the new layout. It keeps a newer stored event only if
   -- it has not read the record of that event yet.
-  if is_rebuild and (order == 0 or (order < 0 and not may_come(stored[4]))) then return 1, order == 0 end
+  if is_rebuild and order == 0 then return 1, true end
+  if is_rebuild and order < 0 and not may_come(stored[4]) then
+    if keeps_newer then return order, true, false, true end
+    return 1, false
+  end
   return order, true
 end
 
@@ -130,9 +139,9 @@ for i = 1, customers do
   local first = cursor + 3
   local last = cursor + 2 + count
   cursor = last + 1
-  local order, is_known, is_no_hash = compare_with_stored(key, timestamp, id)
+  local order, is_known, is_no_hash, is_kept = compare_with_stored(key, timestamp, id)
   -- Most events need no mark, because the stored event shows that the customer is not erased.
-  local outcome = order == 0 and 0 or order < 0 and -1 or is_known and 1
+  local outcome = is_kept and 4 or order == 0 and 0 or order < 0 and -1 or is_known and 1
   outcome = outcome or reply_by_mark(KEYS[customers + i], timestamp)
   if outcome == 1 then
     if is_no_hash then
@@ -159,12 +168,12 @@ for i = 1, customers do
 end
 
 if position ~= '' then
-  if ARGV[9] ~= '' then
-    redis.call('HSET', KEYS[#KEYS], position .. '#token', ARGV[9])
+  if ARGV[10] ~= '' then
+    redis.call('HSET', KEYS[#KEYS], position .. '#token', ARGV[10])
   else
     redis.call('HSET', KEYS[#KEYS], position, ARGV[4])
-    if ARGV[10] ~= '' then redis.call('HSET', KEYS[#KEYS], position .. '#window', ARGV[10]) end
-    if ARGV[11] ~= '' then redis.call('HSET', KEYS[#KEYS], position .. '#state', ARGV[11] .. '/' .. ARGV[4]) end
+    if ARGV[11] ~= '' then redis.call('HSET', KEYS[#KEYS], position .. '#window', ARGV[11]) end
+    if ARGV[12] ~= '' then redis.call('HSET', KEYS[#KEYS], position .. '#state', ARGV[12] .. '/' .. ARGV[4]) end
   end
 end
 return reply
