@@ -29,8 +29,8 @@ const leaks = ['./packages/testing/src/vitest-leaks.ts']
 const shared = {
   resolve: { conditions },
   ssr: { resolve: { conditions } },
-  // Vitest runs the global setup in this environment. Otherwise it would find the schemas only
-  // after they were built, and then use an old build.
+  // Vitest runs the global setup in this environment. Without these conditions, the setup would
+  // import the built schemas, which may be missing or old.
   environments: { __vitest__: { resolve: { conditions } } },
 }
 
@@ -38,9 +38,11 @@ export default defineConfig({
   test: {
     // One worker more than CI has cores, because tests on brokers often wait.
     maxWorkers: 3,
-    // Concurrent tests of one file. Each starts two services, and two cores run six such pairs.
+    // Concurrent tests of one file. Each test starts two services. Two cores are enough for six
+    // such tests.
     maxConcurrency: 6,
-    // Compiles the programs that tests start only once, which halves the time of their start.
+    // Caches compiled code, so that each program is compiled only once. This halves the time of a
+    // start.
     env: { NODE_COMPILE_CACHE: fileURLToPath(new URL('node_modules/.cache/node', import.meta.url)) },
     sequence: { sequencer: LongestFirst },
     reporters: ['default', './packages/testing/src/closing-line-reporter.ts'],
@@ -59,8 +61,8 @@ export default defineConfig({
       },
       {
         ...shared,
-        // These tests use brokers with their own users and rights. They mostly wait, so the files of
-        // the project `brokers` run beside them.
+        // These tests use brokers with their own users and rights. They mostly wait, so the files
+        // of the project `brokers` run at the same time.
         test: {
           name: 'standstill',
           sequence: { groupOrder: 1 },
@@ -108,10 +110,10 @@ export default defineConfig({
       },
       {
         ...shared,
-        // Each file of the fault suite kills and freezes its own three brokers. Two files run at the
-        // same time, because they mostly wait. No other tests run beside them, because those tests
-        // would take too much of the CPU. A group starts when the group with the lower
-        // `groupOrder` has ended. The short form has no upgrades from earlier releases.
+        // Each file of the fault suite kills and freezes its own three brokers. Two files run at
+        // the same time, because they mostly wait. No other tests run at this time, because they
+        // would take too much of the CPU. A group starts when the group with the lower `groupOrder`
+        // has ended. The short form has no upgrades from earlier releases.
         test: {
           name: 'faults',
           include: process.env.FAULTS === 'short' ? faults : [...faults, upgrades],

@@ -23,7 +23,10 @@ const PROGRAMS: Readonly<Record<string, { settings: Settings; rules: readonly un
   command: { settings: clientSettings, rules: clientRules },
 }
 
-/** Settings that make another setting legal. Otherwise a rule would refuse every value of it. */
+/**
+ * Returns the other settings that a setting needs. Without them a rule would refuse every value of
+ * this setting.
+ */
 const contextOf = (name: string): Record<string, string> => {
   const oauth = { KAFKA_SASL_MECHANISM: 'oauthbearer', KAFKA_SASL_OAUTH_TOKEN_URL: 'https://a' }
   const client = { KAFKA_SASL_OAUTH_CLIENT_ID: 'a', KAFKA_SASL_OAUTH_CLIENT_SECRET: 'a' }

@@ -7,7 +7,10 @@ import { normaliseEmail, normalisePhone, normaliseVin } from '@customer-stream/i
 
 export const normalisationFile = new URL('../packages/schemas/conformance/normalise.json', import.meta.url)
 
-/** Phone numbers, by the country of a number without a country code. */
+/**
+ * Phone numbers, by default country. The default country applies to a number without a country
+ * code.
+ */
 const PHONES: Readonly<Record<string, readonly string[]>> = {
   US: [
     '(415) 200-2671',

@@ -13,9 +13,8 @@ export interface Pace {
 export const clockMs = (): number => Number(process.hrtime.bigint()) / 1e6
 
 /**
- * Starts each request at its time, even if earlier requests have not ended. Measure each latency
- * from `dueAt`. Otherwise a stall of the server would delay the next start, and the figures would
- * not show the stall.
+ * Starts each request at its time, even if earlier requests have not ended. The caller must measure
+ * each latency from `dueAt`. Otherwise the latency would not include a delay of the start.
  * @param start starts request `i`. `dueAt` is its intended start on {@link clockMs}.
  * @returns the delay of the load generator's own starts (99th percentile, in ms), when all requests
  *   have ended. Rejects as soon as a request fails.

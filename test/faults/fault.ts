@@ -127,7 +127,7 @@ export const sumOver = async (
 /**
  * Counts outcomes and records. A projector counts an outcome after the position has moved. So
  * counters are read before positions at the start, and after positions at the end. If a process has
- * ended, its counters are lost. Only in this case outcomes are missing in the count.
+ * ended, its counters are lost. Only in this case may outcomes be missing in the count.
  */
 const beginOutcomes = async ({ projectors, lived, positions }: Arena) => {
   const count = () => sumOver(projectors, 'projector_events_total')

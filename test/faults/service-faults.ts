@@ -409,7 +409,7 @@ export const serviceFaults: readonly Fault[] = [
   },
   {
     name: 'secrets rotated',
-    how: 'new secrets beside the old ones, one ingress after the other; the senders keep the old secrets',
+    how: 'new secrets are added to the old ones, one ingress after the other; the senders keep the old secrets',
     inject: async ({ ingresses, pipeline, post, untilPromised, statuses }) => {
       const both = {
         MYKAARMA_SIGNING_SECRETS: `new=next,old=${pipeline.secret}`,

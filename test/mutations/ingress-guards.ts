@@ -367,7 +367,7 @@ export const ingressGuards: readonly Guard[] = [
     to: '',
     test: unit(
       `${folder}/http/receive-body.test.ts`,
-      'the memory of small chunks counts, but a single body is never too many',
+      'the limit counts the memory of small chunks, but never drops a body that is alone',
     ),
   },
   {

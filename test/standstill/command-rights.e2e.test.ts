@@ -237,8 +237,8 @@ const execute = (words: readonly string[], env: Readonly<Record<string, string>>
   })
 
 /**
- * Runs a command as a new user with these rights. The time limit is below 30 s, because
- * the command must not retry for 30 s if a right is missing.
+ * Runs a command as a new user with these rights. The time limit is below 30 s. So the test fails
+ * if the command retries for 30 s instead of reporting the missing right.
  */
 const run = async (
   use: Use,

@@ -263,7 +263,7 @@ it('status does not call an empty partition without a position applied', () => {
   expect(lines).toContain('lag          0 records: 1 of 2 partitions applied, 1 without a position')
 })
 
-it('handled records of quarantine are counted apart, and need no notice', () => {
+it('handled records of quarantine are counted separately, and need no notice', () => {
   const quarantine = { value: { ...quarantineOf({ a: 3 }), open: 0, handled: 3 } }
   expect(reportOf(findings({ quarantine, counters: [] })).notices).toEqual([])
   expect(linesOf({ quarantine }).slice(-3)).toEqual([

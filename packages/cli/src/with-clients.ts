@@ -58,7 +58,10 @@ export interface Clients {
   readonly redis: RedisClient
 }
 
-/** Returns a message about the error, with the address and the right or setting. */
+/**
+ * Returns a message about the error. The message names the address, and the missing right or the
+ * setting to check.
+ */
 export const explainKafka = (error: unknown, settings: KafkaSettings): string =>
   createDiagnose(settings, 'command')(error as Error, 'read Kafka').message
 
@@ -68,7 +71,7 @@ interface RedisAccess {
   readonly settings: RedisSettings
 }
 
-/** Replaces an error of Kafka or Redis by an error with the address and the right or setting. */
+/** Replaces an error of Kafka or Redis by an error with such a message about Kafka or Redis. */
 export const explained = (error: unknown, settings: KafkaSettings, access?: RedisAccess): unknown => {
   if (isKafkaError(error)) return new Error(explainKafka(error, settings))
   if (access === undefined || !isRedisError(error)) return error

@@ -45,7 +45,8 @@ export const ingressSettings = {
   }),
   MYKAARMA_ALLOWED_ADDRESSES: addresses({
     description:
-      'Addresses that may send. Without this setting any address may send. A second protection beside the signature.',
+      'Addresses that may send. Without this setting any address may send. This check is an addition to the ' +
+      'signature.',
   }),
   TRUSTED_PROXIES: addresses({
     description:

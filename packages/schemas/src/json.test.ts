@@ -19,7 +19,7 @@ it('a number that cannot be a double is kept as its text', () => {
   expect(isRawNumber(value) && value.rawJSON).toBe('12345678901234567890')
 })
 
-it('parseJson returns plain numbers if a double holds them, even beside a long number', () => {
+it('parseJson returns plain numbers if a double holds them, even if the text also has a long number', () => {
   expect(parseJson('[1.5,1e3,123456789012345,12345678901234567890,1.10]')).toMatchObject([
     1.5,
     1000,

@@ -76,6 +76,6 @@ test('the simulator refuses a stray word and an option given twice', () => {
   })
 })
 
-test('the help is printed, even beside wrong arguments', () => {
+test('the help is printed, even if other arguments are wrong', () => {
   expect(parseArguments(['--nonsense', '--help'])).toEqual({ kind: 'help' })
 })

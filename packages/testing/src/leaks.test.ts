@@ -45,7 +45,7 @@ it.each([
   expect(leaksIn(JSON.stringify({ msg: shown(body) }))).not.toEqual([])
 })
 
-it('each secret of a setting, of a file and of a URL is recognised, and no name of a secret', () => {
+it('each secret of a setting, of a file and of a URL is recognised, but the name of a secret is not', () => {
   const file = join(folder, 'secrets')
   writeFileSync(file, 'old=first-secret\nnew=second-secret\n')
   const env = {

@@ -51,7 +51,7 @@ const contentOf = (path: string): string => {
   }
 }
 
-/** Returns the secrets in the settings of a process, also the secrets in files. */
+/** Returns the secrets in the settings of a process, including the secrets in files. */
 export const secretsOf = (env: Env): string[] => {
   const values = SECRET_SETTINGS.flatMap((name) => [env[name] ?? '', contentOf(env[`${name}_FILE`] ?? '')])
   const parts = [...new Set(values.flatMap(partsOf))]

@@ -153,11 +153,11 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
     verify: async (ledgerPath, options) => {
       // Give the verifier its own client, because after a fault the pipeline's client may still be
       // reconnecting.
-      const judge = await openRedis(redisUrl, redisCluster)
+      const verifierRedis = await openRedis(redisUrl, redisCluster)
       try {
         return await verify({
           admin,
-          redis: judge,
+          redis: verifierRedis,
           topics,
           ...compacted,
           keyPrefix,
@@ -166,7 +166,7 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
           ...options,
         })
       } finally {
-        judge.disconnect()
+        verifierRedis.disconnect()
       }
     },
     close: async ({ removeTopics } = { removeTopics: false }) => {

@@ -63,8 +63,8 @@ const startFile = (root: string, name: ServiceName): string => {
 }
 
 /**
- * Starts a service without a wait, for tests of services that fail to start. At its end, its log is
- * searched for secrets and for data of customers.
+ * Starts a service and does not wait until its ports are open. For tests of services that fail to
+ * start. When the service has ended, its log is searched for secrets and for data of customers.
  */
 export const spawnService = (
   name: ServiceName,

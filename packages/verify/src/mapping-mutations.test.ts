@@ -162,7 +162,7 @@ const run = (project: Project, write: Write): { redis: Redis; quarantined: Set<s
 }
 
 /** Returns the verifier's findings about the result of a run. */
-const judge = ({ redis, quarantined }: ReturnType<typeof run>): string[] => {
+const findingsOf = ({ redis, quarantined }: ReturnType<typeof run>): string[] => {
   const evidence = createEvidence()
   try {
     for (const { key, value, timestamp, offset, headers } of records) {
@@ -227,7 +227,7 @@ const load = async (change?: Change): Promise<Project> => {
 }
 
 it('verify finds no problem with the unchanged projector', async () => {
-  expect(judge(run(await load(), replace))).toEqual([])
+  expect(findingsOf(run(await load(), replace))).toEqual([])
 })
 
 const inMapping = (from: string, to: string): Change => ['customer-hash.ts', from, to]
@@ -376,7 +376,7 @@ it.each<[string, Change]>([
   ['refuses an event exactly at the limit of the future', ['version.ts', '> maxFutureMs', '>= maxFutureMs']],
   ['drops an unusable record', ['project.ts', 'poison.push(one)', 'void one']],
 ])('verify finds a problem if the projector %s', async (_, change) => {
-  expect(judge(run(await load(change), replace))).not.toEqual([])
+  expect(findingsOf(run(await load(change), replace))).not.toEqual([])
 })
 
 it.each<[string, Write]>([
@@ -394,5 +394,5 @@ it.each<[string, Write]>([
   ],
   ['loses a customer', (redis, customerUuid, fields) => customerUuid === 'bare' || redis.set(customerUuid, fields)],
 ])('verify finds a problem if the store %s', async (_, write) => {
-  expect(judge(run(await load(), write))).not.toEqual([])
+  expect(findingsOf(run(await load(), write))).not.toEqual([])
 })

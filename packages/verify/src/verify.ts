@@ -23,8 +23,8 @@ import type { Repairable } from './repair.ts'
 import { waitForErasures, waitForEvents } from './wait-for-projector.ts'
 
 /**
- * Gets every record and every ledger entry, so that the fault suite can count them. Called only if
- * there is a ledger.
+ * Called with every record and every ledger entry, so that the fault suite can count them. Called
+ * only if there is a ledger.
  */
 export interface Witness {
   record(seen: {
@@ -103,9 +103,9 @@ export interface Verdict {
   /** Selected customers, erased customers included. */
   readonly customers: number
   /**
-   * Customers whose events in Kafka are all erased. `selected` counts the customers with an event
-   * in the time range and sample. `wrong` counts the customers that are still in Redis or in the
-   * state topic.
+   * Customers whose events in Kafka are all erased. `all` counts all of them. `selected` counts
+   * those with an event in the time range and sample. `wrong` counts those that are still in Redis
+   * or in the state topic.
    */
   readonly erased: { readonly all: number; readonly selected: number; readonly wrong: number }
   /**
@@ -265,7 +265,7 @@ const readQuarantine = async (
   return { records, reachesBackTo: await quarantineReachesBackTo(admin, topics.quarantine, ends) }
 }
 
-/** Stands for a key that is not a hash. No customer has this field alone. */
+/** Replaces the fields of a key that is not a hash. No hash of a customer has only this field. */
 const NO_HASH = { 'not a hash': '' }
 
 const readHash = (redis: RedisClient, key: string): Promise<Readonly<Record<string, string>>> =>

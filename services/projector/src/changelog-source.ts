@@ -24,7 +24,7 @@ export interface ChangelogSource extends PartitionReader {
   disconnect(): Promise<void>
 }
 
-/** Stands for the id of a topic on brokers before Kafka 2.8, which have no topic ids. */
+/** Used instead of a topic's id on brokers before Kafka 2.8, which have no topic ids. */
 export const NO_ID = 'no-id'
 
 /**

@@ -255,8 +255,9 @@ const expectRight = ({ customers, log }: World, events: readonly Event[], erasur
   expect([...last.keys()].filter((customer) => !everyone.has(customer))).toEqual([])
 }
 
-// `isPatient` false: the first projector's documents are late, and it loses the partition. `stays`:
-// the second projector's documents are late too, and it waits for them.
+// If `isPatient` is false, the documents of the first projector are late, and this projector loses
+// the partition. If `stays` is true, the documents of the second projector are late too, and this
+// projector waits for them.
 it.each([
   ['documents published at once', true, false, 600],
   ['late documents of one projector', false, false, 800],

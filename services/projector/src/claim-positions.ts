@@ -1,7 +1,7 @@
 /**
- * Stores the ids of the topic and the cluster beside the positions in Redis. If the positions
- * belong to another cluster, nothing is applied until a person acts. The obstacle `positions` names
- * the settings that the person can change.
+ * Stores the ids of the topic and the cluster in Redis, together with the positions. If the
+ * positions belong to another cluster, nothing is applied until a person acts. The obstacle
+ * `positions` names the settings that the person can change.
  */
 import type { Logger, Obstacles } from '@customer-stream/runtime'
 import type { TopicIdentity } from '@customer-stream/runtime/kafka'

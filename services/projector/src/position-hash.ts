@@ -1,6 +1,6 @@
 /**
- * The hash of positions in Redis: one field for each partition, and more fields beside it. On Redis
- * Cluster each copy of the hash has all fields.
+ * The hash of positions in Redis: one field with the position of each partition, and more fields of
+ * the partition. On Redis Cluster each copy of the hash has all fields.
  */
 import { readFileSync } from 'node:fs'
 import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'

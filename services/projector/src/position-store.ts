@@ -1,6 +1,6 @@
 /**
- * Reads and moves the positions in Redis, and the fields beside them. A method that rejects may be
- * called again with the same arguments.
+ * Reads and moves the positions in Redis, and the fields that are stored with the positions. A
+ * method that rejects may be called again with the same arguments.
  */
 import type { TopicIdentity } from '@customer-stream/runtime/kafka'
 import { lowerPosition, type RedisClient } from '@customer-stream/runtime/redis'
@@ -89,8 +89,8 @@ export interface PositionStore {
   /** Reads positions like `positions`, but changes no copy on Redis Cluster. */
   peekPositions(partitions: readonly number[]): Promise<ReadonlyMap<number, string | undefined>>
   /**
-   * Stores the ids of cluster and topic beside the positions. If the topic was deleted and created
-   * again, deletes its old positions.
+   * Stores the ids of cluster and topic together with the positions. If the topic was deleted and
+   * created again, deletes its old positions.
    * @returns the number of deleted positions.
    * @throws OtherClusterError if the positions belong to another cluster and `startOver` is false.
    */

@@ -72,8 +72,8 @@ export interface Positions {
   /** Resolves when the assignment's positions are loaded, or when the signal aborts. */
   untilLoaded(signal: AbortSignal): Promise<void>
   /**
-   * Compares the expected positions with Redis, and the id of the topic with the id stored beside
-   * the positions. Loads each position that differs. Rejects in an outage.
+   * Compares the expected positions with Redis, and the id of the topic with the id that is stored
+   * in Redis. Loads each position that differs. Rejects in an outage.
    */
   check(isBusy: (partition: number) => boolean): Promise<void>
   /**

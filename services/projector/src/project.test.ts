@@ -161,12 +161,12 @@ describe('project reads only the version of events that are superseded', () => {
     ['is too far in the future', keyed('a', body('a', 'e', RECEIVED + 1001))],
     ['is of another customer than its key', keyed('a', body('b', 'e', undefined))],
     ['has no readable version', keyed('a', body('a', 'e', 'x'))],
-  ])('an unusable event beside a usable event is quarantined if it %s', (_, record) => {
+  ])('an unusable event is quarantined although a newer event is usable, if it %s', (_, record) => {
     const projected = project(inOrder(record, keyed('a', body('a', 'e2', 2))), options)
     expect(offsetsOf(projected)).toEqual(['10'])
   })
 
-  it('a record named in the setting is quarantined, even beside a newer event of its customer', () => {
+  it('a record named in the setting is quarantined, even if its customer has a newer event', () => {
     const named = new Set(['t/2/10'])
     const projected = project(inOrder(keyed('a', body('a', 'e1', 1)), keyed('a', body('a', 'e2', 2))), {
       ...options,

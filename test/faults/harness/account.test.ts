@@ -13,8 +13,8 @@ const closing: Closing = {
 }
 
 /**
- * Returns an account without a difference. `a` was promised and stored twice, `b` once. `lost` was
- * stored but never promised. The fault itself sent `poison`.
+ * Returns a reconciliation whose counts all match. `a` was promised and stored twice, `b` once.
+ * `lost` was stored but never promised. The fault itself sent `poison`.
  */
 const balanced = (): Account => {
   const account = createAccount('c')

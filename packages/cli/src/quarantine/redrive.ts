@@ -1,4 +1,7 @@
-/** `customer-stream quarantine redrive`: sends records through the rules of the services again. */
+/**
+ * `customer-stream quarantine redrive`: sends records to the raw topics again, by the rules of the
+ * services.
+ */
 import { projectorSettings } from '@customer-stream/configuration'
 import { loadSettings, unlessAborted } from '@customer-stream/runtime'
 import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'

@@ -35,7 +35,7 @@ it('the summary keeps at most 200 different reasons, and adds up the others', ()
   expect(byReason['(other reasons)']).toBe(800)
 })
 
-it('the summary counts handled records apart from open records, and names the option that lists them', () => {
+it('the summary counts handled and open records separately, and names the option that lists the handled ones', () => {
   const summary = createSummary()
   summary.count('not-json')
   summary.count('__proto__', 'redriven')
@@ -47,7 +47,7 @@ it('the summary counts handled records apart from open records, and names the op
   ])
 })
 
-it('the summary counts further copies of an open record apart', () => {
+it('the summary counts further copies of an open record separately', () => {
   const summary = createSummary()
   summary.count('not-json')
   for (let i = 0; i < 3; i++) summary.count('not-json', undefined, true)

@@ -10,7 +10,7 @@ export interface Token {
 /** No token is available. The message contains no secret. */
 export class TokenError extends Error {
   override readonly name = 'TokenError'
-  /** Undefined for an outage. */
+  /** Reason for which a person must act. Undefined if the cause is an outage. */
   readonly reason: BlockedReason | undefined
   /** Advice for the operator. */
   readonly hint: string

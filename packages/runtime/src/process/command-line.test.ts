@@ -19,7 +19,7 @@ test('the command line reads flags and options with a value', () => {
   expect(parse()).toEqual({ kind: 'run', read: ' ' })
 })
 
-test('`--help` and `-h` print the help, even beside wrong options', () => {
+test('`--help` and `-h` print the help, even if other options are wrong', () => {
   for (const args of [['--help'], ['-h'], ['--nonsense', '--help'], ['--seed', '0', '-h']])
     expect(parse(...args)).toEqual({ kind: 'help' })
 })

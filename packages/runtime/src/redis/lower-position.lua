@@ -9,7 +9,7 @@ ARGV[2]  offset
 Reply    1 = the position was beyond the offset and was moved back
          0 = the position was not beyond the offset
 
-The token beside the position is deleted in both cases. The owner may have written a chunk without
+The token of the position is deleted in both cases. The owner may have written a chunk without
 having moved the position. Without its token the owner writes and publishes that chunk again.
 The script is atomic, because the owner moves the position at the same time.
 ]]

@@ -16,7 +16,7 @@ export interface Authenticated {
   readonly secret: string
   /** `none` if tokens are not checked. */
   readonly token: string
-  /** Charset of the body, if the signature is over the same text in another charset. */
+  /** Charset of the body. Defined only if the sender signed the same text in another charset. */
   readonly encoding?: string
 }
 
@@ -46,7 +46,10 @@ export interface Authenticate {
   (body: Buffer, credentials: Credentials): Authenticated | NotAuthenticated
   /** Names of the headers that each authentic request must have. */
   readonly requiredHeaders: readonly string[]
-  /** Returns whether the token alone proves the sender, for a request without a whole body. */
+  /**
+   * Returns `proven` if the token alone proves the sender. Needed for a request whose body has not
+   * arrived completely.
+   */
   senderOf(token: string | undefined): Sender
 }
 

@@ -89,7 +89,7 @@ describe('the limit of all bodies', () => {
     expect([stalled.results, slow.results, quick.results]).toEqual([['too-many-bodies'], [], ['q'.repeat(90_000)]])
   })
 
-  it('the memory of small chunks counts, but a single body is never too many', async () => {
+  it('the limit counts the memory of small chunks, but never drops a body that is alone', async () => {
     const receive = open({ maxBytesTogether: 2000 })
     const bodies = [receive(), receive(), receive()]
     const [first, second, third] = bodies.map(({ results }) => results)

@@ -32,9 +32,9 @@ const cut = (text: string | undefined) => text?.slice(0, MAX_CHARACTERS)
 
 /**
  * Logs refused requests that have the sender's headers, and requests of forbidden addresses. In ten
- * seconds, at most one line for each problem and address. Requests that a stranger can send have a
- * limit together, because a stranger may have many addresses. They have no effect on the lines of
- * the proven sender.
+ * seconds, at most one line for each problem and address. All requests that a stranger can send
+ * share one limit, because a stranger may have many addresses. These requests have no effect on the
+ * lines of the proven sender.
  */
 export const createRefusalLog = (logger: Logger): ((refusal: Refusal) => void) => {
   let intervalEndsAt = 0

@@ -1,5 +1,5 @@
 --[[
-Stores beside the positions of a topic the ids of the topic and of its Kafka cluster.
+Stores the ids of a topic and of its Kafka cluster together with the positions of the topic.
 
 KEYS[1]  hash of positions
 ARGV[1]  topic

@@ -182,7 +182,7 @@ describe('the connections to one broker', () => {
     expect(cameOn).toEqual([0, 1, 1, 0])
   })
 
-  it('a pool opens at most 31 connections beside the connection for Fetch', async () => {
+  it('a pool opens at most 31 connections in addition to the connection for Fetch', async () => {
     const answerAll = (socket: Socket, requests: Buffer) => {
       for (let at = 0; at < requests.length; at += 4 + requests.readInt32BE(at)) answer(socket, requests.subarray(at))
     }

@@ -27,8 +27,9 @@ export const patchKafkajs = (): void => {
   patchClock()
   patchBrokerConnect()
   patchConnection()
-  // patchIsolation must run before patchMissingLeader. Both wrap the same function, and the chosen
-  // isolation level must not apply to the metadata refreshes of patchMissingLeader.
+  // patchIsolation must run before patchMissingLeader, because both wrap the same function. In the
+  // other order, the chosen isolation level would apply to the metadata refreshes of
+  // patchMissingLeader.
   patchIsolation()
   patchMissingLeader()
   patchCoordinatorSearch()

@@ -30,10 +30,10 @@ interface BrokerPool {
 const require = createRequire(import.meta.url)
 
 /**
- * Gives each broker of the metadata a client with the broker's own address. During a refresh
- * kafkajs 2.2.4 may register the bootstrap broker's client under another node id, because another
- * caller replaces the bootstrap broker meanwhile. Requests to that node id then reach the wrong
- * broker, until the metadata is old.
+ * Gives each broker of the metadata a client with the broker's own address. If two refreshes run at
+ * the same time, one may replace the bootstrap broker of the other. kafkajs 2.2.4 may then register
+ * the bootstrap broker's client under the node id of another broker. Requests for that node id go
+ * to the wrong broker until the next refresh.
  */
 const separateBrokers = async (pool: BrokerPool): Promise<void> => {
   for (const { nodeId, host, port, rack } of pool.metadata?.brokers ?? []) {
