@@ -45,8 +45,8 @@ export const ingressSettings = {
   }),
   MYKAARMA_ALLOWED_ADDRESSES: addresses({
     description:
-      'Addresses that may send. Without this setting any address may send. This check is an addition to the ' +
-      'signature.',
+      'Addresses that may send requests. Without this setting any address may send requests. This check does not ' +
+      'replace the signature.',
   }),
   TRUSTED_PROXIES: addresses({
     description:
@@ -71,8 +71,8 @@ export const ingressSettings = {
     minimum: 100,
     maximum: 4500,
     description:
-      'Time until the answer to a request. The answer is 503 if the record is not stored in time. The sender hangs ' +
-      'up at 5 s.',
+      'Time until the answer to a request. The answer is 503 if the record is not stored in time. The sender closes ' +
+      'the connection after 5 s.',
   }),
   MAX_CONNECTIONS: integer({
     default: 1000,
@@ -85,8 +85,8 @@ export const ingressSettings = {
     minimum: 1000,
     maximum: 300_000,
     description:
-      'A request that has not arrived as a whole after this time is answered with 408. The sender itself hangs ' +
-      'up at 5 s.',
+      'If a request has not arrived completely after this time, the answer is 408. The sender itself closes the ' +
+      'connection after 5 s.',
   }),
   KEEP_ALIVE_TIMEOUT_MS: integer({
     default: 72_000,

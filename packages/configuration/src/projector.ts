@@ -79,9 +79,9 @@ export const projectorSettings = {
   }),
   CONSUMER_GROUP_ID: optionalText({
     description:
-      'Consumer group of all projectors that share a Redis and a `REDIS_KEY_PREFIX`. If not given, ' +
-      '`customer-stream-projector`, followed by `-<KAFKA_TOPIC_PREFIX>-<REDIS_KEY_PREFIX>` unless both have ' +
-      'their defaults.',
+      'Consumer group of all projectors that share a Redis and a `REDIS_KEY_PREFIX`. Default: ' +
+      '`customer-stream-projector`. If one of the two prefixes is not its default, the suffix ' +
+      '`-<KAFKA_TOPIC_PREFIX>-<REDIS_KEY_PREFIX>` is added.',
   }),
   ON_CLUSTER_CHANGE: choice(['refuse', 'start-over'], {
     default: 'refuse',

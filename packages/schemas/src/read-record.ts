@@ -80,7 +80,7 @@ export const readEvent = (
   if (!version.ok) return { ...version, id }
   const receivedAt = Number(record.timestamp)
   if (isTooFarInFuture(version.value, receivedAt, maxFutureMs)) {
-    const detail = `the timestamp ${version.value.timestamp} is too long after the receipt at ${receivedAt}`
+    const detail = `the timestamp ${version.value.timestamp} is too far after the time of receipt, ${receivedAt}`
     return { ...failed('too-far-in-future', detail), id }
   }
   return ok({ event, version: version.value })

@@ -38,8 +38,8 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
   const lag = new Gauge({
     name: 'kafka_consumergroup_lag',
     help:
-      'Records between the position in Redis and the end of the partition. Every projector exports all ' +
-      'partitions, also those of other projectors. So aggregate with max by (topic, partition), then sum.',
+      'Records between the position in Redis and the end of the partition. Every projector exports all partitions, ' +
+      'including the partitions of other projectors. So aggregate with max by (topic, partition), then sum.',
     labelNames: ['consumergroup', 'topic', 'partition'],
     registers,
   })

@@ -70,7 +70,8 @@ export const kafkaSettings = {
   }),
   KAFKA_CREATE_TOPICS: flag({
     default: false,
-    description: 'Create missing topics at start. Existing topics are checked, never changed.',
+    description:
+      'If `true`, the service creates missing topics at its start. Existing topics are checked, never changed.',
   }),
   KAFKA_STATE_TOPIC: flag({
     default: true,
@@ -96,8 +97,9 @@ export const kafkaSettings = {
     minimum: 1,
     maximum: 10_000,
     description:
-      'Partitions of each topic. With fewer partitions the service does not start, with more it logs a warning and ' +
-      'uses the topic’s own count. The count may be raised while the service runs.',
+      'Partitions of each topic. If a topic has fewer partitions, the service does not start. If a topic has more, ' +
+      'the service logs a warning and uses the number that the topic has. The number may be raised while the ' +
+      'service runs.',
   }),
   KAFKA_RETENTION_MS: integer({
     default: -1,
@@ -121,8 +123,8 @@ export const kafkaSettings = {
     minimum: 1000,
     maximum: 3_600_000,
     description:
-      'Interval in which the running service checks the settings of its topics and its rights. A topic ' +
-      'with a wrong setting makes the service not ready.',
+      'Interval at which the running service checks the settings of its topics and its rights. If a topic has a ' +
+      'wrong setting, the service is not ready.',
   }),
   KAFKA_SSL: flag({ default: false, description: 'TLS to the brokers.' }),
   KAFKA_SSL_CA: optionalCertificates({
@@ -181,8 +183,8 @@ export const kafkaSettings = {
     minimum: 100,
     maximum: 600_000,
     description:
-      'Interval at which a producer asks the brokers which of them lead the partitions. Between two ' +
-      'questions kafkajs may write to a frozen or former leader.',
+      'Interval at which a producer asks the brokers for the leaders of the partitions. In between, kafkajs may ' +
+      'send records to a frozen or former leader.',
   }),
 }
 

@@ -129,7 +129,7 @@ const findChangelogProblems = (config: ReadonlyMap<string, string>, addProblem: 
   const lag = Number(config.get(MAX_COMPACTION_LAG))
   if (lag > WEEK_MS)
     addProblem(
-      `${MAX_COMPACTION_LAG} is ${lag}, must be at most ${WEEK_MS}: an erased customer stays for so long`,
+      `${MAX_COMPACTION_LAG} is ${lag}, must be at most ${WEEK_MS}: the topic would keep an erased customer too long`,
       MAX_COMPACTION_LAG,
     )
   const retention = Number(config.get(DELETE_RETENTION))
@@ -154,8 +154,8 @@ const findPolicyProblems = (
   const policy = config.get('cleanup.policy')
   if (policy !== 'delete')
     addProblem(
-      `cleanup.policy is ${policy}, must be delete: compaction keeps the highest offset, which need not be the ` +
-        'newest event',
+      `cleanup.policy is ${policy}, must be delete: compaction keeps the highest offset, which is not always ` +
+        'the newest event',
       'cleanup.policy',
     )
   const retentionMs = Number(config.get('retention.ms'))
@@ -251,7 +251,7 @@ export const warningsOf = (
   if (kind !== 'audit' && replicas.length > settings.KAFKA_PARTITIONS) {
     warn(
       `has ${replicas.length} partitions, KAFKA_PARTITIONS says ${settings.KAFKA_PARTITIONS}: new events of a ` +
-        'customer may be in another partition than the old ones, and versions decide. Set ' +
+        'customer may be in another partition than its old events, so only their versions show which is newer. Set ' +
         `KAFKA_PARTITIONS=${replicas.length}`,
     )
   }

@@ -29,8 +29,8 @@ export const processSettings = {
     pattern: '^[!-~]+$',
     shown: 'letters, digits and signs of ASCII, without blanks',
     description:
-      'Token that the admin port demands, as `Authorization: Bearer TOKEN`. To a request without it, `/livez` and ' +
-      '`/readyz` answer with the status alone, and `/metrics` answers 401. Default: the admin port demands no token.',
+      'Token that the admin port demands, as `Authorization: Bearer TOKEN`. A request without the token gets only ' +
+      'the status from `/livez` and `/readyz`, and 401 from `/metrics`. Default: the admin port demands no token.',
   }),
   LOG_LEVEL: choice(LOG_LEVELS, { default: 'info', description: 'Minimum level of the log lines.' }),
   READINESS_TIMEOUT_MS: integer({
@@ -74,16 +74,17 @@ export const processSettings = {
     minimum: 0,
     maximum: 60_000,
     description:
-      'On SIGTERM: time between "not ready" and the end of the public port, so that the load balancer can react.',
+      'On SIGTERM: time between "not ready" and the close of the public port, so that the load balancer can react.',
   }),
   SHUTDOWN_DEADLINE_MS: integer({
     default: 20_000,
     minimum: 1000,
     maximum: 300_000,
     description:
-      'On SIGTERM: time for the whole shutdown. After this time the process exits with code 1. Keep it above ' +
-      '`SHUTDOWN_DELAY_MS`, for the ingress above `SHUTDOWN_DELAY_MS` + `ACCEPT_DEADLINE_MS` + 1000 (with traces ' +
-      '2000), and below the time after which your supervisor kills the process (Kubernetes: 30 s).',
+      'On SIGTERM: time for the whole shutdown. After this time the process exits with code 1. Must be > ' +
+      '`SHUTDOWN_DELAY_MS`. For the ingress, must be ≥ `SHUTDOWN_DELAY_MS` + `ACCEPT_DEADLINE_MS` + 1000 (with ' +
+      'traces 2000 instead of 1000). Keep it below the time after which your supervisor kills the process ' +
+      '(Kubernetes: 30 s).',
   }),
 }
 

@@ -28,7 +28,7 @@ export const createSecretFileMetrics = (registry: Registry) => ({
   }),
   changes: new Counter({
     name: 'customer_stream_secret_changes_total',
-    help: 'How often changed files of secrets were put into use.',
+    help: 'Number of times that the service began to use changed files of secrets.',
     registers: [registry],
   }),
 })

@@ -16,7 +16,7 @@ export const waitUntil = async <T>(
     const answer = await ask()
     if (satisfied(answer)) return answer
     if (performance.now() > deadline)
-      throw new Error(`waited ${timeoutMs} ms in vain until ${what}; last seen: ${JSON.stringify(answer)}`)
+      throw new Error(`waited ${timeoutMs} ms without success until ${what}; last seen: ${JSON.stringify(answer)}`)
     await sleep(pauseMs)
   }
 }

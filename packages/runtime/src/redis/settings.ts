@@ -66,8 +66,10 @@ export const redisSettings = {
   }),
   REDIS_TLS_KEY: optionalPrivateKey({ description: 'Private key of `REDIS_TLS_CERT`, PEM, without a passphrase.' }),
   REDIS_SENTINELS: sentinelAddresses,
-  REDIS_SENTINEL_USERNAME: optionalText({ description: 'User for Sentinel, if it has users of its own.' }),
-  REDIS_SENTINEL_PASSWORD: optionalSecret({ description: 'Password for Sentinel. `REDIS_URL` has that of Redis.' }),
+  REDIS_SENTINEL_USERNAME: optionalText({ description: 'User for Sentinel, if Sentinel has its own users.' }),
+  REDIS_SENTINEL_PASSWORD: optionalSecret({
+    description: 'Password for Sentinel. The password of Redis is in `REDIS_URL`.',
+  }),
   REDIS_CLUSTER: flag({
     default: false,
     description:
