@@ -19,6 +19,7 @@ COPY packages/cli/package.json packages/cli/
 COPY packages/testing/package.json packages/testing/
 COPY services/ingress/package.json services/ingress/
 COPY services/projector/package.json services/projector/
+COPY services/reader/package.json services/reader/
 
 FROM manifests AS cli-dependencies
 RUN npm ci --omit=dev --ignore-scripts --workspace @customer-stream/cli
@@ -73,7 +74,9 @@ USER node
 # memory. A start without settings ends when all modules are loaded. The flags must equal those
 # below, because the cache depends on them.
 RUN node --max-semi-space-size=8 --conditions=customer-stream-source start.js 2>/dev/null || test $? -eq 2
-EXPOSE 8080 9464
+# The reader has another default. In a container, each service has its admin port here.
+ENV ADMIN_PORT=9464
+EXPOSE 8080 8090 9464
 # A supervisor may restart an unhealthy container. So this is /livez: a service that waits for the end
 # of an outage is alive and not ready.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=6 \

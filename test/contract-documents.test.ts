@@ -10,6 +10,10 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import { describe, expect, it } from 'vitest'
 import { entryRecord } from '../packages/cli/src/quarantine/audit.ts'
 import { PROBLEM_CONTENT_TYPE, problemDocument, problems } from '../services/ingress/src/http/problem.ts'
+import {
+  problemDocument as readerProblemDocument,
+  problems as readerProblems,
+} from '../services/reader/src/http/problem.ts'
 import { ERASURE_SCHEMA, EVENT_TYPES, eventSchemaName, STATE_SCHEMA } from '../tools/contract/json-schemas.ts'
 import { contractFolder } from '../tools/generate-contract.ts'
 
@@ -140,17 +144,22 @@ it('asyncapi.json accepts an entry of the audit that a command writes', () => {
   expect([validate(JSON.parse(String(value))), validate({ ...entry, offset: 17 })]).toEqual([true, false])
 })
 
-describe('openapi.json', () => {
-  const file = join(contractFolder, 'openapi.json')
-
-  it('openapi.json is valid for the linter of OpenAPI', { timeout: 60_000 }, async () => {
+it.each(['openapi.json', 'reader-openapi.json'])(
+  '%s is valid for the linter of OpenAPI',
+  { timeout: 60_000 },
+  async (name) => {
+    const file = join(contractFolder, name)
     const env = { ...process.env, REDOCLY_TELEMETRY: 'off', REDOCLY_SUPPRESS_UPDATE_NOTICE: 'true' }
     const command = ['redocly', 'lint', '--extends=spec', '--format=json', file]
     const { stdout } = await promisify(execFile)('npx', command, { cwd: root, env }).catch(
       (error: { stdout: string }) => error,
     )
     expect(JSON.parse(stdout).problems).toEqual([])
-  })
+  },
+)
+
+describe('openapi.json', () => {
+  const file = join(contractFolder, 'openapi.json')
 
   it('openapi.json describes each answer of the ingress to a delivered event', () => {
     const { paths, components } = readJson(file)
@@ -167,5 +176,31 @@ describe('openapi.json', () => {
     })
     // These two types are answers to another path or method.
     expect(types.filter((type) => !described.includes(type))).toEqual(['not-found', 'method-not-allowed'])
+  })
+})
+
+describe('reader-openapi.json', () => {
+  const { paths, components } = readJson(join(contractFolder, 'reader-openapi.json'))
+
+  it('reader-openapi.json describes each answer of the reader', () => {
+    const isProblem = open().compile(components.schemas.Problem)
+    const described = Object.values<{ get: { responses: Record<string, unknown> } }>(paths).flatMap(({ get }) =>
+      Object.values(get.responses).flatMap((response) => {
+        const { content } = response as { content?: Record<string, { schema: { properties: { type: { enum: [] } } } }> }
+        return content?.[PROBLEM_CONTENT_TYPE]?.schema.properties.type.enum ?? []
+      }),
+    )
+    const types = Object.keys(readerProblems) as (keyof typeof readerProblems)[]
+    expect(types.filter((type) => !isProblem(readerProblemDocument(type, 'detail')))).toEqual([])
+    // These two types are answers to another path or method.
+    expect(types.filter((type) => !described.includes(type as never))).toEqual(['not-found', 'method-not-allowed'])
+  })
+
+  it('reader-openapi.json has a strict schema of a customer, which refuses a customer without a version', () => {
+    const validate = open().compile(components.schemas.Customer)
+    const source = { topic: 't', partition: 0, offset: '1' }
+    const version = { timestamp: 1, id: 'a' }
+    const customer = { customerUuid: 'c', version, customer: { customerUuid: 'c' }, receivedAt: 1, source }
+    expect([validate(customer), validate({ ...customer, version: undefined })]).toEqual([true, false])
   })
 })

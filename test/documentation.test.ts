@@ -15,6 +15,7 @@ import { readResults, reportFiles } from '../bench/report/report.ts'
 import { REFUSED_BY_KAFKA } from '../services/ingress/src/delivery/quarantine.ts'
 import { problems } from '../services/ingress/src/http/problem.ts'
 import { quarantineReasons } from '../services/projector/src/metrics.ts'
+import { problems as readerProblems } from '../services/reader/src/http/problem.ts'
 import { configurationFile, configurationPage } from '../tools/generate-configuration.ts'
 import { contractFiles, contractFolder } from '../tools/generate-contract.ts'
 import { metricsFile, metricsPage, openRegistries } from '../tools/generate-metrics.ts'
@@ -73,12 +74,20 @@ it('packages/schemas/contract agrees with the schemas (if not: npm run docs)', (
   expect(Object.fromEntries(files)).toEqual(contractFiles())
 })
 
-it('docs/contracts.md lists exactly the answers of the ingress, with their status', () => {
-  const rows = [...read('docs/contracts.md').matchAll(/^\| (\d{3}) \| (?:`([\w-]+)`)? ?\|/gm)].map(
-    ([, status, type]) => [type ?? 'accepted', Number(status)],
-  )
-  const answers = [['accepted', 202], ...Object.entries(problems).map(([type, { status }]) => [type, status])]
-  expect(rows.toSorted()).toEqual(answers.toSorted())
+/** Returns the answers that a section of docs/contracts.md lists. */
+const answersIn = (section: string) => {
+  const [, text = ''] = read('docs/contracts.md').split(`\n## ${section}\n`)
+  return [...text.split('\n## ')[0]!.matchAll(/^\| (\d{3}) \| (?:`([\w-]+)`)? ?\|/gm)]
+    .map(([, status, type]) => `${status} ${type ?? ''}`.trim())
+    .toSorted()
+}
+
+it.each([
+  ['ingress', 'HTTP', ['202'], problems],
+  ['reader', 'The reader', ['200', '304'], readerProblems],
+])('docs/contracts.md lists exactly the answers of the %s, with their status', (_, section, others, known) => {
+  const answers = Object.entries(known).map(([type, { status }]) => `${status} ${type}`)
+  expect(answersIn(section)).toEqual([...others, ...answers].toSorted())
 })
 
 it('docs/contracts.md explains exactly the reasons of quarantine', () => {
@@ -135,11 +144,12 @@ it('docs/subscribing.md explains exactly the reasons to refuse a record', () => 
 })
 
 it('each metric that a document names exists', () => {
-  const { ingress, projector } = openRegistries()
-  const known = [ingress, projector].flatMap((registry) => registry.getMetricsAsArray().map(({ name }) => name))
+  const known = Object.values(openRegistries()).flatMap((registry) =>
+    registry.getMetricsAsArray().map(({ name }) => name),
+  )
   const current = pages.filter((page) => page !== UPGRADE_GUIDE)
   const named = current.flatMap((page) =>
-    [...read(page).matchAll(/\b(?:ingress|projector|customer_stream|kafka_consumergroup)_[a-z_]+/g)].map(
+    [...read(page).matchAll(/\b(?:ingress|projector|reader|customer_stream|kafka_consumergroup)_[a-z_]+/g)].map(
       ([name]) => name,
     ),
   )
@@ -148,16 +158,19 @@ it('each metric that a document names exists', () => {
 
 it('each counter exists as soon as a service has started', async () => {
   for (const registry of Object.values(openRegistries())) {
-    // The labels of this counter are names of secrets and tokens, which only a running service has.
+    // The labels of two counters are names of secrets, tokens and API keys, which only a running
+    // service has.
     const absent = (await registry.getMetricsAsJSON()).filter(
       ({ type, values }) => String(type) === 'counter' && values.length === 0,
     )
-    expect(absent.map(({ name }) => name).filter((name) => name !== 'ingress_authenticated_total')).toEqual([])
+    const byKey = ['ingress_authenticated_total', 'reader_requests_total']
+    expect(absent.map(({ name }) => name).filter((name) => !byKey.includes(name))).toEqual([])
   }
 })
 
 it('docs/metrics.md lists exactly the log events of the code', () => {
-  const sources = ['packages/runtime/src', 'services/ingress/src', 'services/projector/src'].flatMap((folder) =>
+  const services = ['ingress', 'projector', 'reader'].map((name) => `services/${name}/src`)
+  const sources = ['packages/runtime/src', ...services].flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
       .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
       .map((name) => read(`${folder}/${name}`)),
@@ -198,12 +211,12 @@ describe.each(pages)('%s', (page) => {
       ([, path = '']) => path,
     )
     expect(files.filter((path) => !existsSync(join(root, path)))).toEqual([])
-    const settings = [...markdown.matchAll(/`((?:KAFKA|REDIS|MYKAARMA|CONSUMER|QUEUE|SHUTDOWN)_[A-Z_]+)`/g)].map(
-      ([, name = '']) => name.replace(/_FILE$/, ''),
-    )
+    const settings = [
+      ...markdown.matchAll(/`((?:KAFKA|REDIS|MYKAARMA|READER|READ|CONSUMER|QUEUE|SHUTDOWN)_[A-Z_]+)`/g),
+    ].map(([, name = '']) => name.replace(/_FILE$/, ''))
     const known = new Set([...configurationPage().matchAll(/^\| `([A-Z_]+)`/gm)].map(([, name]) => name))
     if (page !== UPGRADE_GUIDE)
-      expect(settings.filter((name) => !known.has(name) && !/^(KAFKA|REDIS|MYKAARMA)_$/.test(name))).toEqual([])
+      expect(settings.filter((name) => !known.has(name) && !/^(KAFKA|REDIS|MYKAARMA|READER)_$/.test(name))).toEqual([])
   })
 })
 
@@ -212,7 +225,7 @@ describe('docker-compose.yml', () => {
   const ports = lines.flatMap((line) => /^ +- '(.+:\d+)'$/.exec(line)?.[1] ?? [])
 
   it('docker-compose.yml opens every port to this machine alone, unless HOST_ADDRESS is set', () => {
-    expect(ports.length).toBe(5)
+    expect(ports.length).toBe(7)
     expect(
       ports.filter(
         (port) => !/^(?:127\.0\.0\.1|\$\{HOST_ADDRESS:-127\.0\.0\.1\}):\$\{HOST_\w+_PORT:-\d+\}:\d+$/.test(port),
@@ -228,7 +241,7 @@ describe('docker-compose.yml', () => {
     const names = [
       ...new Set(lines.flatMap((line) => [...line.matchAll(/\$\{(HOST_\w+)/g)].map(([, name = '']) => name))),
     ]
-    expect(names.length).toBe(6)
+    expect(names.length).toBe(8)
     expect([...names, 'docker compose down -v'].filter((name) => !read('README.md').includes(name))).toEqual([])
   })
 })

@@ -1,7 +1,14 @@
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { ingressRules, ingressSettings, projectorRules, projectorSettings } from '@customer-stream/configuration'
+import {
+  ingressRules,
+  ingressSettings,
+  projectorRules,
+  projectorSettings,
+  readerRules,
+  readerSettings,
+} from '@customer-stream/configuration'
 import { loadSettings, type Rule, type Settings, SettingsError } from '@customer-stream/runtime'
 import { expect, it } from 'vitest'
 import { clientRules, clientSettings } from '../packages/cli/src/with-clients.ts'
@@ -13,13 +20,17 @@ const foreign = (own: Settings, other: Settings): Record<string, string> =>
 it.each([
   ['ingress', ingressSettings, projectorSettings],
   ['projector', projectorSettings, ingressSettings],
-])('the %s accepts an environment with the settings of both services', (_, own, other) => {
+  ['ingress', ingressSettings, readerSettings],
+  ['projector', projectorSettings, readerSettings],
+  ['reader', readerSettings, { ...ingressSettings, ...projectorSettings }],
+])('the %s accepts an environment with the settings of the other services', (_, own, other) => {
   expect(() => loadSettings<Settings>(own, { ...foreign(own, other), ...required })).not.toThrow()
 })
 
 const PROGRAMS: Readonly<Record<string, { settings: Settings; rules: readonly unknown[] }>> = {
   ingress: { settings: ingressSettings, rules: ingressRules },
   projector: { settings: projectorSettings, rules: projectorRules },
+  reader: { settings: readerSettings, rules: readerRules },
   command: { settings: clientSettings, rules: clientRules },
 }
 
@@ -44,7 +55,12 @@ const contextOf = (name: string): Record<string, string> => {
 const problemsOf = (program: string, name: string, value: string): readonly string[] => {
   const { settings, rules } = PROGRAMS[program]!
   const setting = name.replace(/_FILE$/, '')
-  const context: Record<string, string> = { ...required, MYKAARMA_AUTH: 'off', ...contextOf(setting) }
+  const context: Record<string, string> = {
+    ...required,
+    MYKAARMA_AUTH: 'off',
+    READER_AUTH: 'off',
+    ...contextOf(setting),
+  }
   const legal = Object.entries(context).filter(([given]) => given in settings && given !== setting)
   const own = Object.fromEntries([...legal, [name, value]])
   try {

@@ -3,13 +3,18 @@
  * page is stale.
  */
 import { writeFileSync } from 'node:fs'
-import { ingressSettings, projectorSettings } from '@customer-stream/configuration'
+import { ingressSettings, projectorSettings, readerSettings } from '@customer-stream/configuration'
 import { describeSettings, processSettings, type Settings } from '@customer-stream/runtime'
 import { kafkaSettings } from '@customer-stream/runtime/kafka'
 import { redisSettings } from '@customer-stream/runtime/redis'
 
+/** Leaves out the settings that are described elsewhere with the same default. */
 const without = (settings: Settings, ...known: Settings[]): Settings =>
-  Object.fromEntries(Object.entries(settings).filter(([name]) => !known.some((other) => name in other)))
+  Object.fromEntries(
+    Object.entries(settings).filter(
+      ([name, { default: standard }]) => !known.some((other) => name in other && other[name]?.default === standard),
+    ),
+  )
 
 export const configurationPage = (): string => `# Configuration
 
@@ -17,9 +22,9 @@ export const configurationPage = (): string => `# Configuration
 
 Every setting is an environment variable. A service reads its settings at the start. If a
 setting is missing or wrong, the service does not start: it names all problems together and exits
-with code 2. A misspelt name that begins with \`KAFKA_\`, \`REDIS_\` or \`MYKAARMA_\` is a problem, too.
-An empty value counts as not given. A secret may be in a file whose path is in the variable
-\`<setting>_FILE\`. [Changed files](operating.md#secrets) are used without a restart.
+with code 2. A misspelt name that begins with \`KAFKA_\`, \`REDIS_\`, \`MYKAARMA_\` or \`READER_\` is a
+problem, too. An empty value counts as not given. A secret may be in a file whose path is in the
+variable \`<setting>_FILE\`. [Changed files](operating.md#secrets) are used without a restart.
 
 ## Ingress
 
@@ -29,15 +34,19 @@ ${describeSettings(without(ingressSettings, processSettings, kafkaSettings))}
 
 ${describeSettings(without(projectorSettings, processSettings, kafkaSettings, redisSettings))}
 
-## Redis (projector)
+## Reader
+
+${describeSettings(without(readerSettings, processSettings, redisSettings))}
+
+## Redis (projector and reader)
 
 ${describeSettings(redisSettings)}
 
-## Kafka (both)
+## Kafka (ingress and projector)
 
 ${describeSettings(kafkaSettings)}
 
-## Process (both)
+## Process (all)
 
 ${describeSettings(processSettings)}
 `

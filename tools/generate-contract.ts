@@ -4,6 +4,7 @@
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { openApi as readerOpenApi } from '../services/reader/src/http/openapi.ts'
 import { asyncApi } from './contract/asyncapi.ts'
 import { jsonSchemas } from './contract/json-schemas.ts'
 import { openApi } from './contract/openapi.ts'
@@ -14,7 +15,12 @@ export const contractFolder = fileURLToPath(new URL('../packages/schemas/contrac
 /** Returns the text of each file, by its name. */
 export const contractFiles = (): Readonly<Record<string, string>> => {
   const { version } = JSON.parse(readFileSync(packageFile, 'utf8')) as { version: string }
-  const documents = { ...jsonSchemas(), 'asyncapi.json': asyncApi(version), 'openapi.json': openApi(version) }
+  const documents = {
+    ...jsonSchemas(),
+    'asyncapi.json': asyncApi(version),
+    'openapi.json': openApi(version),
+    'reader-openapi.json': readerOpenApi(version),
+  }
   return Object.fromEntries(
     Object.entries(documents).map(([name, document]) => [name, `${JSON.stringify(document, null, 2)}\n`]),
   )

@@ -10,6 +10,7 @@ const settings = {
   KAFKA_BROKERS: '127.0.0.1:1',
   REDIS_URL: 'redis://127.0.0.1:1',
   MYKAARMA_AUTH: 'off',
+  READER_AUTH: 'off',
   HOST: '127.0.0.1',
   PORT: '0',
   ADMIN_PORT: '0',
@@ -24,7 +25,7 @@ const killGroup = (pid: number | undefined) => {
   }
 }
 
-it.each(['ingress', 'projector'])(
+it.each(['ingress', 'projector', 'reader'])(
   '`npm start` of the %s stops on SIGTERM and leaves no process behind',
   async (service) => {
     const npm = spawn('npm', ['start', '-w', `@customer-stream/${service}`], {
@@ -50,18 +51,21 @@ it.each(['ingress', 'projector'])(
   },
 )
 
-it.each(['ingress', 'projector'])('on an old Node the error of the %s names the needed version', async (service) => {
-  const older = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.20.2' } })`
-  const child = spawn(process.execPath, ['--import', `data:text/javascript,${older}`, 'start.js'], {
-    cwd: `${root}services/${service}`,
-  })
-  let said = ''
-  child.stderr.on('data', (chunk) => {
-    said += chunk
-  })
-  const [code] = await once(child, 'close')
-  expect([code, said]).toEqual([
-    2,
-    expect.stringMatching(/^customer-stream needs Node 24 or newer; this is Node 20.20.2 [^\n]*\n$/),
-  ])
-})
+it.each(['ingress', 'projector', 'reader'])(
+  'on an old Node the error of the %s names the needed version',
+  async (service) => {
+    const older = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.20.2' } })`
+    const child = spawn(process.execPath, ['--import', `data:text/javascript,${older}`, 'start.js'], {
+      cwd: `${root}services/${service}`,
+    })
+    let said = ''
+    child.stderr.on('data', (chunk) => {
+      said += chunk
+    })
+    const [code] = await once(child, 'close')
+    expect([code, said]).toEqual([
+      2,
+      expect.stringMatching(/^customer-stream needs Node 24 or newer; this is Node 20.20.2 [^\n]*\n$/),
+    ])
+  },
+)

@@ -31,7 +31,7 @@ const TEXTS: ReadonlySet<unknown> = new Set(['title', 'description', 'summary', 
 // AsyncAPI, only an added optional part counts as compatible.
 const engineOf = (document: string) => {
   if (document.endsWith('.schema.json')) return compareJsonSchema
-  return document === 'openapi.json' ? compareOpenApi : compare
+  return document.endsWith('openapi.json') ? compareOpenApi : compare
 }
 
 const isBreaking = ({ type, action, path }: Diff): boolean => {

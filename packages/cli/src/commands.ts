@@ -22,7 +22,7 @@ export const COMMANDS = {
   },
   config: {
     summary: 'checks the settings of a service without starting it',
-    words: [['check'], ['ingress', 'projector']],
+    words: [['check'], ['ingress', 'projector', 'reader']],
     options: { 'env-file': 'text', json: 'flag' },
   },
   customer: {

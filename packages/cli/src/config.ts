@@ -4,7 +4,14 @@
  */
 import { readFileSync } from 'node:fs'
 import { parseEnv } from 'node:util'
-import { ingressRules, ingressSettings, projectorRules, projectorSettings } from '@customer-stream/configuration'
+import {
+  ingressRules,
+  ingressSettings,
+  projectorRules,
+  projectorSettings,
+  readerRules,
+  readerSettings,
+} from '@customer-stream/configuration'
 import {
   certificateExpiries,
   type EffectiveSetting,
@@ -28,6 +35,10 @@ const SERVICES = {
     settings: projectorSettings,
     load: (given: NodeJS.ProcessEnv) => loadSettings(projectorSettings, given, projectorRules),
   },
+  reader: {
+    settings: readerSettings,
+    load: (given: NodeJS.ProcessEnv) => loadSettings(readerSettings, given, readerRules),
+  },
 }
 
 const environmentOf = (file: string | undefined): NodeJS.ProcessEnv => {
@@ -40,7 +51,7 @@ const environmentOf = (file: string | undefined): NodeJS.ProcessEnv => {
 
 const line = {
   name: 'config',
-  usage: `customer-stream config check (ingress | projector) [--env-file FILE] [--json]
+  usage: `customer-stream config check (ingress | projector | reader) [--env-file FILE] [--json]
 
   Shows the settings that the service would use, and every problem at once, a
   misspelt name too. Secrets are not shown. Starts nothing and connects to

@@ -52,7 +52,7 @@ describe.each(shells)('in %s', (shell) => {
   test('after a command, the shell offers only words that may follow the earlier words', () => {
     expect(candidates(shell, ['topics', ''])).toEqual(['check', 'create'])
     expect(candidates(shell, ['config', ''])).toEqual(['check'])
-    expect(candidates(shell, ['config', 'check', ''])).toEqual(['ingress', 'projector'])
+    expect(candidates(shell, ['config', 'check', ''])).toEqual(['ingress', 'projector', 'reader'])
     expect(candidates(shell, ['config', 'check', 'p'])).toEqual(['projector'])
     expect(candidates(shell, ['config', '--json', 'check', 'p'])).toEqual(['projector'])
   })

@@ -3,7 +3,7 @@
  * metrics, readiness and the output of a terminal.
  */
 import { readFileSync } from 'node:fs'
-import { ingressSettings, projectorSettings } from '@customer-stream/configuration'
+import { ingressSettings, projectorSettings, readerSettings } from '@customer-stream/configuration'
 import { PERSONAL_TEXTS } from '@customer-stream/simulator'
 
 type Env = Readonly<Record<string, string | undefined>>
@@ -17,6 +17,7 @@ const MIN_SECRET_LENGTH = 8
 const schemas: Readonly<Record<string, { readonly [option: string]: unknown }>> = {
   ...ingressSettings,
   ...projectorSettings,
+  ...readerSettings,
 }
 const SECRET_SETTINGS = Object.keys(schemas).filter((name) => schemas[name]?.secret === true)
 

@@ -1,4 +1,6 @@
+import { hash } from 'node:crypto'
 import { join } from 'node:path'
+import type { ApiKey } from '@customer-stream/configuration'
 import { createLogger, loadSettings } from '@customer-stream/runtime'
 import {
   createAdmin,
@@ -14,7 +16,7 @@ import { sign } from '@customer-stream/simulator'
 import { type Verdict, type VerifyOptions, verify } from '@customer-stream/verify'
 import { makePipelineFolder } from './brokers/run.ts'
 import { freshNames } from './fresh-names.ts'
-import { type ServiceName, type ServiceProcess, startService } from './service-process.ts'
+import { type AnyServiceName, type ServiceProcess, startService } from './service-process.ts'
 
 export interface PipelineBrokers {
   readonly kafkaBrokers: readonly string[]
@@ -24,7 +26,7 @@ export interface PipelineBrokers {
 }
 
 /**
- * Both services as processes on running brokers, with their own names of topics, keys and group.
+ * The services as processes on running brokers, with their own names of topics, keys and group.
  * Has functions that send events and verify the result.
  */
 export interface Pipeline {
@@ -41,7 +43,7 @@ export interface Pipeline {
    */
   readonly folder: string
   /** @param root folder of the working copy whose code runs. Default: `servicesRoot`. */
-  start(name: ServiceName, env?: Readonly<Record<string, string>>, root?: string): Promise<ServiceProcess>
+  start(name: AnyServiceName, env?: Readonly<Record<string, string>>, root?: string): Promise<ServiceProcess>
   /**
    * Sends one event as myKaarma does, signed with this pipeline's secret. `headers` extend or
    * replace the default headers.
@@ -67,6 +69,10 @@ export interface Pipeline {
   close(options?: { readonly removeTopics: boolean }): Promise<void>
 }
 
+/** Returns READER_API_KEYS. The key of each entry is `<name>-api-key`. */
+export const apiKeys = (entries: readonly Omit<ApiKey, 'sha256'>[]): string =>
+  JSON.stringify(entries.map((entry) => ({ ...entry, sha256: hash('sha256', `${entry.name}-api-key`) })))
+
 const SECRET = 'desk-secret'
 const TOKEN = 'desk-token'
 
@@ -74,7 +80,7 @@ const TOKEN = 'desk-token'
 const environmentsOf = (
   { kafkaBrokers, redisUrl, redisCluster = false }: PipelineBrokers,
   { topicPrefix, groupId, keyPrefix }: ReturnType<typeof freshNames>,
-): Readonly<Record<ServiceName, Readonly<Record<string, string>>>> => {
+): Readonly<Record<AnyServiceName, Readonly<Record<string, string>>>> => {
   const shared = {
     KAFKA_BROKERS: kafkaBrokers.join(','),
     KAFKA_TOPIC_PREFIX: topicPrefix,
@@ -89,6 +95,15 @@ const environmentsOf = (
       REDIS_CLUSTER: String(redisCluster),
       REDIS_KEY_PREFIX: keyPrefix,
       CONSUMER_GROUP_ID: groupId,
+    },
+    reader: {
+      REDIS_URL: redisUrl,
+      REDIS_CLUSTER: String(redisCluster),
+      REDIS_KEY_PREFIX: keyPrefix,
+      READER_API_KEYS: apiKeys([
+        { name: 'full', scopes: ['read', 'pii', 'operate'], dealers: ['*'] },
+        { name: 'masked', scopes: ['read'], dealers: ['*'] },
+      ]),
     },
   }
 }

@@ -6,7 +6,9 @@ import { waitUntil } from '@customer-stream/runtime'
 import { type GuardedProcess, startGuarded } from './brokers/guarded-process.ts'
 import { inspectLog, inspectText, secretsOf } from './leaks.ts'
 
+/** The services that use Kafka. */
 export type ServiceName = 'ingress' | 'projector'
+export type AnyServiceName = ServiceName | 'reader'
 
 /** One of our services as a separate process, configured only by environment variables. */
 export interface ServiceProcess {
@@ -56,7 +58,7 @@ const desk = {
 }
 
 /** Returns the file that starts a service. Releases before `start.js` start `main.ts`. */
-const startFile = (root: string, name: ServiceName): string => {
+const startFile = (root: string, name: AnyServiceName): string => {
   const folder = join(root, 'services', name)
   const file = join(folder, 'start.js')
   return existsSync(file) ? file : join(folder, 'src', 'main.ts')
@@ -67,7 +69,7 @@ const startFile = (root: string, name: ServiceName): string => {
  * start. When the service has ended, its log is searched for secrets and for data of customers.
  */
 export const spawnService = (
-  name: ServiceName,
+  name: AnyServiceName,
   env: Readonly<Record<string, string>>,
   logFile: string,
   root: string = servicesRoot,
@@ -110,7 +112,7 @@ const LAST_ANSWER_TIMEOUT_MS = 1000
  * @param root folder of the working copy whose code runs.
  */
 export const startService = async (
-  name: ServiceName,
+  name: AnyServiceName,
   env: Readonly<Record<string, string>>,
   logFile: string,
   root: string = servicesRoot,

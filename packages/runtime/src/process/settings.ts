@@ -122,6 +122,12 @@ export const namedSecrets = (options: Described) =>
     })
     .Encode((value) => [...value].map((pair) => pair.join('=')).join(','))
 
+/** A secret text that `read` decodes. An error of `read` must not contain the value. */
+export const decodedSecret = <T>(read: (value: string) => T, options: Described & Shown) =>
+  Type.Transform(Type.String({ default: '', ...secret, ...lines, ...options }))
+    .Decode(read)
+    .Encode(() => '')
+
 /** `http://host:port`, without the slash at its end. Undefined if the setting is empty. */
 export const httpAddress = (options: Described) =>
   Type.Transform(Type.String({ shown: '`http://…` or `https://…`', default: '', ...options }))
@@ -271,7 +277,7 @@ const textOf = (name: string, schema: TSchema, env: NodeJS.ProcessEnv): string |
 
 // Kubernetes sets such variables in each container if a service is called "kafka" or "redis".
 const serviceLink = /_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)$/
-const ourPrefixes = ['KAFKA_', 'REDIS_', 'MYKAARMA_']
+const ourPrefixes = ['KAFKA_', 'REDIS_', 'MYKAARMA_', 'READER_']
 
 const units = /_(?:MS|MILLIS|MILLISECONDS|S|SECS?|SECONDS|MINUTES|BYTES|KB|KIB|MB|MIB|SIZE)$/
 const withoutUnit = (name: string): string => name.replace(units, '')

@@ -1,0 +1,95 @@
+import {
+  choice,
+  decodedSecret,
+  integer,
+  type Loaded,
+  processRules,
+  processSettings,
+  type Rule,
+} from '@customer-stream/runtime'
+import { redisRules, redisSettings } from '@customer-stream/runtime/redis'
+import { readApiKeys } from './api-keys.ts'
+import { ingressSettings } from './ingress.ts'
+import { projectorSettings } from './projector.ts'
+
+export const readerSettings = {
+  ...processSettings,
+  ADMIN_PORT: { ...processSettings.ADMIN_PORT, default: 9466 },
+  PORT: integer({
+    default: 8090,
+    minimum: 0,
+    maximum: 65535,
+    description: 'Public port, for `/v1` and `/openapi.json`. 0 selects a free port.',
+  }),
+  READER_AUTH: choice(['keys', 'off'], {
+    default: 'keys',
+    description:
+      '`keys`: each request needs an API key. `off`: any request may read everything, unmasked: for development, ' +
+      'never for a network.',
+  }),
+  READER_API_KEYS: decodedSecret(readApiKeys, {
+    shown: 'JSON array',
+    description:
+      'API keys: `[{"name": "crm", "sha256": "<SHA-256 of the key, hex>", "scopes": ["read", "pii"], ' +
+      '"dealers": ["*"]}]`. Required unless `READER_AUTH=off`.',
+  }),
+  READER_MAX_RATE: integer({
+    default: 2000,
+    minimum: 1,
+    maximum: 1_000_000,
+    description: 'Maximum requests a second of each API key, in each process. Further requests get 429.',
+  }),
+  READ_WAIT_MS: integer({
+    default: 5000,
+    minimum: 0,
+    maximum: 30_000,
+    description: 'Time that a request with `min-version` waits for that version. After this time it gets 504.',
+  }),
+  READ_MAX_WAITING: integer({
+    default: 1000,
+    minimum: 1,
+    maximum: 100_000,
+    description: 'Maximum requests that wait for a version at the same time. Further such requests get 429.',
+  }),
+  PROJECTION_VERSION: {
+    ...projectorSettings.PROJECTION_VERSION,
+    description: 'Number of the hash layout. Give reader and projector the same value.',
+  },
+  MAX_CONNECTIONS: ingressSettings.MAX_CONNECTIONS,
+  REQUEST_TIMEOUT_MS: {
+    ...ingressSettings.REQUEST_TIMEOUT_MS,
+    description: 'A request that has not arrived as a whole after this time is answered with 408.',
+  },
+  KEEP_ALIVE_TIMEOUT_MS: ingressSettings.KEEP_ALIVE_TIMEOUT_MS,
+  OTEL_TRACES_SAMPLER: {
+    ...ingressSettings.OTEL_TRACES_SAMPLER,
+    description:
+      'Which traces are exported. `parentbased_traceidratio`: if a request with a valid key has a trace, its client ' +
+      'decides; otherwise the ratio. `traceidratio`: always the ratio.',
+  },
+  OTEL_TRACES_SAMPLER_ARG: ingressSettings.OTEL_TRACES_SAMPLER_ARG,
+  ...redisSettings,
+}
+
+export type ReaderSettings = Loaded<typeof readerSettings>
+
+/** Time that requests in flight have at a shutdown. Their connections are then cut. */
+export const LAST_ANSWERS_MS = 2000
+
+/** Time that a shutdown needs after the last answer. */
+const AFTER_LAST_ANSWER_MS = 2000
+
+export const readerRules: readonly Rule<typeof readerSettings>[] = [
+  ...processRules,
+  ...redisRules,
+  ({ READER_AUTH, READER_API_KEYS }) =>
+    READER_AUTH === 'off' || READER_API_KEYS.length > 0
+      ? undefined
+      : 'READER_API_KEYS is missing: give at least one key (READER_API_KEYS_FILE), or READER_AUTH=off',
+  ({ SHUTDOWN_DELAY_MS, SHUTDOWN_DEADLINE_MS }) => {
+    const stopMs = SHUTDOWN_DELAY_MS + LAST_ANSWERS_MS + AFTER_LAST_ANSWER_MS
+    return stopMs <= SHUTDOWN_DEADLINE_MS
+      ? undefined
+      : `SHUTDOWN_DEADLINE_MS must be at least SHUTDOWN_DELAY_MS + 4000 = ${stopMs}: requests would be cut off`
+  },
+]

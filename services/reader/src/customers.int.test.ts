@@ -1,0 +1,127 @@
+import { loadSettings } from '@customer-stream/runtime'
+import { connectRedis, createRedis, isRedisError, redisSettings } from '@customer-stream/runtime/redis'
+import { clusterPositionsKeys, customerKey, positionsKey } from '@customer-stream/schemas'
+import { freshNames, type RedisCluster, startRedisCluster } from '@customer-stream/testing'
+import { silentLogger, startRedis, testRedisUrl } from '@customer-stream/testing/vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { createCustomers, type Reading } from './customers.ts'
+
+const open = async (env: Readonly<Record<string, string>> = {}) => {
+  const redis = createRedis(loadSettings(redisSettings, { REDIS_URL: testRedisUrl(), ...env }), silentLogger)
+  onTestFinished(() => redis.disconnect())
+  await connectRedis(redis)
+  return redis
+}
+const HASH = {
+  ...{ customerUuid: 'ada', firstName: 'Ada', _eventId: 'e', _eventTimestamp: '7' },
+  ...{ _receivedAt: '8', _appliedAt: '9', _source: 'raw/0/1', _projection: '1' },
+}
+
+const setUp = async () => {
+  const redis = await open()
+  const { keyPrefix } = freshNames()
+  const positions = positionsKey(1, keyPrefix)
+  await redis.hset(positions, { 'raw/0': '5', 'raw/topic': 'id' })
+  const customers = createCustomers(redis, { keyPrefix, projection: 1 })
+  return { redis, keyPrefix, positions, customers, key: customerKey('ada', keyPrefix) }
+}
+
+it('a customer is read with its types', async () => {
+  const { redis, customers, key } = await setUp()
+  await redis.hset(key, { ...HASH, isBusiness: 'true' })
+  expect(await customers.read('ada')).toMatchObject({
+    ...{ kind: 'found', customer: { customer: { firstName: 'Ada', isBusiness: true }, appliedAt: 9 } },
+  })
+})
+
+it('a customer without a hash is missing, also if another application has the key', async () => {
+  const { redis, customers, key } = await setUp()
+  expect(await customers.read('ada')).toEqual({ kind: 'missing' })
+  await redis.set(key, 'x')
+  expect(await customers.read('ada')).toEqual({ kind: 'missing' })
+})
+
+it('a hash without a version is damaged, because a customer may be there', async () => {
+  const { redis, customers, key } = await setUp()
+  await redis.hset(key, { ...HASH, _eventTimestamp: '' })
+  expect(await customers.read('ada')).toEqual({ kind: 'damaged' })
+})
+
+it('a customer is not missing while Redis is emptied or being filled', async () => {
+  const { redis, positions, customers, key } = await setUp()
+  await redis.hset(positions, 'raw/0#fill', 'id/0/1/2/3/complete')
+  expect(await customers.read('ada')).toEqual({ kind: 'filling' })
+  await redis.hset(key, HASH)
+  expect(await customers.read('ada')).toMatchObject({ kind: 'found' })
+  await redis.del(key, positions)
+  expect(await customers.read('ada')).toEqual({ kind: 'filling' })
+  // The projector stores the ids of the topic before it stores a position.
+  await redis.hset(positions, 'raw/topic', 'id')
+  expect(await customers.read('ada')).toEqual({ kind: 'filling' })
+})
+
+it('the reader works with a user of Redis that can only read', async () => {
+  const { redis, keyPrefix, key } = await setUp()
+  await redis.hset(key, HASH)
+  const name = keyPrefix.slice(0, -1)
+  const rights = ['+ping', '+info', '+hgetall', '+hkeys']
+  const keys = ['customer', 'positions'].map((kind) => `~${keyPrefix}${kind}:*`)
+  await redis.call('ACL', 'SETUSER', name, 'on', '>p4ssword', ...keys, ...rights)
+  onTestFinished(() => void redis.call('ACL', 'DELUSER', name))
+  const reader = await open({ REDIS_URL: testRedisUrl().replace('redis://', `redis://${name}:p4ssword@`) })
+  const customers = createCustomers(reader, { keyPrefix, projection: 1 })
+  await customers.check()
+  expect(await customers.read('ada')).toMatchObject({ kind: 'found' })
+  expect(await customers.read('eve')).toEqual({ kind: 'missing' })
+  await expect(reader.hset(key, 'firstName', 'Eve')).rejects.toThrow('NOPERM')
+})
+
+it('a Redis that does not answer rejects each read with an error of Redis', async () => {
+  const server = await startRedis()
+  onTestFinished(() => server.stop())
+  const redis = await open({ REDIS_URL: server.url, REDIS_COMMAND_TIMEOUT_MS: '300' })
+  const customers = createCustomers(redis, { keyPrefix: 'k:', projection: 1 })
+  expect(await customers.read('ada')).toEqual({ kind: 'filling' })
+  await server.pause()
+  expect(isRedisError(await customers.read('ada').catch((error) => error))).toBe(true)
+  await server.resume()
+  await server.kill()
+  expect(isRedisError(await customers.check().catch((error) => error))).toBe(true)
+})
+
+describe('Redis Cluster', () => {
+  let cluster: RedisCluster
+  beforeAll(async () => {
+    cluster = await startRedisCluster()
+  })
+  afterAll(() => cluster?.stop())
+
+  const openCluster = async () => {
+    const redis = await open({ REDIS_URL: cluster.url, REDIS_CLUSTER: 'true', REDIS_COMMAND_TIMEOUT_MS: '1000' })
+    const { keyPrefix } = freshNames()
+    const copies = clusterPositionsKeys(1, keyPrefix)
+    for (const copy of copies) await redis.hset(copy, 'raw/0', '5')
+    return { redis, keyPrefix, copies, customers: createCustomers(redis, { keyPrefix, projection: 1 }) }
+  }
+
+  it('a customer is missing only if each copy of the positions is there', async () => {
+    const { redis, keyPrefix, copies, customers } = await openCluster()
+    expect(await customers.read('ada')).toEqual({ kind: 'missing' })
+    await redis.hset(customerKey('ada', keyPrefix), HASH)
+    await redis.del(copies[7]!)
+    expect(await customers.read('eve')).toEqual({ kind: 'filling' })
+    expect(await customers.read('ada')).toMatchObject({ kind: 'found' })
+  })
+
+  it('half a cluster finds a customer or rejects, and no customer is missing', async () => {
+    const { redis, keyPrefix, customers } = await openCluster()
+    const ids = Array.from({ length: 30 }, (_, i) => `customer-${i}`)
+    for (const id of ids) await redis.hset(customerKey(id, keyPrefix), HASH)
+    await cluster.masters[0]!.kill()
+    const readings = await Promise.all(ids.map((id) => customers.read(id).catch((error: Error) => error)))
+    const wrong = readings.filter((reading) => !isRedisError(reading) && (reading as Reading).kind !== 'found')
+    expect([wrong, readings.some(isRedisError)]).toEqual([[], true])
+    await expect(customers.check()).rejects.toThrow()
+    await cluster.masters[0]!.restart()
+  })
+})

@@ -1,0 +1,64 @@
+import { hash, timingSafeEqual } from 'node:crypto'
+import { type ApiKey, type ReaderSettings, SCOPES, type Scope } from '@customer-stream/configuration'
+
+/** The API key of a request, and its rights. */
+export interface Client {
+  /** Name of the key. `none` if READER_AUTH is off. */
+  readonly name: string
+  has(scope: Scope): boolean
+  /** Returns true if the key may see customers of this dealer, or without a dealer. */
+  maySee(dealerUuid: string | undefined): boolean
+}
+
+export const FAILED_CHECKS = ['key-missing', 'key-malformed', 'key-unknown'] as const
+/** The answer must not contain the failed check, because it would help an attacker. */
+export type FailedCheck = (typeof FAILED_CHECKS)[number]
+
+export type Authenticate = (authorization: string | undefined) => Client | FailedCheck
+
+const bearer = /^Bearer +([!-~]+) *$/i
+
+const clientOf = ({ name, scopes, dealers }: Omit<ApiKey, 'sha256'>): Client => {
+  const seesAll = dealers.includes('*')
+  const visible = new Set(dealers)
+  return {
+    name,
+    has: (scope) => scopes.includes(scope),
+    maySee: (dealerUuid) => seesAll || (dealerUuid !== undefined && visible.has(dealerUuid)),
+  }
+}
+
+const ANYBODY = clientOf({ name: 'none', scopes: SCOPES, dealers: ['*'] })
+
+/**
+ * Compares the digest with all keys in constant time, so that the delay of the answer does not
+ * reveal how much of a digest matched.
+ */
+const findClient = (
+  given: string,
+  known: readonly { readonly digest: Buffer; readonly client: Client }[],
+): Client | undefined => {
+  const digest = hash('sha256', given, 'buffer')
+  let found: Client | undefined
+  for (const each of known) if (timingSafeEqual(each.digest, digest)) found = each.client
+  return found
+}
+
+/**
+ * Checks each request with the keys that the settings have at that time, because their file may
+ * change.
+ */
+export const createAuthenticate = (settings: Pick<ReaderSettings, 'READER_AUTH' | 'READER_API_KEYS'>): Authenticate => {
+  if (settings.READER_AUTH === 'off') return () => ANYBODY
+  const prepare = () => {
+    const keys = settings.READER_API_KEYS
+    return { keys, known: keys.map((key) => ({ digest: Buffer.from(key.sha256, 'hex'), client: clientOf(key) })) }
+  }
+  let prepared = prepare()
+  return (authorization) => {
+    if (prepared.keys !== settings.READER_API_KEYS) prepared = prepare()
+    if (authorization === undefined) return 'key-missing'
+    const given = bearer.exec(authorization)?.[1]
+    return given === undefined ? 'key-malformed' : (findClient(given, prepared.known) ?? 'key-unknown')
+  }
+}

@@ -1,0 +1,356 @@
+import { hash } from 'node:crypto'
+import { connect } from 'node:net'
+import type { ApiKey } from '@customer-stream/configuration'
+import { createRegistry, type SpanOptions } from '@customer-stream/runtime'
+import { customerFromHash } from '@customer-stream/schemas'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import type { Reading } from '../customers.ts'
+import { createReaderMetrics } from '../metrics.ts'
+import { createAuthenticate } from './api-keys.ts'
+import { type AppOptions, createApp, OPENAPI_PATH } from './app.ts'
+import { openApi } from './openapi.ts'
+
+const key = (name: string, scopes: ApiKey['scopes'], dealers = ['*']): ApiKey => ({
+  ...{ name, scopes, dealers, sha256: hash('sha256', `${name}-key`) },
+})
+const KEYS = [
+  key('full', ['read', 'pii']),
+  key('masked', ['read']),
+  key('dealer-a', ['read', 'pii'], ['dealer-a']),
+  key('dealer-b', ['read', 'pii'], ['dealer-b']),
+  key('only-pii', ['pii']),
+]
+const VERSION = { timestamp: 1728542293678, id: 'a7b9' }
+const HASH = {
+  customerUuid: 'ada',
+  firstName: 'Ada',
+  isBusiness: 'false',
+  vehicles: '[{"ownerId":12345678901234567890,"vin":"1GD312CG0BF081737","vehicleMake":"GMC"}]',
+  addresses: '[{"line1":"1 Main Street","isValid":true}]',
+  loyalty: '5',
+  dealerUuid: 'dealer-a',
+  _eventId: VERSION.id,
+  _eventTimestamp: `${VERSION.timestamp}`,
+  _receivedAt: '1728542294120',
+  _appliedAt: '1728542294131',
+  _source: 'mykaarma.customers.raw/3/1041',
+  _projection: '1',
+}
+const readingOf = (fields: Readonly<Record<string, string>>): Reading => {
+  const customer = customerFromHash(fields)
+  return customer.ok ? { kind: 'found', customer: customer.value } : { kind: 'missing' }
+}
+
+type Read = (customerUuid: string) => Promise<Reading>
+
+const start = ({
+  read = async () => readingOf(HASH),
+  isOpen = false,
+  ...options
+}: Partial<AppOptions> & { read?: Read; isOpen?: boolean } = {}) => {
+  const revealed: string[] = []
+  const bugs: Error[] = []
+  const spans: (SpanOptions & { readonly attributes: object; readonly error: string | undefined })[] = []
+  const registry = createRegistry('test')
+  const stopping = new AbortController()
+  const app = createApp(
+    {
+      authenticate: createAuthenticate({ READER_AUTH: isOpen ? 'off' : 'keys', READER_API_KEYS: KEYS }),
+      customers: { read },
+      metrics: createReaderMetrics(registry),
+      onReveal: (name, customerUuid) => revealed.push(`${name} ${customerUuid}`),
+      onInternalError: (error) => bugs.push(error),
+      tracer: {
+        start: (span) => ({
+          context: { traceparent: `00-${'1'.repeat(32)}-${'2'.repeat(16)}-01` },
+          end: (attributes, error) => void spans.push({ ...span, attributes, error }),
+        }),
+      },
+      stopping: stopping.signal,
+    },
+    {
+      ...{ version: '0', maxRate: 1000, waitMs: 50, maxWaiting: 10, maxConnections: 100 },
+      ...{ keepAliveTimeoutMs: 1000, requestTimeoutMs: 1000, ...options },
+    },
+  )
+  const get = (url: string, name: string | undefined = 'full', headers = {}) =>
+    app.inject({ url, headers: { ...(name !== undefined && { authorization: `Bearer ${name}-key` }), ...headers } })
+  const count = async (metric: string, label: string) =>
+    (await registry.getSingleMetric(metric)!.get()).values
+      .filter(({ labels }) => Object.values(labels).includes(label))
+      .reduce((sum, { value }) => sum + value, 0)
+  return { app, get, revealed, bugs, spans, stopping, count }
+}
+
+const CUSTOMER = '/v1/customers/ada'
+/** A path for each route, with a customer of dealer-a. */
+const pathOf = (route: string) => route.replace(':customerUuid', 'ada')
+
+describe('each route', () => {
+  const { app } = start()
+  const routes = [...app.routes].flatMap(([path, methods]) => methods.map((method) => ({ path, method })))
+  const guarded = routes.filter(({ path }) => path !== OPENAPI_PATH)
+
+  it('each route is described in openapi.json, and only the document itself is open', () => {
+    const described = Object.entries(openApi('0').paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => `${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`),
+    )
+    expect(described.toSorted()).toEqual(routes.map(({ path, method }) => `${method} ${path}`).toSorted())
+    expect(guarded.length).toBe(routes.length - 1)
+  })
+
+  it.each(
+    guarded.flatMap((route) =>
+      Object.entries({
+        'no key': {},
+        'an empty key': { authorization: 'Bearer ' },
+        'the scheme Basic': { authorization: 'Basic full-key' },
+        'a key without a scheme': { authorization: 'full-key' },
+        'an unknown key': { authorization: 'Bearer unknown-key' },
+        'a part of a key': { authorization: 'Bearer full-ke' },
+        'a longer key': { authorization: 'Bearer full-key1' },
+        'the digest of a key': { authorization: `Bearer ${KEYS[0]!.sha256}` },
+        'two keys': { authorization: 'Bearer full-key, Bearer full-key' },
+        'the name of a key': { authorization: 'Bearer full' },
+        'another header': { 'x-api-key': 'full-key' },
+      }).map(([what, headers]) => ({ ...route, what, headers })),
+    ),
+  )('$method $path with $what gets 401 and shows nothing', async ({ path, method, headers }) => {
+    let reads = 0
+    const { app: own, count } = start({
+      read: async () => {
+        reads += 1
+        return readingOf(HASH)
+      },
+    })
+    const answer = await own.inject({ method: method as 'GET', url: pathOf(path), headers })
+    expect([answer.statusCode, answer.headers['www-authenticate'], reads]).toEqual([401, 'Bearer', 0])
+    expect(answer.json()).toEqual({ type: 'unauthenticated', status: 401, title: 'The request has no valid API key.' })
+    expect(await count('reader_answers_total', 'unauthenticated')).toBe(1)
+  })
+
+  it.each(guarded)('$method $path with a key without the scope gets 403', async ({ path, method }) => {
+    const headers = { authorization: 'Bearer only-pii-key' }
+    const answer = await app.inject({ method: method as 'GET', url: pathOf(path), headers })
+    expect(answer.json()).toMatchObject({ type: 'forbidden', status: 403 })
+  })
+
+  it.each(guarded)('$method $path shows a key nothing of another dealer', async ({ path, method }) => {
+    const ask = (name: string, read: Read) =>
+      start({ read }).app.inject({
+        ...{ method: method as 'GET', url: pathOf(path), headers: { authorization: `Bearer ${name}-key` } },
+      })
+    const other = await ask('dealer-b', async () => readingOf(HASH))
+    const missing = await ask('dealer-b', async () => ({ kind: 'missing' }))
+    expect([other.statusCode, other.body]).toEqual([missing.statusCode, missing.body])
+    expect(other.body).not.toMatch(/ada|dealer-a/i)
+    expect((await ask('dealer-a', async () => readingOf(HASH))).statusCode).toBe(200)
+  })
+
+  it.each(routes)('another method than $method of $path gets 405, even with a wrong body', async ({ path }) => {
+    const headers = { 'content-type': 'application/json' }
+    const answer = await app.inject({ method: 'DELETE', url: pathOf(path), headers, body: '{' })
+    expect([answer.statusCode, answer.headers.allow]).toEqual([405, app.routes.get(path)?.join(', ')])
+  })
+})
+
+it('a customer is answered with its types, its version and the times of its event', async () => {
+  const { get } = start()
+  const answer = await get(CUSTOMER)
+  expect(answer.statusCode).toBe(200)
+  expect(answer.headers).toMatchObject({
+    'content-type': 'application/json; charset=utf-8',
+    etag: '"1728542293678:a7b9"',
+    'x-customer-version': '1728542293678:a7b9',
+    'x-customer-source': 'mykaarma.customers.raw/3/1041',
+    'x-received-at': '1728542294120',
+    'x-applied-at': '1728542294131',
+  })
+  expect(answer.body).toContain('"ownerId":12345678901234567890')
+  expect(answer.json()).toEqual({
+    customerUuid: 'ada',
+    version: VERSION,
+    dealerUuid: 'dealer-a',
+    customer: { customerUuid: 'ada', firstName: 'Ada', isBusiness: false },
+    vehicles: [{ ownerId: expect.any(Number), vin: '1GD312CG0BF081737', vehicleMake: 'GMC' }],
+    addresses: [{ line1: '1 Main Street', isValid: true }],
+    texts: { loyalty: '5' },
+    receivedAt: 1728542294120,
+    source: { topic: 'mykaarma.customers.raw', partition: 3, offset: '1041' },
+  })
+})
+
+it('a key without the scope pii gets masked values, and each reveal is reported', async () => {
+  const { get, revealed, count } = start()
+  const masked = await get(CUSTOMER, 'masked')
+  expect(masked.body).not.toMatch(/"Ada"|Main Street|1GD312CG0BF081737|1234567890|"5"/)
+  expect(masked.json()).toMatchObject({ customer: { firstName: '***', isBusiness: false }, texts: { loyalty: '***' } })
+  expect(revealed).toEqual([])
+  await get(CUSTOMER)
+  expect(revealed).toEqual(['full ada'])
+  expect(await count('reader_requests_total', 'masked')).toBe(1)
+})
+
+it.each(['"1728542293678:a7b9"', 'W/"1728542293678:a7b9"', '"1", "1728542293678:a7b9"', '*'])(
+  'a client with If-None-Match %s gets 304, and nothing is revealed',
+  async (tag) => {
+    const { get, revealed } = start()
+    const answer = await get(CUSTOMER, 'full', { 'if-none-match': tag })
+    expect([answer.statusCode, answer.body, revealed]).toEqual([304, '', []])
+    expect(answer.headers['x-customer-version']).toBe('1728542293678:a7b9')
+  },
+)
+
+it('a masked answer has another ETag, so a client with the scope pii gets the values', async () => {
+  const { get } = start()
+  const { etag } = (await get(CUSTOMER, 'masked')).headers
+  expect((await get(CUSTOMER, 'masked', { 'if-none-match': etag })).statusCode).toBe(304)
+  expect((await get(CUSTOMER, 'full', { 'if-none-match': etag })).statusCode).toBe(200)
+})
+
+it.each([
+  ['no customer', { kind: 'missing' }, 404, 'customer-not-found'],
+  ['an emptied Redis', { kind: 'filling' }, 503, 'unavailable'],
+  ['a damaged hash', { kind: 'damaged' }, 503, 'unavailable'],
+  ['a hash without a source', readingOf({ ...HASH, _source: 'x' }), 503, 'unavailable'],
+] as const)('%s is answered with a problem', async (_, reading, status, type) => {
+  const answer = await start({ read: async () => reading }).get(CUSTOMER)
+  expect([answer.headers['content-type'], answer.json()]).toEqual([
+    'application/problem+json; charset=utf-8',
+    expect.objectContaining({ type, status }),
+  ])
+  expect(answer.headers['retry-after']).toBe(status === 503 ? '1' : undefined)
+})
+
+it('an outage of Redis is answered with 503, and a bug with 500 without details', async () => {
+  const failing = (error: Error) => start({ read: () => Promise.reject(error) })
+  const outage = failing(new Error('Command timed out'))
+  expect((await outage.get(CUSTOMER)).json()).toMatchObject({ type: 'unavailable', status: 503 })
+  expect(outage.bugs).toEqual([])
+  const bug = failing(new TypeError('Ada is undefined'))
+  const answer = await bug.get(CUSTOMER)
+  expect(answer.json()).toEqual({ type: 'internal-error', status: 500, title: 'The service failed.' })
+  expect(bug.bugs).toHaveLength(1)
+})
+
+describe('min-version', () => {
+  const stored = (timestamp: number): Reading => readingOf({ ...HASH, _eventTimestamp: `${timestamp}` })
+
+  it('waits until Redis has the version', async () => {
+    let reads = 0
+    const { get } = start({ read: async () => stored(++reads < 3 ? 1 : 7), waitMs: 10_000 })
+    const answer = await get(`${CUSTOMER}?min-version=7:a7b9`)
+    expect([answer.statusCode, answer.json().version.timestamp, reads]).toEqual([200, 7, 3])
+  })
+
+  it.each([
+    ['an older version', stored(1)],
+    ['no customer', { kind: 'missing' }],
+  ] as const)('with %s at the deadline the answer is 504', async (_, reading) => {
+    const answer = await start({ read: async () => reading }).get(`${CUSTOMER}?min-version=7:a7b9`)
+    expect(answer.json()).toMatchObject({ type: 'version-not-reached', status: 504 })
+  })
+
+  it('the version in a header is accepted as min-version, whatever its id has', async () => {
+    const { get } = start({ read: async () => readingOf({ ...HASH, _eventId: 'é/%?&"\n: x' }) })
+    const version = (await get(CUSTOMER)).headers['x-customer-version']
+    expect(version).toMatch(/^[!-~]+$/)
+    expect((await get(`${CUSTOMER}?min-version=${version}`)).statusCode).toBe(200)
+  })
+
+  it.each(['7', '7:', ':a', 'x:a', '0:a', '9007199254740992:a', '-1:a', '7:a&min-version=7:a', '%00', ''])(
+    'min-version=%s is refused with 400',
+    async (value) => {
+      const answer = await start().get(`${CUSTOMER}?min-version=${value}`)
+      expect(answer.json()).toMatchObject({ type: 'invalid-parameter', status: 400 })
+    },
+  )
+
+  it('a waiting request of another dealer looks like a missing customer', async () => {
+    const answer = await start().get(`${CUSTOMER}?min-version=1:a`, 'dealer-b')
+    expect(answer.json()).toMatchObject({ type: 'version-not-reached' })
+  })
+
+  it('only READ_MAX_WAITING requests wait, and a stop ends the wait', async () => {
+    const { get, stopping } = start({ read: async () => stored(1), maxWaiting: 1, waitMs: 60_000 })
+    const waiting = get(`${CUSTOMER}?min-version=7:a`)
+    await new Promise((resolve) => setImmediate(resolve))
+    expect((await get(`${CUSTOMER}?min-version=7:a`)).json()).toMatchObject({ type: 'too-many-requests' })
+    stopping.abort()
+    const answer = await waiting
+    expect([answer.statusCode, answer.headers.connection]).toEqual([503, 'close'])
+  })
+})
+
+it('an unknown parameter is refused, because a misspelt min-version would not wait', async () => {
+  const answer = await start().get(`${CUSTOMER}?minversion=7:a`)
+  expect(answer.json()).toMatchObject({ type: 'invalid-parameter', status: 400 })
+})
+
+it('a key that sends too many requests gets 429, and other keys do not', async () => {
+  const { get } = start({ maxRate: 2 })
+  const statuses = await Promise.all([1, 2, 3].map(async () => (await get(CUSTOMER)).statusCode))
+  expect(statuses).toEqual([200, 200, 429])
+  expect((await get(CUSTOMER, 'masked')).statusCode).toBe(200)
+})
+
+it.each([
+  ['/', 404, 'not-found'],
+  ['/v1/customers', 404, 'not-found'],
+  ['/v1/customers/', 404, 'not-found'],
+  ['/v1/customers/ada/', 404, 'not-found'],
+  ['/v1/customers/%zz', 400, 'bad-request'],
+  ['/v1/customers/%ff', 400, 'bad-request'],
+])('GET %s is answered with %s', async (url, status, type) => {
+  const { get, count } = start()
+  const answer = await get(url)
+  expect([answer.statusCode, answer.json()]).toEqual([status, expect.objectContaining({ type, status })])
+  expect(await count('reader_answers_total', type)).toBe(1)
+})
+
+it.each(['a/b', 'é 😀', '\0', 'x'.repeat(9000), '__proto__', '<script>', '}{'])(
+  'an id may have any characters: %j',
+  async (id) => {
+    const asked: string[] = []
+    const { get } = start({
+      read: async (customerUuid) => {
+        asked.push(customerUuid)
+        return { kind: 'missing' }
+      },
+    })
+    expect((await get(`/v1/customers/${encodeURIComponent(id)}`)).statusCode).toBe(404)
+    expect(asked).toEqual([id])
+  },
+)
+
+it('READER_AUTH=off answers without a key, unmasked', async () => {
+  const answer = await start({ isOpen: true }).app.inject(CUSTOMER)
+  expect([answer.statusCode, answer.json().customer.firstName]).toEqual([200, 'Ada'])
+})
+
+it('each answer ends a span without data of the customer, and only a client chooses its trace', async () => {
+  const { get, spans } = start()
+  const traceparent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
+  await get(CUSTOMER, 'full', { traceparent })
+  await get(CUSTOMER, undefined, { traceparent, authorization: 'Bearer x' })
+  expect(spans).toMatchObject([
+    { name: 'GET /v1/customers/:customerUuid', parent: { traceparent }, sampling: 'parent' },
+    { parent: undefined, links: [{ traceparent }], sampling: 'ratio' },
+  ])
+  expect(JSON.stringify(spans.map(({ attributes }) => attributes))).not.toContain('ada')
+})
+
+it('a request that Node cannot parse is answered with a problem', async () => {
+  const { app } = start()
+  onTestFinished(() => app.close())
+  const { port } = new URL(await app.listen({ host: '127.0.0.1', port: 0 }))
+  const answer = await new Promise<string>((resolve) => {
+    let text = ''
+    const socket = connect(Number(port), '127.0.0.1', () => socket.write('GET\r\n\r\n'))
+    socket.on('data', (chunk) => {
+      text += chunk
+    })
+    socket.on('close', () => resolve(text))
+  })
+  expect(answer).toMatch(/^HTTP\/1\.1 400 .*content-type: application\/problem\+json.*"type":"bad-request"/s)
+})

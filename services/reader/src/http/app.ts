@@ -1,0 +1,233 @@
+/**
+ * The public port. Order of checks: path, method, API key, rate, scope, parameters. Each route
+ * names the scope that it needs, or `open`.
+ */
+import { METHODS, STATUS_CODES } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { Scope } from '@customer-stream/configuration'
+import type { Tracer } from '@customer-stream/runtime'
+import { isRedisError } from '@customer-stream/runtime/redis'
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
+import type { Customers } from '../customers.ts'
+import type { ReaderMetrics } from '../metrics.ts'
+import type { Authenticate, Client } from './api-keys.ts'
+import { addCustomerRoute } from './customer-route.ts'
+import { openApi } from './openapi.ts'
+import { PROBLEM_CONTENT_TYPE, type Problem, ProblemError, problemDocument, problems } from './problem.ts'
+import { createRateLimit } from './rate-limit.ts'
+import { createEndSpan } from './request-spans.ts'
+
+export interface AppDependencies {
+  readonly authenticate: Authenticate
+  readonly customers: Pick<Customers, 'read'>
+  readonly metrics: ReaderMetrics
+  /** Called for each answer that shows personal data without a mask. */
+  readonly onReveal: (key: string, customerUuid: string) => void
+  readonly onInternalError: (error: Error, traceId: string | undefined) => void
+  /** Undefined if traces are off. */
+  readonly tracer: Tracer | undefined
+  /**
+   * Aborts when the process gets SIGTERM. After SIGTERM the app still serves requests, but each
+   * answer closes its connection.
+   */
+  readonly stopping: AbortSignal
+}
+
+export interface AppOptions {
+  readonly version: string
+  /** Maximum requests a second of each API key. */
+  readonly maxRate: number
+  readonly waitMs: number
+  readonly maxWaiting: number
+  readonly maxConnections: number
+  readonly keepAliveTimeoutMs: number
+  /** Time limit for receiving a complete request. */
+  readonly requestTimeoutMs: number
+}
+
+export const OPENAPI_PATH = '/openapi.json'
+
+/** Value of Retry-After in seconds. */
+const RETRY_AFTER_SECONDS = '1'
+
+/** Maximum characters of a customerUuid in a path. Node limits all headers to 16 KiB. */
+const MAX_PARAMETER_CHARACTERS = 16_384
+
+const problemOfClientError = (error: { code?: string }): Problem => {
+  if (error.code === 'HPE_HEADER_OVERFLOW') return 'headers-too-large'
+  return error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 'request-timeout' : 'bad-request'
+}
+
+const problemOfError = (error: Error): Problem => {
+  if (error instanceof ProblemError) return error.problem
+  const { statusCode } = error as { readonly statusCode?: number }
+  if (statusCode !== undefined && statusCode < 500) return 'bad-request'
+  return isRedisError(error) ? 'unavailable' : 'internal-error'
+}
+
+/** Answers a request that Node's HTTP parser has refused. fastify gets no such request. */
+const answerOnSocket = (socket: Duplex, problem: Problem): void => {
+  const body = JSON.stringify(problemDocument(problem))
+  const { status } = problems[problem]
+  const headers = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    `content-type: ${PROBLEM_CONTENT_TYPE}`,
+    `content-length: ${Buffer.byteLength(body)}`,
+    'connection: close',
+  ]
+  socket.end(`${headers.join('\r\n')}\r\n\r\n${body}`)
+}
+
+const openServer = (metrics: ReaderMetrics, options: AppOptions, refuse: Refuse): FastifyInstance => {
+  const app = fastify({
+    logger: false,
+    exposeHeadRoutes: false,
+    routerOptions: { maxParamLength: MAX_PARAMETER_CHARACTERS },
+    requestTimeout: options.requestTimeoutMs,
+    http: {
+      headersTimeout: options.requestTimeoutMs,
+      // Interval in which Node checks both timeouts. The default of 30 s is too long.
+      connectionsCheckingInterval: 1000,
+    },
+    frameworkErrors: (_error, _request, reply) => void refuse(reply, 'bad-request'),
+    clientErrorHandler: (error, socket) => {
+      if (error.code === 'ECONNRESET' || !socket.writable) return socket.destroy()
+      const problem = problemOfClientError(error)
+      metrics.answers.inc({ answer: problem })
+      answerOnSocket(socket, problem)
+    },
+    keepAliveTimeout: options.keepAliveTimeoutMs,
+    // Closes the connection of a client that writes requests and reads no answer.
+    connectionTimeout: options.keepAliveTimeoutMs + options.requestTimeoutMs,
+    return503OnClosing: false,
+  })
+  app.server.maxConnections = options.maxConnections
+  app.server.on('drop', () => metrics.dropped.inc())
+  app.server.on('connection', (socket) => {
+    metrics.connections.inc()
+    socket.on('close', () => metrics.connections.dec())
+  })
+  return app
+}
+
+type Refuse = (reply: FastifyReply, problem: Problem, detail?: string, failure?: Error) => FastifyReply
+
+const createRefuse =
+  ({ metrics, tracer, onInternalError }: AppDependencies): Refuse =>
+  (reply, problem, detail, failure) => {
+    const { status } = problems[problem]
+    metrics.answers.inc({ answer: problem })
+    reply.code(status).type(PROBLEM_CONTENT_TYPE)
+    const traceId = createEndSpan(tracer)(reply.request, reply, problem)
+    if (failure) onInternalError(failure, traceId)
+    if (status === 401) reply.header('www-authenticate', 'Bearer')
+    if (status === 429 || status >= 503) reply.header('retry-after', RETRY_AFTER_SECONDS)
+    return reply.send(problemDocument(problem, detail))
+  }
+
+/** Adds the checks that precede each route. */
+const addChecks = (app: FastifyInstance, { authenticate, metrics }: AppDependencies, options: AppOptions): void => {
+  const rate = createRateLimit(options.maxRate)
+  // A route without a scope would be open to strangers.
+  app.addHook('onRoute', ({ url, config }) => {
+    if (config?.scope === undefined) throw new Error(`the route ${url} names no scope`)
+  })
+  app.addHook('onRequest', async (request: FastifyRequest) => {
+    request.arrivedAt = performance.now()
+    const { scope } = request.routeOptions.config
+    if (scope === undefined) throw new ProblemError('not-found')
+    if (scope === 'open' || scope === 'other-methods') return
+    const client = authenticate(request.headers.authorization)
+    if (typeof client === 'string') {
+      metrics.unauthenticated.inc({ check: client })
+      throw new ProblemError('unauthenticated')
+    }
+    request.client = client
+    metrics.requests.inc({ key: client.name })
+    if (!rate.allows(client.name)) throw new ProblemError('too-many-requests')
+    if (!client.has(scope)) throw new ProblemError('forbidden', `The API key needs the scope ${scope}.`)
+  })
+}
+
+/** Refuses all other methods of each path. Must be called after all routes are added. */
+const refuseOtherMethods = (app: FastifyInstance): void => {
+  for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method)
+  for (const [url, allowed] of app.routes)
+    app.route({
+      method: app.supportedMethods.filter((method) => !allowed.includes(method)),
+      url,
+      config: { scope: 'other-methods' },
+      // fastify has not received the body yet, so a wrong body does not change the answer.
+      onRequest: async (_request, reply) => {
+        reply.header('allow', allowed.join(', '))
+        throw new ProblemError('method-not-allowed')
+      },
+      handler: async () => undefined,
+    })
+}
+
+/** Collects the routes of an app. Must be called before routes are added. */
+const collectRoutes = (app: FastifyInstance): void => {
+  const routes = new Map<string, readonly string[]>()
+  app.decorate('routes', routes)
+  app.addHook('onRoute', ({ url, method, config }) => {
+    if (config?.scope !== 'other-methods') routes.set(url, [...(routes.get(url) ?? []), method].flat())
+  })
+}
+
+export const createApp = (deps: AppDependencies, options: AppOptions): FastifyInstance => {
+  const { metrics, stopping, tracer } = deps
+  const endSpan = createEndSpan(tracer)
+  const refuse = createRefuse(deps)
+  const app = openServer(metrics, options, refuse)
+  app.decorateRequest('arrivedAt', 0)
+  app.decorateRequest('client', undefined)
+  app.setNotFoundHandler(() => {
+    throw new ProblemError('not-found')
+  })
+  app.setErrorHandler((error: Error, _request, reply) => {
+    const problem = problemOfError(error)
+    const detail = error instanceof ProblemError ? error.detail : undefined
+    return refuse(reply, problem, detail, problem === 'internal-error' ? error : undefined)
+  })
+  app.addHook('onSend', async (request, reply) => {
+    // After SIGTERM, each answer closes its connection, so that no client has an open connection
+    // when the port closes.
+    if (stopping.aborted) reply.header('connection', 'close')
+    // A path that fastify cannot decode has no time of arrival.
+    const seconds = (performance.now() - (request.arrivedAt || performance.now())) / 1000
+    metrics.requestSeconds.observe({ class: `${Math.floor(reply.statusCode / 100)}xx` }, seconds)
+    if (reply.statusCode >= 400) return
+    metrics.answers.inc({ answer: reply.statusCode === 304 ? 'not-modified' : 'ok' })
+    endSpan(request, reply)
+  })
+  collectRoutes(app)
+  addChecks(app, deps, options)
+  addCustomerRoute(app, deps, options)
+  const document = JSON.stringify(openApi(options.version))
+  app.get(OPENAPI_PATH, { config: { scope: 'open' } }, async (_request, reply) =>
+    reply.type('application/json').send(document),
+  )
+  refuseOtherMethods(app)
+  return app
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /**
+     * Scope that the API key must have. `open`: the route needs no key. `other-methods`: the route
+     * refuses the methods that its path does not accept.
+     */
+    scope?: Scope | 'open' | 'other-methods'
+  }
+  interface FastifyInstance {
+    /** Methods that each path accepts. */
+    routes: ReadonlyMap<string, readonly string[]>
+  }
+  interface FastifyRequest {
+    /** Arrival of the headers, on the clock of `performance.now()`. */
+    arrivedAt: number
+    /** Undefined if the request has no valid API key. */
+    client: Client | undefined
+  }
+}

@@ -1,0 +1,59 @@
+/**
+ * The customer as the reader answers it. Redis keeps the text of each field and not its type, so
+ * this document has the members of the state document as far as the text has a documented type.
+ */
+import { Addresses, Customer, CustomerState, type StoredCustomer, Vehicles } from '@customer-stream/schemas'
+import { type Static, Type } from '@sinclair/typebox'
+
+const { customerUuid, version, dealerUuid, departmentUuid, receivedAt, source } = CustomerState.properties
+const Texts = (description: string) => Type.Optional(Type.Record(Type.String(), Type.String(), { description }))
+
+export const CustomerDocument = Type.Object(
+  {
+    customerUuid,
+    version,
+    dealerUuid,
+    departmentUuid,
+    customer: Type.Omit(Customer, ['addresses'], { description: 'The documented fields, with their types.' }),
+    vehicles: Vehicles,
+    addresses: Addresses,
+    texts: Texts(
+      'All other fields, as text: fields that the sender does not document, and fields whose text does not fit ' +
+        'their documented type.',
+    ),
+    shadowed: Texts(
+      'Fields that have lost their name to another part of the event, as text. The name is `<part>.<field>`.',
+    ),
+    receivedAt,
+    source,
+  },
+  { description: 'The current state of a customer, as Redis has it.' },
+)
+export type CustomerDocument = Static<typeof CustomerDocument>
+
+const place = /^([\w.-]+)\/(\d+)\/(\d+)$/
+
+const unlessEmpty = <T extends object>(name: string, value: T) =>
+  Object.keys(value).length > 0 ? { [name]: value } : {}
+
+/** Returns undefined if the metadata of the hash is damaged. */
+export const customerDocument = (stored: StoredCustomer): CustomerDocument | undefined => {
+  const { customer, vehicles, dealerUuid: dealer, departmentUuid: department, other, shadowed } = stored
+  const { addresses, ...documented } = customer
+  const [, topic, partition, offset] = place.exec(stored.source) ?? []
+  const areTimes = [stored.receivedAt, stored.appliedAt].every(Number.isSafeInteger)
+  if (topic === undefined || offset === undefined || !areTimes) return undefined
+  return {
+    customerUuid: customer.customerUuid,
+    version: stored.version,
+    ...(dealer !== undefined && { dealerUuid: dealer }),
+    ...(department !== undefined && { departmentUuid: department }),
+    customer: documented,
+    ...(vehicles && { vehicles }),
+    ...(addresses && { addresses }),
+    ...unlessEmpty('texts', other),
+    ...unlessEmpty('shadowed', shadowed),
+    receivedAt: stored.receivedAt,
+    source: { topic, partition: Number(partition), offset },
+  }
+}

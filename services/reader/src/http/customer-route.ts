@@ -1,0 +1,122 @@
+/** `GET /v1/customers/{uuid}` */
+import { once } from 'node:events'
+import type { StoredCustomer } from '@customer-stream/schemas'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Customers, Reading } from '../customers.ts'
+import type { ReaderMetrics } from '../metrics.ts'
+import { waitForVersion } from '../wait-for-version.ts'
+import type { Client } from './api-keys.ts'
+import { customerDocument } from './customer-document.ts'
+import { maskCustomer } from './mask.ts'
+import { ProblemError } from './problem.ts'
+import { matchesTag, readVersionText, versionText } from './version-text.ts'
+
+export interface CustomerRouteDependencies {
+  readonly customers: Pick<Customers, 'read'>
+  readonly metrics: Pick<ReaderMetrics, 'waiting' | 'reveals'>
+  /** Called for each answer that shows personal data without a mask. */
+  readonly onReveal: (key: string, customerUuid: string) => void
+  /** Aborts when the process stops. */
+  readonly stopping: AbortSignal
+}
+
+export interface CustomerRouteOptions {
+  /** Time that a request waits for its version. */
+  readonly waitMs: number
+  /** Maximum requests that wait for a version at the same time. */
+  readonly maxWaiting: number
+}
+
+export const CUSTOMER_PATH = '/v1/customers/:customerUuid'
+
+/** Reads the parameter `min-version`. */
+const minVersionOf = (query: Readonly<Record<string, unknown>>) => {
+  const { 'min-version': text, ...others } = query
+  const [unknown] = Object.keys(others)
+  if (unknown !== undefined) throw new ProblemError('invalid-parameter', 'The only parameter is min-version.')
+  if (text === undefined) return undefined
+  const version = typeof text === 'string' ? readVersionText(text) : undefined
+  if (version) return version
+  throw new ProblemError('invalid-parameter', 'min-version must be given once, as TIMESTAMP:ID.')
+}
+
+const UNSEEN: Reading = { kind: 'missing' }
+
+/** A client must not learn whether a customer of another dealer exists. */
+const visibleTo = (client: Client, reading: Reading): Reading =>
+  reading.kind === 'found' && !client.maySee(reading.customer.dealerUuid) ? UNSEEN : reading
+
+const customerOf = (reading: Reading): StoredCustomer => {
+  switch (reading.kind) {
+    case 'found':
+      return reading.customer
+    case 'missing':
+      throw new ProblemError('customer-not-found')
+    case 'filling':
+      throw new ProblemError('unavailable', 'Redis is being filled, so the customer may be missing.')
+    case 'damaged':
+      throw new ProblemError('unavailable', 'The stored customer is damaged.')
+  }
+}
+
+export const addCustomerRoute = (
+  app: FastifyInstance,
+  { customers, metrics, onReveal, stopping }: CustomerRouteDependencies,
+  { waitMs, maxWaiting }: CustomerRouteOptions,
+): void => {
+  let waiting = 0
+
+  /** Reads the customer, and waits for the version that the request demands. */
+  const readCustomer = async (request: FastifyRequest, reply: FastifyReply, client: Client) => {
+    const { customerUuid } = request.params as { readonly customerUuid: string }
+    if (customerUuid === '') throw new ProblemError('not-found')
+    const read = async () => visibleTo(client, await customers.read(customerUuid))
+    const version = minVersionOf(request.query as Readonly<Record<string, unknown>>)
+    if (version === undefined) return customerOf(await read())
+    if (waiting >= maxWaiting) throw new ProblemError('too-many-requests', 'Too many requests wait for a version.')
+    metrics.waiting.set(++waiting)
+    const left = new AbortController()
+    once(reply.raw, 'close', { signal: left.signal }).then(
+      () => left.abort(),
+      () => undefined,
+    )
+    try {
+      const signal = AbortSignal.any([stopping, left.signal])
+      const { reading, isReached } = await waitForVersion(read, version, { waitMs, signal })
+      if (isReached || reading.kind === 'filling') return customerOf(reading)
+      if (stopping.aborted) throw new ProblemError('unavailable', 'The service stops.')
+      throw new ProblemError('version-not-reached')
+    } finally {
+      left.abort()
+      metrics.waiting.set(--waiting)
+    }
+  }
+
+  app.get(CUSTOMER_PATH, { config: { scope: 'read' } }, async (request, reply) => {
+    const client = request.client!
+    const stored = await readCustomer(request, reply, client)
+    const document = customerDocument(stored)
+    if (document === undefined) throw new ProblemError('unavailable', 'The stored customer is damaged.')
+    const isMasked = !client.has('pii')
+    const version = versionText(stored.version)
+    // The tag differs, because a client that gets the scope `pii` must not keep the masked answer.
+    const tag = `"${version}${isMasked ? ';masked' : ''}"`
+    reply.headers({
+      etag: tag,
+      // A cache may store the answer, but must ask again before each use.
+      'cache-control': 'private, no-cache',
+      vary: 'authorization',
+      'x-customer-version': version,
+      'x-customer-source': stored.source,
+      'x-received-at': stored.receivedAt,
+      'x-applied-at': stored.appliedAt,
+    })
+    if (matchesTag(request.headers['if-none-match'], tag)) return reply.code(304).send()
+    if (!isMasked) {
+      metrics.reveals.inc()
+      onReveal(client.name, document.customerUuid)
+    }
+    // fastify's own serializer would change long numbers.
+    return reply.type('application/json').send(JSON.stringify(isMasked ? maskCustomer(document) : document))
+  })
+}

@@ -1,0 +1,50 @@
+import { customerFromHash, customerToHash, parseEvent } from '@customer-stream/schemas'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { leaksIn } from '@customer-stream/testing'
+import { Value } from '@sinclair/typebox/value'
+import { expect, it } from 'vitest'
+import { CustomerDocument, customerDocument } from './customer-document.ts'
+import { MASK, maskCustomer } from './mask.ts'
+
+/** Returns the document of a simulated customer with these fields more. */
+const documentOf = (more: object = {}) => {
+  const body = JSON.parse(makeCustomersEvent({ payloadForm: 'object' }).body)
+  Object.assign(body.payload.customerWithVehicles.customer, more)
+  const event = parseEvent(Buffer.from(JSON.stringify(body)))
+  if (!event.ok || event.value.kind !== 'customers') throw new Error('not a customers event')
+  const place = { topic: 't', partition: 0, offset: '1', receivedAt: 1, appliedAt: 2, projection: 1 }
+  const made = customerToHash(event.value, place)
+  if (!made.ok) throw new Error(made.detail)
+  const fields = made.value.fieldsAndValues
+  const pairs = fields.flatMap((name, i) => (i % 2 === 0 ? [[name, fields[i + 1]!] as const] : []))
+  const stored = customerFromHash(Object.fromEntries(pairs))
+  const document = stored.ok ? customerDocument(stored.value) : undefined
+  if (document === undefined) throw new Error('no document')
+  return document
+}
+
+it('a masked customer has no personal data, and keeps the documented types', () => {
+  for (let i = 0; i < 50; i++) {
+    const document = documentOf()
+    const text = JSON.stringify(document)
+    expect(leaksIn(text).length).toBeGreaterThan(0)
+    const masked = maskCustomer(document)
+    const values = JSON.stringify(masked).replaceAll(/"\w+":(?=")/g, '')
+    expect(leaksIn(values).filter((leak) => !leak.startsWith('a field of a customer'))).toEqual([])
+    expect([...Value.Errors(CustomerDocument, masked)]).toEqual([])
+    expect(Object.keys(masked.customer)).toEqual(Object.keys(document.customer))
+  }
+})
+
+it('a masked customer hides fields that the sender does not document, at any place', () => {
+  const secret = { label: 'S3CRET', id: 'S3CRET', isValid: ['S3CRET'] }
+  const nested = [{ okToEmail: 'S3CRET' }]
+  const emails = [{ emailAddress: 'S3CRET', spouse: secret, comments: 'S3CRET', okToEmail: true, emails: nested }]
+  const document = documentOf({ spouse: secret, id: 'S3CRET', emails, isBusiness: 'S3CRET', bestTimeToContact: secret })
+  expect(JSON.stringify(document)).toContain('S3CRET')
+  const masked = maskCustomer(document)
+  expect(JSON.stringify(masked)).not.toContain('S3CRET')
+  expect(masked.customer.emails).toEqual([
+    { emailAddress: MASK, spouse: MASK, comments: MASK, okToEmail: true, emails: MASK },
+  ])
+})

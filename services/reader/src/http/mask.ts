@@ -1,0 +1,49 @@
+/** Hides personal data from API keys without the scope `pii`. */
+import type { CustomerDocument } from './customer-document.ts'
+
+export const MASK = '***'
+
+/**
+ * Documented fields that identify no person, by the list or object that has them. Every other value
+ * is masked, because the sender may add a field at any time. The type of a field in this table is
+ * checked before: a field with another type is one of the texts, which are all masked.
+ */
+const SHOWN: Readonly<Record<string, ReadonlySet<string>>> = {
+  customer: new Set([
+    ...['customerUuid', 'id', 'customerId', 'customerKey', 'isBusiness', 'availability'],
+    ...['preferredLocale', 'preferredCommunication'],
+  ]),
+  emails: new Set(['okToEmail', 'isPreferred']),
+  phoneNumbers: new Set(['okToCall', 'okToText', 'isPreferred']),
+  bestTimeToContact: new Set(),
+  addresses: new Set(['uuid', 'country', 'isValid', 'isPreferred', 'updateTS']),
+  vehicles: new Set([
+    ...['id', 'vehicleUuid', 'vehicleKey', 'vehicleMake', 'vehicleModel', 'vehicleYear'],
+    ...['isValid', 'brandId'],
+  ]),
+}
+
+/** Members of the customer whose own members are masked one by one. */
+const PARTS: ReadonlySet<string> = new Set(['emails', 'phoneNumbers', 'bestTimeToContact'])
+
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null
+
+/** Masks the members of an object, or of each object in a list. */
+const maskPart = (part: string, value: unknown): unknown => {
+  if (Array.isArray(value)) return value.map((item) => maskPart(part, item))
+  if (!isObject(value)) return MASK
+  return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, maskMember(part, name, member)]))
+}
+
+const maskMember = (part: string, name: string, value: unknown): unknown => {
+  if (value === null || SHOWN[part]?.has(name)) return value
+  return part === 'customer' && PARTS.has(name) ? maskPart(name, value) : MASK
+}
+
+export const maskCustomer = (document: CustomerDocument): CustomerDocument => {
+  const parts = Object.entries(document).map(([name, value]) => {
+    if (name in SHOWN) return [name, maskPart(name, value)]
+    return [name, name === 'texts' || name === 'shadowed' ? maskPart('', value) : value]
+  })
+  return Object.fromEntries(parts) as CustomerDocument
+}

@@ -1,0 +1,111 @@
+/** OpenAPI 3.1 of the reader. Served at `/openapi.json`, and written to the contract. */
+import { CustomerDocument } from './customer-document.ts'
+import { MASK } from './mask.ts'
+import { PROBLEM_CONTENT_TYPE, type Problem, problems } from './problem.ts'
+
+const RETRY_AFTER = { 'Retry-After': { schema: { type: 'integer' }, description: 'Seconds.' } }
+
+const problemResponse = (types: readonly Problem[], status: number) => ({
+  description: types.map((type) => `${type}: ${problems[type].title}`).join(' '),
+  ...((status === 429 || status >= 503) && { headers: RETRY_AFTER }),
+  content: {
+    [PROBLEM_CONTENT_TYPE]: {
+      schema: {
+        allOf: [{ $ref: '#/components/schemas/Problem' }],
+        properties: { type: { enum: types }, status: { const: status } },
+      },
+    },
+  },
+})
+
+/** Answers that a request to another address or with another method gets. */
+const notOfAnOperation: readonly Problem[] = ['not-found', 'method-not-allowed']
+
+/** @param others problems that this operation never has. */
+const problemResponses = (others: readonly Problem[] = []) => {
+  const types = (Object.keys(problems) as Problem[]).filter((type) => ![...notOfAnOperation, ...others].includes(type))
+  const byStatus = Map.groupBy(types, (type) => problems[type].status)
+  return Object.fromEntries([...byStatus].map(([status, each]) => [status, problemResponse(each, status)]))
+}
+
+const header = (description: string, schema: object = { type: 'string' }) => ({ description, schema })
+
+const customerHeaders = {
+  ETag: header('The version. A client with another view of personal data gets another tag.'),
+  'x-customer-version': header('`TIMESTAMP:ID`, with a percent-encoded id.'),
+  'x-customer-source': header('`topic/partition/offset` of the raw record.'),
+  'x-received-at': header('Time of receipt, Unix milliseconds.', { type: 'integer' }),
+  'x-applied-at': header('Time at which Redis got the customer, Unix milliseconds.', { type: 'integer' }),
+}
+
+const getCustomer = () => ({
+  operationId: 'getCustomer',
+  summary: 'Returns the current state of a customer.',
+  description: `Needs the scope \`read\`. Without the scope \`pii\`, personal data is \`${MASK}\`.`,
+  parameters: [
+    { name: 'customerUuid', in: 'path', required: true, schema: { type: 'string', minLength: 1 } },
+    {
+      name: 'min-version',
+      in: 'query',
+      description: '`TIMESTAMP:ID` of an event. Waits until Redis has this version or a newer one.',
+      schema: { type: 'string', pattern: '^[0-9]{1,16}:.+$' },
+    },
+    { name: 'If-None-Match', in: 'header', description: 'ETags of known answers.', schema: { type: 'string' } },
+  ],
+  responses: {
+    200: {
+      description: 'The customer.',
+      headers: customerHeaders,
+      content: { 'application/json': { schema: { $ref: '#/components/schemas/Customer' } } },
+    },
+    304: { description: 'The client has the current answer.', headers: customerHeaders },
+    ...problemResponses(),
+  },
+})
+
+const getDocument = () => ({
+  operationId: 'getOpenApi',
+  summary: 'Returns this document.',
+  security: [],
+  responses: {
+    200: { description: 'OpenAPI 3.1.', content: { 'application/json': { schema: { type: 'object' } } } },
+    ...problemResponses([
+      ...(['invalid-parameter', 'unauthenticated', 'forbidden', 'customer-not-found'] as const),
+      ...(['too-many-requests', 'unavailable', 'version-not-reached'] as const),
+    ]),
+  },
+})
+
+/** @param version of the contract, or of the service. */
+export const openApi = (version: string) => ({
+  openapi: '3.1.0',
+  info: {
+    title: 'customer-stream reader',
+    version,
+    description: 'Answers questions about customers. Every error is a problem document (RFC 9457).',
+  },
+  servers: [{ url: 'http://localhost:8090' }],
+  security: [{ key: [] }],
+  paths: {
+    '/v1/customers/{customerUuid}': { get: getCustomer() },
+    '/openapi.json': { get: getDocument() },
+  },
+  components: {
+    securitySchemes: {
+      key: { type: 'http', scheme: 'bearer', description: 'An API key of READER_API_KEYS.' },
+    },
+    schemas: {
+      Customer: CustomerDocument,
+      Problem: {
+        type: 'object',
+        required: ['type', 'status', 'title'],
+        properties: {
+          type: { enum: Object.keys(problems), description: 'Stable: programs may match on it.' },
+          status: { type: 'integer' },
+          title: { type: 'string' },
+          detail: { type: 'string', description: 'Details about this answer.' },
+        },
+      },
+    },
+  },
+})

@@ -1,0 +1,42 @@
+/**
+ * Problems that the reader answers (RFC 9457). Each key is a stable `type` that programs may match.
+ */
+export const problems = {
+  'bad-request': { status: 400, title: 'The request is not valid HTTP for this address.' },
+  'invalid-parameter': { status: 400, title: 'A parameter of the request is not valid.' },
+  unauthenticated: { status: 401, title: 'The request has no valid API key.' },
+  forbidden: { status: 403, title: 'The API key does not have the needed scope.' },
+  'not-found': { status: 404, title: 'There is nothing at this address.' },
+  'customer-not-found': { status: 404, title: 'There is no such customer.' },
+  'method-not-allowed': { status: 405, title: 'The method is not allowed here.' },
+  'request-timeout': { status: 408, title: 'The request did not arrive in time.' },
+  'too-many-requests': { status: 429, title: 'The API key has sent too many requests. Send this one later.' },
+  'headers-too-large': { status: 431, title: 'The headers are too large.' },
+  'internal-error': { status: 500, title: 'The service failed.' },
+  unavailable: { status: 503, title: 'The data cannot be read now. Send the request again.' },
+  'version-not-reached': { status: 504, title: 'The version was not stored in time. Send the request again.' },
+} as const
+
+export type Problem = keyof typeof problems
+
+export const PROBLEM_CONTENT_TYPE = 'application/problem+json'
+
+/** @param detail one sentence about this request, without secrets and without personal data. */
+export const problemDocument = (type: Problem, detail?: string) => ({
+  type,
+  ...problems[type],
+  ...(detail !== undefined && { detail }),
+})
+
+/** Ends a request with a problem. */
+export class ProblemError extends Error {
+  override readonly name = 'ProblemError'
+  readonly problem: Problem
+  readonly detail: string | undefined
+
+  constructor(problem: Problem, detail?: string) {
+    super(problem)
+    this.problem = problem
+    this.detail = detail
+  }
+}

@@ -1,0 +1,72 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { LAST_ANSWERS_MS, readerRules, readerSettings } from '@customer-stream/configuration'
+import {
+  adminPortOf,
+  closeServer,
+  createAdminApp,
+  createLifecycle,
+  createLogger,
+  createObstacles,
+  createRegistry,
+  createTraces,
+  openPort,
+  periodically,
+  retryWithBackoff,
+  settingsOrExit,
+  watchSecretFiles,
+} from '@customer-stream/runtime'
+import { connectRedis, createRedis, createRedisDiagnose } from '@customer-stream/runtime/redis'
+import { createCustomers } from './customers.ts'
+import { createReaderApp } from './http/reader-app.ts'
+import { createReaderMetrics } from './metrics.ts'
+import { createReadiness } from './readiness.ts'
+
+const OUTAGE_INTERVAL_MS = 2000
+
+const settings = settingsOrExit('reader', readerSettings, process.env, readerRules)
+const logger = createLogger('reader', settings.LOG_LEVEL)
+const lifecycle = createLifecycle({ logger, deadlineMs: settings.SHUTDOWN_DEADLINE_MS })
+const registry = createRegistry('reader')
+const traces = await createTraces('reader', { settings, registry, logger })
+const stopping = new AbortController()
+const obstacles = createObstacles(registry, logger)
+const metrics = createReaderMetrics(registry)
+const redis = createRedis(settings, logger)
+const diagnose = createRedisDiagnose(settings, redis)
+const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection } = settings
+const customers = createCustomers(redis, { keyPrefix, projection })
+const timeoutMs = settings.READINESS_TIMEOUT_MS
+const readiness = createReadiness({ customers, diagnose, obstacles, timeoutMs, stopping: stopping.signal })
+const app = createReaderApp({
+  ...{ settings, customers, metrics, logger },
+  ...{ tracer: traces.tracer, stopping: stopping.signal },
+})
+const adminApp = createAdminApp({ registry, checks: readiness.checks, settings })
+
+const secretFiles = { schemas: readerSettings, env: process.env, rules: readerRules, registry, logger }
+lifecycle.onStop('secret files', watchSecretFiles(settings, secretFiles))
+// Parts stop in reverse order: first "not ready" and a wait for the load balancer, then requests,
+// then Redis and traces, and last the admin port.
+lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
+lifecycle.onStop('traces', traces.stop)
+lifecycle.onStop('redis', () => redis.disconnect())
+const onFailure = (err: Error) => logger.error({ err }, 'the readiness could not be checked; the service repeats it')
+lifecycle.onStop('outages', periodically(OUTAGE_INTERVAL_MS, readiness.watch, onFailure))
+lifecycle.onStop('public port', () => closeServer(app, LAST_ANSWERS_MS))
+lifecycle.onStop('readiness', async () => {
+  stopping.abort()
+  await sleep(settings.SHUTDOWN_DELAY_MS)
+})
+
+try {
+  const admin = await openPort(adminApp, adminPortOf(settings))
+  const address = await openPort(app, { host: ['HOST', settings.HOST], port: ['PORT', settings.PORT] })
+  logger.info({ event: 'listening', address, admin }, 'listening')
+  const backoff = { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS }
+  const connect = () => connectRedis(redis).then(() => customers.check())
+  const onStartFailure = (error: Error) => obstacles.report('redis', diagnose(error))
+  const start = { signal: stopping.signal, backoff, onFailure: onStartFailure }
+  if (await retryWithBackoff(connect, start)) logger.info({ event: 'ready' }, 'ready')
+} catch (error) {
+  lifecycle.fail(error as Error)
+}

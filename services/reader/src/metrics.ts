@@ -1,0 +1,70 @@
+import { Counter, Gauge, Histogram, type Registry, startAtZero } from '@customer-stream/runtime'
+import { FAILED_CHECKS } from './http/api-keys.ts'
+import { problems } from './http/problem.ts'
+
+const SECONDS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5]
+const ANSWER_CLASSES = ['2xx', '3xx', '4xx', '5xx'] as const
+
+/** Answers that are no problems. */
+const ANSWERS = ['ok', 'not-modified'] as const
+
+export const createReaderMetrics = (registry: Registry) => {
+  const registers = [registry]
+  const metrics = {
+    answers: new Counter({
+      name: 'reader_answers_total',
+      help: 'Answers to requests, by answer: `ok`, `not-modified`, or the type of the problem.',
+      labelNames: ['answer'],
+      registers,
+    }),
+    requestSeconds: new Histogram({
+      name: 'reader_request_seconds',
+      help:
+        'Time from the headers of a request until its answer, by class of the answer. A wait for a version is ' +
+        'included. Answers of Node’s HTTP parser are not included.',
+      buckets: SECONDS,
+      labelNames: ['class'],
+      registers,
+    }),
+    requests: new Counter({
+      name: 'reader_requests_total',
+      help:
+        'Requests with a valid API key, by the name of the key. A rotation is complete when the count of the old ' +
+        'name no longer grows.',
+      labelNames: ['key'],
+      registers,
+    }),
+    unauthenticated: new Counter({
+      name: 'reader_unauthenticated_total',
+      help: 'Requests refused with 401, by the check that failed.',
+      labelNames: ['check'],
+      registers,
+    }),
+    reveals: new Counter({
+      name: 'reader_reveals_total',
+      help: 'Customers whose personal data was shown without a mask. The log has a line for each.',
+      registers,
+    }),
+    waiting: new Gauge({
+      name: 'reader_waiting_requests',
+      help: 'Requests that wait for a version of a customer. `READ_MAX_WAITING` is the limit.',
+      registers,
+    }),
+    connections: new Gauge({
+      name: 'reader_connections',
+      help: 'Open connections to the public port. `MAX_CONNECTIONS` is the limit.',
+      registers,
+    }),
+    dropped: new Counter({
+      name: 'reader_connections_dropped_total',
+      help: 'Connections closed without an answer, because `MAX_CONNECTIONS` were open.',
+      registers,
+    }),
+  }
+  startAtZero(metrics.answers, { answer: [...ANSWERS, ...Object.keys(problems)] })
+  startAtZero(metrics.unauthenticated, { check: FAILED_CHECKS })
+  for (const name of ANSWER_CLASSES) metrics.requestSeconds.zero({ class: name })
+  return metrics
+}
+
+export type ReaderMetrics = ReturnType<typeof createReaderMetrics>

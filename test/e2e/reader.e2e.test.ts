@@ -1,0 +1,127 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { waitUntil } from '@customer-stream/runtime'
+import { customerKey, positionsKey } from '@customer-stream/schemas'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { apiKeys, openPipeline, type Pipeline, type ServiceProcess, storeCustomer } from '@customer-stream/testing'
+import { startRedis } from '@customer-stream/testing/vitest'
+import { afterAll, beforeAll, expect, inject, it, onTestFinished } from 'vitest'
+
+let pipeline: Pipeline
+beforeAll(async () => {
+  pipeline = await openPipeline(inject('brokers'))
+})
+afterAll(() => pipeline.close())
+
+const get = (reader: ServiceProcess, path: string, name = 'full', headers = {}) =>
+  fetch(`${reader.url}${path}`, { headers: { authorization: `Bearer ${name}-api-key`, ...headers } })
+
+/** Resolves when the reader gives this answer. */
+const untilAnswer = (reader: ServiceProcess, path: string, status: number, name?: string) =>
+  waitUntil(
+    `the answer to ${path} is ${status}`,
+    async () => (await get(reader, path, name)).status,
+    (found) => found === status,
+  )
+
+it('a client reads its own write, and gets its changes with a new ETag', async () => {
+  const services = await Promise.all([pipeline.start('ingress'), pipeline.start('projector'), pipeline.start('reader')])
+  const [ingress, , reader] = services
+  await Promise.all(services.map((service) => service.untilReady()))
+  const timestamp = Date.now()
+  const { body, customerUuid, id } = makeCustomersEvent({ timestamp })
+  const path = `/v1/customers/${encodeURIComponent(customerUuid)}`
+  const [early] = await Promise.all([
+    get(reader, `${path}?min-version=${timestamp}:${id}`),
+    pipeline.post(ingress, body),
+  ])
+  expect(early.status).toBe(200)
+  expect(await early.json()).toMatchObject({ customerUuid, version: { timestamp, id } })
+  expect(Number(early.headers.get('x-applied-at'))).toBeGreaterThanOrEqual(Number(early.headers.get('x-received-at')))
+  const tag = early.headers.get('etag') ?? ''
+  expect((await get(reader, path, 'full', { 'if-none-match': tag })).status).toBe(304)
+  await storeCustomer(pipeline, ingress, customerUuid, timestamp + 1)
+  expect((await get(reader, path, 'full', { 'if-none-match': tag })).status).toBe(200)
+  expect((await get(reader, '/v1/customers/nobody')).status).toBe(404)
+
+  expect(await reader.metric('reader_answers_total', { answer: 'ok' })).toBe(2)
+  expect(await reader.end()).toBe(0)
+  const reveals = readFileSync(reader.logFile, 'utf8').match(/"event":"revealed".*/g) ?? []
+  expect(reveals).toHaveLength(2)
+  expect(reveals[0]).toContain(`"key":"full","customer":"${customerUuid}"`)
+})
+
+/** Puts a customer into a Redis, as the projector does. */
+const putCustomer = async (redis: Pipeline['redis']) => {
+  const { keyPrefix } = pipeline
+  await redis.hset(positionsKey(1, keyPrefix), 'raw/0', '1')
+  await redis.hset(customerKey('c', keyPrefix), {
+    ...{ customerUuid: 'c', _eventId: 'e', _eventTimestamp: '7', _source: 'raw/0/0' },
+    ...{ _receivedAt: '8', _appliedAt: '9', _projection: '1' },
+  })
+}
+
+it('an outage of Redis gives 503 in time, and the reader recovers alone', async () => {
+  // With `everysec` Redis may delay a write while it syncs an earlier write, so a killed Redis
+  // could lose it.
+  const redis = await startRedis({ args: ['--appendfsync', 'always'] })
+  onTestFinished(() => redis.stop())
+  const client = await pipeline.connectRedis(redis.url)
+  await putCustomer(client)
+  client.disconnect()
+  await redis.kill()
+  const env = { REDIS_URL: redis.url, REDIS_COMMAND_TIMEOUT_MS: '500' }
+  const reader = await pipeline.start('reader', env)
+  const answer = await get(reader, '/v1/customers/c')
+  expect([answer.status, await answer.json()]).toEqual([503, expect.objectContaining({ type: 'unavailable' })])
+  expect(await (await fetch(`${reader.adminUrl}/readyz`)).text()).toMatch(/not-ready.*redis/)
+  await redis.restart()
+  await reader.untilReady()
+  expect((await get(reader, '/v1/customers/c')).status).toBe(200)
+
+  await redis.pause()
+  const started = performance.now()
+  expect((await get(reader, '/v1/customers/c')).status).toBe(503)
+  expect(performance.now() - started).toBeLessThan(5000)
+  await redis.resume()
+  await untilAnswer(reader, '/v1/customers/c', 200)
+
+  await redis.kill()
+  await redis.loseData()
+  await redis.restart()
+  // Redis is empty now, so the reader must not say that the customer does not exist.
+  await reader.untilReady()
+  expect((await get(reader, '/v1/customers/c')).status).toBe(503)
+  expect(await reader.end()).toBe(0)
+})
+
+it('SIGTERM ends waiting requests with an answer, and the reader exits with 0', async () => {
+  const reader = await pipeline.start('reader', { READ_WAIT_MS: '30000' })
+  await reader.untilReady()
+  const waiting = get(reader, '/v1/customers/c?min-version=7:e')
+  await waitUntil(
+    'the request waits',
+    () => reader.metric('reader_waiting_requests'),
+    (count) => count === 1,
+  )
+  reader.signal('SIGTERM')
+  const { status, headers } = await waiting
+  expect([status, headers.get('connection')]).toEqual([503, 'close'])
+  expect(await reader.ended).toBe(0)
+})
+
+it('a changed file of API keys is used without a restart', async () => {
+  const file = join(pipeline.folder, 'keys.json')
+  const scopes = ['read'] as const
+  const write = (name: string) => writeFileSync(file, apiKeys([{ name, scopes, dealers: ['*'] }]))
+  write('old')
+  const env = { READER_API_KEYS: '', READER_API_KEYS_FILE: file, SECRET_FILES_CHECK_MS: '100' }
+  const reader = await pipeline.start('reader', env)
+  await reader.untilReady()
+  await putCustomer(pipeline.redis)
+  const path = '/v1/customers/c'
+  await untilAnswer(reader, path, 200, 'old')
+  write('new')
+  await untilAnswer(reader, path, 401, 'old')
+  expect((await get(reader, path, 'new')).status).toBe(200)
+})
