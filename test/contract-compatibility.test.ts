@@ -22,7 +22,10 @@ it('changesets declare each breaking change since the last release (see CONTRIBU
 })
 
 type Json = { [member: string]: Json } | Json[]
-/** New values by path. A value of undefined removes the member. */
+/**
+ * New values of members, by the path of the member in the document. A value of undefined removes
+ * the member.
+ */
 type Edit = Readonly<Record<string, unknown>>
 
 const STATE = 'customer-state.schema.json'

@@ -43,7 +43,8 @@ signal.addEventListener('abort', () => {
 })
 
 const openBrokers = async (): Promise<Brokers> => {
-  // Hide the description, because the step shows it. All other lines are about downloads.
+  // Hide the description of the brokers, because the step shows it. All other lines report
+  // downloads.
   const log = (line: string) => line.startsWith('brokers ') || screen.print(`  ${line}`)
   const brokers = await screen.during(
     'brokers',

@@ -6,7 +6,7 @@ import type { Bench } from '../questions/question.ts'
 /**
  * Options of retryWithBackoff without an end, because a new topic may have no leader for a moment.
  */
-export const insistently = {
+export const endlessRetry = {
   signal: new AbortController().signal,
   backoff: { initialMs: 100, maxMs: 1000 },
   onFailure: () => undefined,
@@ -26,5 +26,5 @@ export const createTopics = async (
     KAFKA_PARTITIONS: String(partitions),
   })
   const demands = topics.map((topic) => ({ topic, maxValueBytes: 1024 * 1024 }))
-  await retryWithBackoff(() => checkTopics(admin, settings, demands, createLogger('bench', 'silent')), insistently)
+  await retryWithBackoff(() => checkTopics(admin, settings, demands, createLogger('bench', 'silent')), endlessRetry)
 }

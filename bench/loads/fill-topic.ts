@@ -3,7 +3,7 @@ import { createVerifiedProducer, type OutgoingRecord } from '@customer-stream/ru
 import { makeCustomersEvent, Random } from '@customer-stream/simulator'
 import type { Pipeline } from '@customer-stream/testing'
 import type { Bench } from '../questions/question.ts'
-import { createTopics, insistently } from './create-topics.ts'
+import { createTopics, endlessRetry } from './create-topics.ts'
 
 export interface FillOptions {
   readonly events: number
@@ -58,7 +58,7 @@ export const fillTopic = async (
     batch.push({ topic, key: Buffer.from(customerUuid), value: Buffer.from(body), timestamp: NEWEST + i })
     if (batch.length < BATCH_RECORDS && i < events - 1) continue
     const full = batch
-    await retryWithBackoff(() => producer.send(full), insistently)
+    await retryWithBackoff(() => producer.send(full), endlessRetry)
     batch = []
   }
   await producer.disconnect()

@@ -10,7 +10,7 @@ import { alternate } from '../report/measure.ts'
 import type { Bench, Question } from './question.ts'
 
 /** Minimum gain that justifies the memory of a second process. */
-const WORTH_IT = 1.5
+const MIN_GAIN = 1.5
 const CONNECTIONS = 128
 const primary = fileURLToPath(new URL('../loads/cluster-primary.ts', import.meta.url))
 
@@ -77,9 +77,9 @@ export const workers: Question = {
         lines: [
           {
             what: 'two ingress processes on one port (node:cluster) against one',
-            target: `built only if ≥ ${WORTH_IT} ×`,
-            figure: `${gain.toFixed(2)} ×: ${gain >= WORTH_IT ? 'worth building' : 'not built'}`,
-            met: gain < WORTH_IT,
+            target: `built only if ≥ ${MIN_GAIN} ×`,
+            figure: `${gain.toFixed(2)} ×: ${gain >= MIN_GAIN ? 'worth building' : 'not built'}`,
+            met: gain < MIN_GAIN,
           },
         ],
         readings,

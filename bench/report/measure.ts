@@ -1,5 +1,6 @@
 /**
- * Reads CPU time from the operating system, runs variants in turn, and returns median and spread.
+ * Reads CPU time from the operating system, runs variants alternately, and returns median and
+ * spread.
  */
 import { readFileSync } from 'node:fs'
 
@@ -74,8 +75,8 @@ export const latencyOf = (times: readonly number[]) => ({
 type Readings<Name extends string> = Readonly<Record<Name, number>>
 
 /**
- * Runs the variants in turn several times, so that other load on the machine affects all variants
- * alike.
+ * Runs all variants several times, alternately, so that other load on the machine affects all
+ * variants alike.
  * @param variants functions that do the work once and return their readings.
  * @returns the figure of each reading, by variant.
  */

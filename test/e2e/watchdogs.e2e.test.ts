@@ -26,7 +26,7 @@ createRequire(${JSON.stringify(import.meta.url)})('kafkajs/src/consumer/consumer
     SHUTDOWN_DEADLINE_MS: '1000',
   }
 }
-const lastWords = async (projector: ServiceProcess) => ({
+const endOf = async (projector: ServiceProcess) => ({
   code: await projector.ended,
   said: await readFile(projector.logFile, 'utf8'),
 })
@@ -37,7 +37,7 @@ describe.concurrent('watchdogs', () => {
   it('a projector ends if kafkajs stops its consumer and does not restart it', { timeout: 40_000 }, async () => {
     const broken = `async () => { throw new TypeError('a bug in the fetch') }`
     const projector = await pipeline.start('projector', { ...fetching(broken), CONSUMER_GROUP_ID: 'broken' })
-    expect(await lastWords(projector)).toEqual({
+    expect(await endOf(projector)).toEqual({
       code: 1,
       said: expect.stringMatching(/"event":"failed".*a bug in the fetch/),
     })
@@ -48,14 +48,14 @@ describe.concurrent('watchdogs', () => {
       ...fetching('() => new Promise(() => {})'),
       CONSUMER_GROUP_ID: 'silent',
     })
-    expect(await lastWords(projector)).toEqual({ code: 1, said: expect.stringContaining('has been silent for') })
+    expect(await endOf(projector)).toEqual({ code: 1, said: expect.stringContaining('has been silent for') })
   })
 
   it('a projector ends if it applies no records although Kafka and Redis answer', { timeout: 60_000 }, async () => {
     const nothing = 'async () => new Promise((resolve) => setTimeout(resolve, 100, []))'
     const projector = await pipeline.start('projector', { ...fetching(nothing), CONSUMER_GROUP_ID: 'idle' })
     expect((await pipeline.post(ingress, makeCustomersEvent().body)).status).toBe(202)
-    expect(await lastWords(projector)).toEqual({
+    expect(await endOf(projector)).toEqual({
       code: 1,
       said: expect.stringContaining('none of the partitions of this process has moved'),
     })
@@ -76,7 +76,7 @@ prototype.produce = function (request) {
     })
     await stuck.untilReady()
     expect((await pipeline.post(stuck, makeCustomersEvent().body)).status).toBe(503)
-    const { code, said } = await lastWords(stuck)
+    const { code, said } = await endOf(stuck)
     expect([code, said]).toEqual([
       1,
       expect.stringMatching(/a send to \S+ has not ended for \d+ s, although Kafka answers/),

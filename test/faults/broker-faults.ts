@@ -70,7 +70,7 @@ const slow = (bytesPerSecond: number) => ({ bytesPerSecond })
 /**
  * Makes one broker the leader of the state topic, and disturbs this broker while events continue.
  * The state topic demands all replicas, so Kafka stores no document until the broker is back.
- * @throws an error if a position moves meanwhile.
+ * @throws an error if a position moves during the disturbance.
  */
 const loseStateLeader = async (arena: Arena, broker: ClusterBroker, lose: () => Promise<void>): Promise<void> => {
   const { projectors, positions, pipeline } = arena

@@ -34,7 +34,7 @@ const { rawJSON } = JSON as typeof JSON & { rawJSON(text: string): RawNumber }
 const isContainer = (json: unknown): json is Record<string, Json> =>
   typeof json === 'object' && json !== null && !isRawNumber(json)
 
-/** Sets a member, also a member named `__proto__`. */
+/** Sets a member, even a member named `__proto__`. */
 const put = (container: Record<string, Json>, name: string, value: Json) =>
   Object.defineProperty(container, name, { value, enumerable: true, configurable: true, writable: true })
 
@@ -46,7 +46,9 @@ interface Change {
   readonly value: Json
 }
 
-/** Replaces or adds a random member of a document, also inside the payload's string. */
+/**
+ * Replaces or adds a random member of a document. The member may be inside the payload's string.
+ */
 const withChange = (document: Json, change: Change): Json => {
   if (!isContainer(document)) return change.value
   const names = Object.keys(document)

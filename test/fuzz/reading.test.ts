@@ -58,7 +58,10 @@ const membersOfPrototypes = () =>
   [Object.prototype, Array.prototype, String.prototype].map((prototype) => Reflect.ownKeys(prototype).length)
 const untouched = membersOfPrototypes()
 
-/** Checks that no object inside has a foreign prototype, as a setter of `__proto__` would give. */
+/**
+ * Checks that no object inside the value has a foreign prototype. A setter of `__proto__` would set
+ * such a prototype.
+ */
 const expectPlain = (value: unknown): void => {
   if (typeof value !== 'object' || value === null || isRawNumber(value)) return
   const prototype = Object.getPrototypeOf(value)

@@ -308,7 +308,7 @@ export const ingressGuards: readonly Guard[] = [
     guard: 'after a refusal the ingress destroys a connection that the client does not close',
     prevents: 'a port blocked by clients that stall and never close',
     file: `${folder}/http/app.ts`,
-    from: 'setTimeout(() => socket.destroy(), FAREWELL_MS).unref()',
+    from: 'setTimeout(() => socket.destroy(), CLOSE_DELAY_MS).unref()',
     to: '',
     test: brokers('test/e2e/bad-input.e2e.test.ts', 'a client that stalls in its body'),
   },

@@ -41,7 +41,7 @@ const wrongSettings = (name: string, env: (site: Site) => Env, ...says: readonly
   symptoms: SERVICES.flatMap((service) => [{ of: service, says }, blocked(service)]),
 })
 
-/** Wrong settings that look like an outage of Kafka to the services. */
+/** Wrong settings that the services cannot distinguish from an outage of Kafka. */
 const looksLikeOutage = (name: string, env: (site: Site) => Env, ...says: readonly RegExp[]): Scenario => ({
   name,
   atStart: true,

@@ -66,7 +66,7 @@ export interface Scenario {
    */
   readonly symptoms?: readonly Symptom[]
   /** True if the pipeline may also recover without help within 30 s. */
-  readonly mayGoOn?: boolean
+  readonly mayRecover?: boolean
   /** True if no events are sent while the pipeline is broken. */
   readonly quiet?: boolean
   /** Further checks in the broken state, after the symptoms were seen. */
@@ -180,7 +180,7 @@ const isApplied = async (site: Site, event: MadeCustomersEvent): Promise<boolean
  * Lists the problems of a pipeline. The list is empty if a new event is accepted and applied, both
  * services are ready and not blocked, and all acknowledged events are in Redis.
  */
-const complaints = async (site: Site, destroyed: readonly MadeCustomersEvent[] = []): Promise<string[]> => {
+const listProblems = async (site: Site, destroyed: readonly MadeCustomersEvent[] = []): Promise<string[]> => {
   const { event, status } = await site.post()
   const applied = status === 202 && (await isApplied(site, event))
   const missing = (await site.notApplied(site.acknowledged)).filter((one) => !destroyed.includes(one)).length
@@ -197,21 +197,21 @@ const complaints = async (site: Site, destroyed: readonly MadeCustomersEvent[] =
 const untilHealed = (site: Site, timeoutMs: number, destroyed: readonly MadeCustomersEvent[] = []): Promise<unknown> =>
   waitUntil(
     'the pipeline applies events again',
-    () => complaints(site, destroyed),
+    () => listProblems(site, destroyed),
     (found) => found.length === 0,
     { timeoutMs, pauseMs: 300 },
   )
 
 /**
- * Waits until each expected symptom was seen once, and returns the texts. With `mayGoOn`, also ends
- * if the pipeline recovers without help.
+ * Waits until each expected symptom was seen once, and returns the texts. With `mayRecover`, also
+ * ends if the pipeline recovers without help.
  */
-const untilSeen = async (site: Site, symptoms: readonly Symptom[], mayGoOn: boolean): Promise<string> => {
+const untilSeen = async (site: Site, symptoms: readonly Symptom[], mayRecover: boolean): Promise<string> => {
   const seen = symptoms.map((): string | undefined => undefined)
   const look = async () => {
     for (const [i, symptom] of symptoms.entries()) seen[i] ??= await lookFor(site, symptom)
     if (seen.every((one) => one !== undefined)) return seen.join(' | ')
-    return mayGoOn && (await complaints(site)).length === 0 ? 'recovers without help' : undefined
+    return mayRecover && (await listProblems(site)).length === 0 ? 'recovers without help' : undefined
   }
   const said = await waitUntil('symptoms are seen', look, (one) => one !== undefined, {
     timeoutMs: SEEN_WITHIN_MS,
@@ -226,7 +226,7 @@ export const runScenario = async (world: World, scenario: Scenario): Promise<Sce
     options,
     atStart = false,
     symptoms = [],
-    mayGoOn = false,
+    mayRecover = false,
     quiet = false,
     repair,
     holds,
@@ -249,7 +249,7 @@ export const runScenario = async (world: World, scenario: Scenario): Promise<Sce
     try {
       if (symptoms.length === 0) await untilHealed(site, SEEN_WITHIN_MS)
       else {
-        const said = await untilSeen(site, symptoms, mayGoOn)
+        const said = await untilSeen(site, symptoms, mayRecover)
         result = { ...result, seenSeconds: seconds(brokenAt), said }
       }
       await holds?.(site)

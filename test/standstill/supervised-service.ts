@@ -56,7 +56,7 @@ interface LogLine {
 /**
  * Returns the last error messages in the log of an ended process, or its last lines of plain text.
  */
-const lastWords = (log: string): string => {
+const lastErrors = (log: string): string => {
   const words = log
     .trimEnd()
     .split('\n')
@@ -124,7 +124,7 @@ export const superviseService = (name: ServiceName, env: Env, folder: string): S
     log: () => readFile(logFile, 'utf8'),
     readiness: async () => {
       const answer = await fetch(`${running?.adminUrl}/readyz`).catch(() => undefined)
-      if (!answer) return { ready: false, said: lastWords(await readFile(endedLogFile, 'utf8').catch(() => '')) }
+      if (!answer) return { ready: false, said: lastErrors(await readFile(endedLogFile, 'utf8').catch(() => '')) }
       const text = await answer.text()
       const { checks } = JSON.parse(text) as { readonly checks?: readonly Check[] }
       if (!checks) return { ready: false, said: text }

@@ -82,7 +82,7 @@ const strangePosition = (name: string, position: string): Scenario => ({
     await site.produce([makeCustomersEvent()], 0)
   },
   symptoms: [{ of: 'projector', says: [/position/] }],
-  mayGoOn: true,
+  mayRecover: true,
   repair: async (site) => {
     const field = positionField(site.topics.customers, 0)
     if ((await site.redis.hget(site.positionsKey, field)) === position) await site.redis.hdel(site.positionsKey, field)
@@ -122,7 +122,7 @@ export const topics: readonly Scenario[] = [
       await startAll(site)
     },
     symptoms: [{ of: 'projector', says: [/customers\.raw/] }],
-    mayGoOn: true,
+    mayRecover: true,
   },
   {
     name: 'the customers topic is deleted and created again while both services run',
@@ -132,7 +132,7 @@ export const topics: readonly Scenario[] = [
         await site.createTopics('customers')
       }),
     symptoms: [{ of: 'projector', says: [/customers\.raw/] }],
-    mayGoOn: true,
+    mayRecover: true,
   },
   deleted('the customers topic is deleted while both services run, and created again later', 'customers', {
     symptoms: SERVICES.map((of) => ({ of, says: [/customers\.raw/] })),
@@ -223,7 +223,7 @@ export const topics: readonly Scenario[] = [
     },
     // A consumer notices new partitions only when it fetches metadata, every 30 s.
     symptoms: [{ of: 'projector', says: [/customers\.raw\/3/] }],
-    mayGoOn: true,
+    mayRecover: true,
     holds: async (site) => {
       await site.untilApplied()
       await stopAll(site)

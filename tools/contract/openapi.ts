@@ -4,7 +4,7 @@ import { SIGNATURE_HEADER, TOKEN_HEADER } from '../../services/ingress/src/http/
 import { PROBLEM_CONTENT_TYPE, type Problem, problems } from '../../services/ingress/src/http/problem.ts'
 import { EVENT_TYPES, eventSchemaName } from './json-schemas.ts'
 
-/** Answers that only other paths and methods give. */
+/** Answers to requests with another path or method. */
 const notOfTheOperation: ReadonlySet<Problem> = new Set(['not-found', 'method-not-allowed'])
 
 const responseOf = (types: readonly Problem[], status: number) => ({

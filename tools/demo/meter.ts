@@ -1,6 +1,6 @@
 const WINDOW_MS = 2000
 
-/** Measures the rate of a count, and estimates the time to its total. */
+/** Measures the rate of a count, and estimates the time until the count reaches its total. */
 export const createMeter = (total: number) => {
   const samples: { readonly at: number; readonly done: number }[] = []
   let first: { readonly at: number; readonly done: number } | undefined

@@ -8,7 +8,7 @@ export interface Expected {
 }
 
 /**
- * Returns true if nothing is missing or wrong, and if the verdict is about all events that were
+ * Returns true if nothing is missing or wrong, and if the verdict includes all events that were
  * sent.
  */
 export const isKept = (verdict: Verdict, { promisedEvents, lost }: Expected): boolean =>

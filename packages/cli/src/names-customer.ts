@@ -1,4 +1,4 @@
-/** Finds the customers that a body names, also in JSON text inside JSON text. */
+/** Finds the customers that a body names, even in JSON text inside JSON text. */
 
 /** Decodes escaped letters and slashes. Leaves other escapes as they are. */
 const unescaped = (text: string): string =>
@@ -12,7 +12,10 @@ const unescaped = (text: string): string =>
  */
 export const textsIn = (json: string): string[] => unescaped(json).split(/\\*"/)
 
-/** Returns true if the value contains the id as a JSON string, also inside another JSON string. */
+/**
+ * Returns true if the value contains the id as a JSON string, even if that string is inside another
+ * JSON string.
+ */
 export const namesCustomer = (value: Buffer | null, customerUuid: string): boolean => {
   if (value === null) return false
   const text = JSON.stringify(customerUuid).slice(1, -1)

@@ -218,7 +218,7 @@ export const countQuarantine = async (
 const PAUSE_MS = 250
 /**
  * A partition with records stands still if its position has not moved for this time. A partition
- * that is far behind may be read ahead for 8 s, and its position does not move meanwhile.
+ * that is far behind may be read ahead for 8 s. During this time its position does not move.
  */
 const PATIENCE_MS = 4000
 const FAR_BEHIND = 5000

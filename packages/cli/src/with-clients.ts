@@ -30,7 +30,7 @@ import { PROJECTION_VERSION } from '@customer-stream/schemas'
 import { requireReachable } from '@customer-stream/verify/reachable'
 import { interruption, reportFailure } from './interruption.ts'
 
-const LEAVE_KAFKA_MS = 500
+const DISCONNECT_MS = 500
 
 export const clientSettings = {
   ...kafkaSettings,
@@ -81,7 +81,7 @@ export const explained = (error: unknown, settings: KafkaSettings, access?: Redi
 /**
  * Disconnects. Waits only briefly, because kafkajs would wait for the replies of a hanging broker.
  */
-const leave = (admin: TopicAdmin) => Promise.race([admin.disconnect(), sleep(LEAVE_KAFKA_MS)])
+const disconnect = (admin: TopicAdmin) => Promise.race([admin.disconnect(), sleep(DISCONNECT_MS)])
 
 /**
  * Connects. Limits the wait to the time of two requests, which is enough to ask two brokers.
@@ -126,7 +126,7 @@ export const withKafka = async (
     return reportFailure(command, explained(error, settings, access))
   } finally {
     access?.redis.disconnect()
-    await leave(admin)
+    await disconnect(admin)
   }
 }
 

@@ -92,7 +92,8 @@ describe('the conformance vectors', () => {
 
   it.each(vectorsOf<HashVector>('hash'))('customerFromHash returns the stored customer: $name', (vector) => {
     const stored = customerFromHash(vector.hash)
-    // The vector has a text, because `JSON.parse` would round long numbers.
+    // The vector has the expected customer as a text, because `JSON.parse` would round its long
+    // numbers.
     expect(stored.ok && JSON.stringify(stored.value)).toBe(vector.stored)
   })
 

@@ -96,6 +96,9 @@ export const writeErasure = (erasure: Erasure): string => {
   return JSON.stringify({ erasedAt, scope, reason, requestedBy })
 }
 
-/** Returns true if this erasure, the last of its customer, erases an event with this version. */
+/**
+ * Returns true if an erasure erases an event with this version. The erasure must be the last
+ * erasure of the customer.
+ */
 export const isErased = ({ scope, erasedAt }: Pick<Erasure, 'scope' | 'erasedAt'>, version: Version): boolean =>
   scope === 'forever' || version.timestamp <= erasedAt

@@ -1,6 +1,7 @@
 /**
  * Reads a raw record by the rules of docs/contracts.md. Uses no code of the projector and no
- * functions of @customer-stream/schemas. Otherwise a shared bug would look like agreement.
+ * functions of @customer-stream/schemas. Otherwise a bug in shared code would give both the same
+ * wrong result.
  */
 
 import { TextDecoder } from 'node:util'

@@ -29,8 +29,8 @@ const sampledOf = (records: readonly RawRecord[]): TraceContext[] => {
 
 /**
  * Creates spans of chunks. A chunk with one sampled record continues the trace of this record. A
- * chunk with several begins a trace of its own, because a span has only one parent. In both cases
- * the span has a link to each sampled record.
+ * chunk with several sampled records begins a new trace, because a span has only one parent. In
+ * both cases the span has a link to each sampled record.
  */
 export const createChunkSpans =
   (tracer: Tracer | undefined, topic: string): StartChunkSpan =>

@@ -76,14 +76,14 @@ export const createHolds = ({
   const begin = (partition: number) => {
     const sent = holds.get(partition)?.sent ?? new Set<string>()
     end(partition)
-    const goOn = consumer.hold(partition)
+    const resume = consumer.hold(partition)
     const ended = new AbortController()
     const held = {
       signal: ended.signal,
       sent,
       end: () => {
         ended.abort()
-        goOn()
+        resume()
       },
     }
     holds.set(partition, held)

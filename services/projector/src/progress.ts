@@ -4,8 +4,8 @@
  * Also checks the members of the consumer group.
  *
  * A partition stands still if it has records and its position does not move. A group member with
- * many records applies its partitions in turn. So a partition does not count as standing still
- * while its owner moves another partition.
+ * many records applies its partitions one after another. So a partition does not count as standing
+ * still while its owner moves another partition.
  */
 import type { GroupMember, PartitionConsumer, Watermarks } from '@customer-stream/runtime/kafka'
 import type { ProjectorMetrics } from './metrics.ts'

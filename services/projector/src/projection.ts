@@ -155,11 +155,11 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const holds = createHolds({ consumer: deps.consumer, retryThroughOutage, metrics })
   const writer = createChunkWriter({ ...deps, holds, retryThroughOutage }, options.stateTopic)
   /** Continues a partition after a pause for its documents or tombstones. */
-  const goOn = async (partition: number, { moved }: AppliedChunk, pause: AbortSignal) => {
+  const continueAfterPause = async (partition: number, { moved }: AppliedChunk, pause: AbortSignal) => {
     await positions.reload(partition, pause)
     if (moved && !pause.aborted) holds.end(partition)
   }
-  const erasures = createErasures({ ...deps, writer, retryThroughOutage, attemptOnce, onLate: goOn })
+  const erasures = createErasures({ ...deps, writer, retryThroughOutage, attemptOnce, onLate: continueAfterPause })
   const turns = createTurns()
   const storedPositions = createStoredPositions({ ...deps, onLeave: lookahead.skipTo }, options)
   const positions = createPositions({
@@ -271,7 +271,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     const chunk = { oldest: positions.oldest(partition), window: lookahead.window(partition), stateTopicId }
     const done = await writer.write(batch, projected.newest, expected, next, chunk, async (late, pause) => {
       if (late.moved) count(projected, late.stored, last)
-      await goOn(partition, late, pause)
+      await continueAfterPause(partition, late, pause)
     })
     if (!done) return false
     // Count the chunk even if this process has lost the partition. The position has moved, so no

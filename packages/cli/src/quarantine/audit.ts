@@ -109,7 +109,7 @@ export const createEntries = (topicId: string | null) => {
   const byPlace = new Map<number, Map<number, Action>>()
   const byOrigin = new Map<string, Action>()
   return {
-    /** Returns false if the entry is about an earlier quarantine topic. */
+    /** Returns false if the entry belongs to an earlier quarantine topic. */
     add: ({ topicId: of, partition, offset, action, origin }: AuditEntry): boolean => {
       if (of !== topicId) return false
       const ofPartition = byPlace.get(partition) ?? new Map<number, Action>()

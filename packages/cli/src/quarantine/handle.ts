@@ -111,8 +111,8 @@ export const handleRecords = async (
    */
   const isHandled = (record: QuarantinedRecord): boolean => {
     const before = audit.actionFor(record)
-    const isTakenBack = before === 'dropped' && action === 'redriven' && selection.places !== undefined
-    return before !== undefined && !isTakenBack
+    const isDropUndone = before === 'dropped' && action === 'redriven' && selection.places !== undefined
+    return before !== undefined && !isDropUndone
   }
   /** A dry run handles no record, so the message cannot name the last handled record. */
   const where = () => {

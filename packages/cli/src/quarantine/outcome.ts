@@ -58,7 +58,7 @@ export const createReport = (action: Action, isJson: boolean, writeLine: (line: 
   const would = action === 'redriven' ? 'redrive' : 'drop'
   const writeJson = (value: object) => process.stdout.write(jsonLine(value))
   return {
-    /** Writes a record of a dry run. */
+    /** Writes the line of a record that `--execute` would handle. */
     accepted: (record: QuarantinedRecord, send: OutgoingRecord | undefined) => {
       const place = placeOf(record)
       const key = send?.key?.toString()

@@ -27,7 +27,7 @@ const tlsCodes = /^(ERR_SSL_|ERR_TLS_|ERR_OSSL_|CERT_)/
 const closedInHandshake = 'before secure TLS connection was established'
 
 /** kafkajs' names of the errors that mean: the broker did not answer. */
-const silences = new Set(['KafkaJSConnectionError', 'KafkaJSConnectionClosedError', 'KafkaJSRequestTimeoutError'])
+const noAnswerErrors = new Set(['KafkaJSConnectionError', 'KafkaJSConnectionClosedError', 'KafkaJSRequestTimeoutError'])
 
 const mechanismOf = (settings: KafkaSettings) => settings.KAFKA_SASL_MECHANISM.toUpperCase()
 
@@ -296,7 +296,7 @@ const outageMessageOf = ({ settings, facts, kafka, cannot, retrying, lastMessage
     )
   // ApiVersions is the first request of a connection. If a port does not answer ApiVersions, it may
   // belong to another kind of server.
-  const isSilent = request?.api === 'ApiVersions' || errors.some(({ name }) => silences.has(name))
+  const isSilent = request?.api === 'ApiVersions' || errors.some(({ name }) => noAnswerErrors.has(name))
   const hint = isSilent ? `If this lasts, check that Kafka listens there, and ${addressHint(settings, broker)}.` : ''
   return `${kafka}: ${lastMessage}. ${cannot}. ${retrying}${hint}`.trim()
 }

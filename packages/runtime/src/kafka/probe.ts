@@ -71,7 +71,7 @@ export const createKafkaCheck = ({
       () => undefined,
       (error: unknown) => {
         const diagnosis = diagnose(error, doing)
-        // A problem that a person must fix, such as a missing right, is about the topic of the
+        // A problem that a person must fix, such as a missing right, concerns the topic of the
         // metadata request.
         return diagnosis.blocked ? diagnose(error, `describe topic ${topic}`) : diagnosis
       },

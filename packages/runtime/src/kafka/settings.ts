@@ -206,7 +206,7 @@ interface Login {
   readonly takes?: readonly LoginName[]
 }
 
-/** Signs tokens for MSK. The package is optional, because it brings 75 others. */
+/** Package that signs tokens for MSK. It is optional, because it installs 75 other packages. */
 export const SIGNER_PACKAGE = 'aws-msk-iam-sasl-signer-js'
 
 const isInstalled = (name: string): boolean => {

@@ -44,6 +44,6 @@ export interface Provider {
   /** Starts three replicating brokers. Each topic survives the loss of one broker. */
   startKafkaCluster(): Promise<readonly KafkaNode[]>
   startRedis(options?: RedisOptions): Promise<RedisServer>
-  /** Ends all servers, also servers that are still starting. May be called twice. */
+  /** Ends all servers, including servers that are still starting. May be called twice. */
   close(): Promise<void>
 }

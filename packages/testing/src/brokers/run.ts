@@ -79,7 +79,7 @@ export const openRun = async (folders = runsFolder): Promise<Run> => {
     },
     close: () => {
       closed ??= Promise.all([...started].map((guarded) => guarded.end())).then(() =>
-        // Retry the removal, because a cancelled start may create a file meanwhile.
+        // Retry the removal, because a cancelled start may create a file during the removal.
         rm(folder, { recursive: true, force: true, maxRetries: 3 }),
       )
       return closed

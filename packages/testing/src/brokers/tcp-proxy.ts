@@ -49,7 +49,7 @@ export const openTcpProxy = async (
   }
 
   const forward = async (from: Socket, to: Socket): Promise<void> => {
-    // Delay all chunks in parallel, as a long line does, and keep their order.
+    // Delay all chunks in parallel, like a network with a long delay, and keep their order.
     let previous: Promise<void> = Promise.resolve()
     for await (const piece of from) {
       const after = previous

@@ -148,7 +148,7 @@ export const createDelivery = (deps: DeliveryDependencies): Delivery => {
       metrics.spoolErrors.inc()
       log.unwritable({ err })
     },
-    onLeft: (records, error) => {
+    onNotAccepted: (records, error) => {
       metrics.spoolDrainFailures.inc()
       log.undrained({ records, err: error ?? new Error('Kafka gave no answer in time') })
     },

@@ -575,7 +575,7 @@ describe('outages', () => {
     expect(publisher.outage?.partitions).not.toBe(Number.POSITIVE_INFINITY)
   })
 
-  it('a failing partition is retried with its smallest answered record', async () => {
+  it('a failing partition is retried with the smallest record whose request already has its answer', async () => {
     const { publisher, publish, failing, sends } = setUp()
     const sizes = [300, 100, 200]
     const deadlineAt = performance.now() + 50

@@ -37,7 +37,7 @@ const setUp = ({
     {
       spoolAfterMs: 10,
       onDiskError: ({ message }) => errors.push(message),
-      onLeft: (records, error) => errors.push(`${records} left: ${error?.message}`),
+      onNotAccepted: (records, error) => errors.push(`${records} left: ${error?.message}`),
     },
   )
   return { publish, drain, calls, errors }

@@ -19,7 +19,7 @@ export interface SpooledPublishOptions {
    * Called with the number of records that Kafka did not accept in one send of the drain, and with
    * Kafka's last error. The error is undefined if Kafka did not answer in time.
    */
-  readonly onLeft: (records: number, error: Error | undefined) => void
+  readonly onNotAccepted: (records: number, error: Error | undefined) => void
 }
 
 export interface SpooledPublish {
@@ -49,7 +49,7 @@ const within = async <T>(work: Promise<T>, deadlineAt: number): Promise<T | type
 export const createSpooledPublish = (
   publishers: Pick<TopicPublishers, 'publish' | 'fails' | 'deliver' | 'partitionOf'>,
   spool: Pick<Spool, 'append' | 'drain'>,
-  { spoolAfterMs, onDiskError, onLeft }: SpooledPublishOptions,
+  { spoolAfterMs, onDiskError, onNotAccepted }: SpooledPublishOptions,
 ): SpooledPublish => {
   const toDisk = async (record: OutgoingRecord, deadlineAt: number): Promise<Outcome<'spooled'> | undefined> => {
     try {
@@ -70,9 +70,9 @@ export const createSpooledPublish = (
     },
     drain: (signal) => {
       const send: Destination['send'] = async (records, keep) => {
-        const left = await publishers.deliver(records, keep)
-        if (left.records.length > 0) onLeft(left.records.length, left.error)
-        return left.records
+        const notAccepted = await publishers.deliver(records, keep)
+        if (notAccepted.records.length > 0) onNotAccepted(notAccepted.records.length, notAccepted.error)
+        return notAccepted.records
       }
       return spool.drain({ partitionOf: publishers.partitionOf, send }, signal)
     },

@@ -73,8 +73,8 @@ export interface TopicPublishersOptions extends Omit<PublisherOptions<OutgoingRe
   /** A send that lasts longer than this is stuck. kafkajs has no timeout for a send. */
   readonly stuckSendMs: number
   /**
-   * Called for each record that Kafka refuses even in a batch of its own. `quarantined` is true if
-   * the quarantine topic has the record's bytes.
+   * Called for each record that Kafka refuses even if the batch has no other record. `quarantined`
+   * is true if the quarantine topic has the record's bytes.
    */
   readonly onRefused: (topic: string, error: Error, quarantined: boolean) => void
 }

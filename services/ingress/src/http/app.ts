@@ -92,16 +92,16 @@ export const HEALTH_PATH = '/healthz'
 const RETRY_AFTER_SECONDS = '5'
 
 /** After a refusal, the peer has this time to read the answer and to close the connection. */
-const FAREWELL_MS = 1000
+const CLOSE_DELAY_MS = 1000
 
 /**
- * Closes a socket FAREWELL_MS after its last answer. If the socket closed immediately, late bytes
- * of the request would reset the connection, and the peer would not get the answer. If the socket
- * stayed open, a peer could keep the connection forever.
+ * Closes a socket CLOSE_DELAY_MS after its last answer. If the socket closed immediately, late
+ * bytes of the request would reset the connection, and the peer would not get the answer. If the
+ * socket stayed open, a peer could keep the connection forever.
  */
 const endSlowly = (socket: Duplex): void => {
   socket.end()
-  setTimeout(() => socket.destroy(), FAREWELL_MS).unref()
+  setTimeout(() => socket.destroy(), CLOSE_DELAY_MS).unref()
 }
 
 const documentedContentType = /^\s*(?:text\/plain|application\/json)\s*(?:;|$)/i

@@ -30,7 +30,7 @@ const BLOCK_BYTES = 16_384
 const BUFFER_OVERHEAD_BYTES = 300
 
 /**
- * Collects the chunks of one body. Node makes a Buffer of its own for each chunk, so a body in
+ * Collects the chunks of one body. Node creates a separate Buffer for each chunk, so a body in
  * one-byte chunks would use 300 times its size.
  */
 const createParts = () => {

@@ -23,9 +23,12 @@ const MAX_CHARACTERS = 200
 export const traceFields = (traceId: string | undefined) => traceId !== undefined && { trace_id: traceId }
 
 const INTERVAL_MS = 10_000
-/** Addresses with a throttled log of their own. The least recently used address is dropped. */
+/**
+ * Maximum number of addresses that have their own throttled log. The least recently used address is
+ * dropped.
+ */
 const MAX_ADDRESSES = 1000
-/** Lines of one interval about requests that a stranger can send. */
+/** Maximum lines in one interval about requests that a stranger can send. */
 const MAX_CLAIMED_LINES = 20
 
 const cut = (text: string | undefined) => text?.slice(0, MAX_CHARACTERS)

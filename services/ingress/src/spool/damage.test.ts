@@ -299,7 +299,7 @@ it('a file is drained to its end even if a record becomes damaged during the dra
       return []
     },
   }
-  expect(await spool.drain(delivery)).toBe('left')
+  expect(await spool.drain(delivery)).toBe('incomplete')
   edit(path, (bytes) => bytes.fill(0, frames[1100]!.at + 5, frames[1100]!.end - 5))
   isWell = true
   await vi.waitUntil(async () => (await spool.drain(delivery)) === 'empty', { timeout: 10_000 })
@@ -415,7 +415,7 @@ describe('unreadable blocks', () => {
       if ((await this.stat()).size === size) throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' })
       return read.call(this, ...args)
     } as typeof prototype.read)
-    expect(await spool.drain(delivery)).toBe('left')
+    expect(await spool.drain(delivery)).toBe('incomplete')
     expect([sent, filesIn(directory).includes(basename(path))]).toEqual([['new'], true])
     spy.mockRestore()
     await vi.waitUntil(async () => (await spool.drain(delivery)) === 'empty', { timeout: 10_000 })
@@ -445,7 +445,7 @@ describe('unreadable blocks', () => {
         return records.filter((record) => !accepts(record))
       },
     }
-    expect(await again.drain(delivery)).toBe('left')
+    expect(await again.drain(delivery)).toBe('incomplete')
     const last = filesIn(directory).sort().at(-1)!
     const { size } = statSync(join(directory, last))
     const prototype = await fileHandles()
@@ -455,10 +455,14 @@ describe('unreadable blocks', () => {
       return read.call(this, ...args)
     } as typeof prototype.read)
     accepts = ({ topic }) => topic === 'well'
-    await vi.waitUntil(async () => (await again.drain(delivery)) === 'left' && sent.length >= 300, { timeout: 10_000 })
+    await vi.waitUntil(async () => (await again.drain(delivery)) === 'incomplete' && sent.length >= 300, {
+      timeout: 10_000,
+    })
     expect(sent).not.toContain('last')
     spy.mockRestore()
-    await vi.waitUntil(async () => (await again.drain(delivery)) === 'left' && sent.length > 300, { timeout: 5000 })
+    await vi.waitUntil(async () => (await again.drain(delivery)) === 'incomplete' && sent.length > 300, {
+      timeout: 5000,
+    })
     expect([sent.length, sent.at(-1), again.size.records]).toEqual([301, 'last', 301])
   })
 

@@ -77,7 +77,7 @@ describe('failing partitions', () => {
     await appendAll(spool, 60_000)
     const failing = new Set([5])
     const delivery = kafka((timestamp) => failing.has(timestamp % 12))
-    expect(await spool.drain(delivery)).toBe('left')
+    expect(await spool.drain(delivery)).toBe('incomplete')
     expect(sorted(delivery.sent)).toEqual(upTo(60_000).filter((n) => n % 12 !== 5))
     expect(spool.size).toMatchObject({ records: 5000, oldestAt: 5 })
     failing.clear()
@@ -93,7 +93,7 @@ describe('failing partitions', () => {
     const delivery = kafka((timestamp) => failing.has(timestamp % 12))
     await spool.drain(delivery)
     delivery.attempts.length = 0
-    await vi.waitUntil(async () => (await spool.drain(delivery)) === 'left' && delivery.attempts.length >= 2, {
+    await vi.waitUntil(async () => (await spool.drain(delivery)) === 'incomplete' && delivery.attempts.length >= 2, {
       timeout: 10_000,
     })
     expect(delivery.attempts.slice(0, 2)).toEqual([[3], [15]])
@@ -142,7 +142,7 @@ describe('failing partitions', () => {
       return delivery.send(isHit ? [] : records).then((left) => (isHit ? records : left))
     }
     const all = { ...delivery, send }
-    await vi.waitUntil(async () => (await spool.drain(all)) === 'left' && delivery.sent.length === 2999, {
+    await vi.waitUntil(async () => (await spool.drain(all)) === 'incomplete' && delivery.sent.length === 2999, {
       timeout: 25_000,
     })
     expect(spool.size).toMatchObject({ records: 1, oldestAt: 24 })
@@ -178,7 +178,8 @@ describe('failing partitions', () => {
     failing.delete(6)
     const changed = { ...destination, partitionOf: ({ timestamp }: OutgoingRecord) => `${timestamp % 24} of 24` }
     const expected = all.filter((n) => n % 12 !== 5)
-    const sentAll = async () => (await spool.drain(changed)) === 'left' && destination.sent.length === expected.length
+    const sentAll = async () =>
+      (await spool.drain(changed)) === 'incomplete' && destination.sent.length === expected.length
     await vi.waitUntil(sentAll, { timeout: 30_000 })
     expect(sorted(destination.sent)).toEqual(expected)
     expect(spool.size.records).toBe(750)
@@ -227,7 +228,7 @@ describe('many failing partitions', () => {
     })
     const attempts = () => failing.attempts.length
     // Waits until the drain has sent its first batch, and one retry for each partition.
-    await vi.waitUntil(async () => (await spool.drain(measured(failing))) === 'left' && attempts() > PARTITIONS, {
+    await vi.waitUntil(async () => (await spool.drain(measured(failing))) === 'incomplete' && attempts() > PARTITIONS, {
       timeout: 30_000,
     })
     expect(spool.size.records).toBe(RECORDS)
@@ -241,7 +242,7 @@ describe('many failing partitions', () => {
     const { send } = kafka(() => true)
     const now = performance.now()
     const clock = vi.spyOn(performance, 'now').mockReturnValue(now)
-    expect(await spool.drain({ partitionOf, send })).toBe('left')
+    expect(await spool.drain({ partitionOf, send })).toBe('incomplete')
     clock.mockReturnValue(now + 1000)
     const counted: Destination['partitionOf'] = (record) => {
       // Count only records that were read from a file. The drain also calls `partitionOf` with a
@@ -255,7 +256,7 @@ describe('many failing partitions', () => {
   it('200 failing partitions do not read the files 200 times', { timeout: 60_000 }, async () => {
     const { spool } = await setUp()
     const onRead = vi.fn()
-    expect(await retryAll(spool, onRead)).toBe('left')
+    expect(await retryAll(spool, onRead)).toBe('incomplete')
     expect(onRead.mock.calls.length).toBeLessThan(2 * RECORDS)
   })
 

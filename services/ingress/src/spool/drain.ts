@@ -23,10 +23,10 @@ import { isDone, isScanned, noteDamage, type Report } from './segment.ts'
 import { createUndelivered, type Item, isBefore, type Place, type Position } from './undelivered.ts'
 
 /**
- * `empty`: all records were sent. `left`: some records were not sent. `stopped`: the signal or
- * `close` ended the drain.
+ * `empty`: all records were sent. `incomplete`: some records were not sent. `stopped`: the signal
+ * or `close` ended the drain.
  */
-export type DrainEnd = 'empty' | 'left' | 'stopped'
+export type DrainEnd = 'empty' | 'incomplete' | 'stopped'
 
 export interface Destination {
   /**
@@ -103,8 +103,8 @@ export interface DrainOptions {
 
 export interface Drain {
   /**
-   * Sends all records in order of arrival, also records that arrive during the run. Only one run at
-   * a time is allowed.
+   * Sends all records in order of arrival, including records that arrive during the run. Only one
+   * run at a time is allowed.
    * @throws the error of the disk. The next run continues.
    */
   run(destination: Destination, signal?: AbortSignal): Promise<DrainEnd>
@@ -135,11 +135,11 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
       const item = itemOf.get(record)
       if (item) noteDamage(item.segment, { what: 'refused', offset: item.at, bytes: item.end - item.at }, report)
     }
-    const left = new Set(await destination.send([...itemOf.keys()], keep))
-    const isLeft = ({ record }: Item) => left.has(record)
-    for (const item of items) if (!isLeft(item)) item.segment.delivered.add(item.id)
+    const notAccepted = new Set(await destination.send([...itemOf.keys()], keep))
+    const isNotAccepted = ({ record }: Item) => notAccepted.has(record)
+    for (const item of items) if (!isNotAccepted(item)) item.segment.delivered.add(item.id)
     // Keep places instead of records, because each record keeps a whole file window in memory.
-    return items.filter(isLeft).map(placeOf)
+    return items.filter(isNotAccepted).map(placeOf)
   }
 
   /**
@@ -205,13 +205,13 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
         return
       }
       const places = take(cursor)
-      let left: Place[] = places
+      let notAccepted: Place[] = places
       try {
-        left = await send(await undelivered.readPlaces(places), destination)
+        notAccepted = await send(await undelivered.readPlaces(places), destination)
       } finally {
-        cursor.pending.push(...left)
+        cursor.pending.push(...notAccepted)
       }
-      if (left.length > 0) {
+      if (notAccepted.length > 0) {
         cursor.limit = 1
         cursor.dueAt = performance.now() + RETRY_MS
         return
@@ -295,8 +295,8 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
               throw error
             })
           }
-          const left = await send(batch, destination)
-          for (const [partition, pending] of Map.groupBy(left, (item) => item.partition)) {
+          const notAccepted = await send(batch, destination)
+          for (const [partition, pending] of Map.groupBy(notAccepted, (item) => item.partition)) {
             const sample = sampleOf(batch.find((item) => item.partition === partition)!.record)
             const dueAt = performance.now() + RETRY_MS
             cursors.set(partition, { sample, pending, next, limit: 1, dueAt, running: undefined })
@@ -332,7 +332,7 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
           await restart()
         // If a cursor has finished a file in the meantime, continue the loop, which deletes the
         // file.
-        else if (!segments.some(isDone)) return segments.length === 0 ? 'empty' : 'left'
+        else if (!segments.some(isDone)) return segments.length === 0 ? 'empty' : 'incomplete'
       }
     } finally {
       await Promise.all(running())

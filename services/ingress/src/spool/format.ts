@@ -23,8 +23,8 @@
  *
  * The spool rewrites the note in place after each sync. The note separates damage from a torn tail,
  * because only bytes before `syncedEnd` were acknowledged. Header and note are in the first sector,
- * and disks write a sector as a whole. So an invalid note after an intact header is damage. A power
- * loss during a write cannot cause this damage.
+ * and disks write a sector completely or not at all. So an invalid note after an intact header is
+ * damage. A power loss during a write cannot cause this damage.
  *
  * The ordinal counts the frames of a file from 0. The ordinals around a gap give the number of lost
  * records.

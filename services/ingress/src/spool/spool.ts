@@ -62,9 +62,9 @@ export interface Spool {
   /** Returns true if a value of this size fits, and the disk accepted the last record. */
   hasRoomFor(valueBytes: number): boolean
   /**
-   * Sends all records in order of arrival, also records that arrive meanwhile. Deletes each file
-   * whose records were all accepted. Retries a failing partition twice a second, without delay for
-   * other partitions. Only one drain runs at a time. A second call joins the first drain.
+   * Sends all records in order of arrival, including records that arrive during the drain. Deletes
+   * each file whose records were all accepted. Retries a failing partition twice a second, without
+   * delay for other partitions. Only one drain runs at a time. A second call joins the first drain.
    * @throws the error of the disk. The next drain continues.
    */
   drain(destination: Destination, signal?: AbortSignal): Promise<DrainEnd>

@@ -74,7 +74,7 @@ const reset = (socket: Socket) => socket.resetAndDestroy()
  * Sends a request that must fail. Resolves with the name of the error when kafkajs has discarded
  * the socket.
  */
-const askInVain = (connection: Connection, requestTimeout?: number) =>
+const askAndFail = (connection: Connection, requestTimeout?: number) =>
   ask(connection, 18, requestTimeout).then(
     () => expect.fail('an answer came'),
     ({ name }: Error) => name,
@@ -86,14 +86,14 @@ it.each([2, 9])('a connection drops %i bytes of an incomplete reply when it is r
     answer,
     answer,
   )
-  expect(await askInVain(connection)).toBe('KafkaJSConnectionError')
+  expect(await askAndFail(connection)).toBe('KafkaJSConnectionError')
   await connection.connect()
   expect([await ask(connection), await ask(connection)]).toEqual(['pong', 'pong'])
 })
 
 it('an unreadable reply ends the socket, not the process', async () => {
   const connection = await connectionTo((socket) => socket.write(Buffer.from([0, 0, 0, 1, 0])), answer)
-  expect(await askInVain(connection)).toBe('KafkaJSConnectionError')
+  expect(await askAndFail(connection)).toBe('KafkaJSConnectionError')
   await connection.connect()
   expect(await ask(connection)).toBe('pong')
 })
@@ -107,7 +107,7 @@ it('after a request has timed out, the next request uses a new socket', async ()
       answer(socket, request)
     },
   )
-  expect(await askInVain(connection, SHORT_TIMEOUT_MS)).toBe('KafkaJSRequestTimeoutError')
+  expect(await askAndFail(connection, SHORT_TIMEOUT_MS)).toBe('KafkaJSRequestTimeoutError')
   await once([...sockets][0]!, 'close')
   await connection.connect()
   expect(await ask(connection)).toBe('pong')
@@ -127,7 +127,7 @@ it('a disconnect fails a concurrent connect before the connection timeout', {
 it('repeated disconnects add no listener to a dead socket', async () => {
   const connection = await connectionTo(reset)
   const { socket } = connection
-  await askInVain(connection)
+  await askAndFail(connection)
   for (let i = 0; i < 20; i++) await connection.disconnect()
   expect(socket.listenerCount('connect')).toBe(0)
 })

@@ -32,7 +32,7 @@ const require = createRequire(import.meta.url)
 const RESPONSE_VERSIONS = ['v0', 'v1', 'v2', 'v3', 'v4', 'v5', 'v6']
 const MAX_AGE_MS = 1000
 /** Maximum wait for the other leaders after the first leader has answered. */
-const LAGGARD_MS = 2000
+const OTHER_LEADERS_MS = 2000
 
 /**
  * Keeps a topic usable while one of its partitions has no leader. In kafkajs 2.2.4 one partition
@@ -103,7 +103,7 @@ const patchOffsets = () => {
     )
     const all = Promise.allSettled(answers)
     // When one leader has answered, wait only briefly for the other leaders.
-    const some = Promise.any(answers).then(() => sleep(LAGGARD_MS, undefined, { ref: false }))
+    const some = Promise.any(answers).then(() => sleep(OTHER_LEADERS_MS, undefined, { ref: false }))
     await Promise.race([all, some.catch(() => all)])
     if (answers.length > 0 && failures.length === answers.length) {
       await this.refreshMetadata().catch(() => undefined)
