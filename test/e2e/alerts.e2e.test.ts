@@ -71,7 +71,10 @@ const startPrometheus = async (folder: string, targets: Readonly<Record<string, 
     return [...new Set(names)].toSorted()
   }
   const firing = () => alertsIn('firing')
-  /** Returns the time of the oldest last evaluation of all groups of rules. */
+  /**
+   * Returns the earliest of the last evaluations of all groups of rules. So each group was
+   * evaluated at this time or later.
+   */
   const evaluatedAt = async () => {
     const { groups } = await ask<{ groups: { lastEvaluation: string }[] }>('rules')
     return Math.min(...groups.map(({ lastEvaluation }) => Date.parse(lastEvaluation)))

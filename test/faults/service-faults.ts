@@ -83,8 +83,8 @@ const eraseAll = async ({ kafka, erasuresTopic }: Arena['pipeline'], customers: 
 }
 
 /**
- * Starts a projector again, and pauses it at its next call of a Lua script or produce request, with
- * the help of `interrupted.ts`. `cause` makes the projector reach this call.
+ * Starts a projector again. `interrupted.ts` then pauses it at its next call of a Lua script or
+ * produce request. `cause` makes the projector reach this call.
  */
 const pauseAt = async <T>(projector: ManagedService, what: string, cause: () => Promise<T>): Promise<T> => {
   await projector.kill()
@@ -98,8 +98,8 @@ const pauseAt = async <T>(projector: ManagedService, what: string, cause: () => 
 
 /**
  * Deletes a topic, and waits until no broker knows of it. A broker accepts records for a deleted
- * topic until it learns of the deletion, even if another broker already has a new topic of that
- * name. These records are lost.
+ * topic until it learns of the deletion. Another broker may already have a new topic of that name.
+ * These records are lost.
  */
 const deleteTopic = async ({ administrator }: Arena['pipeline'], topic: string) => {
   await administrator.deleteTopics({ topics: [topic] })

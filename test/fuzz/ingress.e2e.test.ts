@@ -36,8 +36,8 @@ type Accepted = Map<string, number>
 const add = (bodies: Accepted, body: string, count: number) => bodies.set(body, (bodies.get(body) ?? 0) + count)
 
 /**
- * Checks that each accepted body is in Kafka as often as it got 202, that Redis has the newest
- * event of each customer, and that all unusable records are in quarantine.
+ * Checks three facts. Each accepted body is in Kafka as often as it got 202. Redis has the newest
+ * event of each customer. All unusable records are in quarantine.
  */
 const expectStored = async (accepted: Accepted) => {
   const missing = new Map(accepted)

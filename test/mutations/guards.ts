@@ -11,8 +11,8 @@ import { toolGuards } from './tool-guards.ts'
 import { traceGuards } from './trace-guards.ts'
 
 /**
- * All guards that a test can show to be necessary. They protect against bugs of libraries, of the
- * network, of senders and of this project.
+ * All guards that a test can show to be necessary. The guards protect against bugs of libraries, of
+ * the network, of senders and of this project.
  */
 export const guards: readonly Guard[] = [
   ...kafkaGuards,

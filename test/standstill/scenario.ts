@@ -177,8 +177,9 @@ const isApplied = async (site: Site, event: MadeCustomersEvent): Promise<boolean
 }
 
 /**
- * Lists the problems of a pipeline. The list is empty if a new event is accepted and applied, both
- * services are ready and not blocked, and all acknowledged events are in Redis.
+ * Lists the problems of a pipeline. The list is empty if all these facts are true: a new event is
+ * accepted and applied; both services are ready and not blocked; all acknowledged events are in
+ * Redis.
  */
 const listProblems = async (site: Site, destroyed: readonly MadeCustomersEvent[] = []): Promise<string[]> => {
   const { event, status } = await site.post()

@@ -1,7 +1,10 @@
 import { number, wrapped } from '@customer-stream/cli/layout'
 import type { SimulationProgress } from '@customer-stream/simulator'
 
-/** A total and its parts. They come from different sources, so that an equal sum is evidence. */
+/**
+ * A total and its parts. The total and the parts come from different sources, so that an equal sum
+ * is evidence.
+ */
 export interface Sum {
   readonly label: string
   readonly total: number

@@ -1,6 +1,6 @@
 /**
  * Finds the partitions that may hold older records of a customer. If partitions are added to a
- * topic, Kafka moves no record, and new records of a customer may go to another partition.
+ * topic, Kafka moves no record. New records of a customer may then go to another partition.
  */
 import {
   createPartitionReader,

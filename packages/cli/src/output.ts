@@ -5,8 +5,8 @@ import { interruption } from './interruption.ts'
 import { fitted } from './layout.ts'
 
 /**
- * Writes a report for people, in lines that fit the terminal. JSON, the bytes of a record and
- * commands for a shell are written as they are, so that they can be copied.
+ * Writes a report for people, in lines that fit the terminal. JSON, bytes of a record and shell
+ * commands are written unchanged, so that a person can copy them.
  */
 export const printText = (text: string): void => {
   process.stdout.write(`${fitted(text, process.stdout)}\n`)

@@ -261,7 +261,7 @@ export const observe = async (
   const first: Sample = { at: performance.now(), partitions, progress: await progress() }
   let last = first
   const isAnyOpen = () => numbers.some((_, i) => motionOf({ first, last }, i) === 'open')
-  // An open transaction holds records back if the end of the readable records does not move, so one
+  // An open transaction holds records back if the end of the readable records does not move. So one
   // sample is not enough.
   const isHeld = partitions.some(({ stable, high }) => stable !== high)
   const isOpen = () => isAnyOpen() || (isHeld && last.at - first.at < HELD_MS)

@@ -1,7 +1,7 @@
 /**
  * `customer-stream rebuild`: shows how far Redis is filled, prints the next step of a rebuild, and
- * deletes old positions. It starts nothing, because the number of the projection is a setting of
- * the projectors.
+ * deletes old positions. The command cannot start a rebuild, because PROJECTION_VERSION is a
+ * setting of the projectors.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { unlessAborted } from '@customer-stream/runtime'

@@ -154,8 +154,8 @@ export interface ParseOptions {
    */
   readonly contentType?: string | undefined
   /**
-   * If false, numbers that a double cannot hold are rounded, and the parse is faster. This is
-   * enough for a reader that needs only the ids and the type.
+   * If false, numbers that a double cannot hold are rounded, and the parse is faster. Use false for
+   * a reader that needs only the ids and the type.
    */
   readonly exactNumbers?: boolean
 }

@@ -1,5 +1,5 @@
 /**
- * Reads a record of the raw topic. The projector uses the same functions, so a subscriber refuses
+ * Reads a record of the raw topic. The projector uses the same functions. So a subscriber refuses
  * the records that the projector sends to quarantine, for the same reasons.
  */
 import { stateToHash } from './customer-hash.ts'

@@ -30,8 +30,8 @@ export interface Destination {
 }
 
 /**
- * Chooses the topic and the key of an event. Fails if the customerUuid is too long for a key,
- * because without a key the customer's events would go to different partitions.
+ * Chooses the topic and the key of an event. Fails if the customerUuid is too long for a key.
+ * Without a key the customer's events would go to different partitions.
  */
 export const destinationOf = (
   event: CustomersEvent | OtherEvent,

@@ -85,8 +85,8 @@ export interface Simulation {
   readonly newestTimestamp: number
   readonly progress: SimulationProgress
   /**
-   * Resolves when each event was answered with 2xx (promised), has failed six times (lost) or was
-   * stopped, and the ledger file has all 2xx answers.
+   * Resolves when each event has one of these results: answered with 2xx (promised), failed six
+   * times (lost), or stopped. The ledger file then has all 2xx answers.
    */
   run(): Promise<SimulationProgress>
 }

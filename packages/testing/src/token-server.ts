@@ -11,7 +11,7 @@ export interface TokenRequest {
   readonly parameters: Readonly<Record<string, string>>
 }
 
-/** OAuth token endpoint for tests. It issues unsigned tokens for the client that asks. */
+/** OAuth token endpoint for tests. The endpoint issues unsigned tokens for the client that asks. */
 export interface TokenServer {
   readonly url: string
   readonly requests: readonly TokenRequest[]

@@ -1,6 +1,6 @@
 /**
- * Checks that erased customers have no hash in Redis and no document in the state topic, and that
- * Redis has their marks.
+ * Checks that erased customers have no hash in Redis and no document in the state topic. Also
+ * checks that Redis has their marks.
  */
 import type { Evidence, LastState } from './evidence.ts'
 

@@ -15,7 +15,7 @@ export interface StoredFill {
 /** Progress of one partition of the raw topic. */
 export interface StoredProgress {
   readonly partition: number
-  /** Next offset to apply. Undefined if Redis has no position, or if a copy lacks it. */
+  /** Next offset to apply. Undefined if Redis has no position, or if a copy has none. */
   readonly position: bigint | undefined
   /** Undefined if the partition is not being filled. */
   readonly fill: StoredFill | undefined

@@ -5,7 +5,7 @@
  * Redis stores the position in the erasures topic together with the position of the raw partition.
  * After Redis was emptied or restored, that position is missing or old. The erasures are then
  * executed again before any event of the partition is applied. The erasures are also executed again
- * after the state topic was switched off or created again, because the topic may then lack their
+ * after the state topic was switched off or created again. The topic may then lack their
  * tombstones.
  *
  * While a partition is filled from the state topic, an erasure only sets the mark of its customer

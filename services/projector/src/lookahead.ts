@@ -1,8 +1,8 @@
 /**
  * Reads a partition ahead while its position is far behind, e.g. during a rebuild or after a loss
  * of Redis. The first pass reads only the versions of a window of records. The second pass applies
- * the window. It leaves out each event whose customer has a newer event in the window. Parsing and
- * storing an event cost much more than reading it twice.
+ * the window. The second pass leaves out each event whose customer has a newer event in the window.
+ * Parsing and storing an event cost much more than reading it twice.
  *
  * The position does not move during the first pass. During the second pass, each chunk stores the
  * position and the window. If the process ends during the second pass, the next process applies the
@@ -67,9 +67,9 @@ export interface Lookahead {
 }
 
 /**
- * A first pass needs at least this many records before the end of the partition. It ends after this
- * many records if it has found too few superseded records. If `maxRecords` is smaller, `maxRecords`
- * is used instead.
+ * A first pass needs at least this many records before the end of the partition. The pass ends
+ * after this many records if it has found too few superseded records. If `maxRecords` is smaller,
+ * `maxRecords` is used instead.
  */
 const MIN_RECORDS = 5000
 const MIN_SUPERSEDED_SHARE = 0.25

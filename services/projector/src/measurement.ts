@@ -1,6 +1,6 @@
 /**
  * Measures the progress of the whole topic. Reports a group member that does not belong to this
- * installation (a stranger), and loads the positions of partitions that got a leader.
+ * installation (a stranger). Loads the positions of partitions that got a leader.
  */
 import type { Obstacles } from '@customer-stream/runtime'
 import type { Progress } from './progress.ts'

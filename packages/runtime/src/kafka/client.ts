@@ -32,8 +32,8 @@ const toPino = (logger: Logger): NonNullable<KafkaConfig['logCreator']> => {
       if (now - (lastLogged.get(key) ?? -REPEATS_HELD_BACK_MS) < REPEATS_HELD_BACK_MS) return
       if (lastLogged.size >= 100) lastLogged.clear()
       lastLogged.set(key, now)
-      // Messages such as "The group is rebalancing" occur at every deployment. They do not mean a
-      // problem.
+      // Messages such as "The group is rebalancing" occur at every deployment. Such a message does
+      // not mean a problem.
       logger[levels[level as keyof typeof levels] ?? 'debug']({ kafkajs: namespace, ...fields }, message)
     }
 }
@@ -56,8 +56,8 @@ export const createKafka = (
     requestTimeout: requestTimeoutMs ?? settings.KAFKA_REQUEST_TIMEOUT_MS,
     ssl: settings.KAFKA_SSL && currentTls(settings, 'KAFKA_SSL'),
     ...(sasl && { sasl }),
-    // These retries are for connections and metadata requests. With kafkajs' default, a pause can
-    // last 5 s, so the client would notice the end of an outage up to 5 s late.
+    // These retries are for connections and metadata requests. With kafkajs' default a pause can
+    // last 5 s. The client would then notice the end of an outage up to 5 s late.
     retry: { retries: 5, initialRetryTime: 200, maxRetryTime: 1000 },
     logLevel: kafkajs.logLevel.INFO,
     logCreator: toPino(logger),

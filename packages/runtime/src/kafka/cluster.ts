@@ -35,7 +35,7 @@ interface Broker {
 /** Part of kafkajs' internal cluster object. Our code uses this object and the admin client. */
 export interface Cluster {
   readonly brokerPool: {
-    /** By node id. */
+    /** Brokers by node id. */
     readonly brokers: Readonly<Record<string, Broker>>
     findBroker(node: { nodeId: string }): Promise<Broker>
     refreshMetadata(topics: readonly string[]): Promise<void>

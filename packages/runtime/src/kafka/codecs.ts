@@ -46,7 +46,7 @@ const LZ4_STORED = 0x80000000
 
 /**
  * Decompresses an LZ4 frame. The frame reader of lz4js is not used, because it expects a block's
- * checksum before the block instead of after the block.
+ * checksum before the block. In the format the checksum is after the block.
  */
 const fromLz4 = (bytes: Buffer): Buffer => {
   if (bytes.readUInt32LE(0) !== LZ4_MAGIC) throw new RangeError('the bytes are not an LZ4 frame')

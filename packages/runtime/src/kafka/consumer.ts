@@ -30,8 +30,8 @@ export interface FetchedBatch {
   readonly fetchedFrom: string
   readonly records: readonly FetchedRecord[]
   /**
-   * Offset of the next fetch. It can be greater than the last record's offset + 1, because
-   * `records` has no control records and no records of aborted transactions.
+   * Offset of the next fetch. This offset can be greater than the last record's offset + 1. The
+   * reason: `records` has no control records and no records of aborted transactions.
    */
   readonly nextOffset: string
   /**
@@ -93,8 +93,8 @@ export interface CommittedOffset {
 
 export interface PartitionConsumer {
   /**
-   * Connects before `start`. All clients of a process can then connect in parallel, so a hanging
-   * broker costs one timeout instead of one timeout for each client.
+   * Connects before `start`. All clients of a process can then connect in parallel. So a hanging
+   * broker costs only one timeout, not one for each client.
    */
   connect(): Promise<void>
   start(): Promise<void>
@@ -110,8 +110,8 @@ export interface PartitionConsumer {
   /** Reads the members of the group. Rejects if the group's coordinator does not answer. */
   group(): Promise<GroupDescription>
   /**
-   * Returns the milliseconds since the consumer's last activity. Activity is a request that was
-   * answered or timed out, a heartbeat, the end of a batch, or a new attempt after a failure.
+   * Returns the milliseconds since the consumer's last activity. Activity is a heartbeat, the end
+   * of a batch, a new attempt after a failure, or the end of a request by an answer or a timeout.
    */
   quietMs(): number
   /** True if this process is a member of the group. False while the group rebalances. */
@@ -212,7 +212,7 @@ export const createPartitionConsumer = (
       if (next !== undefined) resolveOffset(String(BigInt(next) - 1n))
     } catch (error) {
       // Do not rethrow the error. After a TypeError kafkajs would end the consumer but not the
-      // process. It would retry any other error forever.
+      // process. After any other error kafkajs would retry forever.
       const place = `${topic}/${batch.partition} from offset ${fetchedFrom(batch)}`
       options.onDead(new Error(`${place}: ${(error as Error).message}`, { cause: error }))
     } finally {

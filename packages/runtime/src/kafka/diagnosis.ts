@@ -200,8 +200,8 @@ const missingRight = ({ settings, facts, kafka, doing, retrying }: Failure): Pro
   if (!type.endsWith('_AUTHORIZATION_FAILED')) return undefined
   const creation = creationErrorOf(facts)
   const resource = creation ? `create topic ${creation.topic}` : doing
-  // The topic's name may also be wrong, because Kafka gives the same answer if the topic does not
-  // exist and the user lacks DESCRIBE.
+  // The topic's name may also be wrong. Kafka gives the same answer if the topic does not exist and
+  // the user lacks DESCRIBE.
   const otherName =
     request?.api === 'Metadata' ? ' If the topic should have another name, check KAFKA_TOPIC_PREFIX.' : ''
   const right = rights[rightNeededTo(doing, type) ?? request?.api ?? ''] ?? 'the right to do so'

@@ -20,7 +20,10 @@ const program = ts.createProgram(files, {
   allowImportingTsExtensions: true,
 })
 
-/** Returns the paths from the exports of a file of this folder to types of kafkajs. */
+/**
+ * Finds types of kafkajs inside the exports of a file in this folder. Returns the path to each such
+ * type.
+ */
 const pathsToKafkajs = (name: string): string[] => {
   const checker = program.getTypeChecker()
   const source = program.getSourceFile(`${folder}${name}`)

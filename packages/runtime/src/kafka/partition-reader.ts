@@ -92,9 +92,9 @@ export const createPartitionReader = (admin: TopicAdmin, topic: string): Partiti
       try {
         const first = await fetchOnce(partition, offset)
         if (first) return first
-        // A new leader returns only records that it knows to be on all replicas. At first it knows
-        // only some of these records. So an empty answer means the end only if the leader's end
-        // offset is known.
+        // A new leader returns only records that it knows to be on all replicas. At first the new
+        // leader knows only some of these records. So an empty answer means the end only if the
+        // leader's end offset is known.
         const marks = (await readWatermarks(admin, topic)).get(partition)
         // A new leader answers this request only after it knows which of its records are on all
         // replicas. So a partition that ends before `until` has lost records, and a wait for them

@@ -1,6 +1,6 @@
 /**
- * Decodes Kafka's record batches (message format 2, the format since Kafka 0.11). It replaces
- * kafkajs' decoder, which has three bugs:
+ * Decodes Kafka's record batches (message format 2, the format since Kafka 0.11). This decoder
+ * replaces kafkajs' decoder, which has three bugs:
  * - One batch that cannot be decoded fails the whole fetch. The error lacks the partition and the
  *   offset.
  * - A batch whose records were all removed by compaction is dropped, so the position never moves
@@ -154,7 +154,10 @@ const decodeBatch = async (batch: Buffer): Promise<DecodedRecord[]> => {
 
 const isIntact = (batch: Buffer): boolean => batch.readUInt32BE(CHECKSUM_AT) === crc32c(batch.subarray(ATTRIBUTES_AT))
 
-/** Returns the end of the batch that starts at `at`. In a damaged batch it can be any number. */
+/**
+ * Returns the end of the batch that starts at `at`. In a damaged batch the result can be any
+ * number.
+ */
 const endOfBatch = (bytes: Buffer, at: number): number => at + LENGTH_AT + 4 + bytes.readInt32BE(at + LENGTH_AT)
 
 /**

@@ -56,7 +56,7 @@ interface TracingOptions {
   readonly onDropped: (spans: number, error?: Error) => void
 }
 
-/** Creates the only processor of spans. It counts exported and dropped spans. */
+/** Creates the only processor of spans. The processor counts exported and dropped spans. */
 const createProcessor = ({ url, headers, onExported, onDropped }: TracingOptions): SpanProcessor => {
   const otlp = new OTLPTraceExporter({
     url,
@@ -82,7 +82,8 @@ const createProcessor = ({ url, headers, onExported, onDropped }: TracingOptions
     maxQueueSize: MAX_WAITING_SPANS,
     maxExportBatchSize: SPANS_OF_EXPORT,
     scheduledDelayMillis: EXPORT_INTERVAL_MS,
-    // The exporter has its own timeout and counts its spans. This limit must never come first.
+    // The exporter has its own timeout and counts its spans. This limit must never be reached
+    // before the exporter's timeout.
     exportTimeoutMillis: 2 * EXPORT_TIMEOUT_MS,
   })
   return {

@@ -44,9 +44,9 @@ const areSame = (one: Contents, other: Contents): boolean =>
  * read the settings at each new connection, and the ingress at each request. The value of a wrong
  * file stays as it was, and the other files are used.
  *
- * Polls, because a watch of a file ends when Kubernetes replaces the link `..data`, and because
- * network file systems send no events.
- * @param loaded the settings of the process. They are changed in place.
+ * Polls the files instead of watching them. A watch ends when Kubernetes replaces the link
+ * `..data`, and network file systems send no events.
+ * @param loaded the settings of the process. New values replace the old values in this object.
  */
 export const createSecretFiles = <S extends Settings>(loaded: Loaded<S>, options: SecretFilesOptions<S>) => {
   const { schemas, env, rules, registry, logger, settledAfterMs = SETTLED_AFTER_MS } = options

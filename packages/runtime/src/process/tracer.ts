@@ -19,7 +19,7 @@ export interface Span {
 export interface SpanOptions {
   readonly name: string
   readonly kind: 'server' | 'consumer'
-  /** On the clock of `performance.now()`. */
+  /** Time of the span's start, on the clock of `performance.now()`. */
   readonly startedAt: number
   /** Span that caused the work. If undefined, the span begins a new trace. */
   readonly parent: TraceContext | undefined

@@ -1,6 +1,6 @@
 /**
  * Switches traces on. The libraries of OpenTelemetry are loaded only if OTEL_EXPORTER_OTLP_ENDPOINT
- * is set, so that a service without traces does not pay for them.
+ * is set. So these libraries cost nothing in a service without traces.
  */
 import { answerOf } from './admin.ts'
 import { createThrottledLog, type Logger } from './log.ts'

@@ -39,8 +39,9 @@ const ignoreSilentSentinels = (redis: Redis): void => {
 }
 
 /**
- * Connects again if ioredis has given up. ioredis 6.0.0 gives up ("Connection is closed", status
- * `end`) if a Sentinel announces a failover while the client asks the Sentinels for the primary.
+ * Connects again if ioredis has given up. While the client asks the Sentinels for the primary, a
+ * Sentinel may announce a failover. ioredis 6.0.0 then gives up ("Connection is closed", status
+ * `end`).
  */
 const connectAgainAtEnd = (redis: Redis): void => {
   let isClosed = false
@@ -74,8 +75,8 @@ export const openSentinel = (settings: RedisSettings, options: SingleOptions): S
     // client may be unable to reach.
     updateSentinels: false,
     ...(options.tls && { enableTLSForSentinelMode: true, sentinelTLS: options.tls }),
-    // Only this function of ioredis gets the address of the primary. It returns the address
-    // unchanged.
+    // Only this function of ioredis gets the address of the primary. This function returns the
+    // address unchanged.
     natMap: (address) => {
       primaries.set(redis, address)
       return null

@@ -65,7 +65,8 @@ const loginSettings = (prefix: string, byToken: boolean): Record<string, string>
 }
 
 /**
- * Broker with an authorizer. It has one listener for each reason for which a client can be refused.
+ * Broker with an authorizer. The broker has one listener for each reason for which it can refuse a
+ * client.
  */
 export interface SecuredKafka {
   /** Address of a listener without login or encryption, whose clients have all rights. */

@@ -36,7 +36,8 @@ const sentenceOf = (place: string, code: string | undefined): string => {
 
 /**
  * Returns the reason why the engine that DOCKER_HOST names cannot be used. Undefined if the engine
- * accepts connections, or if DOCKER_HOST is not set. testcontainers would take another engine.
+ * accepts connections, or if DOCKER_HOST is not set. Without this check testcontainers would use
+ * another engine.
  */
 export const whyNotGivenEngine = async ({ DOCKER_HOST: given }: NodeJS.ProcessEnv): Promise<string | undefined> => {
   if (!given) return undefined

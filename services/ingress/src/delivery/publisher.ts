@@ -161,7 +161,10 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     pumping: false,
   })
   const shared = queueOn()
-  /** Queue of records whose partition the producer chooses. They must not delay other records. */
+  /**
+   * Queue of records whose partition the producer chooses. These records must not delay other
+   * records.
+   */
   const unbound = queueOn()
   const isolated = new Map<number, Queue<R>>()
   const held = new Set<Entry<R>>()

@@ -16,7 +16,7 @@ export interface SpooledPublishOptions {
   readonly spoolAfterMs: number
   readonly onDiskError: (error: Error) => void
   /**
-   * Called with the number of records that Kafka did not accept in one send of the drain, and with
+   * Called after a send of the drain, with the number of records that Kafka did not accept, and
    * Kafka's last error. The error is undefined if Kafka did not answer in time.
    */
   readonly onNotAccepted: (records: number, error: Error | undefined) => void

@@ -96,7 +96,7 @@ const CLOSE_DELAY_MS = 1000
 
 /**
  * Closes a socket CLOSE_DELAY_MS after its last answer. If the socket closed immediately, late
- * bytes of the request would reset the connection, and the peer would not get the answer. If the
+ * bytes of the request would reset the connection. The peer would then not get the answer. If the
  * socket stayed open, a peer could keep the connection forever.
  */
 const endSlowly = (socket: Duplex): void => {

@@ -6,8 +6,8 @@ import { type Authenticate, createAuthenticate } from './authenticate.ts'
 type SecretSettings = Pick<IngressSettings, 'MYKAARMA_AUTH' | 'MYKAARMA_SIGNING_SECRETS' | 'MYKAARMA_TOKENS'>
 
 /**
- * Returns a function that checks a request. The function uses the secrets and tokens that the
- * settings have at the time of the request, because their files may change. Returns undefined if
+ * Returns a function that checks a request. Their files may change, so the function uses the
+ * secrets and tokens that the settings have at the time of the request. Returns undefined if
  * MYKAARMA_AUTH is off.
  */
 export const authenticateWith = (

@@ -34,10 +34,10 @@ const MAX_CLAIMED_LINES = 20
 const cut = (text: string | undefined) => text?.slice(0, MAX_CHARACTERS)
 
 /**
- * Logs refused requests that have the sender's headers, and requests of forbidden addresses. In ten
- * seconds, at most one line for each problem and address. All requests that a stranger can send
- * share one limit, because a stranger may have many addresses. These requests have no effect on the
- * lines of the proven sender.
+ * Logs refused requests that have the sender's headers, and requests of forbidden addresses. Writes
+ * at most one line for each problem and address in ten seconds. All requests that a stranger can
+ * send share one limit, because a stranger may have many addresses. These requests have no effect
+ * on the lines of the proven sender.
  */
 export const createRefusalLog = (logger: Logger): ((refusal: Refusal) => void) => {
   let intervalEndsAt = 0

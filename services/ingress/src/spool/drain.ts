@@ -10,9 +10,9 @@
  * becomes readable. Otherwise some records could be in no cursor. The drain does not send delivered
  * records again.
  *
- * Memory does not grow with the spool. The drain has two batches of MAX_BATCH_BYTES (one for the
- * main reader, one for all cursors) and two file windows (one for the main reader, one for the
- * cursor that reads). Each failing partition also needs memory for its share of MAX_PLACES
+ * Memory does not grow with the spool. The drain has two batches of MAX_BATCH_BYTES: one for the
+ * main reader, one for all cursors. The drain has two file windows: one for the main reader, one
+ * for the cursor that reads. Each failing partition also needs memory for its share of MAX_PLACES
  * positions, and for one record during an attempt.
  */
 import { setTimeout as sleep } from 'node:timers/promises'

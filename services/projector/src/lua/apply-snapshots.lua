@@ -110,8 +110,8 @@ local function compare_with_stored(key, timestamp, id)
   local order = timestamp - stored_timestamp
   if order == 0 then order = compare_bytes(id, stored[2]) end
   local is_rebuild = projection > (tonumber(stored[3] or '') or 0)
-  -- A rebuild writes the same event again, in the new layout. It keeps a newer stored event only if
-  -- it has not read the record of that event yet.
+  -- A rebuild writes the same event again, in the new layout. The rebuild keeps a newer stored
+  -- event only if the rebuild has not read the record of that event yet.
   if is_rebuild and order == 0 then return 1, true end
   if is_rebuild and order < 0 and not may_come(stored[4]) then
     if keeps_newer then return order, true, false, true end

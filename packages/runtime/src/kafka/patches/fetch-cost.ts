@@ -68,8 +68,9 @@ const PARTITION_BYTES = 28
 /**
  * Reduces the cost of partitions without records in a fetch. At a low rate of events, each fetch
  * names all partitions and returns a record of only one partition. kafkajs 2.2.4 then spends most
- * of its time on the empty partitions. It creates a buffer for each partition in the request, and a
- * batch and several promises for each partition in the response. Its searches take quadratic time.
+ * of its time on the empty partitions. kafkajs creates a buffer for each partition in the request,
+ * and a batch and several promises for each partition in the response. Its searches take quadratic
+ * time.
  *
  * Must run after {@link patchFetch}, and before a client fetches.
  */

@@ -53,8 +53,8 @@ export const patchFetch = (): void => {
   }
   const path = require.resolve('kafkajs/src/protocol/requests/fetch/v4/decodeMessages')
   require(path)
-  // kafkajs loads its response modules at the first fetch. They load the decoder from Node's module
-  // cache, so this patch replaces the decoder in that cache.
+  // kafkajs loads its response modules at the first fetch. These modules load the decoder from
+  // Node's module cache, so this patch replaces the decoder in that cache.
   const loaded = require.cache[path]
   if (loaded === undefined) throw new Error('kafkajs has no module that decodes fetches')
   loaded.exports = decodeMessages

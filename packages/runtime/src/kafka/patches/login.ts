@@ -41,8 +41,8 @@ export const forgetLogins = (): void => accounts.clear()
 
 /**
  * Limits how often a refused login is repeated. kafkajs 2.2.4 logs in again whenever a client needs
- * a connection. Each client would send a wrong password to each broker several times a second, and
- * the user directory would lock the account.
+ * a connection. Each client would send a wrong password to each broker several times a second. The
+ * user directory would then lock the account.
  *
  * With this patch all clients of the process share the state of an account. After a refusal no
  * login is sent for 5 s. The pause doubles with each further refusal, up to 60 s. Logins during the

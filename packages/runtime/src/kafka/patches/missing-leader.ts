@@ -39,7 +39,7 @@ const OTHER_LEADERS_MS = 2000
  * without a leader fails the whole metadata request. A producer then cannot send to any partition
  * of the topic. An admin client that asks about all topics fails for all topics.
  *
- * With this patch a partition without a leader has leader -1 in the metadata, and the metadata is
+ * With this patch a partition without a leader has leader -1 in the metadata. The metadata is then
  * refreshed after 1 s. Offsets are returned only for partitions whose leader answered. A caller
  * that needs every partition must check the count. Must run before a client is created.
  */

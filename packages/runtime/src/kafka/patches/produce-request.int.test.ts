@@ -8,8 +8,8 @@ import { checkTopics } from '../topic-check.ts'
 const MAX_VALUE_BYTES = 1_048_576
 const RECORDS = 300
 /**
- * Number of records in a send. It is small, so that a batch of small records is smaller than the
- * largest record.
+ * Number of records in a send. The number is small, so that a batch of small records is smaller
+ * than the largest record.
  */
 const RECORDS_PER_SEND = 30
 const settings = testKafkaSettings({ KAFKA_PARTITIONS: '3' })
