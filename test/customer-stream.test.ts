@@ -225,6 +225,7 @@ it.each([
   ['customer history any-id'],
   ['erase any-id --status'],
   ['erase any-id --reason test --requested-by me'],
+  ['drift'],
   ['rebuild'],
   ['rebuild --wait'],
   ['verify'],
@@ -261,6 +262,7 @@ it.each([
 it.each([
   ['status'],
   ['customer', 'show', 'any-id'],
+  ['drift'],
   ['rebuild'],
   ['erase', 'any-id', '--status'],
   ['verify'],

@@ -53,7 +53,7 @@ password grafana.password
 [[ -s cluster-id ]] || openssl rand 16 | base64 | tr '+/' 'ab' | cut -c 1-22 > cluster-id
 
 hash() { printf %s "$(openssl dgst -sha256 -r "redis-$1.password" | cut -d ' ' -f 1)"; }
-KEYS='~mykaarma:customer:* ~mykaarma:erased:* ~mykaarma:positions:*'
+KEYS='~mykaarma:customer:* ~mykaarma:erased:* ~mykaarma:positions:* ~mykaarma:drift'
 cat > redis-users.acl << END
 user default off
 user admin on #$(hash admin) ~* &* +@all

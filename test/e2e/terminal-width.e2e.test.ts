@@ -35,6 +35,7 @@ it.each([
   ['quarantine', 'redrive', '--reason', 'too-far-in-future'],
   ['topics', 'check'],
   ['verify', '--state'],
+  ['drift'],
   ['rebuild'],
   ['status'],
 ])('%s %s fits a terminal of 40, 80 and 200 columns, and loses nothing', { timeout: 120_000 }, async (...words) => {

@@ -24,7 +24,7 @@ type Topic = 'customers' | 'other' | 'quarantine' | 'audit' | 'state' | 'erasure
 type KafkaRight = readonly [operation: keyof typeof OPERATIONS, resource: Topic]
 
 interface Rights {
-  readonly command: 'verify' | 'erase' | 'quarantine' | 'status' | 'customer' | 'rebuild' | 'topics'
+  readonly command: 'verify' | 'erase' | 'quarantine' | 'status' | 'customer' | 'drift' | 'rebuild' | 'topics'
   readonly kafka: readonly KafkaRight[]
   /** Empty if the command does not use Redis. */
   readonly redis: readonly string[]
@@ -107,6 +107,11 @@ const RIGHTS = {
       ['READ', 'quarantine'],
     ],
     redis: [...KEYS_AND_MARKS, '+ping', '+info', '+hgetall'],
+  },
+  drift: {
+    command: 'drift',
+    kafka: [],
+    redis: ['~mykaarma:drift', '~mykaarma:positions:*', '+ping', '+info', '+hgetall'],
   },
   rebuild: {
     command: 'rebuild',
@@ -198,6 +203,7 @@ beforeAll(async () => {
     status: [],
     'customer show': ['show', customerUuid],
     'customer history': ['history', customerUuid],
+    drift: [],
     rebuild: [],
     'topics check': ['check'],
     'quarantine list': ['list'],
@@ -291,7 +297,8 @@ const missing = uses.flatMap((use) => {
 /** Returns a pattern of the words that a command prints if this right is missing. */
 const wordsOf = (right: string): RegExp => {
   const [operation, resource = ''] = right.split(' on ')
-  if (right.startsWith('~')) return new RegExp(`call (?:HGETALL|HMGET) on ${site.keyPrefix}${right.split(':')[1]}:`)
+  const key = right.replace('~mykaarma:', site.keyPrefix).replace('*', '')
+  if (right.startsWith('~')) return new RegExp(`call (?:HGETALL|HMGET) on ${key}`)
   if (right.startsWith('+')) return new RegExp(`call ${right.slice(1).toUpperCase()}\\b`)
   return new RegExp(`topic ${topicOf(resource as Topic)} .*Grant ${operation} on the topic`)
 }

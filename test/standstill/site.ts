@@ -455,6 +455,7 @@ export const openSite = async (
       `~${keyPrefix}customer:*`,
       `~${keyPrefix}erased:*`,
       `~${keyPrefix}positions:*`,
+      `~${keyPrefix}drift`,
       ...REDIS_COMMANDS.split(' ').map((command) => `+${command}`),
     ),
   ])

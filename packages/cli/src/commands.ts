@@ -30,6 +30,10 @@ export const COMMANDS = {
     words: [['show', 'history'], []],
     options: { limit: 'text', json: 'flag' },
   },
+  drift: {
+    summary: 'lists the differences between the events and the documentation',
+    options: { clear: 'flag', json: 'flag' },
+  },
   erase: {
     summary: 'erases a customer, or shows the remaining data of a customer',
     options: {

@@ -51,8 +51,9 @@ const environmentOf = (file: string | undefined): NodeJS.ProcessEnv => {
 
 const line = {
   name: 'config',
-  usage: `customer-stream config check (ingress | projector | reader) [--env-file FILE] [--json]
+  usage: `customer-stream config check SERVICE [--env-file FILE] [--json]
 
+  SERVICE is ingress, projector or reader.
   Shows the settings that the service would use, and every problem at once, a
   misspelt name too. Secrets are not shown. Starts nothing and connects to
   nothing. Warns of expired certificates. Exit code 0 if there is no problem,

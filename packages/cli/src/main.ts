@@ -9,6 +9,7 @@ const commands: Readonly<Record<CommandName, () => Promise<{ readonly run: Run }
   completion: () => import('./completion.ts'),
   config: () => import('./config.ts'),
   customer: () => import('./customer.ts'),
+  drift: () => import('./drift.ts'),
   erase: () => import('./erase.ts'),
   quarantine: () => import('./quarantine.ts'),
   rebuild: () => import('./rebuild.ts'),

@@ -55,3 +55,9 @@ export const clusterPositionsKeys = (projection: number, prefix: string = DEFAUL
   POSITION_TAGS.map((tag) => `${positionsKey(projection, prefix)}:{${tag}}`)
 
 export const positionField = (topic: string, partition: number): string => `${topic}/${partition}`
+
+/**
+ * Returns the key of the hash with the differences between the vendor's events and its
+ * documentation. Field: `driftField`. Value: `driftValue`.
+ */
+export const driftKey = (prefix: string = DEFAULT_KEY_PREFIX): string => `${prefix}drift`

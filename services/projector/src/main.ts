@@ -21,6 +21,7 @@ import {
   readTopicIdentity,
 } from '@customer-stream/runtime/kafka'
 import { causeOf, createRedis } from '@customer-stream/runtime/redis'
+import { createDrift } from './drift.ts'
 import { createFillStore } from './fill-store.ts'
 import { createKafkaClients } from './kafka-clients.ts'
 import { createMeasurement } from './measurement.ts'
@@ -48,6 +49,7 @@ const { openKafka, admin, sources, outputs, writeCheck } = createKafkaClients({ 
 const topicWatch = createTopicWatch({ admin, writeCheck, settings, obstacles, diagnose, logger, ...outputs })
 const redis = createRedis(settings, logger)
 const store = createStore(redis, options.store)
+const drift = createDrift({ redis, metrics, logger }, options.store)
 const consumer = createPartitionConsumer(openKafka(), admin, {
   ...{ ...options.consumer, logger, diagnose },
   onProblem: (problem) => obstacles.report('group', problem),
@@ -59,7 +61,7 @@ const projection = createProjection(
   {
     readIdentity: () => readTopicIdentity(admin, options.topic),
     ...{ causeOf: causeOf(redis), store, fillStore: createFillStore(redis, options.store) },
-    ...{ ...sources, ...outputs, consumer, obstacles, metrics, logger, tracer: traces.tracer },
+    ...{ ...sources, ...outputs, consumer, obstacles, metrics, drift, logger, tracer: traces.tracer },
   },
   options.projection,
 )
@@ -83,6 +85,6 @@ lifecycle.onStop('traces', traces.stop)
 lifecycle.onStop('redis', () => redis.disconnect())
 lifecycle.onStop('kafka', () => Promise.allSettled([outputs, writeCheck, admin].map((client) => client.disconnect())))
 lifecycle.onStop('consumer', projection.stop)
-lifecycle.onStop('timers', startTasks({ ...checks, startup, projection, store, watchdog }, options.tasks))
+lifecycle.onStop('timers', startTasks({ ...checks, startup, projection, store, drift, watchdog }, options.tasks))
 lifecycle.onStop('readiness', startup.stop)
 await startup.run(() => openPort(adminApp, adminPortOf(settings)))

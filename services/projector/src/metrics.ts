@@ -144,6 +144,13 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
         'be decoded. After the fill, all records of the raw topic are applied.',
       registers,
     }),
+    driftDifferences: new Gauge({
+      name: 'projector_drift_differences',
+      help:
+        'Differences between the sender’s events and its documentation: unknown fields, other types, new values, ' +
+        'large values. All projectors share this number. `customer-stream drift` lists the differences.',
+      registers,
+    }),
     erasures: new Counter({
       name: 'projector_erasures_total',
       help: 'Executed erasures. After a loss of Redis or a killed projector, erasures are executed and counted again.',

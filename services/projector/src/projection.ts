@@ -26,6 +26,7 @@ import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import type { ChangelogSource } from './changelog-source.ts'
 import { createChunkSpans } from './chunk-spans.ts'
 import { createChunkWriter } from './chunk-writer.ts'
+import type { DriftWatch } from './drift.ts'
 import { createErasures } from './erasures.ts'
 import { createFiller } from './fill.ts'
 import { createFillProgress } from './fill-progress.ts'
@@ -66,6 +67,7 @@ export interface ProjectionDependencies {
   /** Returns the cause of an error such as "connection is closed", which gives no reason itself. */
   readonly causeOf: (error: Error) => Error
   readonly metrics: ProjectorMetrics
+  readonly drift: Pick<DriftWatch, 'sample'>
   readonly logger: Logger
   /** Undefined if traces are off. */
   readonly tracer: Tracer | undefined
@@ -429,6 +431,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     },
     onBatch: async (batch) => {
       const { partition } = batch
+      deps.drift.sample(batch.records)
       busy.add(partition)
       try {
         // An erasure may have paused the partition while the chunk waited.

@@ -4,6 +4,7 @@
  */
 import { type Diagnosis, type Logger, type Obstacles, periodically } from '@customer-stream/runtime'
 import type { TopicWatch } from '@customer-stream/runtime/kafka'
+import type { DriftWatch } from './drift.ts'
 import type { Projection } from './projection.ts'
 import type { RedisCheck } from './redis-check.ts'
 import type { Startup } from './startup.ts'
@@ -13,6 +14,7 @@ const COMMIT_INTERVAL_MS = 1000
 const LAG_INTERVAL_MS = 5000
 const ANNOUNCE_INTERVAL_MS = 5000
 const REDIS_CHECK_INTERVAL_MS = 10_000
+const DRIFT_INTERVAL_MS = 10_000
 const OUTAGE_INTERVAL_MS = 2000
 
 export interface TasksDependencies {
@@ -22,6 +24,7 @@ export interface TasksDependencies {
     'checkPositions' | 'executeErasures'
   >
   readonly store: Pick<Store, 'announce'>
+  readonly drift: Pick<DriftWatch, 'save'>
   /** Ends a process that applies nothing although Kafka and Redis answer. */
   readonly watchdog: () => Promise<void>
   readonly topicWatch: Pick<TopicWatch, 'check'>
@@ -61,6 +64,7 @@ export const startTasks = (deps: TasksDependencies, options: TasksOptions): (() 
   every(options.sessionTimeoutMs, deps.watchdog)
   every(options.topicCheckMs, deps.topicWatch.check)
   every(REDIS_CHECK_INTERVAL_MS, deps.redisCheck.watch)
+  every(DRIFT_INTERVAL_MS, deps.drift.save)
   // Detects outages of Kafka even if no one calls /readyz.
   every(OUTAGE_INTERVAL_MS, async () => deps.obstacles.report('kafka', await deps.kafkaOutage()))
   // Measure the lag even while the process is in no group, because then the lag grows most.

@@ -1,0 +1,31 @@
+import type { RawRecord } from '@customer-stream/schemas'
+import { expect, it } from 'vitest'
+import { createDrift } from './drift.ts'
+
+it('the comparisons take at most one hundredth of the time', () => {
+  let clock = 0
+  let compared = 0
+  const record = {
+    offset: '0',
+    timestamp: '1',
+    key: null,
+    // Each comparison reads the value once, and takes 2 ms.
+    get value() {
+      compared += 1
+      clock += 2
+      return null
+    },
+  } satisfies RawRecord
+  const redis = { defineCommand: () => undefined } as never
+  const drift = createDrift(
+    { redis, metrics: {} as never, logger: { warn: () => undefined }, now: () => clock },
+    { keyPrefix: 'p:' },
+  )
+  for (let turn = 0; turn < 10_000; turn++) {
+    drift.sample([record])
+    clock += 1
+  }
+  expect(compared).toBeGreaterThan(0)
+  // The first comparison begins at once.
+  expect(compared * 2).toBeLessThanOrEqual(2 + clock / 100)
+})
