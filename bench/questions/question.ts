@@ -69,7 +69,9 @@ export interface Bench {
 export interface Question {
   readonly name: string
   readonly title: string
-  /** True if the question takes long, so that it is asked only by its name. */
+  /**
+   * True if the question takes long. The benchmark then asks it only if the command line names it.
+   */
   readonly onlyIfNamed?: boolean
   /** True if wrk sends the requests of this question. */
   readonly needsWrk?: boolean

@@ -59,7 +59,7 @@ it('erase removes the customer, and names each topic that still has data of the 
   expect(await pipeline.redis.exists(customerKey('other', pipeline.keyPrefix))).toBe(1)
 
   await deleteRawRecords()
-  // Leave out the state topic, because Kafka compacts it only some days later.
+  // Leave out the state topic, because Kafka compacts it only after several days.
   const done = await erase(['gone', '--status', '--json'], { KAFKA_STATE_TOPIC: 'false' })
   expect(done.code).toBe(0)
   expect(JSON.parse(done.stdout)).toMatchObject({

@@ -34,8 +34,8 @@ const partitionProgress = (
   const { position, fill, windowEnd } = stored ?? {}
   const [start, end] = [BigInt(low), BigInt(high)]
   const next = position === undefined || position < start ? start : position
-  // The position is inside a lookahead's window. The customers whose newest event is later in the
-  // window are not applied yet.
+  // If the position is inside a lookahead's window, count up to the end of the window. Customers
+  // whose newest event is later in the window are not applied yet.
   const applyTo = windowEnd !== undefined && windowEnd > end ? windowEnd : end
   const left = count(next, applyTo) + (fill ? count(fill.next, fill.end) : 0)
   return {

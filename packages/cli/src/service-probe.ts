@@ -26,7 +26,7 @@ export interface MetricsSample {
 }
 
 const TIMEOUT_MS = 3000
-/** Maximum size of an answer. The metrics of a service need some 100 kB. */
+/** Maximum size of an answer. The metrics of a service need about 100 kB. */
 const MAX_BYTES = 8 * 1024 * 1024
 
 /** Fetches a text, of at most `MAX_BYTES`. Rejects after 3 s. */

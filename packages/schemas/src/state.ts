@@ -175,6 +175,6 @@ export const readStateRecord = (record: {
 
 /**
  * Returns the value of the record in the state topic, as text.
- * @throws RangeError if the document is nested some thousand levels deep.
+ * @throws RangeError if the document is nested several thousand levels deep.
  */
 export const writeState = (state: CustomerState): string => JSON.stringify(state)

@@ -228,8 +228,8 @@ export const createPositions = ({
       try {
         await storedPositions.claim()
       } catch (error) {
-        // Redis was restored from a dump of another installation. Remove the expected positions, so
-        // that nothing is applied. The load then retries until a person acts.
+        // If Redis was restored from a dump of another installation, remove the expected positions,
+        // so that nothing is applied. The load then retries until a person acts.
         if (error instanceof OtherClusterError && positions.size > 0) {
           positions.clear()
           loading = load(assigned, signal)

@@ -26,7 +26,10 @@ const toRaw = (record: QuarantinedRecord): OutgoingRecord => ({
   timestamp: 1,
 })
 
-/** Opens a group whose producer fails if `failure` returns an error. Notes each call. */
+/**
+ * Opens a group whose producer fails if `failure` returns an error. Returns lists of the sends and
+ * of the reports.
+ */
 const openGroup = (
   failure: (records: readonly OutgoingRecord[]) => Error | undefined = () => undefined,
   rate = 1e6,

@@ -21,8 +21,8 @@ const METADATA_MAX_AGE_MS = 5000
 /**
  * Checks the settings of the audit topic. Creates the topic if it is missing and
  * `KAFKA_CREATE_TOPICS` is true.
- * @throws Error that names each problem. If the topic lost entries, handled records would look open
- *   again.
+ * @throws Error that names each problem. A topic that can lose entries is refused, because handled
+ *   records would then count as open again.
  */
 export const requireAudit = async (
   { admin }: Pick<KafkaClients, 'admin'>,

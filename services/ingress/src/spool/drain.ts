@@ -326,7 +326,7 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
         if (appender.mayWriteTo(last)) await Promise.race([appender.committed, ...running()])
         else if (isStopped()) return 'stopped'
         else if (running().length > 0) await Promise.race([appender.committed, sleep(RETRY_MS), ...running()])
-        // A readable file has an undelivered record, but no cursor has its place. Read all files
+        // If a readable file has an undelivered record, but no cursor has its place, read all files
         // again.
         else if (cursors.size === 0 && segments.some((segment) => segment.retryAt === 0 && !isDone(segment)))
           await restart()
