@@ -5,7 +5,7 @@
 import { unlessAborted } from '@customer-stream/runtime'
 import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { type Drift, driftKey, readDrift } from '@customer-stream/schemas'
-import { requirePositions } from '@customer-stream/verify'
+import { missingPositions, positionsKeys } from '@customer-stream/verify'
 import { COMMANDS } from './commands.ts'
 import { interruption } from './interruption.ts'
 import { printText } from './output.ts'
@@ -38,6 +38,13 @@ const line = {
 
 type Input = ReturnType<typeof line.read>
 
+/** @throws Error if no projector has ever used these keys, because of a wrong setting. */
+const requireProjector = async ({ redis }: Clients, projection: number, keyPrefix: string): Promise<void> => {
+  const keys = positionsKeys(redis, projection, keyPrefix)
+  const found = await Promise.all(keys.map((key) => redis.hgetall(key)))
+  if (found.every((hash) => Object.keys(hash).length === 0)) throw missingPositions(keys)
+}
+
 const readDrifts = async ({ redis }: Clients, key: string): Promise<readonly Drift[]> => {
   const fields = Object.entries(await redis.hgetall(key))
   return fields.flatMap(([field, value]) => readDrift(field, value) ?? []).toSorted((a, b) => b.first - a.first)
@@ -45,7 +52,7 @@ const readDrifts = async ({ redis }: Clients, key: string): Promise<readonly Dri
 
 const drift = async (clients: Clients, { isClearing, isJson, settings }: Input): Promise<number> => {
   const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection } = settings
-  await requirePositions(clients.redis, projection, keyPrefix)
+  await requireProjector(clients, projection, keyPrefix)
   const differences = await readDrifts(clients, driftKey(keyPrefix))
   if (isClearing) await clients.redis.del(driftKey(keyPrefix))
   if (isJson) process.stdout.write(jsonLine({ differences, isCleared: isClearing }))
