@@ -365,9 +365,17 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'a position beyond the end is replaced by the oldest record',
     prevents: 'a partition that is blocked after Kafka was restored from a backup',
     file: `${folder}/stored-positions.ts`,
+    from: ' && BigInt(stored) <= BigInt(marks.high)',
+    to: '',
+    test: projection('the position 1001 is replaced with'),
+  },
+  {
+    guard: 'after a position beyond the end all raw records are applied, and no fill begins',
+    prevents: 'events that are skipped because a committed offset is from before the restore of Kafka',
+    file: `${folder}/stored-positions.ts`,
     from: 'const tooHigh = isOffset(stored) && BigInt(stored) > BigInt(high)',
     to: 'const tooHigh = false',
-    test: projection('the position 1001 is replaced with'),
+    test: unit(`${folder}/fill.test.ts`, 'all raw records are applied if the position is beyond the end'),
   },
   {
     guard: 'positions belong to one topic of one cluster',

@@ -100,6 +100,13 @@ it('a partition with a valid position is not filled from the state topic', async
   expect([world.redis.fill, versions(world)]).toEqual([undefined, {}])
 })
 
+it('all raw records are applied if the position is beyond the end', async () => {
+  const world = withState([stateRecord('a', 20)])
+  world.redis.position = '1001'
+  await world.assign()
+  expect([world.redis.position, world.redis.fill]).toEqual([LOW, undefined])
+})
+
 it('a deleted record does not count as lost if the state topic has its document', async () => {
   const world = withState([stateRecord('a', 20)])
   world.kafka.low = '25'
