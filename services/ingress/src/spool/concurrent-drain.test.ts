@@ -1,4 +1,6 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import fs from 'node:fs/promises'
+import { syncBuiltinESMExports } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
@@ -6,27 +8,22 @@ import { expect, it, onTestFinished, vi } from 'vitest'
 import type { Destination } from './drain.ts'
 import { openSpool } from './spool.ts'
 
-/** Function that the fake file system calls once, before it deletes or opens a file. */
-const hook = vi.hoisted(() => ({
-  unlink: undefined as (() => Promise<unknown>) | undefined,
-  open: undefined as ((path: string) => void) | undefined,
-}))
-vi.mock('node:fs/promises', async (load) => {
-  const original = await load<typeof import('node:fs/promises')>()
-  return {
-    ...original,
-    unlink: async (path: string) => {
-      const { unlink } = hook
-      hook.unlink = undefined
-      await unlink?.()
-      return original.unlink(path)
-    },
-    open: async (path: string, ...flags: [string]) => {
-      hook.open?.(path)
-      return original.open(path, ...flags)
-    },
-  }
-})
+/**
+ * Replaces a function of the file system until the end of the test. Modules that are loaded already
+ * get the replacement too, which a mocked module would not reach.
+ */
+const replace = (name: 'unlink' | 'open', call: (path: string) => unknown) => {
+  const original = fs[name] as (...args: unknown[]) => Promise<never>
+  const spy = vi.spyOn(fs, name).mockImplementation(async (...args: readonly unknown[]) => {
+    await call(String(args[0]))
+    return original(...args)
+  })
+  syncBuiltinESMExports()
+  onTestFinished(() => {
+    spy.mockRestore()
+    syncBuiltinESMExports()
+  })
+}
 
 const record = (name: string, partition: string, bytes = 10): OutgoingRecord => ({
   topic: partition,
@@ -59,7 +56,12 @@ it('a record appended during the deletion of drained files is kept', async () =>
   await spool.append(record('a', 'p', 1000))
   await spool.append(record('b', 'p', 600))
   expect(files()).toHaveLength(2)
-  hook.unlink = () => spool.append(record('c', 'p'))
+  let isAppended = false
+  replace('unlink', async () => {
+    if (isAppended) return
+    isAppended = true
+    await spool.append(record('c', 'p'))
+  })
   await spool.drain(delivery(() => true))
   await spool.drain(delivery(() => true))
   expect([sent, files()]).toEqual([['a', 'b', 'c'], []])
@@ -144,11 +146,12 @@ it('an error of the next file does not drop records that were already read', asy
   await spool.append(record('b', 'well'))
   await spool.append(record('c', 'well'))
   const last = files().sort().at(-1)!
-  hook.open = (path) => {
-    if (!path.endsWith(last)) return
-    hook.open = undefined
+  let isRefused = false
+  replace('open', (path) => {
+    if (isRefused || !path.endsWith(last)) return
+    isRefused = true
     throw Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' })
-  }
+  })
   await expect(spool.drain(delivery(accepts))).rejects.toThrow('EMFILE')
   await spool.drain(delivery(accepts))
   expect(sent).toEqual(['b', 'c'])
