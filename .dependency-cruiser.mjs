@@ -103,7 +103,7 @@ export default {
       name: 'ioredis-in-one-folder',
       severity: 'error',
       comment: 'ioredis is imported in runtime/src/redis alone, where the clients are made.',
-      from: notIn('^packages/runtime/src/redis/(client|sentinel)\\.ts$'),
+      from: notIn('^packages/runtime/src/redis/(client|connect-again|sentinel)\\.ts$'),
       to: { path: 'node_modules/ioredis/' },
     },
     {

@@ -63,4 +63,15 @@ export const redisGuards: readonly Guard[] = [
       'ioredis prints nothing to stderr while one Sentinel is down',
     ),
   },
+  {
+    guard: 'a client that ioredis has given up connects again',
+    prevents: 'a service that never reaches Redis again after a wrong certificate, although it was replaced',
+    file,
+    from: '  connectAgainAtEnd(redis)\n',
+    to: '',
+    test: brokers(
+      'packages/runtime/src/redis/tls.int.test.ts',
+      'the client connects again after OpenSSL has refused its certificate',
+    ),
+  },
 ]

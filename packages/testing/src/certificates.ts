@@ -17,6 +17,8 @@ export interface Authority {
    * @param notAfter the end of the certificate. Default: in a day.
    */
   issue(name: string, hosts?: readonly string[], notAfter?: Date): Certificate
+  /** Issues a certificate for a client, with a key that OpenSSL refuses because it is too short. */
+  issueWeak(name: string): Certificate
 }
 
 const DAY_MS = 86_400_000
@@ -28,10 +30,18 @@ interface Issuer {
 
 const tomorrow = () => new Date(Date.now() + DAY_MS)
 
-/** Creates a certificate. Without an issuer, the certificate signs itself. */
-const create = (name: string, extensions: readonly object[], notAfter: Date, issuer?: Issuer) => {
+interface Made {
+  readonly name: string
+  readonly extensions?: readonly object[]
+  readonly notAfter?: Date
+  /** Default: the certificate signs itself. */
+  readonly issuer?: Issuer
+  readonly keyBits?: number
+}
+
+const create = ({ name, extensions = [], notAfter = tomorrow(), issuer, keyBits = 2048 }: Made) => {
   // Node generates the keys, because forge is slow at this.
-  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: keyBits })
   const key = forge.pki.privateKeyFromPem(privateKey.export({ type: 'pkcs1', format: 'pem' }).toString())
   const certificate = forge.pki.createCertificate()
   certificate.publicKey = forge.pki.setRsaPublicKey(key.n, key.e)
@@ -47,14 +57,18 @@ const create = (name: string, extensions: readonly object[], notAfter: Date, iss
 
 /** Creates an authority and its certificates, for tests of TLS. */
 export const createAuthority = (name = 'test authority'): Authority => {
-  const { key, cert } = create(name, [{ name: 'basicConstraints', cA: true }], tomorrow())
+  const { key, cert } = create({ name, extensions: [{ name: 'basicConstraints', cA: true }] })
+  const issue = (made: Made): Certificate => {
+    const issued = create({ ...made, issuer: { name, key } })
+    return { cert: issued.cert, key: forge.pki.privateKeyToPem(issued.key) }
+  }
   return {
     ca: cert,
     issue: (subject, hosts = [], notAfter = tomorrow()) => {
       const altNames = hosts.map((host) => (isIP(host) ? { type: 7, ip: host } : { type: 2, value: host }))
       const extensions = altNames.length > 0 ? [{ name: 'subjectAltName', altNames }] : []
-      const issued = create(subject, extensions, notAfter, { name, key })
-      return { cert: issued.cert, key: forge.pki.privateKeyToPem(issued.key) }
+      return issue({ name: subject, extensions, notAfter })
     },
+    issueWeak: (subject) => issue({ name: subject, keyBits: 1024 }),
   }
 }

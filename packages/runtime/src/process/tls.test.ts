@@ -30,6 +30,7 @@ it.each([
     { cert, key: otherKey },
     'X_KEY is not the key of the first certificate in X_CERT',
   ],
+  ['a key that is too short', authority.issueWeak('weak'), 'X_CERT is refused by OpenSSL: ee key too small'],
 ])('the TLS settings refuse %s', (_, files, problem) => {
   expect(tlsProblem('X', files)).toContain(problem)
 })

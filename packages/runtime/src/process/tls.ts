@@ -1,4 +1,5 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { createSecureContext } from 'node:tls'
 
 export interface TlsFiles {
   /** Certificates in PEM format, one after another. */
@@ -39,7 +40,7 @@ export const tlsProblem = (prefix: string, { ca, cert, key }: TlsFiles): string 
     if (ca !== undefined) certificatesOf(`${prefix}_CA`, ca)
     if (cert === undefined || key === undefined) return undefined
     const [own] = certificatesOf(`${prefix}_CERT`, cert) as [X509Certificate]
-    return keyProblem(prefix, own, key)
+    return keyProblem(prefix, own, key) ?? refusal(prefix, cert, key)
   } catch (error) {
     return (error as Error).message
   }
@@ -53,6 +54,17 @@ const keyProblem = (prefix: string, own: X509Certificate, pem: string): string |
       : `${prefix}_KEY is not the key of the first certificate in ${prefix}_CERT`
   } catch {
     return `${prefix}_KEY has no private key in PEM format without a passphrase`
+  }
+}
+
+/** OpenSSL refuses some certificates before a connection, for example with a short key. */
+const refusal = (prefix: string, cert: string, key: string): string | undefined => {
+  try {
+    createSecureContext({ cert, key })
+    return undefined
+  } catch (error) {
+    const { reason, message } = error as Error & { readonly reason?: string }
+    return `${prefix}_CERT is refused by OpenSSL: ${reason ?? message}`
   }
 }
 

@@ -3,6 +3,7 @@ import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import type { Logger } from '../process/log.ts'
 import { currentTls } from '../process/tls.ts'
 import { addressesOf, type RedisAddress } from './address.ts'
+import { connectAgainAtEnd } from './connect-again.ts'
 import { openSentinel, type SingleOptions } from './sentinel.ts'
 import type { RedisSettings } from './settings.ts'
 
@@ -156,6 +157,7 @@ const isFailedSelect = (error: Error): boolean =>
  */
 export const createRedis = (settings: RedisSettings, logger: Logger): RedisClient => {
   const { redis, explain } = open(settings)
+  connectAgainAtEnd(redis)
   let lastMessage = ''
   const onError = (found: Error, node?: string) => {
     const error = explain(found)

@@ -39,24 +39,6 @@ const ignoreSilentSentinels = (redis: Redis): void => {
 }
 
 /**
- * Connects again if ioredis has given up. While the client asks the Sentinels for the primary, a
- * Sentinel may announce a failover. ioredis 6.0.0 then gives up ("Connection is closed", status
- * `end`).
- */
-const connectAgainAtEnd = (redis: Redis): void => {
-  let isClosed = false
-  const { disconnect } = redis
-  redis.disconnect = (reconnect = false) => {
-    isClosed ||= !reconnect
-    disconnect.call(redis, reconnect)
-  }
-  redis.on('end', () => {
-    // Ignore this error, because ioredis also reports a failed attempt as an event.
-    if (!isClosed) setTimeout(() => redis.connect().catch(() => undefined), NEXT_ROUND_MS)
-  })
-}
-
-/**
  * Creates a client that asks the Sentinels for the primary before each connection. When the
  * Sentinels announce another primary, the client leaves the old primary.
  */
@@ -83,7 +65,6 @@ export const openSentinel = (settings: RedisSettings, options: SingleOptions): S
     },
   })
   ignoreSilentSentinels(redis)
-  connectAgainAtEnd(redis)
   redis.on('sentinelError', ({ message }: Error) => {
     const [, refusing, reason = ''] = refusal.exec(message) ?? []
     // ioredis gives no reason if a Sentinel refuses the connection.

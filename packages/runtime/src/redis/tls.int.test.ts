@@ -6,6 +6,7 @@ import { createAuthority } from '@customer-stream/testing/certificates'
 import { silentLogger, startRedis } from '@customer-stream/testing/vitest'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { loadSettings } from '../process/settings.ts'
+import { waitUntil } from '../process/wait-until.ts'
 import { connectRedis, createRedis, createRedisDiagnose, type RedisClient, redisRules, redisSettings } from './index.ts'
 
 const authority = createAuthority()
@@ -44,7 +45,7 @@ const open = (env: Readonly<Record<string, string>>) => {
   const settings = loadSettings(redisSettings, env, redisRules)
   const redis = createRedis(settings, silentLogger)
   clients.push(redis)
-  return { redis, diagnose: createRedisDiagnose(settings, redis) }
+  return { redis, settings, diagnose: createRedisDiagnose(settings, redis) }
 }
 const tls = () => ({
   REDIS_URL: `rediss://127.0.0.1:${tlsPort}`,
@@ -99,6 +100,22 @@ describe('TLS to Redis with a private authority', () => {
     expect(await diagnosisWith({ ...tls(), REDIS_TLS_CERT: '', REDIS_TLS_KEY: '' })).toMatchObject({
       message: expect.stringContaining('REDIS_TLS_CERT'),
     })
+  })
+
+  it('the client connects again after OpenSSL has refused its certificate', async () => {
+    const { redis, settings } = open(tls())
+    await connectRedis(redis)
+    const ended = new Promise((resolve) => redis.once('end', resolve))
+    const { cert, key } = authority.issueWeak('projector')
+    Object.assign(settings, { REDIS_TLS_CERT: cert, REDIS_TLS_KEY: key })
+    redis.disconnect(true)
+    await ended
+    Object.assign(settings, { REDIS_TLS_CERT: client.cert, REDIS_TLS_KEY: client.key })
+    await waitUntil(
+      'the client is connected',
+      () => redis.ping().catch(String),
+      (reply) => reply === 'PONG',
+    )
   })
 
   it('a Redis client refuses a server whose certificate names a different host', async () => {

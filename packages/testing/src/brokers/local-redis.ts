@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { chmod, mkdir, rm } from 'node:fs/promises'
+import { chmod, mkdir, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -69,6 +69,9 @@ export const redisBinary = (run: Run, log: (line: string) => void): Promise<stri
   return binary
 }
 
+/** Name of the configuration file in the folder of a server. Sentinel changes this file. */
+export const CONFIGURATION_FILE = 'redis.conf'
+
 /** Port and data folder of a server. A restarted server in the same place finds its data. */
 export interface RedisPlace {
   readonly port: number
@@ -94,9 +97,11 @@ export const startRedisAt = async (
   const command = await redisBinary(run, log)
   const place = ['--port', `${port}`, '--bind', '127.0.0.1']
   const start = async (moreArgs: readonly string[]): Promise<GuardedProcess> => {
+    // Without a file, a restarted server would forget the role that Sentinel gave to it.
+    await writeFile(join(folder, CONFIGURATION_FILE), '', { flag: 'a' })
     const guarded = run.start({
       command,
-      args: [...place, '--save', '', '--appendonly', 'yes', ...args, ...moreArgs],
+      args: [CONFIGURATION_FILE, ...place, '--save', '', '--appendonly', 'yes', ...args, ...moreArgs],
       env,
       // Redis stores its data in its working directory.
       cwd: folder,

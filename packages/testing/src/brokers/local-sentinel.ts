@@ -4,7 +4,7 @@ import { createLogger, loadSettings, waitUntil } from '@customer-stream/runtime'
 import { connectRedis, createRedis, type Redis, redisSettings } from '@customer-stream/runtime/redis'
 import { freePorts } from './free-ports.ts'
 import { untilReady } from './guarded-process.ts'
-import { type LocalRedisServer, ping, redisBinary, startRedisAt } from './local-redis.ts'
+import { CONFIGURATION_FILE, type LocalRedisServer, ping, redisBinary, startRedisAt } from './local-redis.ts'
 import { openRun, type Run } from './run.ts'
 
 const NAME = 'mymaster'
@@ -80,10 +80,13 @@ export const startRedisWithSentinels = async (
       number,
       ...number[],
     ]
-    const start = (port: number, args: readonly string[] = []) =>
-      startRedisAt({ port, folder: run.makeFolder(`redis-${port}`) }, run, log, { args })
+    const start = async (port: number, configuration = '') => {
+      const folder = run.makeFolder(`redis-${port}`)
+      await writeFile(join(folder, CONFIGURATION_FILE), configuration)
+      return startRedisAt({ port, folder }, run, log)
+    }
     const primary = await start(primaryPort)
-    const replica = await start(replicaPort, ['--replicaof', '127.0.0.1', `${primaryPort}`])
+    const replica = await start(replicaPort, `replicaof 127.0.0.1 ${primaryPort}\n`)
     for (const port of sentinelPorts) await startSentinel(run, log, { port, primaryPort, password })
     const [anySentinel] = sentinelPorts as [number]
     return {
