@@ -394,7 +394,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('a projection waits while a restored Redis has positions of another cluster'),
   },
   {
-    guard: 'a partition that waits for its turn is no standstill',
+    guard: 'a partition that waits for its turn does not count as a standstill',
     prevents: 'a healthy projector that ends, or is not ready, while it catches up on many partitions',
     file: `${folder}/progress.ts`,
     from: 'waitedMs > NEGLECTED_MS || !movedWithin(STANDSTILL_MS + periodMs, now, served)',
@@ -405,7 +405,7 @@ export const projectorGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a time without measurements is no standstill',
+    guard: 'a time without measurements does not count as a standstill',
     prevents: 'a projector that is not ready, or ends, right after an outage',
     file: `${folder}/progress.ts`,
     from:

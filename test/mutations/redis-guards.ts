@@ -54,7 +54,7 @@ export const redisGuards: readonly Guard[] = [
   },
   {
     guard: 'errors of the clients that listen for a failover have a listener',
-    prevents: 'lines that are no JSON in the log while one Sentinel is down',
+    prevents: 'lines in the log that are not JSON, while one Sentinel is down',
     file: 'packages/runtime/src/redis/sentinel.ts',
     from: '  ignoreSilentSentinels(redis)\n',
     to: '',

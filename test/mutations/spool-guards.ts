@@ -148,7 +148,7 @@ export const spoolGuards: readonly Guard[] = [
     test: drain('a failing partition delays no other partition after the number'),
   },
   {
-    guard: 'a file that the drain deletes is no damage',
+    guard: 'a file that the drain deletes does not count as damage',
     prevents: 'an alarm for lost records although all records were sent',
     file: `${folder}/spool/segment.ts`,
     from: 'if (!isDone(segment)) {',
@@ -252,7 +252,7 @@ export const spoolGuards: readonly Guard[] = [
     test: damage('a file in which 1,499 of 3,000 records became zeros is kept, and the loss is counted'),
   },
   {
-    guard: 'damage before the last sync is no torn tail',
+    guard: 'damage before the last sync does not count as a torn tail',
     prevents: 'acknowledged records that are deleted as a torn tail',
     file: `${folder}/spool/format.ts`,
     from: 'badFrom !== undefined && badFrom >= syncedEnd && ',

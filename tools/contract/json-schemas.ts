@@ -9,7 +9,7 @@ export interface JsonSchema {
 export const DIALECT = 'https://json-schema.org/draft/2020-12/schema'
 
 const plain = (schema: object): JsonSchema => {
-  // Remove TypeBox's symbols, which JSON cannot have, and its `$id`, which is no URI.
+  // Remove TypeBox's symbols, which JSON cannot have, and its `$id`, which is not a URI.
   const { $id: _, ...rest } = JSON.parse(JSON.stringify(schema)) as JsonSchema
   return rest
 }

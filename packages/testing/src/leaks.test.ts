@@ -66,7 +66,7 @@ it('each secret of a setting, of a file and of a URL is recognised, but the name
 it('a customer in the log of a service is reported once, after the service has ended', {
   timeout: 60_000,
 }, async () => {
-  // The service shows a wrong value of this setting, because the setting is no secret.
+  // The service shows a wrong value of this setting, because the setting is not a secret.
   const env = { MYKAARMA_CHARSET: 'customer.0@example.com', KAFKA_BROKERS: '127.0.0.1:1' }
   await spawnService('ingress', env, join(folder, 'ingress.log')).ended
   expect(rejectLeaks).toThrow(/the log of ingress: an e-mail address \(customer\.0@example\.com\)/)

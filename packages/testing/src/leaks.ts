@@ -56,7 +56,7 @@ const contentOf = (path: string): string => {
 export const secretsOf = (env: Env): string[] => {
   const values = SECRET_SETTINGS.flatMap((name) => [env[name] ?? '', contentOf(env[`${name}_FILE`] ?? '')])
   const parts = [...new Set(values.flatMap(partsOf))]
-  // The first and the last line of a key in PEM format are no secrets.
+  // The first and the last line of a key in PEM format are not secret.
   return parts.filter((part) => part.length >= MIN_SECRET_LENGTH && !part.startsWith('-----'))
 }
 

@@ -17,9 +17,9 @@ export type RetryThroughOutage = <T>(
 ) => Promise<{ readonly value: T } | undefined>
 
 /**
- * Attempts once, for work that the caller attempts again later. After a failure, `what` counts as
- * not answering, until a later attempt with the same `place` succeeds or the signal aborts. Returns
- * undefined after a failure.
+ * Attempts once, for work that the caller attempts again later. After a failure, an outage of
+ * `what` is reported. The outage ends when a later attempt with the same `place` succeeds, or when
+ * the signal aborts. Returns undefined after a failure.
  * @param tolerated number of failures in a row that do not count as an outage. Default: 0.
  */
 export type AttemptOnce = <T>(

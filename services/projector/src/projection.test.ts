@@ -313,7 +313,7 @@ describe('the state topic', () => {
     const { assign, projection, batch, redis, before, steps } = withState()
     await assign()
     before.publish = () => {
-      // Meanwhile the partition’s new owner moves the position forward.
+      // Before the publication, the partition’s new owner moves the position forward.
       redis.position = '20'
     }
     expect(await projection.onBatch(batch(10, ['a']))).toBeUndefined()

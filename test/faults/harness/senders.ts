@@ -51,7 +51,7 @@ export interface SendersOptions {
 export const startSenders = (urls: readonly string[], options: SendersOptions): Senders => {
   const { secret, token, ledgerPath, seed, ratePerSecond = 250 } = options
   const stop = new AbortController()
-  // More events than any run sends, because `stopLoad` ends the load earlier.
+  // `events` is more than any run sends, because `stopLoad` ends the load earlier.
   const sequence = { events: 1_000_000, customers: 300, disorder: 0.1, other: 0.05 }
   const simulations: Simulation[] = urls.map((url, i) =>
     createSimulation({

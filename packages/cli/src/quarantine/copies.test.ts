@@ -16,7 +16,7 @@ it('a record with the same original and time of receipt is another copy', () => 
   expect(earlierOf(record('5', origin, 2))).toBeUndefined()
 })
 
-it('records without the place of their original are no copies', () => {
+it('records without the place of their original do not count as copies', () => {
   const { earlierOf } = createCopies()
   expect(earlierOf(record('1', { topic: 'raw' }))).toBeUndefined()
   expect(earlierOf(record('2', { topic: 'raw' }))).toBeUndefined()

@@ -15,7 +15,7 @@ it('TLS authorities, a certificate and its key are accepted', () => {
 it.each([
   ['a certificate without a key', { cert }, 'X_CERT and X_KEY belong together'],
   ['a key without a certificate', { key }, 'X_CERT and X_KEY belong together'],
-  ['an authority that is no PEM', { ca: 'garbage' }, 'X_CA has no certificate in PEM format'],
+  ['an authority that is not PEM', { ca: 'garbage' }, 'X_CA has no certificate in PEM format'],
   ['an authority that is a key', { ca: key }, 'X_CA has no certificate in PEM format'],
   [
     'a bundle with one damaged certificate',
@@ -23,8 +23,8 @@ it.each([
     'X_CA: certificate 11 of 11 is damaged',
   ],
   ['a bundle that is cut off', { ca: bundle.join('').slice(0, -100) }, 'X_CA ends within a certificate'],
-  ['a certificate that is no PEM', { cert: 'garbage', key }, 'X_CERT has no certificate in PEM format'],
-  ['a key that is no PEM', { cert, key: 'garbage' }, 'X_KEY has no private key in PEM format without a passphrase'],
+  ['a certificate that is not PEM', { cert: 'garbage', key }, 'X_CERT has no certificate in PEM format'],
+  ['a key that is not PEM', { cert, key: 'garbage' }, 'X_KEY has no private key in PEM format without a passphrase'],
   [
     'the key of another certificate',
     { cert, key: otherKey },

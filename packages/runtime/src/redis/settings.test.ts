@@ -18,7 +18,7 @@ describe('the address of Redis', () => {
   it.each([
     ['several servers where no cluster is meant', 'redis://a,redis://b', false, 'REDIS_CLUSTER=true'],
     ['a database of a cluster', 'redis://a/1', true, 'database 0'],
-    ['a list of which one is no address', 'redis://a,b:6379', true, 'must be redis://host:port'],
+    ['a list with an entry that is not an address', 'redis://a,b:6379', true, 'must be redis://host:port'],
     [
       'an address without its scheme',
       'localhost:6379',
@@ -69,7 +69,7 @@ it('the Redis settings accept TLS with a client certificate, a socket, and Senti
 
 it.each<[string, Record<string, string>, string]>([
   ['a certificate authority without TLS', { REDIS_TLS_CA: ca }, 'REDIS_TLS_CA: given, but REDIS_URL is not rediss://'],
-  ['an authority that is no PEM', { REDIS_URL: 'rediss://a', REDIS_TLS_CA: 'x' }, 'REDIS_TLS_CA has no certificate'],
+  ['an authority that is not PEM', { REDIS_URL: 'rediss://a', REDIS_TLS_CA: 'x' }, 'REDIS_TLS_CA has no certificate'],
   ['a certificate without its key', { REDIS_URL: 'rediss://a', REDIS_TLS_CERT: cert }, 'belong together'],
   ['a password with a bare %', { REDIS_URL: 'redis://u:p%zz@a' }, '%2F and %25'],
   ['a socket of a cluster', { REDIS_URL: 'unix:///s', REDIS_CLUSTER: 'true' }, 'names a socket'],

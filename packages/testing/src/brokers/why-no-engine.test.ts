@@ -49,5 +49,5 @@ it('a given engine address that does not answer is reported', async () => {
   expect(await whyNoEngine({ DOCKER_HOST: 'tcp://127.0.0.1:1' })).toContain(
     'nothing answers at DOCKER_HOST=tcp://127.0.0.1:1',
   )
-  expect(await whyNoEngine({ DOCKER_HOST: 'not an address' })).toBe('DOCKER_HOST=not an address is no URL')
+  expect(await whyNoEngine({ DOCKER_HOST: 'not an address' })).toBe('DOCKER_HOST=not an address is not a URL')
 })

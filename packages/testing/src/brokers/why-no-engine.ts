@@ -45,7 +45,7 @@ export const whyNotGivenEngine = async ({ DOCKER_HOST: given }: NodeJS.ProcessEn
   const target = given.startsWith('unix://')
     ? { path: given.slice('unix://'.length) }
     : url && { host: url.hostname, port: Number(url.port) || 2375 }
-  if (!target) return `DOCKER_HOST=${given} is no URL`
+  if (!target) return `DOCKER_HOST=${given} is not a URL`
   const code = await connectError(target)
   return code === undefined ? undefined : sentenceOf(`DOCKER_HOST=${given}`, code)
 }

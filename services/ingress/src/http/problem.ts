@@ -1,6 +1,6 @@
 /**
- * Problems that the ingress answers instead of 202 (RFC 9457). Each key is a stable `type` that
- * programs may match.
+ * Problem documents (RFC 9457) for all answers of the ingress except 202. Each key is a stable
+ * `type` that programs may match.
  */
 export const problems = {
   'malformed-json': { status: 400, title: 'The body is not JSON.' },

@@ -16,7 +16,7 @@ The script is atomic for two reasons:
 ]]
 local fill = ARGV[1] .. '#fill'
 local stored = redis.call('HGET', KEYS[1], fill) or ''
--- The reply of an earlier attempt may have been lost.
+-- If the reply of an earlier attempt was lost, the new progress is already stored.
 if stored == ARGV[3] then return 1 end
 if stored ~= ARGV[2] then return 0 end
 if ARGV[3] ~= '' then
