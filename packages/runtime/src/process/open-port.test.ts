@@ -39,7 +39,7 @@ it.each([
   expect([error instanceof SettingsError, (error as Error).message.includes('HOST')]).toEqual([isWrong, true])
 })
 
-it('the error of a port that another program uses names the settings, and is not the error of a wrong setting', async () => {
+it('a port that another program uses is not a wrong setting, but its error names the settings', async () => {
   const port = Number(new URL(await open({ HOST: '127.0.0.1', ADMIN_PORT: 0 })).port)
   const error = await errorOf({ HOST: '127.0.0.1', ADMIN_PORT: port })
   expect(error).not.toBeInstanceOf(SettingsError)
