@@ -342,7 +342,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
       [...(text.split(before)[1]?.split(/```|\nuser /)[0] ?? '').matchAll(/(?<=\s)[+~][\w:*|]+/g)].map(
         ([right]) => right,
       )
-    const keys = ['~mykaarma:customer:*', '~mykaarma:erased:*', '~mykaarma:positions:*', '~mykaarma:drift']
+    const keys = ['customer:*', 'erased:*', 'positions:*', 'index:*', 'drift'].map((name) => `~mykaarma:${name}`)
     const documented = rightsIn(read('docs/operating.md'), 'ACL SETUSER projector on ')
     expect(documented.length).toBeGreaterThan(10)
     expect([...keys, ...rightsIn(read('deploy/compose/make-secrets.sh'), 'user projector on')]).toEqual(documented)

@@ -25,10 +25,10 @@ type Hash = Readonly<Record<string, string | undefined>>
 type Customers = Readonly<Record<string, Hash>>
 
 /**
- * Fields that the comparison leaves out. A subscriber does not know `_appliedAt` and `_projection`.
- * If an event was delivered twice, the other two fields may be of either record.
+ * Fields that the comparison leaves out. A subscriber does not know `_appliedAt`, `_projection` and
+ * `_index`. If an event was delivered twice, the other two fields may be of either record.
  */
-const OF_THE_COPY: readonly string[] = ['_appliedAt', '_projection', '_source', '_receivedAt']
+const OF_THE_COPY: readonly string[] = ['_appliedAt', '_projection', '_source', '_receivedAt', '_index']
 
 const comparable = (hash: Hash): Hash =>
   Object.fromEntries(Object.entries(hash).filter(([name]) => !OF_THE_COPY.includes(name)))

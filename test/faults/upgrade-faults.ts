@@ -77,7 +77,8 @@ const inOrder = async (arena: Arena, steps: readonly Step[], earlierRebuild: rea
  */
 export const upgradeFaults = ({ name, hasStateTopic }: Release, root: string): readonly Fault[] => {
   const options = { root, ratePerSecond: 100, ingressEnv: { SHUTDOWN_DELAY_MS: '2000' } }
-  const forward = [replaceProjectors(servicesRoot), replaceIngresses(servicesRoot)]
+  // Customers of the earlier release have no entries in indexes. Indexes need a new projection.
+  const forward = [replaceProjectors(servicesRoot, { INDEXES: 'none' }), replaceIngresses(servicesRoot)]
   const back = [replaceIngresses(root), replaceProjectors(root)]
   const [second, third] = [PROJECTION_VERSION + 1, PROJECTION_VERSION + 2]
   return [

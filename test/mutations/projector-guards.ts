@@ -3,14 +3,15 @@ import { brokers, faultRow, type Guard, unit } from './guard.ts'
 const folder = 'services/projector/src'
 const projection = (title: string) => unit(`${folder}/projection.test.ts`, title)
 const lookahead = (title: string) => unit(`${folder}/lookahead.test.ts`, title)
+const indexes = (title: string) => brokers(`${folder}/indexes.int.test.ts`, title)
 const store = (title: string) => brokers(`${folder}/store.int.test.ts`, title)
 
 const newerWins = {
   guard: 'a snapshot replaces only an older snapshot',
   prevents: 'customers that go back to an old state after repeats and disorder',
   file: `${folder}/lua/apply-snapshots.lua`,
-  from: 'order == 0 and 0 or order < 0 and -1 or is_known and 1',
-  to: 'is_known and 1',
+  from: 'stored.order == 0 and 0 or stored.order < 0 and -1 or stored.is_known and 1',
+  to: 'stored.is_known and 1',
 }
 const movesFromWhereItIs = {
   guard: 'the position moves only from its expected value',
@@ -34,7 +35,7 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'a hash is replaced as a whole',
     prevents: 'fields of an older event that stay',
     file: `${folder}/lua/apply-snapshots.lua`,
-    from: `if redis.call('HLEN', key) > (last - first + 1) / 2 then`,
+    from: `if redis.call('HLEN', key) > (last - first + 1) / 2 + (index == '' and 0 or 1) then`,
     to: `if redis.call('HLEN', key) < 0 then`,
     test: store('replaces the whole hash'),
   },
@@ -349,8 +350,8 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'a customer key that is not a hash is replaced',
     prevents: 'a chunk that fails forever',
     file: `${folder}/lua/apply-snapshots.lua`,
-    from: `if string.find(stored.err, 'WRONGTYPE', 1, true) then return 1, false, true end`,
-    to: '',
+    from: `if string.find(stored.err, 'WRONGTYPE', 1, true) then return {`,
+    to: 'if false then return {',
     test: store('an event replaces a customer’s key even if the key is not a hash'),
   },
   {
@@ -520,17 +521,49 @@ export const projectorGuards: readonly Guard[] = [
     guard: 'a rebuild compares the older event with the mark of an erasure',
     prevents: 'an erased event that replaces a newer hash of another partition',
     file: `${folder}/lua/apply-snapshots.lua`,
-    from: '    return 1, false\n  end\n  return order, true',
-    to: '    return 1, true\n  end\n  return order, true',
+    from: '    return { order = 1, index = index }\n  end',
+    to: '    return { order = 1, is_known = true, index = index }\n  end',
     test: brokers(`${folder}/erasures.int.test.ts`, 'a rebuild does not replace a newer hash'),
   },
   {
     guard: 'of two erasures the later one counts',
     prevents: 'a customer who comes back after a late projector has executed an earlier erasure',
     file: `${folder}/lua/erase-customer.lua`,
-    from: 'if mark[1] == ARGV[3] and tonumber(mark[2]) > tonumber(ARGV[4]) then return -1 end',
+    from: `if mark[1] == ARGV[3] and tonumber(mark[2]) > tonumber(ARGV[4]) then return { -1, '' } end`,
     to: '',
     test: brokers(`${folder}/erasures.int.test.ts`, 'the later of two erasures of a customer decides'),
+  },
+  {
+    guard: 'entries of indexes are added before the position moves',
+    prevents: 'a customer who is not found after a crash between the hash and its entries',
+    file: `${folder}/store.ts`,
+    from: 'token: await indexes.file(filings, chainOf(partition, token(calls)))',
+    to: "token: filings.length === 0 ? '' : token(calls)",
+    test: indexes('whatever call fails, each term is found after a retry'),
+  },
+  {
+    guard: 'each call that adds entries checks the token of the previous call',
+    prevents: 'a customer who is not found after a failover between the hash and the position',
+    file: `${folder}/lua/file-terms.lua`,
+    from: "if redis.call('HGET', KEYS[#KEYS], token) ~= ARGV[2] then return { -1 } end",
+    to: '',
+    test: indexes('adds no entry of a customer that was erased in the meantime'),
+  },
+  {
+    guard: 'the position needs the token that was stored with the last entries',
+    prevents: 'a customer who is not found after a failover that lost only entries',
+    file: `${folder}/store.ts`,
+    from: 'token: await indexes.file(filings, chainOf(partition, token(calls)))',
+    to: 'token: (await indexes.file(filings)) || token(calls)',
+    test: indexes('a failover that loses the entries but not the customers does not move the position'),
+  },
+  {
+    guard: 'a late projector removes only older entries',
+    prevents: 'a customer who is not found because an older event lacked the term',
+    file: `${folder}/lua/file-terms.lua`,
+    from: "if score and (score < limit or (action == '=' and score == limit)) then",
+    to: 'if score and score <= limit then',
+    test: indexes('of two events of one millisecond, the field _index names the entry that stays'),
   },
   {
     guard: 'a chunk that was written before an erasure does not move the position',

@@ -9,6 +9,13 @@ import type { Site } from './site.ts'
 
 const call = (site: Site, ...words: readonly [string, ...string[]]) => site.redis.call(...words)
 
+/** Returns all key patterns of the projector except one. */
+const keysBut = ({ keyPrefix }: Site, excepted: 'customer' | 'erased' | 'index') =>
+  ['customer', 'erased', 'positions', 'index']
+    .filter((name) => name !== excepted)
+    .map((name) => `~${keyPrefix}${name}:*`)
+    .concat(`~${keyPrefix}drift`)
+
 /** The Redis user loses rights while the pipeline runs, or does not have them from the start. */
 const denied = (name: string, commands: readonly string[], says: RegExp, atStart = false): Scenario => ({
   name,
@@ -106,17 +113,25 @@ export const redis: readonly Scenario[] = [
   denied('the Redis user loses EVALSHA and EVAL', ['evalsha', 'eval'], /eval/i),
   {
     name: 'the Redis user loses the keys of customers',
-    break: (site) => site.changeRedisUser('resetkeys', `~${site.keyPrefix}erased:*`, `~${site.keyPrefix}positions:*`),
+    break: (site) => site.changeRedisUser('resetkeys', ...keysBut(site, 'customer')),
     symptoms: [{ of: 'projector', says: [/customer:|REDIS_KEY_PREFIX/] }, blocked('projector')],
     repair: (site) => site.changeRedisUser(`~${site.keyPrefix}customer:*`),
   },
   {
     name: 'the Redis user has no keys of erased customers, as before erasures existed',
     atStart: true,
-    break: (site) => site.changeRedisUser('resetkeys', `~${site.keyPrefix}customer:*`, `~${site.keyPrefix}positions:*`),
+    break: (site) => site.changeRedisUser('resetkeys', ...keysBut(site, 'erased')),
     symptoms: [{ of: 'projector', says: [/erased:/] }, blocked('projector')],
     repair: (site) => site.changeRedisUser(`~${site.keyPrefix}erased:*`),
   },
+  {
+    name: 'the Redis user has no keys of indexes, as before indexes existed',
+    atStart: true,
+    break: (site) => site.changeRedisUser('resetkeys', ...keysBut(site, 'index')),
+    symptoms: [{ of: 'projector', says: [/index:/] }, blocked('projector')],
+    repair: (site) => site.changeRedisUser(`~${site.keyPrefix}index:*`),
+  },
+  denied('the Redis user may not call ZADD, as before indexes existed', ['zadd'], /zadd/i, true),
   {
     name: 'the password of the Redis user changes while the projector runs',
     break: async (site) => {

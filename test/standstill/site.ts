@@ -104,7 +104,7 @@ const RIGHTS: Readonly<Record<ServiceName, readonly (readonly [Operation, Resour
     ['READ', 'group'],
   ],
 }
-const REDIS_COMMANDS = 'ping info exists hmget hget evalsha eval hset hlen hkeys hdel persist set del'
+const REDIS_COMMANDS = 'ping info exists hmget hget evalsha eval hset hlen hkeys hdel persist set del zadd zrem zscore'
 
 const TOPIC_SETTINGS: Env = {
   'cleanup.policy': 'delete',
@@ -456,6 +456,7 @@ export const openSite = async (
       `~${keyPrefix}erased:*`,
       `~${keyPrefix}positions:*`,
       `~${keyPrefix}drift`,
+      `~${keyPrefix}index:*`,
       ...REDIS_COMMANDS.split(' ').map((command) => `+${command}`),
     ),
   ])

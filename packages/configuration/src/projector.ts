@@ -2,18 +2,22 @@ import {
   choice,
   integer,
   type Loaded,
+  list,
   optionalText,
   processRules,
   processSettings,
   quoted,
   type Rule,
   recordPlaces,
+  text,
 } from '@customer-stream/runtime'
 import { kafkaRules, kafkaSettings } from '@customer-stream/runtime/kafka'
 import { redisRules, redisSettings } from '@customer-stream/runtime/redis'
 import {
   DEFAULT_KEY_PREFIX,
   DEFAULT_TOPIC_PREFIX,
+  type IndexName,
+  indexNames,
   MAX_FUTURE_MS,
   PROJECTION_VERSION,
   topicNames,
@@ -35,6 +39,19 @@ export const projectorSettings = {
     description:
       'Maximum time by which an event’s timestamp may be later than its receipt. An event above this limit goes ' +
       'to quarantine. Otherwise no correct event could replace it until that time.',
+  }),
+  INDEXES: list({
+    default: indexNames.join(','),
+    description:
+      'Values by which readers find customers in Redis: `phone`, `email`, `vin`, `key` (the key of a customer at its ' +
+      'dealer), `dealer`. `none` switches indexes off. After a change, raise `PROJECTION_VERSION`.',
+  }),
+  PHONE_COUNTRY: text({
+    default: 'US',
+    pattern: '^[A-Z]{2}$',
+    description:
+      'Country of phone numbers without a country code, as two letters (ISO 3166). After a change, raise ' +
+      '`PROJECTION_VERSION`.',
   }),
   QUARANTINE_RECORDS: recordPlaces({
     description:
@@ -107,6 +124,14 @@ export const projectorSettings = {
 
 export type ProjectorSettings = Loaded<typeof projectorSettings>
 
+/** Returns the options of the indexes. Undefined if indexes are switched off. */
+export const indexOptions = ({ INDEXES, PHONE_COUNTRY }: Pick<ProjectorSettings, 'INDEXES' | 'PHONE_COUNTRY'>) =>
+  INDEXES.includes('none') ? undefined : { indexes: INDEXES as readonly IndexName[], country: PHONE_COUNTRY }
+
+/** Returns the text of the options that is stored beside the positions. */
+export const indexesText = ({ indexes, country }: { indexes: readonly IndexName[]; country: string }): string =>
+  `${indexes.toSorted().join(',')}/${country}`
+
 const GROUP_ID = 'customer-stream-projector'
 
 /**
@@ -125,6 +150,10 @@ export const projectorRules: readonly Rule<typeof projectorSettings>[] = [
   ...processRules,
   ...redisRules,
   ...kafkaRules,
+  ({ INDEXES: names }) =>
+    names.join() === 'none' || names.every((name) => indexNames.includes(name as IndexName))
+      ? undefined
+      : `INDEXES must be none or a list of ${indexNames.join(', ')}`,
   // Without this rule, QUARANTINE_RECORDS of another topic would be ignored silently.
   ({ QUARANTINE_RECORDS: places, KAFKA_TOPIC_PREFIX: prefix }) => {
     const { customers } = topicNames(prefix)

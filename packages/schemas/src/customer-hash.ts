@@ -26,6 +26,7 @@ export const META = {
   appliedAt: '_appliedAt',
   source: '_source',
   projection: '_projection',
+  index: '_index',
 } as const
 
 /**

@@ -7,9 +7,16 @@ import type { Repairable } from './repair.ts'
 export type Digest = Uint8Array
 
 /**
- * Fields of metadata that differ between copies of one event. compareHash compares these fields.
+ * Fields of metadata that differ between copies of one event. compareHash compares these fields,
+ * except `_index`, which the comparison of the indexes reads.
  */
-export const OF_THE_COPY: ReadonlySet<string> = new Set(['_receivedAt', '_appliedAt', '_source', '_projection'])
+export const OF_THE_COPY: ReadonlySet<string> = new Set([
+  '_receivedAt',
+  '_appliedAt',
+  '_source',
+  '_projection',
+  '_index',
+])
 
 /**
  * Returns a digest that does not depend on the order of the fields. Metadata that differs between

@@ -3,7 +3,7 @@ import { createRedis, type RedisClient, redisSettings } from '@customer-stream/r
 import { freshNames } from '@customer-stream/testing'
 import { testRedisUrl } from '@customer-stream/testing/vitest'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { OtherClusterError } from './position-store.ts'
+import { RefusedPositionsError } from './position-store.ts'
 import { createStore } from './store.ts'
 
 let redis: RedisClient
@@ -17,7 +17,7 @@ const here = { clusterId: 'cluster-1', topicId: 'topic-1' }
 
 const setUp = async () => {
   const { keyPrefix } = freshNames()
-  const storeOf = (topic: string) => createStore(redis, { keyPrefix, topic, projection: 1 })
+  const storeOf = (topic: string, indexes = '') => createStore(redis, { keyPrefix, topic, projection: 1, indexes })
   const store = storeOf('raw')
   await store.movePosition(0, undefined, '5')
   await store.movePosition(1, undefined, '7')
@@ -28,7 +28,7 @@ it('a claim adds the ids of cluster and topic to positions that have none', asyn
   const { store, offsets } = await setUp()
   expect([await store.claimPositions(here, false), await offsets()]).toEqual([0, ['5', '7']])
   expect([await store.claimPositions(here, false), await offsets()]).toEqual([0, ['5', '7']])
-  await expect(store.claimPositions({ ...here, clusterId: 'cluster-2' }, false)).rejects.toThrow(OtherClusterError)
+  await expect(store.claimPositions({ ...here, clusterId: 'cluster-2' }, false)).rejects.toThrow(RefusedPositionsError)
 })
 
 it('a claim keeps positions of another cluster and names both clusters in the error', async () => {
@@ -66,7 +66,7 @@ it('a claim keeps the stored ids and positions if an old broker sends no ids', a
   expect(await store.claimPositions({ clusterId: undefined, topicId: undefined }, false)).toBe(0)
   expect(await offsets()).toEqual(['5', '7'])
   await expect(store.claimPositions({ clusterId: 'cluster-2', topicId: undefined }, false)).rejects.toThrow(
-    OtherClusterError,
+    RefusedPositionsError,
   )
 })
 
@@ -78,4 +78,28 @@ it('an instance is found only under the key prefix under which it has announced 
     new Set(['one']),
     new Set(),
   ])
+})
+
+it('a claim refuses positions of customers that have no indexes, or other indexes', async () => {
+  const { store, storeOf, offsets } = await setUp()
+  await store.claimPositions(here, false)
+  const refused = storeOf('raw', 'phone/US').claimPositions(here, false)
+  await expect(refused).rejects.toThrow(/no indexes.*ask for phone\/US.*PROJECTION_VERSION/)
+  expect([await offsets(), await store.claimPositions(here, false)]).toEqual([['5', '7'], 0])
+
+  const indexed = storeOf('new', 'phone/US')
+  await indexed.claimPositions(here, false)
+  await indexed.movePosition(0, undefined, '1')
+  expect(await indexed.claimPositions(here, false)).toBe(0)
+  for (const indexes of ['', 'phone/GB', 'email,phone/US'])
+    await expect(storeOf('new', indexes).claimPositions(here, false)).rejects.toThrow(RefusedPositionsError)
+})
+
+it('a claim accepts other indexes before the first position', async () => {
+  const { storeOf } = await setUp()
+  await storeOf('new', 'phone/US').claimPositions(here, false)
+  expect(await storeOf('new', 'email/US').claimPositions(here, false)).toBe(0)
+  await storeOf('new').claimPositions(here, false)
+  await storeOf('new').movePosition(0, undefined, '1')
+  await expect(storeOf('new', 'email/US').claimPositions(here, false)).rejects.toThrow(/no indexes/)
 })

@@ -1,7 +1,7 @@
 import type { Diagnosis, Logger } from '@customer-stream/runtime'
 import { expect, it } from 'vitest'
 import { createClaim } from './claim-positions.ts'
-import { OtherClusterError } from './position-store.ts'
+import { RefusedPositionsError } from './position-store.ts'
 
 const here = { clusterId: 'cluster-1', topicId: 'topic-1' }
 
@@ -44,7 +44,7 @@ it('a claim returns and logs the number of positions that belonged to another to
 
 it('an obstacle reports positions of another cluster until a claim succeeds', async () => {
   const { claim, state, reports } = setUp()
-  state.redis = new OtherClusterError('the positions belong to the Kafka cluster cluster-2')
+  state.redis = new RefusedPositionsError('identity', 'the positions belong to the Kafka cluster cluster-2')
   await expect(claim()).rejects.toBe(state.redis)
   expect(reports).toEqual([['positions', { blocked: true, reason: 'identity', message: state.redis.message }]])
   delete state.redis

@@ -1,11 +1,12 @@
 /**
- * Stores the ids of the topic and the cluster in Redis, together with the positions. If the
- * positions belong to another cluster, nothing is applied until a person acts. The obstacle
- * `positions` names the settings that the person can change.
+ * Stores the ids of the topic and the cluster, and the settings of the indexes, in Redis, together
+ * with the positions. If the positions belong to another cluster or to other indexes, nothing is
+ * applied until a person acts. The obstacle `positions` names the settings that the person can
+ * change.
  */
 import type { Logger, Obstacles } from '@customer-stream/runtime'
 import type { TopicIdentity } from '@customer-stream/runtime/kafka'
-import { OtherClusterError, type PositionStore } from './position-store.ts'
+import { type PositionStore, RefusedPositionsError } from './position-store.ts'
 
 export interface ClaimDependencies {
   readonly store: Pick<PositionStore, 'claimPositions'>
@@ -24,7 +25,7 @@ export interface ClaimOptions {
 /**
  * @returns the claim. The claim resolves with the ids of cluster and topic, and the number of
  *   deleted positions. Deleted positions belonged to another topic or cluster. The claim rejects in
- *   an outage, and with OtherClusterError.
+ *   an outage, and with RefusedPositionsError.
  */
 export const createClaim =
   (
@@ -45,8 +46,8 @@ export const createClaim =
       return { deleted, identity }
     } catch (error) {
       // An outage neither sets nor removes the obstacle.
-      if (error instanceof OtherClusterError)
-        obstacles.report('positions', { blocked: true, reason: 'identity', message: error.message })
+      if (error instanceof RefusedPositionsError)
+        obstacles.report('positions', { blocked: true, reason: error.reason, message: error.message })
       throw error
     }
   }

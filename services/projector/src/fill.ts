@@ -6,7 +6,7 @@
 import type { Logger } from '@customer-stream/runtime'
 import type { UnreadableBatch } from '@customer-stream/runtime/kafka'
 import type { ChangelogSource } from './changelog-source.ts'
-import { type Documents, documentsOf } from './fill-documents.ts'
+import { type DocumentOptions, type Documents, documentsOf } from './fill-documents.ts'
 import type { FillProgress } from './fill-progress.ts'
 import type { Fill, FillStore } from './fill-store.ts'
 import type { ProjectorMetrics } from './metrics.ts'
@@ -130,10 +130,7 @@ interface Step {
   readonly signal: AbortSignal
 }
 
-export const createFiller = (
-  deps: FillerDependencies,
-  { projection }: { readonly projection: number },
-): FillPartition => {
+export const createFiller = (deps: FillerDependencies, options: DocumentOptions): FillPartition => {
   const { store, fillStore, progress, retryThroughOutage, logger } = deps
   const stateReader = createStateReader(deps.stateSource)
   const reports = createReports(deps)
@@ -172,7 +169,7 @@ export const createFiller = (
     if (!fetched?.value) return undefined
     const { records, nextOffset: next, unreadable } = fetched.value
     return inQueue(partition, async () => {
-      const documents = documentsOf(records, projection)
+      const documents = documentsOf(records, options)
       const read = { next, isComplete: fill.isComplete && unreadable === undefined }
       const done = await retryThroughOutage('Redis', signal, () => apply(step, documents, read))
       if (!done?.value) return undefined

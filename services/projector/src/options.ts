@@ -1,5 +1,11 @@
 /** Derives the options of each part from the settings of the process. */
-import { defaultGroupId, type ProjectorSettings, projectorTopics } from '@customer-stream/configuration'
+import {
+  defaultGroupId,
+  indexesText,
+  indexOptions,
+  type ProjectorSettings,
+  projectorTopics,
+} from '@customer-stream/configuration'
 import type { PartitionConsumerOptions } from '@customer-stream/runtime/kafka'
 
 const CLIENT_ID = 'customer-stream-projector'
@@ -9,6 +15,7 @@ export const optionsOf = (settings: ProjectorSettings, instance: string) => {
   const topics = projectorTopics(settings)
   const { topic, quarantineTopic, stateTopic } = topics
   const groupId = settings.CONSUMER_GROUP_ID ?? defaultGroupId(settings)
+  const indexes = indexOptions(settings)
   const backoff = { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS }
   const sessionTimeoutMs = settings.CONSUMER_SESSION_TIMEOUT_MS
   return {
@@ -33,7 +40,12 @@ export const optionsOf = (settings: ProjectorSettings, instance: string) => {
       // work helps only if Redis is on another machine.
       partitionsConcurrently: 4,
     } satisfies Partial<PartitionConsumerOptions>,
-    store: { keyPrefix: settings.REDIS_KEY_PREFIX, topic, projection: settings.PROJECTION_VERSION },
+    store: {
+      keyPrefix: settings.REDIS_KEY_PREFIX,
+      topic,
+      projection: settings.PROJECTION_VERSION,
+      indexes: indexes ? indexesText(indexes) : '',
+    },
     projection: {
       topic,
       quarantineTopic,
@@ -45,6 +57,7 @@ export const optionsOf = (settings: ProjectorSettings, instance: string) => {
       chunkRecords: settings.CHUNK_RECORDS,
       chunkBytes: 2 * 1024 * 1024,
       lookaheadRecords: settings.LOOKAHEAD_RECORDS,
+      indexes,
       backoff,
     },
     progress: { topic, groupId, instance, partitions: settings.KAFKA_PARTITIONS },

@@ -10,6 +10,8 @@ export interface StoreOptions {
   readonly keyPrefix: string
   readonly topic: string
   readonly projection: number
+  /** Settings of the indexes. Default: '', indexes are off. */
+  readonly indexes?: string
 }
 
 /**

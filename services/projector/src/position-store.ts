@@ -89,20 +89,26 @@ export interface PositionStore {
   /** Reads positions like `positions`, but changes no copy on Redis Cluster. */
   peekPositions(partitions: readonly number[]): Promise<ReadonlyMap<number, string | undefined>>
   /**
-   * Stores the ids of cluster and topic together with the positions. If the topic was deleted and
-   * created again, deletes its old positions.
+   * Stores the ids of cluster and topic, and the settings of the indexes, together with the
+   * positions. If the topic was deleted and created again, deletes its old positions.
    * @returns the number of deleted positions.
-   * @throws OtherClusterError if the positions belong to another cluster and `startOver` is false.
+   * @throws RefusedPositionsError if the positions belong to another cluster and `startOver` is
+   *   false, or if customers before the positions have entries of other indexes.
    */
   claimPositions(identity: TopicIdentity, startOver: boolean): Promise<number>
 }
 
 /**
- * Error: the positions in Redis belong to another Kafka cluster. Nothing is applied until a person
- * acts.
+ * Error: the positions in Redis belong to another Kafka cluster, or to other indexes. Nothing is
+ * applied until a person acts.
  */
-export class OtherClusterError extends Error {
-  override readonly name = 'OtherClusterError'
+export class RefusedPositionsError extends Error {
+  override readonly name = 'RefusedPositionsError'
+  readonly reason: 'identity' | 'indexes'
+  constructor(reason: 'identity' | 'indexes', message: string) {
+    super(message)
+    this.reason = reason
+  }
 }
 
 /** Error: an attempt has failed and may be repeated, because the position has not moved. */
@@ -127,10 +133,12 @@ type Scripts = RedisClient & {
     stateTopicId: string,
     erasures: string,
   ): Promise<number>
-  claimPositions(key: string, topic: string, cluster: string, topicId: string, startOver: string): Promise<Claim>
+  claimPositions(
+    ...args: [key: string, topic: string, cluster: string, topicId: string, startOver: string, indexes: string]
+  ): Promise<Claim>
 }
 
-type Claim = ['claimed'] | ['deleted', number, string] | ['refused', string]
+type Claim = ['claimed'] | ['deleted', number, string] | ['refused' | 'other-indexes', string]
 
 const rank = (offset: string): bigint => (/^\d+$/.test(offset) ? BigInt(offset) : -1n)
 
@@ -169,7 +177,7 @@ export const createPositionStore = (client: RedisClient, options: StoreOptions):
   client.defineCommand('movePosition', { lua: script('move-position'), numberOfKeys: 1 })
   client.defineCommand('claimPositions', { lua: script('claim-positions'), numberOfKeys: 1 })
   const redis = client as Scripts
-  const { topic, projection } = options
+  const { topic, projection, indexes = '' } = options
   const { copies, fields, read } = createPositionHash(client, options)
 
   const moveCopy = (
@@ -269,16 +277,25 @@ export const createPositionStore = (client: RedisClient, options: StoreOptions):
     },
     claimPositions: async ({ clusterId = '', topicId = '' }, startOver) => {
       const claims = await all(
-        copies.map((key) => redis.claimPositions(key, topic, clusterId, topicId, startOver ? '1' : '0')),
+        copies.map((key) => redis.claimPositions(key, topic, clusterId, topicId, startOver ? '1' : '0', indexes)),
       )
       let deleted = 0
       for (const [claim, detail] of claims) {
         if (claim === 'refused') {
-          throw new OtherClusterError(
+          throw new RefusedPositionsError(
+            'identity',
             `the positions in Redis belong to the Kafka cluster ${detail}, and KAFKA_BROKERS leads to the cluster ` +
               `${clusterId}. Nothing is applied. Correct KAFKA_BROKERS, REDIS_URL or REDIS_KEY_PREFIX. If the ` +
               'cluster was replaced on purpose, set ON_CLUSTER_CHANGE=start-over: the topic is then applied from ' +
               'its start.',
+          )
+        }
+        if (claim === 'other-indexes') {
+          throw new RefusedPositionsError(
+            'indexes',
+            `the customers in Redis have ${detail === '' ? 'no indexes' : `the indexes ${detail}`}, and INDEXES and ` +
+              `PHONE_COUNTRY ask for ${indexes || 'none'}. Nothing is applied. Raise PROJECTION_VERSION to rebuild ` +
+              'the customers, or set INDEXES and PHONE_COUNTRY back.',
           )
         }
         if (claim === 'deleted') deleted = Math.max(deleted, Number(detail))

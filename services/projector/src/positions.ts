@@ -16,7 +16,7 @@ import type { FillPartition } from './fill.ts'
 import type { Fill, FillStore } from './fill-store.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { RetryThroughOutage } from './outages.ts'
-import { OtherClusterError, type PositionStore } from './position-store.ts'
+import { type PositionStore, RefusedPositionsError } from './position-store.ts'
 import { isBelow, isOffset, type StoredPositions } from './stored-positions.ts'
 
 export interface PositionsDependencies {
@@ -230,7 +230,7 @@ export const createPositions = ({
       } catch (error) {
         // If Redis was restored from a dump of another installation, remove the expected positions,
         // so that nothing is applied. The load then retries until a person acts.
-        if (error instanceof OtherClusterError && positions.size > 0) {
+        if (error instanceof RefusedPositionsError && positions.size > 0) {
           positions.clear()
           loading = load(assigned, signal)
         }

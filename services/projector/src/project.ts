@@ -5,6 +5,7 @@ import {
   type CustomersEvent,
   compareVersions,
   contentTypeOf,
+  type IndexTerm,
   isTooFarInFuture,
   parseEvent,
   peekVersion,
@@ -33,6 +34,8 @@ export interface Poison {
 
 /** The newest event of a customer in a chunk. */
 export interface NewestCustomer extends CustomerHash {
+  /** Terms by which the customer is found. Undefined if indexes are switched off. */
+  readonly terms?: readonly IndexTerm[]
   readonly record: RawRecord
   /** The state document as JSON. Undefined if no documents are wanted. */
   readonly document?: string
@@ -64,6 +67,8 @@ export interface ProjectOptions {
   readonly now: number
   /** Default: no state documents. */
   readonly withDocuments?: boolean
+  /** Returns the terms of a customer. Undefined if indexes are switched off. */
+  readonly termsOf?: ((state: CustomerState) => readonly IndexTerm[]) | undefined
 }
 
 /** An event that may become its customer's hash. */
@@ -98,7 +103,7 @@ const documentOf = (state: CustomerState): string | undefined => {
 const toHash = (
   event: CustomersEvent,
   record: RawRecord,
-  { topic, partition, projection, now, withDocuments }: ProjectOptions,
+  { topic, partition, projection, now, withDocuments, termsOf }: ProjectOptions,
 ): NewestCustomer | Poison => {
   const { offset, timestamp } = record
   const unusable = ({ reason, detail }: { reason: QuarantineReason; detail: string }) =>
@@ -107,11 +112,12 @@ const toHash = (
   if (!state.ok) return unusable(state)
   const hash = stateToHash(state.value, { appliedAt: now, projection })
   if (!hash.ok) return unusable(hash)
-  if (!withDocuments) return { ...hash.value, record }
+  const customer = { ...hash.value, record, ...(termsOf && { terms: termsOf(state.value) }) }
+  if (!withDocuments) return customer
   const document = documentOf(state.value)
   return document === undefined
     ? unusable({ reason: 'nested-too-deep', detail: 'the customer is nested too deep to be written as JSON' })
-    : { ...hash.value, record, document }
+    : { ...customer, document }
 }
 
 const readToHash = (record: RawRecord, options: ProjectOptions): NewestCustomer | Poison => {

@@ -2,7 +2,7 @@ import type { Logger } from '@customer-stream/runtime'
 import type { FetchedBatch } from '@customer-stream/runtime/kafka'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { LOW, setUp, silent } from './fixtures/fake-projection.ts'
-import { OtherClusterError } from './position-store.ts'
+import { RefusedPositionsError } from './position-store.ts'
 
 describe('a projection', () => {
   it('without a position, the oldest offset is stored before any event is applied', async () => {
@@ -349,7 +349,7 @@ describe('a position that Kafka cannot serve', () => {
 describe('positions of another cluster', () => {
   it('a projection applies nothing with positions of another cluster, and reports the reason', async () => {
     const { projection, batch, before, redis, steps } = setUp()
-    const refused = new OtherClusterError('belongs to another cluster')
+    const refused = new RefusedPositionsError('identity', 'belongs to another cluster')
     before.claim = () => {
       throw refused
     }
@@ -366,7 +366,7 @@ describe('positions of another cluster', () => {
     const { assign, projection, batch, before, seeks } = setUp()
     await assign()
     before.claim = () => {
-      throw new OtherClusterError('belongs to another cluster')
+      throw new RefusedPositionsError('identity', 'belongs to another cluster')
     }
     await expect(projection.checkPositions()).rejects.toThrow('another cluster')
     await vi.waitFor(() => expect(projection.waitingFor).toContain('another cluster'))

@@ -7,6 +7,7 @@
  * store compares versions, and the position moves only from the expected offset. In an outage no
  * position moves, and the work is retried until the outage ends.
  */
+import type { IndexOptions } from '@customer-stream/indexes'
 import {
   answerOf,
   type Backoff,
@@ -32,6 +33,7 @@ import { createFiller } from './fill.ts'
 import { createFillProgress } from './fill-progress.ts'
 import type { FillStore } from './fill-store.ts'
 import { createHolds } from './holds.ts'
+import { termsOf } from './indexes.ts'
 import { createLookahead } from './lookahead.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import { createOutages } from './outages.ts'
@@ -83,6 +85,8 @@ export interface ProjectionOptions extends Pick<ProjectOptions, 'topic' | 'proje
   readonly chunkBytes: number
   /** Maximum records that are read ahead while a position is far behind. 0 switches this off. */
   readonly lookaheadRecords: number
+  /** Undefined if indexes are switched off. */
+  readonly indexes: IndexOptions | undefined
   readonly backoff: Backoff
 }
 
@@ -233,6 +237,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
           named,
           now: Date.now(),
           withDocuments: options.stateTopic !== undefined,
+          termsOf: termsOf(options.indexes),
         }),
       }
     } catch (error) {

@@ -6,8 +6,10 @@ import {
   customerKey,
   type ErasureRecord,
   erasedKey,
+  indexKey,
   META,
 } from '@customer-stream/schemas'
+import { type Chain, createIndexes, type Filing, type IndexedCustomer, textOf } from './indexes.ts'
 import { all, createPositionHash, type StoreOptions, script } from './position-hash.ts'
 import {
   createPositionStore,
@@ -65,7 +67,7 @@ export interface Store extends PositionStore {
    * @returns the outcome of each customer, and whether the position is `to` now.
    */
   applyChunk(
-    customers: readonly CustomerHash[],
+    customers: readonly IndexedCustomer[],
     partition: number,
     from: string | undefined,
     to: string,
@@ -78,7 +80,7 @@ export interface Store extends PositionStore {
    * false), because Redis lacks hashes to compare with.
    */
   writeChunk(
-    customers: readonly CustomerHash[],
+    customers: readonly IndexedCustomer[],
     partition: number,
     from: string | undefined,
     to: string,
@@ -103,7 +105,7 @@ export interface Store extends PositionStore {
    * @param fill `keepsNewer`: keep the newer hashes of a lower projection.
    */
   applyStates(
-    customers: readonly CustomerHash[],
+    customers: readonly IndexedCustomer[],
     partition: number,
     fill: { readonly rawFrom: string; readonly isComplete: boolean; readonly keepsNewer: boolean },
   ): Promise<AppliedStates>
@@ -144,9 +146,31 @@ const CUSTOMERS_PER_CALL = 250
  */
 const VALUES_PER_CALL = 25_000
 
+interface AppliedCall extends AppliedChunk, Pick<AppliedStates, 'kept'> {
+  readonly filings: readonly Filing[]
+}
+
+/**
+ * @param texts pairs: number of a customer whose entries must be updated, from 1, and its field
+ *   `_index`.
+ */
+const filingsOf = (
+  customers: readonly IndexedCustomer[],
+  stored: readonly StoreOutcome[],
+  texts: readonly (number | string)[],
+): Filing[] => {
+  const indexOf = new Map<number, string>()
+  for (let i = 0; i < texts.length; i += 2) indexOf.set(Number(texts[i]) - 1, String(texts[i + 1]))
+  return customers.flatMap((customer, i) => {
+    const index = indexOf.get(i)
+    const isCurrent = stored[i] === 'applied' || stored[i] === 'duplicate'
+    return index !== undefined || stored[i] === 'applied' ? [{ customer, isCurrent, index }] : []
+  })
+}
+
 /** Splits customers, in order, into parts of limited size. */
-const partsOf = (customers: readonly CustomerHash[]): CustomerHash[][] => {
-  const parts: CustomerHash[][] = []
+const partsOf = (customers: readonly IndexedCustomer[]): IndexedCustomer[][] => {
+  const parts: IndexedCustomer[][] = []
   let valuesLeft = 0
   for (const customer of customers) {
     const values = customer.fieldsAndValues.length
@@ -162,18 +186,22 @@ const partsOf = (customers: readonly CustomerHash[]): CustomerHash[][] => {
 }
 
 type Scripts = RedisClient & {
-  checkRights(key: string): Promise<string[]>
-  applySnapshots(keyCount: number, keys: readonly string[], args: readonly (string | number)[]): Promise<number[]>
+  checkRights(key: string, kind: 'hash' | 'index'): Promise<string[]>
+  applySnapshots(
+    keyCount: number,
+    keys: readonly string[],
+    args: readonly (string | number)[],
+  ): Promise<(number | string)[]>
   eraseCustomer(
     ...args: [key: string, mark: string, scope: string, erasedAt: number, partition: string, offset: string]
-  ): Promise<number>
-  deleteErased(key: string, erasedAt: number): Promise<number>
+  ): Promise<[outcome: number, index: string]>
+  deleteErased(key: string, mark: string, erasedAt: number): Promise<[limit: string, index: string]>
 }
 
 /** @throws LostChunkError if Redis lacks one of these customers, or has an older version. */
 export const assertStored = async (
   redis: RedisClient,
-  customers: readonly CustomerHash[],
+  customers: readonly IndexedCustomer[],
   keyPrefix: string,
 ): Promise<void> => {
   const found = await all(
@@ -206,7 +234,7 @@ const positionArguments = (field: string, call: PositionCall): string[] => {
 }
 
 type Write = (
-  customers: readonly CustomerHash[],
+  customers: readonly IndexedCustomer[],
   partition: number,
   from: string | undefined,
   to: string,
@@ -221,13 +249,14 @@ type Write = (
 export const createStore = (client: RedisClient, options: StoreOptions): Store & Rights => {
   client.defineCommand('applySnapshots', { lua: script('apply-snapshots') })
   client.defineCommand('eraseCustomer', { lua: script('erase-customer'), numberOfKeys: 2 })
-  client.defineCommand('deleteErased', { lua: script('delete-erased'), numberOfKeys: 1 })
+  client.defineCommand('deleteErased', { lua: script('delete-erased'), numberOfKeys: 2 })
   client.defineCommand('checkRights', { lua: script('check-rights'), numberOfKeys: 1 })
   const redis = client as Scripts
   const { keyPrefix, projection } = options
   const clustered = isCluster(client)
   const { copies, fields } = createPositionHash(client, options)
   const positionStore = createPositionStore(client, options)
+  const indexes = createIndexes(client, keyPrefix)
   const memberKeyPrefix = `${keyPrefix}positions:member:`
 
   /**
@@ -239,39 +268,47 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
    *   because a call with two keys fails while a slot moves (TRYAGAIN).
    */
   const applyAtOnce = async (
-    customers: readonly CustomerHash[],
+    customers: readonly IndexedCustomer[],
     place: readonly string[],
     position: readonly string[] = [''],
     withMarks = !clustered,
-  ): Promise<AppliedChunk & Pick<AppliedStates, 'kept'>> => {
+  ): Promise<AppliedCall> => {
     const [positions = ''] = copies
     const keys = customers.map(({ customerUuid }) => customerKey(customerUuid, keyPrefix))
     if (withMarks) for (const { customerUuid } of customers) keys.push(erasedKey(customerUuid, keyPrefix))
     if (position.length > 1) keys.push(positions)
     const args: (string | number)[] = [projection, ...place, customers.length, ...position]
-    for (const { version, fieldsAndValues } of customers) {
-      args.push(version.timestamp, version.id, fieldsAndValues.length)
+    for (const { version, terms, fieldsAndValues } of customers) {
+      args.push(version.timestamp, version.id, textOf(terms), fieldsAndValues.length)
       for (const part of fieldsAndValues) args.push(part)
     }
     const [state, ...replies] = await redis.applySnapshots(keys.length, keys, args)
-    if (state === 0) return { moved: false, stored: [], kept: [] }
+    if (state === 0) return { moved: false, stored: [], kept: [], filings: [] }
     if (state === -1) throw new LostChunkError()
-    if (replies.includes(NEEDS_MARK)) return applyAtOnce(customers, place, position, true)
+    if (replies.slice(0, customers.length).includes(NEEDS_MARK)) return applyAtOnce(customers, place, position, true)
     const stored = customers.map((_, i) => {
-      const outcome = outcomes.get(replies[i] ?? Number.NaN)
+      const outcome = outcomes.get(Number(replies[i] ?? Number.NaN))
       // An unknown reply must not count as success. Otherwise the position would move past an event
       // that is not stored.
       if (outcome === undefined) throw new Error(`apply-snapshots.lua replied ${String(replies[i])}`)
       return outcome
     })
     if (state !== 1) throw new Error(`apply-snapshots.lua replied ${String(state)}`)
-    return { moved: true, stored, kept: customers.filter((_, i) => replies[i] === KEPT) }
+    const kept = customers.filter((_, i) => replies[i] === KEPT)
+    return { moved: true, stored, kept, filings: filingsOf(customers, stored, replies.slice(customers.length)) }
   }
 
+  const chainOf = (partition: number, token: string): Chain => ({
+    key: copies[0] ?? '',
+    field: fields(partition).token,
+    token,
+  })
+
   /**
-   * Writes a chunk in several calls. Each call stores a token beside the position, and the next
-   * call requires this token. A replica or an append-only file can lose only its last writes. So a
-   * Redis with the last token also has the customers of all calls.
+   * Writes a chunk in several calls, then its entries in indexes. Each call stores a token beside
+   * the position, and the next call requires this token. A replica or an append-only file can lose
+   * only its last writes. So a Redis with the last token also has the customers and entries of all
+   * calls.
    */
   const writeOnOne: Write = async (customers, partition, from, to, { oldest = '0', isPublished }) => {
     const { position } = fields(partition)
@@ -292,29 +329,31 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
         ),
       ),
     )
-    return {
-      isInPlace: done.every(({ moved }) => moved),
-      stored: done.flatMap(({ stored }) => stored),
-      token: token(calls),
-    }
+    const stored = done.flatMap((each) => each.stored)
+    if (!done.every(({ moved }) => moved)) return { isInPlace: false, stored, token: '' }
+    const filings = done.flatMap((each) => each.filings)
+    return { isInPlace: true, stored, token: await indexes.file(filings, chainOf(partition, token(calls))) }
   }
 
   /**
    * Writes the customers, stores a token beside each copy of the position, and then checks that the
-   * customers are still there. One call cannot write customers and position, because they are in
-   * different slots. If a master is replaced before its token is stored, the check finds customers
-   * missing. If a master is replaced later, the new master has the customers or lacks the token, so
-   * `moveAfter` fails.
+   * customers and their entries are still there. One call cannot write customers and position,
+   * because they are in different slots. If a master is replaced before its token is stored, the
+   * check finds customers or entries missing. If a master is replaced later, the new master has the
+   * customers and entries, or it lacks the token, so `moveAfter` fails.
    */
   const writeOnCluster: Write = async (customers, partition, _from, to, { oldest = '0', isPublished }) => {
     const { position, token: tokenField, fill: fillField } = fields(partition)
     // Each call has one customer, because two customers rarely share a slot.
     const applied = await all(customers.map((customer) => applyAtOnce([customer], [`${position}/`, oldest, to, ''])))
+    const filings = applied.flatMap((each) => each.filings)
+    await indexes.file(filings)
     const token = randomUUID()
     await all(copies.map((key) => redis.hset(key, tokenField, token)))
     const stored = applied.flatMap((each) => each.stored)
     const written = customers.filter((_, i) => stored[i] !== 'erased')
     await assertStored(redis, written, keyPrefix)
+    await indexes.assertFiled(filings)
     const fills = isPublished ? await all(copies.map((key) => redis.hget(key, fillField))) : []
     return { isInPlace: fills.every((fill) => fill === null), stored, token }
   }
@@ -322,7 +361,11 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
   const writeChunk: Store['writeChunk'] = (customers, partition, from, to, { oldest = '0' } = {}) =>
     write(customers, partition, from, to, { oldest, isPublished: true })
 
-  /** Erases the customers, then stores a token as a chunk does. */
+  /**
+   * Erases the customers, stores a token as a chunk does, then removes the entries in indexes. A
+   * late projector cannot add entries after its token was replaced. On Redis Cluster the token
+   * comes last, because there it shows that no master has lost a write.
+   */
   const writeErasures: Store['writeErasures'] = async (erasures, partition, position, topicId) => {
     const place = `${topicId}/${partition}`
     const markOf = ({ customerUuid }: ErasureRecord) => erasedKey(customerUuid, keyPrefix)
@@ -333,24 +376,35 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
         return redis.eraseCustomer(key, markOf(each), scope, erasedAt, place, each.offset)
       }),
     )
+    const entries = erasures.map(({ customerUuid, erasure: { scope, erasedAt } }, i) => ({
+      customerUuid,
+      index: replies[i]?.[1] ?? '',
+      until: scope === 'forever' ? Number.MAX_SAFE_INTEGER : erasedAt,
+    }))
+    if (clustered) await indexes.erase(entries)
     const { isInPlace, token } = await writeChunk([], partition, position, position)
-    // On Redis Cluster, a master may have lost a mark before the token was stored.
-    if (clustered) {
-      const marks = await all(erasures.map((each) => redis.exists(markOf(each))))
-      if (marks.includes(0)) throw new LostChunkError()
-    }
-    return { isInPlace, stored: replies.map((reply) => (reply === -1 ? 'stale' : 'erased')), token }
+    const stored = replies.map(([outcome]) => (outcome === -1 ? 'stale' : 'erased'))
+    if (!isInPlace) return { isInPlace, stored, token }
+    if (!clustered) return { isInPlace, stored, token: await indexes.erase(entries, chainOf(partition, token)) }
+    // A master may have lost a mark before the token was stored.
+    const marks = await all(erasures.map((each) => redis.exists(markOf(each))))
+    if (marks.includes(0)) throw new LostChunkError()
+    return { isInPlace, stored, token }
   }
 
   const applyChunk: Store['applyChunk'] = async (customers, partition, from, to, chunk = {}) => {
-    if (!clustered && customers.length <= CUSTOMERS_PER_CALL) {
+    // Entries in indexes must be added before the position moves.
+    const isIndexed = customers.some(({ terms }) => terms !== undefined)
+    if (!clustered && !isIndexed && customers.length <= CUSTOMERS_PER_CALL) {
       const { position } = fields(partition)
       const waitsForFill = chunk.stateTopicId !== undefined
-      const { moved, stored } = await applyAtOnce(
+      const { moved, stored, filings } = await applyAtOnce(
         customers,
         [`${position}/`, chunk.oldest ?? '0', to, ''],
         positionArguments(position, { ...chunk, from, waitsForFill }),
       )
+      // Customers may have entries from the time before indexes were switched off.
+      await indexes.file(filings)
       return { moved, stored }
     }
     const { isInPlace, stored, token } = await write(customers, partition, from, to, { ...chunk, isPublished: false })
@@ -374,15 +428,17 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
       // calls would exceed the command timeout at every attempt.
       for (const part of partsOf(customers)) {
         const calls = clustered ? part.map((customer) => [customer]) : [part]
-        for (const done of await all(calls.map((call) => applyAtOnce(call, place)))) {
-          stored.push(...done.stored)
-          kept.push(...done.kept)
-        }
+        const done = await all(calls.map((call) => applyAtOnce(call, place)))
+        await indexes.file(done.flatMap(({ filings }) => filings))
+        stored.push(...done.flatMap((each) => each.stored))
+        kept.push(...done.flatMap((each) => each.kept))
       }
       return { stored: customers.filter((_, i) => stored[i] !== 'erased'), kept }
     },
     deleteErased: async (customerUuid, erasedAt) => {
-      await redis.deleteErased(customerKey(customerUuid, keyPrefix), erasedAt)
+      const [key, mark] = [customerKey(customerUuid, keyPrefix), erasedKey(customerUuid, keyPrefix)]
+      const [limit, index] = await redis.deleteErased(key, mark, erasedAt)
+      await indexes.erase([{ customerUuid, index, until: Number(limit) }])
     },
     announce: async (instance) => {
       await redis.set(`${memberKeyPrefix}${instance}`, '1', 'PX', ANNOUNCEMENT_MS)
@@ -394,7 +450,9 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
     deniedCommands: async () => {
       const unused = 'customer-stream-check'
       const keys = [customerKey(unused, keyPrefix), erasedKey(unused, keyPrefix), `${keyPrefix}positions:check`]
-      return [...new Set((await all(keys.map((key) => redis.checkRights(key)))).flat())]
+      const checks = keys.map((key) => redis.checkRights(key, 'hash'))
+      if (options.indexes) checks.push(redis.checkRights(indexKey(`phone:${unused}`, keyPrefix), 'index'))
+      return [...new Set((await all(checks)).flat())]
     },
     // PING would ask one master only. This call asks each master that has a copy of the positions.
     ping: async () => {

@@ -11,6 +11,7 @@ const BLOCKED_REASONS = [
   'authorization',
   'group',
   'identity',
+  'indexes',
   'record',
   'redis',
   'spool',

@@ -22,7 +22,8 @@ ARGV[11] lookahead's window to which the chunk belongs, start/end. '' if there i
 ARGV[12] id of the state topic that has all documents before the new position. '' if there is none.
 ARGV[13] '1' = write nothing while the partition is being filled from the state topic, '' = write
 then for each customer, in the order of KEYS:
-         timestamp, event id, number of the following arguments, field, value, field, value, ...
+         timestamp, event id, terms of the customer (a JSON array as text, '' for none), number of
+         the following arguments, field, value, field, value, ...
 
 Reply    first:  1 = done
                  0 = the stored position is neither ARGV[8] nor ARGV[4], or the partition is being filled
@@ -36,6 +37,12 @@ Reply    first:  1 = done
                  3 = nothing was written, because KEYS lacks the mark. Call again with the mark.
                  4 = kept: a newer hash of a lower projection is stored, which a call without ARGV[5]
                      would replace
+         then for some customers: number of the customer, text of the field _index. The caller updates
+         the entries of these customers. All other customers have the entries of their terms.
+
+The field _index has the terms under which Redis may have entries of the customer. In its pending form
+it begins with '?', and each line has the terms of one event, the newest event last. So no crash leaves
+an entry that no field names. confirm-terms.lua ends the pending form.
 
 The script is atomic for four reasons:
 - No other projector may write between compare and replace.
@@ -51,6 +58,7 @@ local customers = tonumber(ARGV[6])
 local position = ARGV[7]
 local cursor = 8
 local reply = { 1 }
+local unfiled = {}
 
 if position ~= '' then
   cursor = 14
@@ -92,39 +100,63 @@ local function reply_by_mark(mark, timestamp)
   return timestamp > tonumber(erasure[2]) and 1 or 2
 end
 
--- Compares an event with the stored event. Returns four values:
--- 1. above 0 if the event must be written, 0 if the same event is stored, below 0 if a newer event
---    is stored
--- 2. true if the stored event shows that the customer is not erased
--- 3. true if the key exists and is not a hash
--- 4. true if the newer stored event is kept only because of ARGV[5]
+-- Compares an event with the stored event. Returns a table:
+-- order       above 0 if the event must be written, 0 if the same event is stored, below 0 if a
+--             newer event is stored
+-- is_known    true if the stored event shows that the customer is not erased
+-- is_update   true if the stored event is an older event, written by the same projection
+-- is_higher   true if a higher projection wrote the stored event
+-- index       text of the field _index
+-- is_kept     true if the newer stored event is kept only because of ARGV[5]
+-- is_no_hash  true if the key exists and is not a hash
 local function compare_with_stored(key, timestamp, id)
-  local stored = redis.pcall('HMGET', key, '_eventTimestamp', '_eventId', '_projection', '_source')
+  local stored = redis.pcall('HMGET', key, '_eventTimestamp', '_eventId', '_projection', '_source', '_index')
   if stored.err then
     -- A key that is not a hash is replaced. Any other error is an outage.
-    if string.find(stored.err, 'WRONGTYPE', 1, true) then return 1, false, true end
+    if string.find(stored.err, 'WRONGTYPE', 1, true) then return { order = 1, index = '', is_no_hash = true } end
     error(stored.err, 0)
   end
   local stored_timestamp = tonumber(stored[1] or '')
-  if not stored_timestamp or not stored[2] then return 1, false end
+  local index = stored[5] or ''
+  if not stored_timestamp or not stored[2] then return { order = 1, index = index } end
   local order = timestamp - stored_timestamp
   if order == 0 then order = compare_bytes(id, stored[2]) end
-  local is_rebuild = projection > (tonumber(stored[3] or '') or 0)
+  local stored_projection = tonumber(stored[3] or '') or 0
+  local is_rebuild = projection > stored_projection
   -- A rebuild writes the same event again, in the new layout. The rebuild keeps a newer stored
   -- event only if the rebuild has not read the record of that event yet.
-  if is_rebuild and order == 0 then return 1, true end
+  if is_rebuild and order == 0 then return { order = 1, is_known = true, index = index } end
   if is_rebuild and order < 0 and not may_come(stored[4]) then
-    if keeps_newer then return order, true, false, true end
-    return 1, false
+    if keeps_newer then return { order = order, is_known = true, is_kept = true, index = index } end
+    return { order = 1, index = index }
   end
-  return order, true
+  local is_update = order > 0 and not is_rebuild
+  local is_higher = stored_projection > projection
+  return { order = order, is_known = true, is_update = is_update, is_higher = is_higher, index = index }
+end
+
+-- Returns the new text of the field _index. It names all entries that Redis may have.
+local function next_index(index, terms)
+  if index == terms then return index end
+  local events = string.gsub(index, '^%?', '')
+  if string.match(events, '[^\n]*$') == terms then return index end
+  return '?' .. events .. '\n' .. terms
+end
+
+-- Returns true if the caller must update entries of the customer. An update without a change of
+-- terms needs no entries. If the same event is stored, its entries may be lost: on Redis Cluster
+-- they are on other masters than the hash. A paused projector may have added entries for a stale or
+-- erased event.
+local function needs_entries(outcome, stored, terms)
+  if stored.index ~= terms then return true end
+  return terms ~= '' and not stored.is_update and outcome ~= -1
 end
 
 -- Removes the key's time to live, and the old fields that the new snapshot lacks. HSET does
 -- neither.
-local function remove_rest(key, first, last)
-  if redis.call('HLEN', key) > (last - first + 1) / 2 then
-    local current = {}
+local function remove_rest(key, first, last, index)
+  if redis.call('HLEN', key) > (last - first + 1) / 2 + (index == '' and 0 or 1) then
+    local current = { _index = index ~= '' }
     for at = first, last, 2 do current[ARGV[at]] = true end
     for _, field in ipairs(redis.call('HKEYS', key)) do
       if not current[field] then redis.call('HDEL', key, field) end
@@ -135,16 +167,21 @@ end
 
 for i = 1, customers do
   local key = KEYS[i]
-  local timestamp, id, count = tonumber(ARGV[cursor]), ARGV[cursor + 1], tonumber(ARGV[cursor + 2])
-  local first = cursor + 3
-  local last = cursor + 2 + count
+  local timestamp, id, terms = tonumber(ARGV[cursor]), ARGV[cursor + 1], ARGV[cursor + 2]
+  local first = cursor + 4
+  local last = cursor + 3 + tonumber(ARGV[cursor + 3])
   cursor = last + 1
-  local order, is_known, is_no_hash, is_kept = compare_with_stored(key, timestamp, id)
+  local stored = compare_with_stored(key, timestamp, id)
   -- Most events need no mark, because the stored event shows that the customer is not erased.
-  local outcome = is_kept and 4 or order == 0 and 0 or order < 0 and -1 or is_known and 1
+  local outcome = stored.is_kept and 4 or stored.order == 0 and 0 or stored.order < 0 and -1 or stored.is_known and 1
   outcome = outcome or reply_by_mark(KEYS[customers + i], timestamp)
+  -- A lower projection may have other indexes. It must not change the entries of a higher
+  -- projection.
+  local keeps_entries = outcome == 0 and stored.is_higher
+  local is_current = outcome == 1 or (outcome == 0 and not keeps_entries)
+  local index = is_current and next_index(stored.index, terms) or stored.index
   if outcome == 1 then
-    if is_no_hash then
+    if stored.is_no_hash then
       -- Redis checks its memory limit for SET, but not for DEL. So a full Redis fails before DEL.
       redis.call('SET', key, '')
       redis.call('DEL', key)
@@ -156,15 +193,22 @@ for i = 1, customers do
     for from = first, last, 4000 do
       redis.call('HSET', key, unpack(ARGV, from, math.min(from + 3999, last)))
     end
-    local done, failure = pcall(remove_rest, key, first, last)
+    if index ~= stored.index then redis.call('HSET', key, '_index', index) end
+    local done, failure = pcall(remove_rest, key, first, last, index)
     if not done then
       -- The user lacks a right. Remove the version from the hash, so that a retry applies the event
       -- again after a person has granted the right.
       redis.call('HSET', key, '_eventTimestamp', '')
       error(failure, 0)
     end
+  elseif outcome == 0 and index ~= stored.index then
+    redis.call('HSET', key, '_index', index)
   end
   reply[i + 1] = outcome
+  if outcome < 3 and not keeps_entries and needs_entries(outcome, stored, terms) then
+    unfiled[#unfiled + 1] = i
+    unfiled[#unfiled + 1] = index
+  end
 end
 
 if position ~= '' then
@@ -176,4 +220,5 @@ if position ~= '' then
     if ARGV[12] ~= '' then redis.call('HSET', KEYS[#KEYS], position .. '#state', ARGV[12] .. '/' .. ARGV[4]) end
   end
 end
+for _, each in ipairs(unfiled) do reply[#reply + 1] = each end
 return reply

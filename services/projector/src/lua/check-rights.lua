@@ -3,6 +3,7 @@ Calls all commands of the projector on a test key, to find a missing right befor
 right.
 
 KEYS[1]  an unused key with the prefix of the projector's keys
+ARGV[1]  'hash' = the key is for a hash, 'index' = the key is for an index
 
 Reply    names of the commands that the user may not call on this key
 
@@ -24,6 +25,12 @@ local function try(command, ...)
   refused[#refused + 1] = command
 end
 
+if ARGV[1] == 'index' then
+  try('ZADD', key, 1, 'member')
+  try('ZSCORE', key, 'member')
+  try('ZREM', key, 'member')
+  return refused
+end
 try('EXISTS', key)
 try('SET', key, '')
 try('DEL', key)

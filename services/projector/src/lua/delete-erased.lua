@@ -2,13 +2,27 @@
 Deletes the hash of an erased customer.
 
 KEYS[1]  key of the customer
+KEYS[2]  key of the mark, in the same slot
 ARGV[1]  time of the erasure, Unix milliseconds
 
-Reply    1 = deleted
-         0 = the customer has no hash, or the event of the hash was received later
+Reply    first:  the greatest timestamp of an event whose entries in indexes must be removed
+         second: text of the field _index, '' if the customer has no entries in indexes. The caller
+                 removes these entries, then calls confirm-terms.lua with the mark and this text.
 
-The script is atomic, because a newer event may be applied at the same time.
+If the event of the hash was received later, the hash stays. The mark keeps the field _index of the
+deleted hash until the entries are removed. The script is atomic, because a newer event may be applied
+at the same time.
 ]]
-local received = tonumber(redis.call('HGET', KEYS[1], '_receivedAt') or '')
-if not received or received > tonumber(ARGV[1]) then return 0 end
-return redis.call('DEL', KEYS[1])
+local index = redis.call('HGET', KEYS[2], '_index') or ''
+local stored = redis.call('HMGET', KEYS[1], '_receivedAt', '_eventTimestamp', '_index')
+local received = tonumber(stored[1] or '')
+local limit = tonumber(ARGV[1])
+if received and received <= limit then
+  redis.call('DEL', KEYS[1])
+  limit = math.max(limit, tonumber(stored[2] or '') or 0)
+  if stored[3] then
+    index = (index == '' and '?' or index .. '\n') .. string.gsub(stored[3], '^%?', '')
+    redis.call('HSET', KEYS[2], '_index', index)
+  end
+end
+return { string.format('%.0f', limit), index }

@@ -1,0 +1,282 @@
+/** Indexes in a real Redis: each term of each hash is found, whatever fails in between. */
+import { loadSettings } from '@customer-stream/runtime'
+import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
+import { customerKey, type Erasure, erasedKey, type IndexTerm } from '@customer-stream/schemas'
+import { freshNames } from '@customer-stream/testing'
+import { silentLogger, testRedisUrl } from '@customer-stream/testing/vitest'
+import fc from 'fast-check'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { IndexedCustomer } from './indexes.ts'
+import { LostChunkError } from './position-store.ts'
+import { createStore, type Store } from './store.ts'
+
+const redis = createRedis(loadSettings(redisSettings, { REDIS_URL: testRedisUrl() }), silentLogger)
+beforeAll(() => connectRedis(redis))
+afterAll(() => redis.disconnect())
+
+const customerOf = (customerUuid: string, timestamp: number, phones: readonly string[], id = 'e'): IndexedCustomer => ({
+  customerUuid,
+  version: { timestamp, id },
+  terms: ['dealer:d', ...phones.map((phone): IndexTerm => `phone:${phone}`).sort()],
+  fieldsAndValues: Object.entries({
+    phones: phones.join(' '),
+    _eventId: id,
+    _eventTimestamp: String(timestamp),
+    _receivedAt: String(timestamp),
+    _source: 't/0/0',
+    _projection: '1',
+  }).flat(),
+})
+const ofProjection = (customer: IndexedCustomer, projection: number): IndexedCustomer => ({
+  ...customer,
+  fieldsAndValues: [...customer.fieldsAndValues.slice(0, -1), String(projection)],
+})
+const erasureOf = (customerUuid: string, erasure: Partial<Erasure> = {}) => ({
+  customerUuid,
+  erasure: { scope: 'forever' as const, erasedAt: 5, reason: 'r', requestedBy: 'b', ...erasure },
+  offset: '0',
+})
+
+/** Error: the process was killed. */
+class Killed extends Error {}
+
+const SCRIPTS = ['applySnapshots', 'fileTerms', 'confirmTerms', 'eraseCustomer', 'deleteErased', 'movePosition']
+
+/** Returns a client that calls `before` before each call of a script, and `after` after it. */
+const watched = (before: (script: string) => unknown, after: (script: string) => unknown = () => {}): RedisClient =>
+  new Proxy(redis, {
+    get: (target, name) => {
+      const value = Reflect.get(target, name)
+      if (typeof value !== 'function') return value
+      if (!SCRIPTS.includes(String(name))) return value.bind(target)
+      return async (...args: unknown[]) => {
+        await before(String(name))
+        const reply = await value.apply(target, args)
+        await after(String(name))
+        return reply
+      }
+    },
+  })
+
+/** Returns a client that is killed after `calls` calls. The last reply is lost if `isLastSent`. */
+const dying = (calls: number, isLastSent: boolean): RedisClient => {
+  let made = 0
+  return watched(
+    () => {
+      made += 1
+      if (made > calls) throw new Killed()
+    },
+    () => {
+      if (made === calls && isLastSent) throw new Killed()
+    },
+  )
+}
+
+const fresh = () => {
+  const { keyPrefix } = freshNames()
+  const storeOf = (client: RedisClient = redis, projection = 1) =>
+    createStore(client, { keyPrefix, topic: 't', projection })
+  const store = storeOf()
+  const apply = async (customers: readonly IndexedCustomer[], by: Store = store) => {
+    const from = (await by.positions([0])).get(0)
+    return (await by.applyChunk(customers, 0, from, String(Number(from ?? 0) + 1))).stored
+  }
+  const erase = async (...erased: readonly ReturnType<typeof erasureOf>[]) =>
+    store.writeErasures(erased, 0, (await store.positions([0])).get(0) ?? '', 'id')
+  const found = async (phone: string) => (await redis.zrange(`${keyPrefix}index:phone:{${phone}}`, '0', '-1')).sort()
+  const indexKeys = () => redis.keys(`${keyPrefix}index:*`)
+  const indexOf = (customerUuid: string) => redis.hget(customerKey(customerUuid, keyPrefix), '_index')
+  return { keyPrefix, store, storeOf, apply, erase, found, indexKeys, indexOf }
+}
+
+describe('an index', () => {
+  it('a customer is found by its current phone numbers only', async () => {
+    const { apply, found, indexOf } = fresh()
+    await apply([customerOf('a', 1, ['1', '2']), customerOf('b', 1, ['2'])])
+    expect([await found('1'), await found('2')]).toEqual([['a'], ['a', 'b']])
+    await apply([customerOf('a', 2, ['2', '3'])])
+    expect([await found('1'), await found('2'), await found('3')]).toEqual([[], ['a', 'b'], ['a']])
+    expect(await indexOf('a')).toBe('["dealer:d","phone:2","phone:3"]')
+  })
+
+  it('a phone number that moves to another customer leads to that customer only', async () => {
+    const { apply, found } = fresh()
+    await apply([customerOf('a', 1, ['1'])])
+    await apply([customerOf('a', 2, []), customerOf('b', 3, ['1'])])
+    expect(await found('1')).toEqual(['b'])
+  })
+
+  it('a chunk of several calls adds the entries of all customers', async () => {
+    const { apply, found, indexOf } = fresh()
+    const uuids = Array.from({ length: 600 }, (_, i) => `c${i}`)
+    await apply(uuids.map((uuid) => customerOf(uuid, 1, ['1', '2'])))
+    expect((await found('2')).length).toBe(600)
+    expect(await indexOf('c599')).toBe('["dealer:d","phone:1","phone:2"]')
+  })
+
+  it('an older event changes no index', async () => {
+    const { apply, found } = fresh()
+    await apply([customerOf('a', 5, ['1'])])
+    expect(await apply([customerOf('a', 4, ['2'])])).toEqual(['stale'])
+    expect([await found('1'), await found('2')]).toEqual([['a'], []])
+  })
+
+  it('the score of a dealer’s entry is the timestamp of the last event, even if no term changes', async () => {
+    const { keyPrefix, apply } = fresh()
+    await apply([customerOf('a', 5, ['1'])])
+    await apply([customerOf('a', 7, ['1'])])
+    expect(await redis.zrange(`${keyPrefix}index:dealer:{d}`, '0', '-1', 'WITHSCORES')).toEqual(['a', '7'])
+  })
+
+  it('an update that changes no term writes the entry of the dealer only', async () => {
+    const { keyPrefix, apply } = fresh()
+    await apply([customerOf('a', 5, ['1'])])
+    await redis.zadd(`${keyPrefix}index:phone:{1}`, '1', 'a')
+    await apply([customerOf('a', 7, ['1'])])
+    expect(await redis.zscore(`${keyPrefix}index:phone:{1}`, 'a')).toBe('1')
+  })
+
+  it('an entry that Redis has lost is added again if its event is applied again', async () => {
+    const { keyPrefix, apply, found, storeOf } = fresh()
+    await apply([customerOf('a', 5, ['1'])])
+    await redis.del(`${keyPrefix}index:phone:{1}`)
+    expect(await apply([customerOf('a', 5, ['1'])])).toEqual(['duplicate'])
+    expect(await found('1')).toEqual(['a'])
+    await redis.del(`${keyPrefix}index:phone:{1}`)
+    expect(await apply([customerOf('a', 5, ['1'])], storeOf(redis, 2))).toEqual(['applied'])
+    expect(await found('1')).toEqual(['a'])
+  })
+
+  it('of two events of one millisecond, the field _index names the entry that stays', async () => {
+    const { apply, erase, found, indexOf, indexKeys } = fresh()
+    await apply([customerOf('a', 5, ['1'], 'a')])
+    await apply([customerOf('a', 5, ['2'], 'b')])
+    expect([await found('1'), await found('2')]).toEqual([['a'], ['a']])
+    expect(await indexOf('a')).toBe('["dealer:d","phone:1"]\n["dealer:d","phone:2"]')
+    await erase(erasureOf('a'))
+    expect(await indexKeys()).toEqual([])
+  })
+
+  it('an erased customer has no entry', async () => {
+    const { keyPrefix, apply, erase, indexKeys } = fresh()
+    await apply([customerOf('a', 1, ['1', '2'])])
+    await erase(erasureOf('a'))
+    expect(await indexKeys()).toEqual([])
+    expect(await redis.hget(erasedKey('a', keyPrefix), '_index')).toBe(null)
+  })
+
+  it('a customer that a fill finds erased has no entry', async () => {
+    const { keyPrefix, store, apply, indexKeys } = fresh()
+    await apply([customerOf('a', 4, ['1'])])
+    await store.deleteErased('a', 3)
+    expect((await indexKeys()).length).toBe(2)
+    await store.deleteErased('a', 4)
+    expect(await indexKeys()).toEqual([])
+    expect(await redis.exists(erasedKey('a', keyPrefix))).toBe(0)
+  })
+
+  it('a hash without terms, written while indexes are switched off, has no entry', async () => {
+    const { apply, indexKeys, indexOf } = fresh()
+    await apply([customerOf('a', 1, ['1'])])
+    const { terms: _, ...without } = customerOf('a', 2, [])
+    await apply([without])
+    expect([await indexKeys(), await indexOf('a')]).toEqual([[], null])
+  })
+})
+
+it('a projector of a lower projection, without indexes, keeps the entries of the same event', async () => {
+  const { apply, found, indexOf, storeOf } = fresh()
+  await apply([ofProjection(customerOf('a', 5, ['1']), 2)], storeOf(redis, 2))
+  const { terms: _, ...without } = customerOf('a', 5, ['1'])
+  expect(await apply([without])).toEqual(['duplicate'])
+  expect([await found('1'), await indexOf('a')]).toEqual([['a'], '["dealer:d","phone:1"]'])
+})
+
+describe('a projector that has lost its partition', () => {
+  it('adds no entry after another projector has written a chunk', async () => {
+    const { store, storeOf, apply, found } = fresh()
+    await apply([customerOf('a', 1, ['1'])])
+    const late = storeOf(
+      watched(async (script) => {
+        if (script === 'fileTerms') await store.applyChunk([customerOf('a', 3, ['3'])], 0, '1', '2')
+      }),
+    )
+    await expect(late.applyChunk([customerOf('a', 2, ['2'])], 0, '1', '2')).rejects.toThrow(LostChunkError)
+    expect([await found('1'), await found('2'), await found('3')]).toEqual([[], [], ['a']])
+  })
+
+  it('adds no entry of a customer that was erased in the meantime', async () => {
+    const { storeOf, apply, erase, indexKeys } = fresh()
+    await apply([customerOf('a', 1, ['1'])])
+    const late = storeOf(
+      watched(async (script) => {
+        if (script === 'fileTerms') await erase(erasureOf('a'))
+      }),
+    )
+    await expect(late.applyChunk([customerOf('a', 2, ['2'])], 0, '1', '2')).rejects.toThrow(LostChunkError)
+    expect(await indexKeys()).toEqual([])
+  })
+})
+
+it('a failover that loses the entries but not the customers does not move the position', async () => {
+  const { keyPrefix, storeOf, apply, found } = fresh()
+  await apply([])
+  const positions = `${keyPrefix}positions:v1`
+  let token: string | null = null
+  const store = storeOf(
+    watched(
+      async (script) => {
+        if (script === 'fileTerms') token = await redis.hget(positions, 't/0#token')
+      },
+      async (script) => {
+        // The replica that became the primary has all writes before this call.
+        if (script !== 'fileTerms') return
+        await redis.del(`${keyPrefix}index:phone:{1}`, `${keyPrefix}index:dealer:{d}`)
+        await redis.hset(positions, 't/0#token', token ?? '')
+      },
+    ),
+  )
+  await expect(store.applyChunk([customerOf('a', 1, ['1'])], 0, '1', '2')).rejects.toThrow(LostChunkError)
+  await apply([customerOf('a', 1, ['1'])])
+  expect(await found('1')).toEqual(['a'])
+})
+
+it('whatever call fails, each term is found after a retry, and an erasure leaves no entry', async () => {
+  const event = fc.record({
+    customer: fc.constantFrom('a', 'b'),
+    timestamp: fc.integer({ min: 1, max: 6 }),
+    phones: fc.uniqueArray(fc.constantFrom('1', '2', '3'), { maxLength: 3 }),
+    calls: fc.integer({ min: 0, max: 5 }),
+    isLastSent: fc.boolean(),
+    isFill: fc.boolean(),
+  })
+  const fill = { rawFrom: '0', isComplete: true, keepsNewer: false }
+  await fc.assert(
+    fc.asyncProperty(fc.array(event, { maxLength: 12 }), async (events) => {
+      const { keyPrefix, storeOf, apply, erase, indexKeys } = fresh()
+      const versions = new Map<string, IndexedCustomer>()
+      for (const { customer, timestamp, phones, calls, isLastSent, isFill } of events) {
+        // The same version has the same content.
+        const given = versions.get(`${customer}/${timestamp}`) ?? customerOf(customer, timestamp, phones)
+        versions.set(`${customer}/${timestamp}`, given)
+        const by = storeOf(dying(calls, isLastSent))
+        // The owner of the partition repeats a chunk until its position has moved.
+        for (const each of [by, storeOf()])
+          await (isFill ? each.applyStates([given], 0, fill) : apply([given], each)).catch((error) => {
+            if (!(error instanceof Killed)) throw error
+          })
+      }
+      for (const customerUuid of ['a', 'b']) {
+        const hash = await redis.hgetall(customerKey(customerUuid, keyPrefix))
+        for (const phone of hash.phones?.split(' ').filter(Boolean) ?? [])
+          expect(await redis.zscore(`${keyPrefix}index:phone:{${phone}}`, customerUuid)).not.toBe(null)
+        const entries = await Promise.all((await indexKeys()).map((key) => redis.zscore(key, customerUuid)))
+        const current = versions.get(`${customerUuid}/${hash._eventTimestamp}`)?.terms ?? []
+        expect(entries.filter((score) => score !== null).length).toBe(current.length)
+      }
+      await erase(erasureOf('a'), erasureOf('b'))
+      expect(await indexKeys()).toEqual([])
+    }),
+    { numRuns: 60 },
+  )
+})

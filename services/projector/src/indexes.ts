@@ -1,0 +1,201 @@
+/**
+ * Keeps the indexes in step with the customers' hashes. An index has a sorted set for each term.
+ *
+ * A reader checks each entry against the customer's hash. So a superfluous entry is harmless, but a
+ * missing entry is a fault. Entries are added before the position moves. An entry is removed only
+ * if no newer event has added the same entry. The field `_index` of a hash names all entries that
+ * may exist, so that a crash leaves no entry that an erasure would not find.
+ */
+import { randomUUID } from 'node:crypto'
+import { type IndexOptions, indexTerms } from '@customer-stream/indexes'
+import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
+import {
+  type CustomerHash,
+  type CustomerState,
+  currentTerms,
+  customerKey,
+  erasedKey,
+  filedTerms,
+  type IndexTerm,
+  indexKey,
+  META,
+} from '@customer-stream/schemas'
+import { all, script } from './position-hash.ts'
+import { LostChunkError } from './position-store.ts'
+
+/** A customer with its terms. */
+export interface IndexedCustomer extends CustomerHash {
+  /** Undefined if indexes are switched off. */
+  readonly terms?: readonly IndexTerm[]
+}
+
+/** Returns a function that returns the terms of a customer. Undefined if indexes are off. */
+export const termsOf = (options: IndexOptions | undefined) =>
+  options && ((state: CustomerState): readonly IndexTerm[] => indexTerms(state, options))
+
+/** Returns the text of terms in the field `_index`. */
+export const textOf = (terms: readonly IndexTerm[] = []): string => (terms.length === 0 ? '' : JSON.stringify(terms))
+
+/** A customer whose entries must be updated after its event was compared with the hash. */
+export interface Filing {
+  readonly customer: IndexedCustomer
+  /** True if the hash has the event of the customer. False if the event is stale or erased. */
+  readonly isCurrent: boolean
+  /**
+   * The field `_index` of the hash. Undefined if a newer event has the same terms as the event
+   * before.
+   */
+  readonly index: string | undefined
+}
+
+/** The entries of an erased customer. */
+export interface ErasedEntries {
+  readonly customerUuid: string
+  /** The field `_index` of the mark. '' if the customer has no entries. */
+  readonly index: string
+  /** Timestamp, Unix milliseconds. Entries of newer events stay. */
+  readonly until: number
+}
+
+/**
+ * A token beside the position, on a single Redis. Each call requires the token of the call before,
+ * and stores another token. A failover loses only the last writes, so a Redis with the last token
+ * has the entries of all calls.
+ */
+export interface Chain {
+  /** Key of the hash of positions. */
+  readonly key: string
+  readonly field: string
+  readonly token: string
+}
+
+export interface Indexes {
+  /**
+   * Updates the entries of these customers. May be called again with the same customers.
+   * @returns the token of the last call, '' without a chain.
+   * @throws LostChunkError if another token is stored: another process has written to the
+   *   partition, or Redis has lost writes.
+   */
+  file(filings: readonly Filing[], chain?: Chain): Promise<string>
+  /**
+   * Removes the entries of erased customers, then the field `_index` of each mark. Has the result
+   * and the errors of {@link Indexes.file}.
+   */
+  erase(erased: readonly ErasedEntries[], chain?: Chain): Promise<string>
+  /**
+   * Checks the result of {@link Indexes.file} on Redis Cluster, which has no chain.
+   * @throws LostChunkError if a master has lost an entry, or if another process has changed the
+   *   terms of a customer in the meantime. Its removals may have come before these entries.
+   */
+  assertFiled(filings: readonly Filing[]): Promise<void>
+}
+
+/** `+`: add. `-`: remove an older entry. `=`: remove an equal or older entry. */
+type Action = '+' | '-' | '='
+
+interface Entry {
+  readonly action: Action
+  readonly term: IndexTerm
+  readonly customerUuid: string
+  readonly timestamp: number
+}
+
+type Scripts = RedisClient & {
+  fileTerms(keyCount: number, keys: readonly string[], args: readonly (string | number)[]): Promise<number[]>
+  confirmTerms(keyCount: number, keys: readonly string[], args: readonly string[]): Promise<number>
+}
+
+/** Redis does nothing else during a call, so a call is limited to 1000 × about 2 µs. */
+const ENTRIES_PER_CALL = 1000
+
+const chunksOf = <T>(items: readonly T[], size: number): T[][] =>
+  Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size))
+
+const entriesOf = ({ customer, isCurrent, index }: Filing): Entry[] => {
+  const { customerUuid, version, terms = [] } = customer
+  const entry = (action: Action) => (term: IndexTerm) => ({ action, term, customerUuid, timestamp: version.timestamp })
+  // The score of a dealer's entry is the time of the customer's last change.
+  if (index === undefined) return terms.filter((term) => term.startsWith('dealer:')).map(entry('+'))
+  const filed = new Set(filedTerms(index))
+  // A paused projector may have added the terms of this event after they were removed.
+  if (!isCurrent) return terms.filter((term) => !filed.has(term)).map(entry('='))
+  for (const term of terms) filed.delete(term)
+  return [...terms.map(entry('+')), ...[...filed].map(entry('-'))]
+}
+
+export const createIndexes = (client: RedisClient, keyPrefix: string): Indexes => {
+  client.defineCommand('fileTerms', { lua: script('file-terms') })
+  client.defineCommand('confirmTerms', { lua: script('confirm-terms') })
+  const redis = client as Scripts
+  // On Redis Cluster each key may be in another slot.
+  const perCall = isCluster(client) ? 1 : ENTRIES_PER_CALL
+
+  /** @returns the last token, and the customers with an entry that was not removed. */
+  const write = async (entries: readonly Entry[], chain: Chain | undefined) => {
+    let token = chain?.token ?? ''
+    const kept = new Set<string>()
+    const fileParts = chunksOf(entries, perCall).map(async (part) => {
+      const keys = part.map(({ term }) => indexKey(term, keyPrefix))
+      const args: (string | number)[] = ['', '', '']
+      if (chain !== undefined) {
+        const required = token
+        token = randomUUID()
+        keys.push(chain.key)
+        args.splice(0, 3, chain.field, required, token)
+      }
+      for (const { action, customerUuid, timestamp } of part) args.push(action, customerUuid, timestamp)
+      const [state, ...stayed] = await redis.fileTerms(keys.length, keys, args)
+      if (state !== 1) throw new LostChunkError()
+      for (const number of stayed) kept.add(part[number - 1]?.customerUuid ?? '')
+    })
+    await all(fileParts)
+    return { token, kept }
+  }
+
+  const confirm = async (fields: readonly { readonly key: string; readonly old: string; readonly text: string }[]) => {
+    const parts = chunksOf(fields, perCall).map((part) =>
+      redis.confirmTerms(
+        part.length,
+        part.map(({ key }) => key),
+        part.flatMap(({ old, text }) => [old, text]),
+      ),
+    )
+    await all(parts)
+  }
+
+  return {
+    file: async (filings, chain) => {
+      const { token, kept } = await write(filings.flatMap(entriesOf), chain)
+      const confirmed = filings.flatMap(({ customer, isCurrent, index }) => {
+        if (index === undefined || !isCurrent) return []
+        // An entry of an event with the same timestamp stays. The field must name it.
+        const text = kept.has(customer.customerUuid) ? index.replace(/^\?/, '') : textOf(customer.terms)
+        return text === index ? [] : [{ key: customerKey(customer.customerUuid, keyPrefix), old: index, text }]
+      })
+      await confirm(confirmed)
+      return token
+    },
+    erase: async (erased, chain) => {
+      const entries = erased.flatMap(({ customerUuid, index, until }) =>
+        filedTerms(index).map((term) => ({ action: '=' as const, term, customerUuid, timestamp: until })),
+      )
+      const { token } = await write(entries, chain)
+      const marks = erased.filter(({ index }) => index !== '')
+      await confirm(marks.map((each) => ({ key: erasedKey(each.customerUuid, keyPrefix), old: each.index, text: '' })))
+      return token
+    },
+    assertFiled: async (filings) => {
+      const added = filings.flatMap(entriesOf).filter(({ action }) => action === '+')
+      const changed = filings.filter(({ index, isCurrent }) => index !== undefined && isCurrent)
+      const scores = await all(
+        added.map(({ term, customerUuid }) => redis.zscore(indexKey(term, keyPrefix), customerUuid)),
+      )
+      const stored = await all(
+        changed.map(({ customer }) => redis.hget(customerKey(customer.customerUuid, keyPrefix), META.index)),
+      )
+      const isAsFiled = (index: string | null | undefined, i: number) =>
+        textOf(currentTerms(index ?? undefined)) === textOf(changed[i]?.customer.terms)
+      if (scores.includes(null) || !stored.every(isAsFiled)) throw new LostChunkError()
+    },
+  }
+}
