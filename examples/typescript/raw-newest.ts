@@ -21,8 +21,8 @@ database.exec(`
   CREATE TABLE IF NOT EXISTS position (topic TEXT, partition INTEGER, next TEXT, PRIMARY KEY (topic, partition));
 `)
 const findVersion = database.prepare('SELECT timestamp, id FROM customer WHERE uuid = ?')
-// Compare the version again in SQL. After the topic got more partitions, two processes may have
-// events of the same customer.
+// Compare the version again in SQL. After partitions were added to the topic, two processes may
+// have events of the same customer.
 const replace = database.prepare(`
   INSERT INTO customer VALUES (?, ?, ?, ?)
   ON CONFLICT (uuid) DO UPDATE SET timestamp = excluded.timestamp, id = excluded.id, state = excluded.state

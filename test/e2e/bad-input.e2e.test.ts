@@ -288,7 +288,7 @@ it('names that are sent in ISO-8859-1 and signed in UTF-8 are correct in Redis',
   expect(names).toEqual(['José', 'Müller'])
 })
 
-it('a body of MAX_BODY_BYTES is applied, also if its state document is four times as large', async () => {
+it('a body of MAX_BODY_BYTES is applied, even if its state document is four times as large', async () => {
   const maxBodyBytes = 1_048_576
   const customerUuid = `c${Math.random()}`
   const { body } = makeCustomersEvent({ customerUuid, payloadForm: 'object', customer: { numbers: [] } })
@@ -357,7 +357,7 @@ describe.concurrent('connections that are not closed', () => {
   })
 })
 
-it('during a shutdown, the ingress answers a request that began to arrive before', async () => {
+it('during a shutdown, the ingress answers a request whose first bytes arrived before', async () => {
   const stopping = await pipeline.start('ingress')
   await stopping.untilReady()
   const { body } = makeCustomersEvent()

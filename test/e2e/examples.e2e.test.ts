@@ -229,7 +229,7 @@ describe.each(LANGUAGES)('the example in %s', (language: Language) => {
     expect(skippedIn(stderr)).toBe(foreign)
   })
 
-  it("the example's subscriber to the raw topic gets Redis' customers, also after a restart", async ({ skip }) => {
+  it("the example's subscriber to the raw topic gets Redis' customers, even after a restart", async ({ skip }) => {
     const program = built(skip)
     const settings = { ...env(), GROUP_ID: `${pipeline.topics.customers}-${language}`, STATE: join(folder, 'state') }
     const before = await program.run('raw', settings)

@@ -193,7 +193,7 @@ export const ingressGuards: readonly Guard[] = [
     to: 'return503OnClosing: true',
     test: brokers(
       'test/e2e/bad-input.e2e.test.ts',
-      'during a shutdown, the ingress answers a request that began to arrive before',
+      'during a shutdown, the ingress answers a request whose first bytes arrived before',
     ),
   },
   {

@@ -462,7 +462,7 @@ export const projectorGuards: readonly Guard[] = [
     test: lookahead('another process applies the window again from its start'),
   },
   {
-    guard: 'an unusable event supersedes nothing, also if it was read ahead',
+    guard: 'an unusable event supersedes nothing, even if the event was read ahead',
     prevents: 'a customer without its newest usable event',
     file: `${folder}/lookahead.ts`,
     from: '    marks[winner] = SUPERSEDES\n',

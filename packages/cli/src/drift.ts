@@ -28,7 +28,7 @@ const line = {
   --clear    delete the list, for example after an update of the schemas.
              Projectors add differences that occur again
   --json     print one JSON object
-  Exit code 0, also if there are differences.
+  Exit code 0, even if there are differences.
   The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read
   from the environment.
   In this repository: npx customer-stream drift`,

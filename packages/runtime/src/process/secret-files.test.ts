@@ -172,7 +172,7 @@ it('a named pipe in place of a secret file is refused, because a read of the pip
   expect(lines).toEqual([{ event: 'secrets-unusable', problem: 'PASSWORD_FILE cannot be read: it is not a file' }])
 })
 
-it('a certificate and its key are used together, also if another secret file is wrong', async () => {
+it('a certificate and its key are used together, even if another secret file is wrong', async () => {
   const { check, loaded, lines } = await setUp()
   mount({ secrets: '', password: 'first', certificate: 'cert 2', key: 'key 2' })
   await check()

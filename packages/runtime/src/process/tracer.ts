@@ -27,8 +27,8 @@ export interface SpanOptions {
   readonly links?: readonly TraceContext[]
   /**
    * Decides whether the span is exported. `parent`: the parent decides, unless OTEL_TRACES_SAMPLER
-   * forbids this. Without a parent, and with `ratio`, OTEL_TRACES_SAMPLER_ARG decides. `always`:
-   * the caller has decided.
+   * forbids this. If there is no parent, and for `ratio`, OTEL_TRACES_SAMPLER_ARG decides.
+   * `always`: the caller has decided.
    */
   readonly sampling: 'parent' | 'ratio' | 'always'
 }

@@ -17,8 +17,9 @@ export interface Brokers {
   readonly description: string
   /**
    * Starts another Redis, with its own flags and environment, e.g. another locale or a small
-   * maxmemory. The Redis is a container or a local process, as the brokers are. If the brokers come
-   * from KAFKA_BROKERS and REDIS_URL, the Redis is a container if an engine answers.
+   * maxmemory. If the brokers are containers, this Redis is a container too. If the brokers are
+   * local processes, this Redis is a local process. If the brokers come from KAFKA_BROKERS and
+   * REDIS_URL, this Redis is a container if an engine answers.
    */
   startRedis(options?: RedisOptions): Promise<RedisServer>
   /**

@@ -240,7 +240,7 @@ describe('damaged files', () => {
     expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
   })
 
-  it('the spool still counts the bytes of a damaged file, also after a restart', async () => {
+  it('the spool still counts the bytes of a damaged file, even after a restart', async () => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [numbered(3).map((name) => named(name))])
     edit(path, (bytes) => {

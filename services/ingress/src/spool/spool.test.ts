@@ -102,7 +102,7 @@ const withoutSyncs = async () => {
 const diskError = (code: string) => Object.assign(new Error(code), { code })
 
 describe('a spool', () => {
-  it('the spool returns every record unchanged and in order of arrival, also after a restart', {
+  it('the spool returns every record unchanged and in order of arrival, even after a restart', {
     timeout: 60_000,
   }, async () => {
     await withoutSyncs()
