@@ -4,7 +4,8 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 const conditions = ['customer-stream-source']
 const faults = ['test/faults/faults.e2e.test.ts', 'test/faults/leaders.e2e.test.ts']
-const upgrades = 'test/faults/upgrade.e2e.test.ts'
+/** Tests of the full fault suite alone. */
+const longFaults = ['test/faults/upgrade.e2e.test.ts', 'test/faults/restore.e2e.test.ts']
 const sweep = 'test/standstill/standstill.e2e.test.ts'
 const withUsers = [
   sweep,
@@ -115,13 +116,23 @@ export default defineConfig({
       },
       {
         ...shared,
+        // Starts its own three brokers and a Prometheus, and takes about ten minutes.
+        test: {
+          name: 'alerts',
+          sequence: { groupOrder: 1 },
+          include: ['test/alerts/*.e2e.test.ts'],
+          setupFiles: leaks,
+        },
+      },
+      {
+        ...shared,
         // Each file of the fault suite kills and freezes its own three brokers. Two files run at
         // the same time, because they mostly wait. No other tests run at this time, because they
         // would take too much of the CPU. A group starts when the group with the lower `groupOrder`
-        // has ended. The short form has no upgrades from earlier releases.
+        // has ended. The short form has no upgrades from earlier releases, and no restored disks.
         test: {
           name: 'faults',
-          include: process.env.FAULTS === 'short' ? faults : [...faults, upgrades],
+          include: process.env.FAULTS === 'short' ? faults : [...faults, ...longFaults],
           setupFiles: leaks,
           hookTimeout: 120_000,
           maxWorkers: 2,

@@ -4,7 +4,7 @@
  */
 import { writeFileSync } from 'node:fs'
 
-interface Panel {
+export interface Panel {
   readonly title: string
   /** Unit by its name in Grafana. `short` is a number without a unit. */
   readonly unit: 'short' | 's' | 'bytes' | 'reqps' | 'cps' | 'percentunit'
@@ -27,7 +27,8 @@ const percentiles = (...histograms: readonly string[]) =>
   )
 const LAG = 'max by (consumergroup, topic, partition) (kafka_consumergroup_lag)'
 
-const ROWS: Readonly<Record<string, readonly Panel[]>> = {
+/** The panels of each row of the dashboard, by the title of the row. */
+export const dashboardRows: Readonly<Record<string, readonly Panel[]>> = {
   Health: [
     {
       title: 'Ready (1), not ready (0)',
@@ -276,7 +277,7 @@ const panel = ({ title, unit, queries, steps }: Panel) => ({
 const panels = () => {
   let id = 0
   let y = 0
-  return Object.entries(ROWS).flatMap(([title, ofRow]) => {
+  return Object.entries(dashboardRows).flatMap(([title, ofRow]) => {
     const titleY = y
     y += 1 + HEIGHT * Math.ceil(ofRow.length / PANELS_IN_A_LINE)
     return [
@@ -305,7 +306,7 @@ const dashboard = () => ({
 })
 
 /** All panels of the dashboard, by title. */
-export const dashboardPanels: readonly Pick<Panel, 'title' | 'queries'>[] = Object.values(ROWS).flat()
+export const dashboardPanels: readonly Pick<Panel, 'title' | 'queries'>[] = Object.values(dashboardRows).flat()
 export const dashboardFile = new URL('../deploy/grafana/customer-stream.json', import.meta.url)
 export const dashboardText = (): string => `${JSON.stringify(dashboard(), null, 2)}\n`
 

@@ -1,10 +1,9 @@
 /**
  * A real Prometheus scrapes both services and evaluates the project's rules, while Kafka, Redis and
  * the projector end. Times in the rules are divided by SPEED. Limits of values stay.
+ * `npm run test:alerts` causes every other alert.
  */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import {
@@ -13,95 +12,25 @@ import {
   openPipeline,
   type Pipeline,
   type ServiceProcess,
-  startGuarded,
   startInspectableBrokers,
 } from '@customer-stream/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { parse, stringify } from 'yaml'
 import { dashboardPanels } from '../../tools/generate-dashboard.ts'
+import { type Monitoring, SPEED, startMonitoring } from '../alerts/monitoring.ts'
 import { prometheus, runPromtool } from '../prometheus.ts'
 
-const SPEED = Number(process.env.ALERTS_SPEED ?? 30)
-const SCRAPE = { scrape_interval: '1s', scrape_timeout: '1s', evaluation_interval: '1s' }
 /** The longest window of the rules in the test, and time for the repair. */
 const TIMEOUT_MS = 30_000 + (20 * 60_000) / SPEED
 
 /** The longest `for` of a rule, except the rule NoEvents, which needs a day without events. */
 const LONGEST_WAIT_MS = (10 * 60_000) / SPEED
 
-interface Config {
-  rule_files: string[]
-  alerting?: unknown
-  scrape_configs: { job_name: string; static_configs: { targets: string[] }[] }[]
-}
-
-const deploy = fileURLToPath(new URL('../../deploy/prometheus/', import.meta.url))
-const seconds: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 }
-const faster = (rules: string) =>
-  rules.replaceAll(/\b(\d+)([smhd])\b/g, (_, count, unit) => `${Math.ceil((count * seconds[unit]!) / SPEED)}s`)
-
-/** Starts Prometheus with the example of a configuration, changed to these targets. */
-const startPrometheus = async (folder: string, targets: Readonly<Record<string, string>>) => {
-  mkdirSync(folder)
-  const config = parse(readFileSync(`${deploy}prometheus.yml`, 'utf8')) as Config
-  delete config.alerting
-  for (const job of config.scrape_configs) job.static_configs = [{ targets: [targets[job.job_name]!] }]
-  writeFileSync(join(folder, 'prometheus.yml'), stringify({ ...config, global: SCRAPE }))
-  for (const file of config.rule_files) writeFileSync(join(folder, file), faster(readFileSync(deploy + file, 'utf8')))
-  const [port] = await freePorts(1)
-  const server = startGuarded({
-    command: prometheus!,
-    args: [
-      `--config.file=${folder}/prometheus.yml`,
-      `--storage.tsdb.path=${folder}/data`,
-      `--web.listen-address=127.0.0.1:${port}`,
-    ],
-    logFile: join(folder, 'log'),
-  })
-  const ask = async <T>(path: string): Promise<T> => {
-    const answer = await fetch(`http://127.0.0.1:${port}/api/v1/${path}`)
-    return ((await answer.json()) as { data: T }).data
-  }
-  /** Returns the names of the alerts in these states in alphabetical order. */
-  const alertsIn = async (...states: readonly ('pending' | 'firing')[]) => {
-    const { alerts } = await ask<{ alerts: { state: (typeof states)[number]; labels: { alertname: string } }[] }>(
-      'alerts',
-    )
-    const names = alerts.filter(({ state }) => states.includes(state)).map(({ labels }) => labels.alertname)
-    return [...new Set(names)].toSorted()
-  }
-  const firing = () => alertsIn('firing')
-  /**
-   * Returns the earliest of the last evaluations of all groups of rules. So each group was
-   * evaluated at this time or later.
-   */
-  const evaluatedAt = async () => {
-    const { groups } = await ask<{ groups: { lastEvaluation: string }[] }>('rules')
-    return Math.min(...groups.map(({ lastEvaluation }) => Date.parse(lastEvaluation)))
-  }
-  const healthyTargets = async () => {
-    const { activeTargets } = await ask<{ activeTargets: { health: string }[] }>('targets?state=active')
-    return activeTargets.filter(({ health }) => health === 'up').length
-  }
-  await waitUntil(
-    'Prometheus scrapes both services',
-    () => healthyTargets().catch(() => 0),
-    (count) => count === 2,
-  )
-  /** Returns the number of series that the query of a panel finds. */
-  const seriesOf = async (expr: string) => {
-    const query = encodeURIComponent(expr.replaceAll('$__rate_interval', '10s'))
-    return (await ask<{ result: unknown[] }>(`query?query=${query}`)).result.length
-  }
-  return { server, firing, alertsIn, evaluatedAt, seriesOf }
-}
-
 describe.skipIf(prometheus === undefined || process.platform !== 'linux')('alerts', () => {
   let brokers: InspectableBrokers
   let pipeline: Pipeline
   let ingress: ServiceProcess
   let projector: ServiceProcess
-  let monitoring: Awaited<ReturnType<typeof startPrometheus>>
+  let monitoring: Monitoring
   let sending: NodeJS.Timeout
   let startProjector: () => Promise<ServiceProcess>
 
@@ -114,16 +43,16 @@ describe.skipIf(prometheus === undefined || process.platform !== 'linux')('alert
     ingress = await pipeline.start('ingress', { ...env, ADMIN_PORT: ingressPort! })
     projector = await startProjector()
     await Promise.all([ingress.untilReady(), projector.untilReady()])
-    monitoring = await startPrometheus(join(pipeline.folder, 'prometheus'), {
-      'customer-stream-ingress': `127.0.0.1:${ingressPort}`,
-      'customer-stream-projector': `127.0.0.1:${projectorPort}`,
+    monitoring = await startMonitoring(join(pipeline.folder, 'prometheus'), {
+      'customer-stream-ingress': [`127.0.0.1:${ingressPort}`],
+      'customer-stream-projector': [`127.0.0.1:${projectorPort}`],
     })
     // Events flow all the time. Errors are expected while Kafka is away.
     sending = setInterval(() => void pipeline.post(ingress, makeCustomersEvent().body).catch(() => undefined), 200)
   })
   afterAll(async () => {
     clearInterval(sending)
-    await monitoring?.server.end()
+    await monitoring?.end()
     await pipeline?.close()
     await brokers?.stop()
   })

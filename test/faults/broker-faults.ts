@@ -29,7 +29,7 @@ const reassign = async (
  * Moves the leadership of each partition. Removes the replica of the old leader, and then adds it
  * again. Without the removal, Kafka would apply a new order of replicas only after some time.
  */
-const moveLeadership = async (arena: Arena): Promise<void> => {
+export const moveLeadership = async (arena: Arena): Promise<void> => {
   const before = await partitionsOf(arena)
   await reassign(
     arena,

@@ -55,9 +55,12 @@ const create = ({ name, extensions = [], notAfter = tomorrow(), issuer, keyBits 
   return { key, cert: forge.pki.certificateToPem(certificate) }
 }
 
-/** Creates an authority and its certificates, for tests of TLS. */
-export const createAuthority = (name = 'test authority'): Authority => {
-  const { key, cert } = create({ name, extensions: [{ name: 'basicConstraints', cA: true }] })
+/**
+ * Creates an authority and its certificates, for tests of TLS.
+ * @param end the end of the authority's own certificate. Default: in a day.
+ */
+export const createAuthority = (name = 'test authority', end = tomorrow()): Authority => {
+  const { key, cert } = create({ name, extensions: [{ name: 'basicConstraints', cA: true }], notAfter: end })
   const issue = (made: Made): Certificate => {
     const issued = create({ ...made, issuer: { name, key } })
     return { cert: issued.cert, key: forge.pki.privateKeyToPem(issued.key) }

@@ -1,0 +1,229 @@
+/** Faults of Kafka, Redis, the network and the processes. */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { waitUntil } from '@customer-stream/runtime'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { kafkajsOf, type NetworkState } from '@customer-stream/testing'
+import { createAuthority } from '@customer-stream/testing/certificates'
+import { moveLeadership } from '../faults/broker-faults.ts'
+import { changedSettings, TOPIC } from '../faults/fault.ts'
+import { type Cause, none } from './cause.ts'
+import { postSuspicious } from './request-causes.ts'
+import type { Site } from './site.ts'
+import { openTlsFront } from './tls-front.ts'
+
+const GZIP = 1
+/** More than the projector decompresses. */
+const HUGE_BYTES = 257 * 1024 * 1024
+const DAY_MS = 86_400_000
+
+const setBrokerNetworks = ({ cluster }: Site, state: NetworkState) => {
+  for (const { network } of cluster.brokers) network.set(state)
+}
+
+const setMaxMessageBytes = async ({ pipeline }: Site, topic: string, bytes: number) => {
+  const settings = await changedSettings(pipeline, topic)
+  const configEntries = settings.map(({ name, value }) =>
+    name === 'max.message.bytes' ? { name, value: String(bytes) } : { name, value },
+  )
+  await pipeline.administrator.alterConfigs({
+    validateOnly: false,
+    resources: [{ type: TOPIC, name: topic, configEntries }],
+  })
+}
+
+const setMaxMemory = async ({ pipeline, redis }: Site, bytes: string) => {
+  const client = await pipeline.connectRedis(redis.server.url)
+  await client.config('SET', 'maxmemory', bytes)
+  client.disconnect()
+}
+
+/** Restarts a service so often that its supervisor would report it. */
+const restartOften = async ({ projectors }: Site) => {
+  const [projector] = projectors
+  for (let i = 0; i < 3; i++) {
+    await projector!.kill()
+    await projector!.restart()
+    await sleep(1500)
+  }
+}
+
+/** Deletes all records of the customers topic. */
+const deleteRecords = async ({ pipeline: { administrator, topics } }: Site) => {
+  const ends = await administrator.fetchTopicOffsets(topics.customers)
+  await administrator.deleteTopicRecords({
+    topic: topics.customers,
+    partitions: ends.map(({ partition, high: offset }) => ({ partition, offset })),
+  })
+}
+
+/** Writes a batch that Kafka accepts and the projector cannot decompress. */
+const writeHugeDocument = async ({ pipeline }: Site) => {
+  const producer = kafkajsOf(pipeline.kafka).producer()
+  await producer.connect()
+  const messages = [{ key: 'huge', value: Buffer.alloc(HUGE_BYTES) }]
+  await producer.send({ topic: pipeline.stateTopic, compression: GZIP, messages })
+  await producer.disconnect()
+}
+
+const certificateFile = ({ files }: Site) => join(files, 'redis-ca.pem')
+const authority = createAuthority('authority of the alerts', new Date(Date.now() + 400 * DAY_MS))
+const certificateUntil = (days: number) => authority.issue('other', [], new Date(Date.now() + days * DAY_MS)).cert
+
+/** Lets the second projector use Redis over TLS. */
+const useTls = async (site: Site) => {
+  const { cert, key } = authority.issue('redis', ['127.0.0.1'], new Date(Date.now() + 400 * DAY_MS))
+  const port = await openTlsFront({ cert, key }, site.redis.network.port)
+  const env = { REDIS_URL: `rediss://127.0.0.1:${port}`, REDIS_TLS_CA_FILE: certificateFile(site) }
+  await site.projectors[1]!.end()
+  await site.projectors[1]!.restart({ ...env, SECRET_FILES_CHECK_MS: '500' })
+}
+
+export const certificateCause: Cause = {
+  fault: 'a certificate expires tomorrow; then its file is empty',
+  alerts: ['CertificateExpires', 'CertificateExpiresSoon', 'SecretFilesUnusable'],
+  inject: async (site) => {
+    writeFileSync(certificateFile(site), authority.ca + certificateUntil(1))
+    await useTls(site)
+    await site.untilFired('CertificateExpires', 'CertificateExpiresSoon')
+    writeFileSync(certificateFile(site), '')
+  },
+  repair: async (site) => writeFileSync(certificateFile(site), authority.ca),
+}
+
+export const slowCauses: readonly Cause[] = [
+  {
+    fault: 'the network to Redis is slow',
+    alerts: ['LagGrowing', 'RedisStale'],
+    inject: async ({ redis }) => redis.network.set({ delayMs: 150 }),
+    repair: async ({ redis }) => redis.network.set('open'),
+  },
+  {
+    fault: 'the network from the ingresses to Kafka is slow',
+    alerts: ['PartitionsSlow'],
+    inject: async (site) => setBrokerNetworks(site, { delayMs: 120 }),
+    repair: async (site) => setBrokerNetworks(site, 'open'),
+  },
+]
+
+export const outageCauses: readonly Cause[] = [
+  {
+    fault: 'the network from the ingresses to Kafka is cut',
+    alerts: ['EventsUnavailable', 'KafkaUnavailable', 'PartitionsFailing', 'QueueFilling'],
+    inject: async (site) => setBrokerNetworks(site, 'stalled'),
+    repair: async (site) => setBrokerNetworks(site, 'open'),
+  },
+  {
+    fault: 'Redis hangs',
+    alerts: ['RedisUnavailable', 'LagUnknown'],
+    inject: ({ redis }) => redis.server.pause(),
+    repair: ({ redis }) => redis.server.resume(),
+  },
+]
+
+export const fullRedisCause: Cause = {
+  fault: 'Redis has no memory left, and a projector restarts again and again',
+  alerts: ['Standstill', 'ServiceNotReady', 'ProcessRestarts', 'StandstillRestarts'],
+  inject: async (site) => {
+    await setMaxMemory(site, '1')
+    await site.untilFired('Standstill')
+    await restartOften(site)
+  },
+  repair: (site) => setMaxMemory(site, '0'),
+}
+
+/** `max.message.bytes` of the topics, as the services create them. */
+const USUAL_BYTES = 1_114_112
+
+export const topicCause: Cause = {
+  fault: 'topics accept only small records',
+  alerts: ['PartitionsHeld', 'ServiceBlocked', 'RecordsRefusedByKafka'],
+  inject: async (site) => {
+    const { quarantine, customers } = site.pipeline.topics
+    await setMaxMessageBytes(site, quarantine, 100)
+    await postSuspicious(site)
+    await site.untilFired('PartitionsHeld')
+    await setMaxMessageBytes(site, customers, 500)
+  },
+  repair: async (site) => {
+    const { quarantine, customers } = site.pipeline.topics
+    for (const topic of [quarantine, customers]) await setMaxMessageBytes(site, topic, USUAL_BYTES)
+  },
+}
+
+export const missingCause: Cause = {
+  fault: 'no process runs, and Kafka deletes records meanwhile',
+  alerts: ['IngressMissing', 'ProjectorMissing', 'ProcessDown', 'RecordsLost'],
+  inject: async (site) => {
+    await Promise.all(site.projectors.map((projector) => projector.end()))
+    await site.untilPromised(50)
+    await Promise.all(site.ingresses.map((ingress) => ingress.end()))
+    await site.untilFired('IngressMissing', 'ProjectorMissing', 'ProcessDown')
+    await deleteRecords(site)
+    await Promise.all([...site.ingresses, ...site.projectors].map((service) => service.restart()))
+  },
+  repair: none,
+}
+
+export const lostRedisCause: Cause = {
+  fault: 'Redis loses its data, and a document of the state topic cannot be read',
+  alerts: ['ProjectorRewound', 'StatesUnreadable'],
+  inject: async (site) => {
+    const { server } = site.redis
+    await writeHugeDocument(site)
+    await server.kill()
+    await server.loseData()
+    await server.restart()
+  },
+  repair: none,
+}
+
+export const frozenProjectorCause: Cause = {
+  fault: 'a projector freezes and loses its partitions',
+  alerts: ['StateRepairs'],
+  inject: async ({ projectors, redis }, fired) => {
+    const [first, second] = projectors
+    while (!fired.aborted) {
+      // A slow Redis, so that the projector freezes in the middle of its chunks.
+      redis.network.set({ delayMs: 100 })
+      await sleep(3000)
+      first!.process.signal('SIGSTOP')
+      redis.network.set('open')
+      await waitUntil(
+        'the other projector has all partitions',
+        () => second!.process.metric('projector_assigned_partitions'),
+        (count) => count === 12,
+      )
+      await sleep(1000)
+      first!.process.signal('SIGCONT')
+      await waitUntil(
+        'the projector has partitions again',
+        () => first!.process.metric('projector_assigned_partitions'),
+        (count) => count > 0 && count < 12,
+      )
+    }
+  },
+  repair: none,
+}
+
+export const leaderCause: Cause = {
+  fault: 'partitions get other leaders again and again',
+  alerts: ['UnacknowledgedRecords'],
+  inject: async (site, fired) => {
+    const [ingress] = site.ingresses
+    await ingress!.end()
+    // The ingress does not ask for the leaders again, so it writes to former leaders.
+    await ingress!.restart({ KAFKA_METADATA_MAX_AGE_MS: '600000' })
+    await ingress!.process.untilReady()
+    while (!fired.aborted) await moveLeadership(site)
+  },
+  repair: none,
+}
+
+export const silentSenderCause: Cause = {
+  fault: 'the sender sends nothing',
+  alerts: ['NoEvents'],
+  inject: (site) => site.stopLoad(),
+  repair: ({ pipeline, ingresses }) => pipeline.post(ingresses[0]!.process, makeCustomersEvent().body),
+}

@@ -1,0 +1,126 @@
+/** Faults that a request causes, or a file of an ingress. */
+import { rmSync, writeFileSync } from 'node:fs'
+import { connect, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { waitUntil } from '@customer-stream/runtime'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { kafkajsOf } from '@customer-stream/testing'
+import type { ManagedService } from '../faults/harness/arena.ts'
+import { type Cause, none } from './cause.ts'
+import type { Site } from './site.ts'
+
+const WEBHOOK = '/webhooks/mykaarma'
+const times = <T>(count: number, work: () => Promise<T>): Promise<T[]> =>
+  Promise.all(Array.from({ length: count }, work))
+
+/** Sends requests one after another, so that they need one connection. */
+const send = async (count: number, { process }: ManagedService, path: string, options: RequestInit) => {
+  for (let i = 0; i < count; i++) await (await fetch(process.url + path, options)).text()
+}
+
+/** Opens connections to the public port, and sends this text on each. */
+const openSockets = (count: number, { process }: ManagedService, text: string): Promise<Socket[]> => {
+  const { hostname, port } = new URL(process.url)
+  return times(count, async () => {
+    const socket = connect(Number(port), hostname)
+    socket.on('error', () => undefined)
+    socket.write(text)
+    return socket
+  })
+}
+
+const STALLED_BODY =
+  `POST ${WEBHOOK} HTTP/1.1\r\nhost: ingress\r\ncontent-type: text/plain\r\ncontent-length: 900000\r\n\r\n` +
+  'x'.repeat(400_000)
+
+const bugFile = ({ files, ingresses }: Site) => join(files, `bug-${new URL(ingresses[1]!.process.url).port}`)
+
+const produce = async ({ pipeline }: Site, topic: string, value: string) => {
+  const producer = kafkajsOf(pipeline.kafka).producer()
+  await producer.connect()
+  await producer.send({ topic, messages: [{ key: 'key', value }] })
+  await producer.disconnect()
+}
+
+/** Posts an event that gets 202 and goes to quarantine. */
+export const postSuspicious = ({ pipeline, ingresses }: Site): Promise<number> =>
+  waitUntil(
+    'the suspicious event is accepted',
+    async () => (await pipeline.post(ingresses[0]!.process, makeCustomersEvent({ timestamp: 0 }).body)).status,
+    (status) => status === 202,
+  )
+
+export const requestCauses: readonly Cause[] = [
+  {
+    fault: 'the sender signs with a wrong secret',
+    alerts: ['SenderRefused', 'SenderRefusedOften'],
+    inject: ({ pipeline, ingresses }) =>
+      times(10, () =>
+        pipeline.post(ingresses[0]!.process, makeCustomersEvent().body, { 'mykaarma-signature-token': 'sha256=00' }),
+      ),
+    repair: none,
+  },
+  {
+    fault: 'a stranger posts to the webhook',
+    alerts: ['UnauthenticatedRequests'],
+    inject: ({ ingresses }) => send(80, ingresses[0]!, WEBHOOK, { method: 'POST', body: '{}' }),
+    repair: none,
+  },
+  {
+    fault: 'a stranger looks for other paths',
+    alerts: ['RequestsOfStrangers'],
+    inject: ({ ingresses }) => send(150, ingresses[0]!, '/admin', {}),
+    repair: none,
+  },
+  {
+    fault: 'a request comes from another address',
+    alerts: ['ForbiddenAddress'],
+    inject: ({ ingresses }) =>
+      send(1, ingresses[0]!, WEBHOOK, { method: 'POST', body: '{}', headers: { 'x-forwarded-for': '203.0.113.7' } }),
+    repair: none,
+  },
+  {
+    fault: 'bodies stall',
+    alerts: ['TooManyBodies'],
+    inject: async ({ ingresses }, fired) => {
+      const sockets = await openSockets(4, ingresses[0]!, STALLED_BODY)
+      fired.addEventListener('abort', () => {
+        for (const socket of sockets) socket.destroy()
+      })
+    },
+    repair: none,
+  },
+  {
+    fault: 'a client opens connections and sends nothing',
+    alerts: ['ConnectionsDropped'],
+    inject: async ({ ingresses }) => {
+      const sockets = await openSockets(300, ingresses[1]!, '')
+      await sleep(2000)
+      for (const socket of sockets) socket.destroy()
+    },
+    repair: none,
+  },
+  {
+    fault: 'a bug fails each request',
+    alerts: ['InternalErrors'],
+    inject: async (site, fired) => {
+      writeFileSync(bugFile(site), '')
+      fired.addEventListener('abort', () => rmSync(bugFile(site)))
+    },
+    repair: none,
+  },
+  {
+    fault: 'an event has its timestamp in the wrong unit',
+    alerts: ['SuspiciousEvents', 'RecordsQuarantined'],
+    inject: ({ pipeline, ingresses }) =>
+      pipeline.post(ingresses[0]!.process, makeCustomersEvent({ timestamp: 0 }).body),
+    repair: none,
+  },
+  {
+    fault: 'a program writes something else to the erasures topic',
+    alerts: ['ErasuresUnusable'],
+    inject: (site) => produce(site, site.pipeline.erasuresTopic, 'not an erasure'),
+    repair: none,
+  },
+]

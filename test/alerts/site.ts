@@ -1,0 +1,119 @@
+/** The pipeline in which the causes of alerts are tried: the fault harness with a Prometheus. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { waitUntil } from '@customer-stream/runtime'
+import { type KafkaCluster, startCluster } from '@customer-stream/testing'
+import { type Arena, openArena } from '../faults/harness/arena.ts'
+import { type Monitoring, startMonitoring } from './monitoring.ts'
+
+/** Time in which an alert must fire after its fault, and must end after the repair. */
+const TIMEOUT_MS = 120_000
+
+export interface Site extends Arena {
+  readonly monitoring: Monitoring
+  /** Folder for files of a fault, such as a certificate or the flag of `bug.ts`. */
+  readonly files: string
+  /** Alerts that have fired, and the Unix time in milliseconds when each was last seen firing. */
+  readonly lastFired: ReadonlyMap<string, number>
+  untilFired(...alerts: readonly string[]): Promise<void>
+  untilSilent(...alerts: readonly string[]): Promise<void>
+  close(): Promise<void>
+}
+
+/** Limits of values that would need hours or more load than this machine can make. */
+const LIMITS = {
+  QueueFilling: ['> 5000', '> 25'],
+  SpoolOld: ['> 3600', '> 30'],
+  LagUnknown: ['> 60', '> 20'],
+  Standstill: ['> 300', '> 25'],
+  StandstillRestarts: ['> 30', '> 15'],
+} as const
+
+const bug = `--import ${new URL('./bug.ts', import.meta.url).href}`
+const fullDisk = `--import ${new URL('../faults/full-disk.ts', import.meta.url).href}`
+
+const ingressEnv = (files: string) => ({
+  READINESS_TIMEOUT_MS: '500',
+  KAFKA_TOPIC_CHECK_MS: '1000',
+  // Half of this limit is the limit of QueueFilling.
+  QUEUE_MAX_RECORDS: '50',
+  RECEIVE_MAX_BYTES: '1048576',
+  MAX_CONNECTIONS: '200',
+  MYKAARMA_ALLOWED_ADDRESSES: '127.0.0.1',
+  TRUSTED_PROXIES: '127.0.0.1',
+  NODE_OPTIONS: `${bug} ${fullDisk}`,
+  BUG_FOLDER: files,
+})
+
+const projectorEnv = ({ kafkaBrokers }: KafkaCluster) => ({
+  READINESS_TIMEOUT_MS: '500',
+  KAFKA_TOPIC_CHECK_MS: '1000',
+  // Small chunks, so that a slow Redis makes the projectors slower than the senders.
+  CHUNK_RECORDS: '2',
+  // Not through the proxies, so that a fault of the network affects only the ingresses.
+  KAFKA_BROKERS: kafkaBrokers.join(','),
+})
+
+const watchAlerts = (monitoring: Monitoring) => {
+  const lastFired = new Map<string, number>()
+  const timer = setInterval(async () => {
+    for (const alert of await monitoring.firing().catch(() => [])) lastFired.set(alert, Date.now())
+  }, 500)
+  return { lastFired, stop: () => clearInterval(timer) }
+}
+
+const adminAddress = ({ process }: { readonly process: { readonly adminUrl: string } }) =>
+  new URL(process.adminUrl).host
+
+export const openSite = async (seed: number): Promise<Site> => {
+  const cluster = await startCluster()
+  const files = mkdtempSync(join(tmpdir(), 'alerts-'))
+  const arena = await openArena(cluster, {
+    seed,
+    ratePerSecond: 30,
+    ingressEnv: ingressEnv(files),
+    projectorEnv: projectorEnv(cluster),
+  })
+  const monitoring = await startMonitoring(
+    join(arena.pipeline.folder, 'prometheus'),
+    {
+      'customer-stream-ingress': arena.ingresses.map(adminAddress),
+      'customer-stream-projector': arena.projectors.map(adminAddress),
+    },
+    LIMITS,
+  )
+  const { lastFired, stop } = watchAlerts(monitoring)
+  const { close: closeArena } = arena
+  const options = { timeoutMs: TIMEOUT_MS, pauseMs: 200 }
+  // Object.assign keeps the getters of the harness.
+  return Object.assign(arena, {
+    monitoring,
+    files,
+    lastFired,
+    untilFired: async (...alerts: readonly string[]) => {
+      const since = Date.now()
+      await waitUntil(
+        `${alerts.join(', ')} fire`,
+        () => alerts.filter((alert) => (lastFired.get(alert) ?? 0) < since),
+        (missing) => missing.length === 0,
+        options,
+      )
+    },
+    untilSilent: async (...alerts: readonly string[]) => {
+      await waitUntil(
+        `${alerts.join(', ')} end`,
+        async () => (await monitoring.firing()).filter((alert) => alerts.includes(alert)),
+        (firing) => firing.length === 0,
+        options,
+      )
+    },
+    close: async () => {
+      stop()
+      await monitoring.end()
+      await closeArena()
+      await cluster.stop()
+      rmSync(files, { recursive: true })
+    },
+  })
+}
