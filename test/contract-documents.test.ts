@@ -184,11 +184,15 @@ describe('reader-openapi.json', () => {
 
   it('reader-openapi.json describes each answer of the reader', () => {
     const isProblem = open().compile(components.schemas.Problem)
-    const described = Object.values<{ get: { responses: Record<string, unknown> } }>(paths).flatMap(({ get }) =>
-      Object.values(get.responses).flatMap((response) => {
-        const { content } = response as { content?: Record<string, { schema: { properties: { type: { enum: [] } } } }> }
-        return content?.[PROBLEM_CONTENT_TYPE]?.schema.properties.type.enum ?? []
-      }),
+    const described = Object.values<Record<string, { responses: object }>>(paths).flatMap((methods) =>
+      Object.values(methods)
+        .flatMap(({ responses }) => Object.values(responses))
+        .flatMap((response) => {
+          const { content } = response as {
+            content?: Record<string, { schema: { properties: { type: { enum: [] } } } }>
+          }
+          return content?.[PROBLEM_CONTENT_TYPE]?.schema.properties.type.enum ?? []
+        }),
     )
     const types = Object.keys(readerProblems) as (keyof typeof readerProblems)[]
     expect(types.filter((type) => !isProblem(readerProblemDocument(type, 'detail')))).toEqual([])
@@ -200,7 +204,14 @@ describe('reader-openapi.json', () => {
     const validate = open().compile(components.schemas.Customer)
     const source = { topic: 't', partition: 0, offset: '1' }
     const version = { timestamp: 1, id: 'a' }
-    const customer = { customerUuid: 'c', version, customer: { customerUuid: 'c' }, receivedAt: 1, source }
+    const customer = {
+      customerUuid: 'c',
+      version,
+      customer: { customerUuid: 'c' },
+      receivedAt: 1,
+      appliedAt: 2,
+      source,
+    }
     expect([validate(customer), validate({ ...customer, version: undefined })]).toEqual([true, false])
   })
 })

@@ -104,7 +104,7 @@ ${await table(reader)}
 
 The log is JSON lines on standard output: \`time\`, \`level\` (a name), \`service\`, \`version\`, \`msg\`
 (always text), and \`event\` for the main lines. An error is in \`err\`. No line holds a secret, a body
-or a customer, except \`revealed\`, which has the id of a customer. Nothing is logged for each event.
+or a customer, except \`revealed\`, which has ids of customers. Nothing is logged for each event.
 
 | \`event\` | meaning |
 | --- | --- |

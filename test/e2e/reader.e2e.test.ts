@@ -48,7 +48,7 @@ it('a client reads its own write, and gets its changes with a new ETag', async (
   expect(await reader.end()).toBe(0)
   const reveals = readFileSync(reader.logFile, 'utf8').match(/"event":"revealed".*/g) ?? []
   expect(reveals).toHaveLength(2)
-  expect(reveals[0]).toContain(`"key":"full","customer":"${customerUuid}"`)
+  expect(reveals[0]).toContain(`"key":"full","customers":["${customerUuid}"]`)
 })
 
 /** Puts a customer into a Redis, as the projector does. */

@@ -5,6 +5,9 @@ import { freshNames, type RedisCluster, startRedisCluster } from '@customer-stre
 import { silentLogger, startRedis, testRedisUrl } from '@customer-stream/testing/vitest'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { createCustomers, type Reading } from './customers.ts'
+import { createFindCustomers } from './find-customers.ts'
+import { createListCustomers } from './list-customers.ts'
+import { createPositions } from './positions.ts'
 
 const open = async (env: Readonly<Record<string, string>> = {}) => {
   const redis = createRedis(loadSettings(redisSettings, { REDIS_URL: testRedisUrl(), ...env }), silentLogger)
@@ -22,7 +25,7 @@ const setUp = async () => {
   const { keyPrefix } = freshNames()
   const positions = positionsKey(1, keyPrefix)
   await redis.hset(positions, { 'raw/0': '5', 'raw/topic': 'id' })
-  const customers = createCustomers(redis, { keyPrefix, projection: 1 })
+  const customers = createCustomers(redis, createPositions(redis, { keyPrefix, projection: 1 }), keyPrefix)
   return { redis, keyPrefix, positions, customers, key: customerKey('ada', keyPrefix) }
 }
 
@@ -61,18 +64,24 @@ it('a customer is not missing while Redis is emptied or being filled', async () 
 })
 
 it('the reader works with a user of Redis that can only read', async () => {
-  const { redis, keyPrefix, key } = await setUp()
+  const { redis, keyPrefix, positions, key } = await setUp()
   await redis.hset(key, HASH)
   const name = keyPrefix.slice(0, -1)
-  const rights = ['+ping', '+info', '+hgetall', '+hkeys']
-  const keys = ['customer', 'positions'].map((kind) => `~${keyPrefix}${kind}:*`)
+  const rights = ['+ping', '+info', '+hgetall', '+hmget', '+zrevrange', '+zrangebyscore']
+  const keys = ['customer', 'positions', 'index'].map((kind) => `~${keyPrefix}${kind}:*`)
   await redis.call('ACL', 'SETUSER', name, 'on', '>p4ssword', ...keys, ...rights)
   onTestFinished(() => void redis.call('ACL', 'DELUSER', name))
   const reader = await open({ REDIS_URL: testRedisUrl().replace('redis://', `redis://${name}:p4ssword@`) })
-  const customers = createCustomers(reader, { keyPrefix, projection: 1 })
+  const customers = createCustomers(reader, createPositions(reader, { keyPrefix, projection: 1 }), keyPrefix)
   await customers.check()
   expect(await customers.read('ada')).toMatchObject({ kind: 'found' })
   expect(await customers.read('eve')).toEqual({ kind: 'missing' })
+  const parts = { positions: createPositions(reader, { keyPrefix, projection: 1 }), customers, keyPrefix }
+  await redis.hset(positions, 'raw/indexes', 'dealer,vin/US')
+  const find = createFindCustomers(reader, parts)
+  expect(await find({ index: 'vin', text: 'a' }, () => true)).toMatchObject({ kind: 'found', customers: [] })
+  const list = createListCustomers(reader, parts)
+  expect(await list('d', { since: 0, after: undefined, limit: 1 })).toMatchObject({ kind: 'page', customers: [] })
   await expect(reader.hset(key, 'firstName', 'Eve')).rejects.toThrow('NOPERM')
 })
 
@@ -80,7 +89,7 @@ it('a Redis that does not answer rejects each read with an error of Redis', asyn
   const server = await startRedis()
   onTestFinished(() => server.stop())
   const redis = await open({ REDIS_URL: server.url, REDIS_COMMAND_TIMEOUT_MS: '300' })
-  const customers = createCustomers(redis, { keyPrefix: 'k:', projection: 1 })
+  const customers = createCustomers(redis, createPositions(redis, { keyPrefix: 'k:', projection: 1 }), 'k:')
   expect(await customers.read('ada')).toEqual({ kind: 'filling' })
   await server.pause()
   expect(isRedisError(await customers.read('ada').catch((error) => error))).toBe(true)
@@ -101,7 +110,12 @@ describe('Redis Cluster', () => {
     const { keyPrefix } = freshNames()
     const copies = clusterPositionsKeys(1, keyPrefix)
     for (const copy of copies) await redis.hset(copy, 'raw/0', '5')
-    return { redis, keyPrefix, copies, customers: createCustomers(redis, { keyPrefix, projection: 1 }) }
+    return {
+      redis,
+      keyPrefix,
+      copies,
+      customers: createCustomers(redis, createPositions(redis, { keyPrefix, projection: 1 }), keyPrefix),
+    }
   }
 
   it('a customer is missing only if each copy of the positions is there', async () => {

@@ -1,12 +1,13 @@
 /** Reads customers from Redis. Never writes. */
-import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
+import type { RedisClient } from '@customer-stream/runtime/redis'
 import {
-  clusterPositionsKeys,
+  currentTerms,
   customerFromHash,
   customerKey,
-  positionsKey,
+  type IndexTerm,
   type StoredCustomer,
 } from '@customer-stream/schemas'
+import type { Positions } from './positions.ts'
 
 /**
  * What Redis has of a customer:
@@ -18,36 +19,32 @@ export type Reading =
   | { readonly kind: 'found'; readonly customer: StoredCustomer }
   | { readonly kind: 'missing' | 'filling' | 'damaged' }
 
+/** A stored customer with the terms of its indexes. */
+export interface IndexedCustomer {
+  readonly customer: StoredCustomer
+  readonly terms: readonly IndexTerm[]
+}
+
+/** Error: a hash of a list has no usable version, so the list would be incomplete. */
+export class DamagedCustomerError extends Error {
+  override readonly name = 'DamagedCustomerError'
+}
+
 export interface Customers {
   /** Rejects if Redis does not answer. */
   read(customerUuid: string): Promise<Reading>
+  /**
+   * Reads those of the customers that have the term now. An entry of an index is only a candidate.
+   * @throws DamagedCustomerError if a hash has no usable version.
+   */
+  readWithTerm(customerUuids: readonly string[], term: IndexTerm): Promise<StoredCustomer[]>
   /** Resolves if Redis answers and grants all rights. On Redis Cluster, asks each master. */
   check(): Promise<void>
 }
 
-export interface CustomersOptions {
-  readonly keyPrefix: string
-  readonly projection: number
-}
-
 type Hash = Readonly<Record<string, string>>
 
-export const createCustomers = (redis: RedisClient, { keyPrefix, projection }: CustomersOptions): Customers => {
-  const positions = isCluster(redis)
-    ? clusterPositionsKeys(projection, keyPrefix)
-    : [positionsKey(projection, keyPrefix)]
-
-  /**
-   * Returns true if the projector has stored positions, and fills no partition from the state
-   * topic. A Redis that was emptied has no positions. On Redis Cluster each master has a copy.
-   */
-  const isFilled = async (): Promise<boolean> => {
-    const copies = await Promise.all(positions.map((key) => redis.hkeys(key)))
-    return copies.every(
-      (fields) => fields.some((field) => /\/\d+$/.test(field)) && !fields.some((field) => field.endsWith('#fill')),
-    )
-  }
-
+export const createCustomers = (redis: RedisClient, positions: Positions, keyPrefix: string): Customers => {
   /** A key that is no hash belongs to another application, so it has no customer. */
   const readHash = async (customerUuid: string): Promise<Hash> => {
     try {
@@ -58,10 +55,15 @@ export const createCustomers = (redis: RedisClient, { keyPrefix, projection }: C
     }
   }
 
-  const readingOf = (hash: Hash): Reading | undefined => {
+  const indexedOf = ({ _index: index, ...hash }: Hash): IndexedCustomer | 'damaged' | undefined => {
     if (Object.keys(hash).length === 0) return undefined
     const customer = customerFromHash(hash)
-    return customer.ok ? { kind: 'found', customer: customer.value } : { kind: 'damaged' }
+    return customer.ok ? { customer: customer.value, terms: currentTerms(index) } : 'damaged'
+  }
+
+  const readingOf = (hash: Hash): Reading | undefined => {
+    const found = indexedOf(hash)
+    return typeof found === 'object' ? { kind: 'found', customer: found.customer } : found && { kind: found }
   }
 
   return {
@@ -69,12 +71,19 @@ export const createCustomers = (redis: RedisClient, { keyPrefix, projection }: C
       const found = readingOf(await readHash(customerUuid))
       if (found) return found
       // Read again after the positions, because the fill may have ended since the first read.
-      const [filled, hash] = await Promise.all([isFilled(), readHash(customerUuid)])
-      return readingOf(hash) ?? { kind: filled ? 'missing' : 'filling' }
+      const [{ isFilled }, hash] = await Promise.all([positions.read(), readHash(customerUuid)])
+      return readingOf(hash) ?? { kind: isFilled ? 'missing' : 'filling' }
+    },
+    readWithTerm: async (customerUuids, term) => {
+      const found = (await Promise.all(customerUuids.map(readHash))).map(indexedOf)
+      return found.flatMap((each) => {
+        if (each === 'damaged') throw new DamagedCustomerError()
+        return each?.terms.includes(term) ? [each.customer] : []
+      })
     },
     check: async () => {
       // No customer has an empty id. The reads show that Redis answers and that rights are granted.
-      await Promise.all([isFilled(), readHash('')])
+      await Promise.all([positions.read(), readHash('')])
     },
   }
 }

@@ -17,8 +17,11 @@ import {
 } from '@customer-stream/runtime'
 import { connectRedis, createRedis, createRedisDiagnose } from '@customer-stream/runtime/redis'
 import { createCustomers } from './customers.ts'
+import { createFindCustomers } from './find-customers.ts'
 import { createReaderApp } from './http/reader-app.ts'
+import { createListCustomers } from './list-customers.ts'
 import { createReaderMetrics } from './metrics.ts'
+import { createPositions } from './positions.ts'
 import { createReadiness } from './readiness.ts'
 
 const OUTAGE_INTERVAL_MS = 2000
@@ -34,11 +37,14 @@ const metrics = createReaderMetrics(registry)
 const redis = createRedis(settings, logger)
 const diagnose = createRedisDiagnose(settings, redis)
 const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection } = settings
-const customers = createCustomers(redis, { keyPrefix, projection })
+const positions = createPositions(redis, { keyPrefix, projection })
+const customers = createCustomers(redis, positions, keyPrefix)
+const indexed = { positions, customers, keyPrefix }
+const [find, list] = [createFindCustomers(redis, indexed), createListCustomers(redis, indexed)]
 const timeoutMs = settings.READINESS_TIMEOUT_MS
 const readiness = createReadiness({ customers, diagnose, obstacles, timeoutMs, stopping: stopping.signal })
 const app = createReaderApp({
-  ...{ settings, customers, metrics, logger },
+  ...{ settings, customers, find, list, metrics, logger },
   ...{ tracer: traces.tracer, stopping: stopping.signal },
 })
 const adminApp = createAdminApp({ registry, checks: readiness.checks, settings })

@@ -16,7 +16,7 @@ export const LOG_EVENTS = {
   recovered: 'An outage is over.',
   'request-refused': 'A request of the sender was refused.',
   'request-failed': 'A bug of ours ended a request with 500.',
-  revealed: 'An answer of the reader showed personal data of a customer. The line names the API key and the customer.',
+  revealed: 'An answer of the reader showed personal data. The line names the API key and the customers.',
   'suspicious-event': 'An accepted event will probably never be applied.',
   'record-unacknowledged': 'kafkajs reported records as sent without an acknowledgement. They are sent again.',
   'record-refused': 'Kafka will never accept a record.',

@@ -4,10 +4,13 @@ import type { ApiKey } from '@customer-stream/configuration'
 import { createRegistry, type SpanOptions } from '@customer-stream/runtime'
 import { customerFromHash } from '@customer-stream/schemas'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import type { Reading } from '../customers.ts'
+import { DamagedCustomerError, type Reading } from '../customers.ts'
+import type { FindCustomers } from '../find-customers.ts'
+import type { ListCustomers } from '../list-customers.ts'
 import { createReaderMetrics } from '../metrics.ts'
 import { createAuthenticate } from './api-keys.ts'
 import { type AppOptions, createApp, OPENAPI_PATH } from './app.ts'
+import { SEARCH_PATH } from './list-routes.ts'
 import { openApi } from './openapi.ts'
 
 const key = (name: string, scopes: ApiKey['scopes'], dealers = ['*']): ApiKey => ({
@@ -41,13 +44,22 @@ const readingOf = (fields: Readonly<Record<string, string>>): Reading => {
   return customer.ok ? { kind: 'found', customer: customer.value } : { kind: 'missing' }
 }
 
+const STORED = (() => {
+  const reading = readingOf(HASH)
+  if (reading.kind !== 'found') throw new Error('not a customer')
+  return reading.customer
+})()
+const visible = (maySee: (dealerUuid: string | undefined) => boolean) => (maySee('dealer-a') ? [STORED] : [])
+
 type Read = (customerUuid: string) => Promise<Reading>
 
 const start = ({
   read = async () => readingOf(HASH),
+  find = async (_query, maySee) => ({ kind: 'found', customers: visible(maySee), isTruncated: false }),
+  list = async () => ({ kind: 'page', customers: [STORED], next: undefined }),
   isOpen = false,
   ...options
-}: Partial<AppOptions> & { read?: Read; isOpen?: boolean } = {}) => {
+}: Partial<AppOptions> & { read?: Read; find?: FindCustomers; list?: ListCustomers; isOpen?: boolean } = {}) => {
   const revealed: string[] = []
   const bugs: Error[] = []
   const spans: (SpanOptions & { readonly attributes: object; readonly error: string | undefined })[] = []
@@ -56,9 +68,9 @@ const start = ({
   const app = createApp(
     {
       authenticate: createAuthenticate({ READER_AUTH: isOpen ? 'off' : 'keys', READER_API_KEYS: KEYS }),
-      customers: { read },
+      ...{ customers: { read }, find, list },
       metrics: createReaderMetrics(registry),
-      onReveal: (name, customerUuid) => revealed.push(`${name} ${customerUuid}`),
+      onReveal: (name, customerUuids) => revealed.push(`${name} ${customerUuids}`),
       onInternalError: (error) => bugs.push(error),
       tracer: {
         start: (span) => ({
@@ -84,7 +96,12 @@ const start = ({
 
 const CUSTOMER = '/v1/customers/ada'
 /** A path for each route, with a customer of dealer-a. */
-const pathOf = (route: string) => route.replace(':customerUuid', 'ada')
+const pathOf = (route: string) => route.replace(':customerUuid', 'ada').replace(':dealerUuid', 'dealer-a')
+/** Returns a valid request to a route. */
+const requestTo = ({ path, method }: { readonly path: string; readonly method: string }, headers: object) => ({
+  ...{ method: method as 'GET', url: pathOf(path), headers: { ...headers } },
+  ...(path === SEARCH_PATH && { body: { vin: '1GD312CG0BF081737' } }),
+})
 
 describe('each route', () => {
   const { app } = start()
@@ -123,7 +140,7 @@ describe('each route', () => {
         return readingOf(HASH)
       },
     })
-    const answer = await own.inject({ method: method as 'GET', url: pathOf(path), headers })
+    const answer = await own.inject(requestTo({ path, method }, headers))
     expect([answer.statusCode, answer.headers['www-authenticate'], reads]).toEqual([401, 'Bearer', 0])
     expect(answer.json()).toEqual({ type: 'unauthenticated', status: 401, title: 'The request has no valid API key.' })
     expect(await count('reader_answers_total', 'unauthenticated')).toBe(1)
@@ -131,20 +148,22 @@ describe('each route', () => {
 
   it.each(guarded)('$method $path with a key without the scope gets 403', async ({ path, method }) => {
     const headers = { authorization: 'Bearer only-pii-key' }
-    const answer = await app.inject({ method: method as 'GET', url: pathOf(path), headers })
+    const answer = await app.inject(requestTo({ path, method }, headers))
     expect(answer.json()).toMatchObject({ type: 'forbidden', status: 403 })
   })
 
   it.each(guarded)('$method $path shows a key nothing of another dealer', async ({ path, method }) => {
-    const ask = (name: string, read: Read) =>
-      start({ read }).app.inject({
-        ...{ method: method as 'GET', url: pathOf(path), headers: { authorization: `Bearer ${name}-key` } },
-      })
-    const other = await ask('dealer-b', async () => readingOf(HASH))
-    const missing = await ask('dealer-b', async () => ({ kind: 'missing' }))
+    const none: Parameters<typeof start>[0] = {
+      read: async () => ({ kind: 'missing' }),
+      find: async () => ({ kind: 'found', customers: [], isTruncated: false }),
+      list: async () => ({ kind: 'page', customers: [], next: undefined }),
+    }
+    const ask = (name: string, stored = {}) =>
+      start(stored).app.inject(requestTo({ path, method }, { authorization: `Bearer ${name}-key` }))
+    const [other, missing] = [await ask('dealer-b'), await ask('dealer-b', none)]
     expect([other.statusCode, other.body]).toEqual([missing.statusCode, missing.body])
     expect(other.body).not.toMatch(/ada|dealer-a/i)
-    expect((await ask('dealer-a', async () => readingOf(HASH))).statusCode).toBe(200)
+    expect((await ask('dealer-a')).body).toContain('"customerUuid":"ada"')
   })
 
   it.each(routes)('another method than $method of $path gets 405, even with a wrong body', async ({ path }) => {
@@ -176,6 +195,7 @@ it('a customer is answered with its types, its version and the times of its even
     addresses: [{ line1: '1 Main Street', isValid: true }],
     texts: { loyalty: '5' },
     receivedAt: 1728542294120,
+    appliedAt: 1728542294131,
     source: { topic: 'mykaarma.customers.raw', partition: 3, offset: '1041' },
   })
 })
@@ -279,6 +299,94 @@ describe('min-version', () => {
     stopping.abort()
     const answer = await waiting
     expect([answer.statusCode, answer.headers.connection]).toEqual([503, 'close'])
+  })
+})
+
+describe('lists', () => {
+  const search = (body: unknown, name = 'full', options: Parameters<typeof start>[0] = {}) => {
+    const { app, revealed } = start(options)
+    const headers = { authorization: `Bearer ${name}-key`, 'content-type': 'application/json' }
+    const payload = typeof body === 'string' ? body : JSON.stringify(body)
+    return app.inject({ method: 'POST', url: SEARCH_PATH, headers, payload }).then((answer) => ({ answer, revealed }))
+  }
+
+  it('a search shows a key its customers, masked without pii, and reports the reveal', async () => {
+    const { answer, revealed } = await search({ phone: '+1 310 555 0123' })
+    expect(answer.json().customers).toMatchObject([{ customerUuid: 'ada', appliedAt: 1728542294131 }])
+    expect([answer.headers['cache-control'], revealed]).toEqual(['no-store', ['full ada']])
+    const masked = await search({ email: 'ada@example.com' }, 'masked')
+    expect([masked.answer.json().customers[0].customer.firstName, masked.revealed]).toEqual(['***', []])
+  })
+
+  it.each<[body: unknown, status: number, type: string]>([
+    ['{', 400, 'bad-request'],
+    ['', 400, 'bad-request'],
+    ['{"__proto__":{"phone":"1"}}', 400, 'bad-request'],
+    [[], 400, 'invalid-parameter'],
+    ['null', 400, 'invalid-parameter'],
+    [{}, 400, 'invalid-parameter'],
+    [{ phone: 1 }, 400, 'invalid-parameter'],
+    [{ phone: '' }, 400, 'invalid-parameter'],
+    [{ phone: 'x'.repeat(513) }, 400, 'invalid-parameter'],
+    [{ phone: 'x'.repeat(100_000) }, 413, 'too-large'],
+    [{ phone: '1', email: 'a' }, 400, 'invalid-parameter'],
+    [{ key: '1' }, 400, 'invalid-parameter'],
+    [{ name: 'Ada' }, 400, 'invalid-parameter'],
+  ])('a search with the body %j is refused', async (body, status, type) => {
+    expect((await search(body)).answer.json()).toMatchObject({ status, type })
+  })
+
+  it.each([
+    ['no-term', 400, 'invalid-parameter'],
+    ['no-index', 503, 'unavailable'],
+    ['filling', 503, 'unavailable'],
+  ] as const)('a search that ends with %s gets %s', async (kind, status, type) => {
+    const { answer } = await search({ vin: 'a' }, 'full', { find: async () => ({ kind }) })
+    expect(answer.json()).toMatchObject({ status, type })
+  })
+
+  it('a damaged customer makes a list incomplete, so the answer is 503', async () => {
+    const find = () => Promise.reject(new DamagedCustomerError())
+    expect((await search({ vin: 'a' }, 'full', { find })).answer.statusCode).toBe(503)
+  })
+
+  it('a body with another content type gets 415', async () => {
+    const headers = { authorization: 'Bearer full-key', 'content-type': 'text/plain' }
+    const answer = await start().app.inject({ method: 'POST', url: SEARCH_PATH, headers, payload: 'a' })
+    expect(answer.json()).toMatchObject({ status: 415, type: 'unsupported-media-type' })
+  })
+
+  const DEALER = '/v1/dealers/dealer-a/customers'
+
+  it('the cursor of a page leads to the next page of the same list, and of no other list', async () => {
+    const asked: unknown[] = []
+    const list: ListCustomers = async (_, options) => {
+      asked.push(options)
+      return { kind: 'page', customers: [STORED], next: { timestamp: 9, customerUuid: 'é/😀' } }
+    }
+    const { get } = start({ list })
+    const { cursor } = (await get(`${DEALER}?changed-since=5&limit=7`)).json()
+    expect((await get(`${DEALER}?changed-since=5&cursor=${cursor}`)).statusCode).toBe(200)
+    expect(asked).toEqual([
+      { since: 5, limit: 7, after: undefined },
+      { since: 5, limit: 100, after: { timestamp: 9, customerUuid: 'é/😀' } },
+    ])
+    for (const url of [`${DEALER}?cursor=${cursor}`, `/v1/dealers/dealer-b/customers?changed-since=5&cursor=${cursor}`])
+      expect((await get(url)).json()).toMatchObject({ status: 400, type: 'invalid-parameter' })
+    expect((await start().get(DEALER)).json()).toEqual({ customers: [expect.anything()] })
+  })
+
+  const forged = (...parts: unknown[]) => Buffer.from(JSON.stringify(parts)).toString('base64url')
+
+  it.each([
+    ...['limit=0', 'limit=-1', 'limit=1e9', 'limit=501', 'limit=', 'limit=1&limit=2', 'changed-since=x'],
+    ...['changed-since=9007199254740992', 'since=1', 'cursor=', 'cursor=x', 'cursor=%00', `cursor=${'x'.repeat(5000)}`],
+    ...[forged(), forged('dealer-a', 0, -1, 'x'), forged('dealer-a', 0, '9', 'x'), forged('dealer-a', 0, 9, 7)].map(
+      (cursor) => `cursor=${cursor}`,
+    ),
+    ...[forged('dealer-a', 0, 9, 'x', 'y'), `${forged('dealer-a', 0, 9, 'x')}=`].map((cursor) => `cursor=${cursor}`),
+  ])('a list with %s is refused with 400', async (query) => {
+    expect((await start().get(`${DEALER}?${query}`)).json()).toMatchObject({ status: 400, type: 'invalid-parameter' })
   })
 })
 

@@ -8,10 +8,13 @@ import type { Scope } from '@customer-stream/configuration'
 import type { Tracer } from '@customer-stream/runtime'
 import { isRedisError } from '@customer-stream/runtime/redis'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
-import type { Customers } from '../customers.ts'
+import { type Customers, DamagedCustomerError } from '../customers.ts'
+import type { FindCustomers } from '../find-customers.ts'
+import type { ListCustomers } from '../list-customers.ts'
 import type { ReaderMetrics } from '../metrics.ts'
 import type { Authenticate, Client } from './api-keys.ts'
 import { addCustomerRoute } from './customer-route.ts'
+import { addListRoutes } from './list-routes.ts'
 import { openApi } from './openapi.ts'
 import { PROBLEM_CONTENT_TYPE, type Problem, ProblemError, problemDocument, problems } from './problem.ts'
 import { createRateLimit } from './rate-limit.ts'
@@ -20,9 +23,11 @@ import { createEndSpan } from './request-spans.ts'
 export interface AppDependencies {
   readonly authenticate: Authenticate
   readonly customers: Pick<Customers, 'read'>
+  readonly find: FindCustomers
+  readonly list: ListCustomers
   readonly metrics: ReaderMetrics
   /** Called for each answer that shows personal data without a mask. */
-  readonly onReveal: (key: string, customerUuid: string) => void
+  readonly onReveal: (key: string, customerUuids: readonly string[]) => void
   readonly onInternalError: (error: Error, traceId: string | undefined) => void
   /** Undefined if traces are off. */
   readonly tracer: Tracer | undefined
@@ -61,8 +66,10 @@ const problemOfClientError = (error: { code?: string }): Problem => {
 const problemOfError = (error: Error): Problem => {
   if (error instanceof ProblemError) return error.problem
   const { statusCode } = error as { readonly statusCode?: number }
+  if (statusCode === 413) return 'too-large'
+  if (statusCode === 415) return 'unsupported-media-type'
   if (statusCode !== undefined && statusCode < 500) return 'bad-request'
-  return isRedisError(error) ? 'unavailable' : 'internal-error'
+  return error instanceof DamagedCustomerError || isRedisError(error) ? 'unavailable' : 'internal-error'
 }
 
 /** Answers a request that Node's HTTP parser has refused. fastify gets no such request. */
@@ -180,6 +187,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   const endSpan = createEndSpan(tracer)
   const refuse = createRefuse(deps)
   const app = openServer(metrics, options, refuse)
+  app.removeContentTypeParser('text/plain')
   app.decorateRequest('arrivedAt', 0)
   app.decorateRequest('client', undefined)
   app.setNotFoundHandler(() => {
@@ -204,6 +212,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   collectRoutes(app)
   addChecks(app, deps, options)
   addCustomerRoute(app, deps, options)
+  addListRoutes(app, deps)
   const document = JSON.stringify(openApi(options.version))
   app.get(OPENAPI_PATH, { config: { scope: 'open' } }, async (_request, reply) =>
     reply.type('application/json').send(document),

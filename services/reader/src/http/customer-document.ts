@@ -25,6 +25,7 @@ export const CustomerDocument = Type.Object(
       'Fields that have lost their name to another part of the event, as text. The name is `<part>.<field>`.',
     ),
     receivedAt,
+    appliedAt: Type.Integer({ description: 'Time at which Redis got the customer, Unix milliseconds.' }),
     source,
   },
   { description: 'The current state of a customer, as Redis has it.' },
@@ -54,6 +55,7 @@ export const customerDocument = (stored: StoredCustomer): CustomerDocument | und
     ...unlessEmpty('texts', other),
     ...unlessEmpty('shadowed', shadowed),
     receivedAt: stored.receivedAt,
+    appliedAt: stored.appliedAt,
     source: { topic, partition: Number(partition), offset },
   }
 }

@@ -6,16 +6,13 @@ import type { Customers, Reading } from '../customers.ts'
 import type { ReaderMetrics } from '../metrics.ts'
 import { waitForVersion } from '../wait-for-version.ts'
 import type { Client } from './api-keys.ts'
-import { customerDocument } from './customer-document.ts'
-import { maskCustomer } from './mask.ts'
+import { documentFor, type RevealDependencies, reportReveal } from './customer-answer.ts'
 import { ProblemError } from './problem.ts'
 import { matchesTag, readVersionText, versionText } from './version-text.ts'
 
-export interface CustomerRouteDependencies {
+export interface CustomerRouteDependencies extends RevealDependencies {
   readonly customers: Pick<Customers, 'read'>
   readonly metrics: Pick<ReaderMetrics, 'waiting' | 'reveals'>
-  /** Called for each answer that shows personal data without a mask. */
-  readonly onReveal: (key: string, customerUuid: string) => void
   /** Aborts when the process stops. */
   readonly stopping: AbortSignal
 }
@@ -95,8 +92,7 @@ export const addCustomerRoute = (
   app.get(CUSTOMER_PATH, { config: { scope: 'read' } }, async (request, reply) => {
     const client = request.client!
     const stored = await readCustomer(request, reply, client)
-    const document = customerDocument(stored)
-    if (document === undefined) throw new ProblemError('unavailable', 'The stored customer is damaged.')
+    const document = documentFor(client, stored)
     const isMasked = !client.has('pii')
     const version = versionText(stored.version)
     // The tag differs, because a client that gets the scope `pii` must not keep the masked answer.
@@ -112,11 +108,8 @@ export const addCustomerRoute = (
       'x-applied-at': stored.appliedAt,
     })
     if (matchesTag(request.headers['if-none-match'], tag)) return reply.code(304).send()
-    if (!isMasked) {
-      metrics.reveals.inc()
-      onReveal(client.name, document.customerUuid)
-    }
+    reportReveal({ metrics, onReveal }, client, [document])
     // fastify's own serializer would change long numbers.
-    return reply.type('application/json').send(JSON.stringify(isMasked ? maskCustomer(document) : document))
+    return reply.type('application/json').send(JSON.stringify(document))
   })
 }

@@ -1,5 +1,6 @@
 /** OpenAPI 3.1 of the reader. Served at `/openapi.json`, and written to the contract. */
 import { CustomerDocument } from './customer-document.ts'
+import { MAX_LIMIT, SEARCH_PATH } from './list-routes.ts'
 import { MASK } from './mask.ts'
 import { PROBLEM_CONTENT_TYPE, type Problem, problems } from './problem.ts'
 
@@ -59,7 +60,74 @@ const getCustomer = () => ({
       content: { 'application/json': { schema: { $ref: '#/components/schemas/Customer' } } },
     },
     304: { description: 'The client has the current answer.', headers: customerHeaders },
-    ...problemResponses(),
+    ...problemResponses(['too-large', 'unsupported-media-type']),
+  },
+})
+
+/** Problems that need a customerUuid in the path, or the parameter `min-version`. */
+const ofOneCustomer = ['customer-not-found', 'version-not-reached'] as const
+
+const listResponse = (description: string, more: object) => ({
+  description,
+  content: {
+    'application/json': {
+      schema: {
+        type: 'object',
+        required: ['customers'],
+        properties: { customers: { type: 'array', items: { $ref: '#/components/schemas/Customer' } }, ...more },
+      },
+    },
+  },
+})
+
+const queryText = { type: 'string', minLength: 1, maxLength: 512 }
+const queryOf = (...names: readonly string[]) => ({
+  type: 'object',
+  required: names,
+  properties: Object.fromEntries(names.map((name) => [name, queryText])),
+  additionalProperties: false,
+})
+
+const searchCustomers = () => ({
+  operationId: 'searchCustomers',
+  summary: 'Finds customers by phone number, e-mail address, VIN, or the key at their dealer.',
+  description: 'Needs the scope `read`. The method is POST, because personal data must not be in addresses and logs.',
+  requestBody: {
+    required: true,
+    content: {
+      'application/json': {
+        schema: { oneOf: [queryOf('phone'), queryOf('email'), queryOf('vin'), queryOf('dealer', 'key')] },
+      },
+    },
+  },
+  responses: {
+    200: listResponse('At most 100 customers, the newest event first.', {
+      truncated: { const: true, description: 'There are more customers. Missing otherwise.' },
+    }),
+    ...problemResponses(ofOneCustomer),
+  },
+})
+
+const listDealerCustomers = () => ({
+  operationId: 'listDealerCustomers',
+  summary: 'Lists the customers of a dealer, the oldest change first.',
+  description: 'Needs the scope `read`.',
+  parameters: [
+    { name: 'dealerUuid', in: 'path', required: true, schema: { type: 'string', minLength: 1 } },
+    {
+      name: 'changed-since',
+      in: 'query',
+      description: 'Leaves out customers whose event is older. Unix milliseconds.',
+      schema: { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER, default: 0 },
+    },
+    { name: 'cursor', in: 'query', description: 'The cursor of the page before.', schema: { type: 'string' } },
+    { name: 'limit', in: 'query', schema: { type: 'integer', minimum: 1, maximum: MAX_LIMIT, default: 100 } },
+  ],
+  responses: {
+    200: listResponse('A page, which may have fewer customers than `limit`.', {
+      cursor: { type: 'string', description: 'Place of the next page. Missing on the last page.' },
+    }),
+    ...problemResponses([...ofOneCustomer, 'too-large', 'unsupported-media-type']),
   },
 })
 
@@ -71,7 +139,8 @@ const getDocument = () => ({
     200: { description: 'OpenAPI 3.1.', content: { 'application/json': { schema: { type: 'object' } } } },
     ...problemResponses([
       ...(['invalid-parameter', 'unauthenticated', 'forbidden', 'customer-not-found'] as const),
-      ...(['too-many-requests', 'unavailable', 'version-not-reached'] as const),
+      ...(['too-many-requests', 'unavailable', 'version-not-reached', 'too-large'] as const),
+      'unsupported-media-type',
     ]),
   },
 })
@@ -88,6 +157,8 @@ export const openApi = (version: string) => ({
   security: [{ key: [] }],
   paths: {
     '/v1/customers/{customerUuid}': { get: getCustomer() },
+    [SEARCH_PATH]: { post: searchCustomers() },
+    '/v1/dealers/{dealerUuid}/customers': { get: listDealerCustomers() },
     '/openapi.json': { get: getDocument() },
   },
   components: {

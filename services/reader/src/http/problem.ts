@@ -2,7 +2,7 @@
  * Problems that the reader answers (RFC 9457). Each key is a stable `type` that programs may match.
  */
 export const problems = {
-  'bad-request': { status: 400, title: 'The request is not valid HTTP for this address.' },
+  'bad-request': { status: 400, title: 'The request is not valid HTTP or JSON for this address.' },
   'invalid-parameter': { status: 400, title: 'A parameter of the request is not valid.' },
   unauthenticated: { status: 401, title: 'The request has no valid API key.' },
   forbidden: { status: 403, title: 'The API key does not have the needed scope.' },
@@ -10,6 +10,8 @@ export const problems = {
   'customer-not-found': { status: 404, title: 'There is no such customer.' },
   'method-not-allowed': { status: 405, title: 'The method is not allowed here.' },
   'request-timeout': { status: 408, title: 'The request did not arrive in time.' },
+  'too-large': { status: 413, title: 'The body is too large.' },
+  'unsupported-media-type': { status: 415, title: 'The content type must be application/json.' },
   'too-many-requests': { status: 429, title: 'The API key has sent too many requests. Send this one later.' },
   'headers-too-large': { status: 431, title: 'The headers are too large.' },
   'internal-error': { status: 500, title: 'The service failed.' },

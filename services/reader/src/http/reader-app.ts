@@ -4,7 +4,8 @@ import type { FastifyInstance } from 'fastify'
 import { createAuthenticate } from './api-keys.ts'
 import { type AppDependencies, createApp } from './app.ts'
 
-export interface ReaderAppDependencies extends Pick<AppDependencies, 'customers' | 'metrics' | 'tracer' | 'stopping'> {
+export interface ReaderAppDependencies
+  extends Pick<AppDependencies, 'customers' | 'find' | 'list' | 'metrics' | 'tracer' | 'stopping'> {
   readonly settings: ReaderSettings
   readonly logger: Logger
 }
@@ -20,8 +21,8 @@ export const createReaderApp = ({ settings, logger, ...deps }: ReaderAppDependen
     {
       ...deps,
       authenticate: createAuthenticate(settings),
-      onReveal: (key, customer) =>
-        logger.info({ event: 'revealed', key, customer }, 'an answer showed personal data of a customer'),
+      onReveal: (key, customers) =>
+        logger.info({ event: 'revealed', key, customers }, 'an answer showed personal data of customers'),
       onInternalError: (err, traceId) => logFailure({ err, ...(traceId !== undefined && { traceId }) }),
     },
     {

@@ -1,0 +1,94 @@
+/** Finds customers by phone number, e-mail address, VIN, or the key at their dealer. */
+import type { RedisClient } from '@customer-stream/runtime/redis'
+import {
+  compareVersions,
+  currentTerms,
+  customerKey,
+  type IndexTerm,
+  indexKey,
+  readVersion,
+  type StoredCustomer,
+  type Version,
+} from '@customer-stream/schemas'
+import { type CustomerQuery, termOf } from './customer-query.ts'
+import type { Customers } from './customers.ts'
+import type { Positions } from './positions.ts'
+
+/**
+ * - `no-term`: the value cannot be looked up, for example because it is no phone number.
+ * - `no-index`: the projector keeps no such index in this Redis.
+ * - `filling`: Redis was emptied, so customers may be missing.
+ */
+export type Found =
+  | { readonly kind: 'found'; readonly customers: readonly StoredCustomer[]; readonly isTruncated: boolean }
+  | { readonly kind: 'no-term' | 'no-index' | 'filling' }
+
+export type FindCustomers = (
+  query: CustomerQuery,
+  maySee: (dealerUuid: string | undefined) => boolean,
+) => Promise<Found>
+
+export const MAX_FOUND = 100
+/** Maximum entries of an index that one search checks. */
+const MAX_CANDIDATES = 10_000
+const CHUNK = 500
+
+interface Match {
+  readonly customerUuid: string
+  readonly version: Version
+}
+
+export const createFindCustomers = (
+  redis: RedisClient,
+  {
+    positions,
+    customers,
+    keyPrefix,
+  }: { readonly positions: Positions; readonly customers: Pick<Customers, 'readWithTerm'>; readonly keyPrefix: string },
+): FindCustomers => {
+  /** Reads only the fields that decide whether a candidate is a match. */
+  const readMatch = async (
+    customerUuid: string,
+    term: IndexTerm,
+    maySee: (dealerUuid: string | undefined) => boolean,
+  ): Promise<Match[]> => {
+    const key = customerKey(customerUuid, keyPrefix)
+    const [index, dealer, timestamp, id] = await redis
+      .hmget(key, '_index', 'dealerUuid', '_eventTimestamp', '_eventId')
+      .catch((error: Error) => {
+        if (error.message.startsWith('WRONGTYPE')) return []
+        throw error
+      })
+    if (!currentTerms(index ?? undefined).includes(term) || !maySee(dealer ?? undefined)) return []
+    const version = readVersion({ id, timestamp })
+    // `readWithTerm` reports a hash without a version.
+    return [{ customerUuid, version: version.ok ? version.value : { timestamp: Number.MAX_SAFE_INTEGER, id: '' } }]
+  }
+
+  const matchesOf = async (candidates: readonly string[], term: IndexTerm, maySee: Parameters<FindCustomers>[1]) => {
+    const matches: Match[] = []
+    for (let from = 0; from < candidates.length; from += CHUNK) {
+      const chunk = candidates.slice(from, from + CHUNK)
+      matches.push(...(await Promise.all(chunk.map((id) => readMatch(id, term, maySee)))).flat())
+    }
+    return matches.sort((a, b) => compareVersions(b.version, a.version))
+  }
+
+  return async (query, maySee) => {
+    const { indexes } = await positions.read()
+    if (!indexes?.indexes.includes(query.index)) return { kind: 'no-index' }
+    const term = termOf(query, indexes.country)
+    if (term === undefined) return { kind: 'no-term' }
+    const [{ isFilled }, candidates] = await Promise.all([
+      positions.read(),
+      redis.zrevrange(indexKey(term, keyPrefix), 0, MAX_CANDIDATES),
+    ])
+    if (!isFilled) return { kind: 'filling' }
+    const matches = await matchesOf(candidates.slice(0, MAX_CANDIDATES), term, maySee)
+    const newest = matches.slice(0, MAX_FOUND).map(({ customerUuid }) => customerUuid)
+    // A customer may have lost the term, or changed its dealer, since its candidate was checked.
+    const found = (await customers.readWithTerm(newest, term)).filter(({ dealerUuid }) => maySee(dealerUuid))
+    const isTruncated = matches.length > MAX_FOUND || candidates.length > MAX_CANDIDATES
+    return { kind: 'found', customers: found, isTruncated }
+  }
+}

@@ -1,0 +1,33 @@
+import type { StoredCustomer } from '@customer-stream/schemas'
+import type { ReaderMetrics } from '../metrics.ts'
+import type { Client } from './api-keys.ts'
+import { type CustomerDocument, customerDocument } from './customer-document.ts'
+import { maskCustomer } from './mask.ts'
+import { ProblemError } from './problem.ts'
+
+export interface RevealDependencies {
+  readonly metrics: Pick<ReaderMetrics, 'reveals'>
+  /** Called for each answer that shows personal data without a mask. */
+  readonly onReveal: (key: string, customerUuids: readonly string[]) => void
+}
+
+/** Converts a customer for this API key. Does not report a reveal. */
+export const documentFor = (client: Client, stored: StoredCustomer): CustomerDocument => {
+  const document = customerDocument(stored)
+  if (document === undefined) throw new ProblemError('unavailable', 'A stored customer is damaged.')
+  return client.has('pii') ? document : maskCustomer(document)
+}
+
+/** Reports the customers whose personal data an answer shows. */
+export const reportReveal = (
+  { metrics, onReveal }: RevealDependencies,
+  client: Client,
+  documents: readonly CustomerDocument[],
+): void => {
+  if (!client.has('pii') || documents.length === 0) return
+  metrics.reveals.inc(documents.length)
+  onReveal(
+    client.name,
+    documents.map(({ customerUuid }) => customerUuid),
+  )
+}

@@ -1,0 +1,96 @@
+/** `POST /v1/customers/search` and `GET /v1/dealers/{uuid}/customers` */
+import type { StoredCustomer } from '@customer-stream/schemas'
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import { readQuery } from '../customer-query.ts'
+import type { FindCustomers } from '../find-customers.ts'
+import type { ListCustomers } from '../list-customers.ts'
+import type { Client } from './api-keys.ts'
+import { readCursor, writeCursor } from './cursor.ts'
+import { documentFor, type RevealDependencies, reportReveal } from './customer-answer.ts'
+import { ProblemError } from './problem.ts'
+
+export interface ListRoutesDependencies extends RevealDependencies {
+  readonly find: FindCustomers
+  readonly list: ListCustomers
+}
+
+export const SEARCH_PATH = '/v1/customers/search'
+export const DEALER_PATH = '/v1/dealers/:dealerUuid/customers'
+
+/** Maximum bytes of the body of a search. */
+const MAX_QUERY_BYTES = 16_384
+
+export const MAX_LIMIT = 500
+const DEFAULT_LIMIT = 100
+
+const invalid = (detail: string) => new ProblemError('invalid-parameter', detail)
+
+/** Returns the problem of a list that cannot be answered. */
+const problemOf = (kind: 'no-term' | 'no-index' | 'filling'): ProblemError => {
+  switch (kind) {
+    case 'no-term':
+      return invalid('The value cannot be looked up: it is empty or no possible phone number.')
+    case 'no-index':
+      return new ProblemError('unavailable', 'Redis has no such index. See INDEXES of the projector.')
+    case 'filling':
+      return new ProblemError('unavailable', 'Redis is being filled, so customers may be missing.')
+  }
+}
+
+const demandDealer = (client: Client, dealerUuid: string): void => {
+  if (!client.maySee(dealerUuid)) throw new ProblemError('forbidden', 'The API key may not see this dealer.')
+}
+
+const wholeNumber = (text: unknown, name: string, minimum: number, maximum: number, standard: number): number => {
+  if (text === undefined) return standard
+  const value = typeof text === 'string' && /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN
+  if (value >= minimum && value <= maximum) return value
+  throw invalid(`${name} must be given once, as an integer from ${minimum} to ${maximum}.`)
+}
+
+/** Reads the parameters of a list. */
+const listOptions = (dealerUuid: string, query: Readonly<Record<string, unknown>>) => {
+  const { 'changed-since': sinceText, cursor, limit: limitText, ...others } = query
+  if (Object.keys(others).length > 0) throw invalid('The parameters are changed-since, cursor and limit.')
+  const since = wholeNumber(sinceText, 'changed-since', 0, Number.MAX_SAFE_INTEGER, 0)
+  const limit = wholeNumber(limitText, 'limit', 1, MAX_LIMIT, DEFAULT_LIMIT)
+  if (cursor === undefined) return { since, limit, after: undefined }
+  const after = typeof cursor === 'string' ? readCursor(cursor, { dealerUuid, since }) : undefined
+  if (after) return { since, limit, after }
+  throw invalid('cursor must be the cursor of the page before, with the same changed-since.')
+}
+
+export const addListRoutes = (app: FastifyInstance, { find, list, ...reveal }: ListRoutesDependencies): void => {
+  const answer = (reply: FastifyReply, client: Client, customers: readonly StoredCustomer[], more: object) => {
+    const documents = customers.map((customer) => documentFor(client, customer))
+    reportReveal(reveal, client, documents)
+    reply.headers({ 'cache-control': 'no-store', vary: 'authorization' })
+    // fastify's own serializer would change long numbers.
+    return reply.type('application/json').send(JSON.stringify({ customers: documents, ...more }))
+  }
+
+  app.post(SEARCH_PATH, { config: { scope: 'read' }, bodyLimit: MAX_QUERY_BYTES }, async (request, reply) => {
+    const client = request.client!
+    const query = readQuery(request.body)
+    if (query === undefined)
+      throw invalid('The body must have phone, email or vin, or dealer and key. Each has 1 to 512 characters.')
+    if (query.dealer !== undefined) demandDealer(client, query.dealer)
+    const found = await find(query, client.maySee)
+    if (found.kind !== 'found') throw problemOf(found.kind)
+    return answer(reply, client, found.customers, found.isTruncated ? { truncated: true } : {})
+  })
+
+  app.get(DEALER_PATH, { config: { scope: 'read' } }, async (request, reply) => {
+    const client = request.client!
+    const { dealerUuid } = request.params as { readonly dealerUuid: string }
+    if (dealerUuid === '') throw new ProblemError('not-found')
+    demandDealer(client, dealerUuid)
+    const options = listOptions(dealerUuid, request.query as Readonly<Record<string, unknown>>)
+    const page = await list(dealerUuid, options)
+    if (page.kind !== 'page') throw problemOf(page.kind)
+    const cursor = page.next && writeCursor({ dealerUuid, since: options.since }, page.next)
+    // A customer may have another dealer by now.
+    const visible = page.customers.filter((customer) => client.maySee(customer.dealerUuid))
+    return answer(reply, client, visible, cursor === undefined ? {} : { cursor })
+  })
+}

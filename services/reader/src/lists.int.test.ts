@@ -1,0 +1,129 @@
+import { loadSettings } from '@customer-stream/runtime'
+import { connectRedis, createRedis, redisSettings } from '@customer-stream/runtime/redis'
+import { customerKey, type IndexTerm, indexKey, positionsKey } from '@customer-stream/schemas'
+import { freshNames } from '@customer-stream/testing'
+import { silentLogger, testRedisUrl } from '@customer-stream/testing/vitest'
+import { expect, it, onTestFinished } from 'vitest'
+import { createCustomers, DamagedCustomerError } from './customers.ts'
+import { createFindCustomers } from './find-customers.ts'
+import { createListCustomers, type Place } from './list-customers.ts'
+import { createPositions } from './positions.ts'
+
+const VIN = '1GD312CG0BF081737'
+const anyDealer = () => true
+
+const setUp = async () => {
+  const redis = createRedis(loadSettings(redisSettings, { REDIS_URL: testRedisUrl() }), silentLogger)
+  onTestFinished(() => redis.disconnect())
+  await connectRedis(redis)
+  const { keyPrefix } = freshNames()
+  const positionsOf = positionsKey(1, keyPrefix)
+  await redis.hset(positionsOf, { 'raw/0': '5', 'raw/indexes': 'dealer,phone,vin/US' })
+  const positions = createPositions(redis, { keyPrefix, projection: 1 })
+  const parts = { positions, customers: createCustomers(redis, positions, keyPrefix), keyPrefix }
+  /** Stores a customer as the projector does. */
+  const put = async (customerUuid: string, timestamp: number, dealer: string, terms: readonly string[]) => {
+    const filed = [...terms, `dealer:${dealer}`] as IndexTerm[]
+    await redis.hset(customerKey(customerUuid, keyPrefix), {
+      ...{ customerUuid, dealerUuid: dealer, _eventId: 'e', _eventTimestamp: timestamp, _receivedAt: '8' },
+      ...{ _appliedAt: '9', _source: 'raw/0/1', _projection: '1', _index: JSON.stringify(filed) },
+    })
+    for (const term of filed) await redis.zadd(indexKey(term, keyPrefix), timestamp, customerUuid)
+  }
+  const find = createFindCustomers(redis, parts)
+  const list = createListCustomers(redis, parts)
+  /** Reads all pages of a dealer. */
+  const listAll = async (limit: number, between: (page: number) => Promise<void> = async () => {}) => {
+    const ids: string[] = []
+    let after: Place | undefined
+    for (let pages = 1; ; pages++) {
+      const page = await list('d', { since: 0, after, limit })
+      if (page.kind !== 'page') throw new Error(page.kind)
+      ids.push(...page.customers.map(({ customer }) => customer.customerUuid))
+      if (page.next === undefined) return ids
+      after = page.next
+      await between(pages)
+    }
+  }
+  return { redis, keyPrefix, positionsOf, put, find, list, listAll }
+}
+type Found = Awaited<ReturnType<Awaited<ReturnType<typeof setUp>>['find']>>
+const idsOf = (found: Found) =>
+  found.kind === 'found' ? found.customers.map(({ customer }) => customer.customerUuid) : found.kind
+
+it('a search finds the customers with the VIN, the newest first, and only of visible dealers', async () => {
+  const { put, find } = await setUp()
+  await put('old', 1, 'd', [`vin:${VIN}`])
+  await put('new', 3, 'other', [`vin:${VIN}`])
+  await put('middle', 2, 'd', [`vin:${VIN}`])
+  expect(idsOf(await find({ index: 'vin', text: ` ${VIN.toLowerCase()}` }, anyDealer))).toEqual([
+    'new',
+    'middle',
+    'old',
+  ])
+  expect(idsOf(await find({ index: 'vin', text: VIN }, (dealer) => dealer === 'd'))).toEqual(['middle', 'old'])
+})
+
+it('a candidate that has lost the term, or has no hash, is no match', async () => {
+  const { redis, keyPrefix, put, find } = await setUp()
+  await put('kept', 1, 'd', ['phone:+13105550123'])
+  await put('moved', 2, 'd', ['phone:+13105550199'])
+  const key = indexKey('phone:+13105550123', keyPrefix)
+  await redis.zadd(key, 2, 'moved', 3, 'erased', 4, 'foreign')
+  await redis.set(customerKey('foreign', keyPrefix), 'x')
+  // The pending form of `_index`: the last line has the terms of the current event.
+  const pending = `?["phone:+13105550123"]\n["phone:+13105550199"]`
+  await redis.hset(customerKey('moved', keyPrefix), '_index', pending)
+  expect(idsOf(await find({ index: 'phone', text: '310 555 0123' }, anyDealer))).toEqual(['kept'])
+})
+
+it('a search gives at most 100 of many matches, and says so', async () => {
+  const { put, find } = await setUp()
+  await Promise.all(Array.from({ length: 120 }, (_, i) => put(`c${i}`, 1000 + i, 'd', [`vin:${VIN}`])))
+  const found = await find({ index: 'vin', text: VIN }, anyDealer)
+  expect(idsOf(found)).toEqual(Array.from({ length: 100 }, (_, i) => `c${119 - i}`))
+  expect(found).toMatchObject({ isTruncated: true })
+})
+
+it('a list or a search never answers from a Redis that lacks customers or the index', async () => {
+  const { redis, positionsOf, put, find, list } = await setUp()
+  await put('c', 1, 'd', [`vin:${VIN}`])
+  const kinds = async () => [
+    (await find({ index: 'vin', text: VIN }, anyDealer)).kind,
+    (await list('d', { since: 0, after: undefined, limit: 5 })).kind,
+  ]
+  expect(await kinds()).toEqual(['found', 'page'])
+  expect((await find({ index: 'email', text: 'a' }, anyDealer)).kind).toBe('no-index')
+  expect((await find({ index: 'phone', text: 'a' }, anyDealer)).kind).toBe('no-term')
+  await redis.hset(positionsOf, 'raw/0#fill', 'id/0/1/2/3/complete')
+  expect(await kinds()).toEqual(['filling', 'filling'])
+  await redis.hdel(positionsOf, 'raw/0#fill', 'raw/indexes')
+  expect(await kinds()).toEqual(['no-index', 'no-index'])
+})
+
+it('a damaged hash with the term fails the search, because the answer would be incomplete', async () => {
+  const { redis, keyPrefix, put, find } = await setUp()
+  await put('c', 1, 'd', [`vin:${VIN}`])
+  await redis.hset(customerKey('c', keyPrefix), '_eventTimestamp', '')
+  await expect(find({ index: 'vin', text: VIN }, anyDealer)).rejects.toThrow(DamagedCustomerError)
+})
+
+it.each([1, 7, 500])('pages of %s skip and repeat no customer, even if many have the same timestamp', async (limit) => {
+  const { put, listAll } = await setUp()
+  const ids = Array.from({ length: 250 }, (_, i) => `${['a', 'é', '😀', '\uffee'][i % 4]}${i}`)
+  await Promise.all(ids.map((id, i) => put(id, i < 230 ? 5 : i, 'd', [])))
+  const listed = await listAll(limit)
+  expect(listed).toHaveLength(250)
+  expect(listed.toSorted()).toEqual(ids.toSorted())
+})
+
+it('a customer that changes during a list comes again at its new place, and no other is skipped', async () => {
+  const { redis, keyPrefix, put, listAll } = await setUp()
+  for (const [i, id] of ['a', 'b', 'c', 'd', 'e'].entries()) await put(id, i + 1, 'd', [])
+  const listed = await listAll(2, async (page) => {
+    // `b` is the last customer of the first page, so the cursor names a place without an entry.
+    if (page === 1) await put('b', 9, 'd', [])
+    if (page === 1) await redis.zrem(indexKey('dealer:d', keyPrefix), 'a')
+  })
+  expect(listed).toEqual(['a', 'b', 'c', 'd', 'e', 'b'])
+})
