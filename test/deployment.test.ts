@@ -342,7 +342,8 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
       [...(text.split(before)[1]?.split(/```|\nuser /)[0] ?? '').matchAll(/(?<=\s)[+~][\w:*|]+/g)].map(
         ([right]) => right,
       )
-    const keys = ['customer:*', 'erased:*', 'positions:*', 'index:*', 'drift'].map((name) => `~mykaarma:${name}`)
+    const names = ['customer:*', 'erased:*', 'positions:*', 'index:*', 'drift', 'dealers', 'dealer:*']
+    const keys = names.map((name) => `~mykaarma:${name}`)
     const documented = rightsIn(read('docs/operating.md'), 'ACL SETUSER projector on ')
     expect(documented.length).toBeGreaterThan(10)
     expect([...keys, ...rightsIn(read('deploy/compose/make-secrets.sh'), 'user projector on')]).toEqual(documented)

@@ -53,13 +53,13 @@ password grafana.password
 [[ -s cluster-id ]] || openssl rand 16 | base64 | tr '+/' 'ab' | cut -c 1-22 > cluster-id
 
 hash() { printf %s "$(openssl dgst -sha256 -r "redis-$1.password" | cut -d ' ' -f 1)"; }
-KEYS='~mykaarma:customer:* ~mykaarma:erased:* ~mykaarma:positions:* ~mykaarma:index:* ~mykaarma:drift'
+KEYS='~mykaarma:customer:* ~mykaarma:erased:* ~mykaarma:positions:* ~mykaarma:index:* ~mykaarma:drift ~mykaarma:dealers ~mykaarma:dealer:*'
 cat > redis-users.acl << END
 user default off
 user admin on #$(hash admin) ~* &* +@all
 user replica on #$(hash replica) +psync +replconf +ping
 user sentinel on #$(hash sentinel) &* +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info +client|setname +client|kill +script|kill
-user projector on #$(hash projector) $KEYS +ping +info +exists +eval +evalsha +hget +hmget +hset +hlen +hkeys +hdel +persist +set +del +zadd +zrem +zscore
+user projector on #$(hash projector) $KEYS +ping +info +exists +eval +evalsha +hget +hmget +hset +hlen +hkeys +hdel +persist +set +del +zadd +zrem +zscore +bitfield +pexpire +zrange +get
 user operator on #$(hash operator) $KEYS +ping +info +hgetall +hmget +scan +zscan +zscore
 END
 printf 'masteruser replica\nmasterauth %s\n' "$(cat redis-replica.password)" > redis-replication.conf

@@ -105,6 +105,8 @@ const RIGHTS: Readonly<Record<ServiceName, readonly (readonly [Operation, Resour
   ],
 }
 const REDIS_COMMANDS = 'ping info exists hmget hget evalsha eval hset hlen hkeys hdel persist set del zadd zrem zscore'
+/** Without these commands, events are applied. */
+const SENDER_WATCH_COMMANDS = 'bitfield pexpire zrange get'
 
 const TOPIC_SETTINGS: Env = {
   'cleanup.policy': 'delete',
@@ -457,7 +459,9 @@ export const openSite = async (
       `~${keyPrefix}positions:*`,
       `~${keyPrefix}drift`,
       `~${keyPrefix}index:*`,
-      ...REDIS_COMMANDS.split(' ').map((command) => `+${command}`),
+      `~${keyPrefix}dealers`,
+      `~${keyPrefix}dealer:*`,
+      ...`${REDIS_COMMANDS} ${SENDER_WATCH_COMMANDS}`.split(' ').map((command) => `+${command}`),
     ),
   ])
   return site

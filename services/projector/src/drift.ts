@@ -1,8 +1,8 @@
 /**
  * Compares a sample of the events with the vendor's documentation, and stores the differences in
- * Redis. A failure here never delays or changes an event.
+ * Redis.
  */
-import { createThrottledLog, type Logger } from '@customer-stream/runtime'
+import type { Logger } from '@customer-stream/runtime'
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import {
   contentTypeOf,
@@ -20,7 +20,6 @@ import { script } from './position-hash.ts'
 const PAUSE = 99
 /** Maximum number of differences in memory and in Redis. */
 const MAX_DIFFERENCES = 1000
-const WARN_INTERVAL_MS = 600_000
 
 export interface DriftDependencies {
   readonly redis: RedisClient
@@ -30,12 +29,12 @@ export interface DriftDependencies {
   readonly now?: () => number
 }
 
-export interface DriftWatch {
-  /** Compares at most one of the records. Never throws. */
+export interface DriftFinder {
+  /** Compares at most one of the records. */
   sample(records: readonly RawRecord[]): void
   /**
-   * Stores the differences that were found since the last call. Never rejects. In an outage, the
-   * next call stores them.
+   * Stores the differences that were found since the last call. Rejects in an outage; the next call
+   * stores them.
    */
   save(): Promise<void>
 }
@@ -50,20 +49,12 @@ const differencesIn = (record: RawRecord) => {
 export const createDrift = (
   { redis, metrics, logger, now = () => performance.now() }: DriftDependencies,
   { keyPrefix }: { readonly keyPrefix: string },
-): DriftWatch => {
+): DriftFinder => {
   redis.defineCommand('mergeDrift', { lua: script('merge-drift'), numberOfKeys: 1 })
   const scripts = redis as Scripts
   let nextAt = 0
   /** Differences that are not in Redis yet, by field. */
   let found = new Map<string, Drift>()
-  const warnFailed = createThrottledLog<{ err: unknown }>(
-    (fields) =>
-      logger.warn(
-        { event: 'drift-failed', ...fields },
-        'differences between the events and the documentation cannot be found or stored; events are applied',
-      ),
-    WARN_INTERVAL_MS,
-  )
 
   const add = (drift: Drift) => {
     const field = driftField(drift)
@@ -87,11 +78,10 @@ export const createDrift = (
         const at = Number(record.timestamp)
         const differences = new Map(differencesIn(record).map((each) => [driftField(each), each]))
         for (const difference of differences.values()) add({ ...difference, first: at, last: at, events: 1 })
-      } catch (error) {
-        warnFailed({ err: error })
+      } finally {
+        const endedAt = now()
+        nextAt = endedAt + PAUSE * (endedAt - startedAt)
       }
-      const endedAt = now()
-      nextAt = endedAt + PAUSE * (endedAt - startedAt)
     },
     save: async () => {
       const differences = [...found.values()]
@@ -105,7 +95,7 @@ export const createDrift = (
             logger.warn({ event: 'drift', kind, path, type }, 'the sender’s events differ from the documentation')
       } catch (error) {
         for (const each of differences) add(each)
-        warnFailed({ err: error })
+        throw error
       }
     },
   }

@@ -21,7 +21,6 @@ import {
   readTopicIdentity,
 } from '@customer-stream/runtime/kafka'
 import { causeOf, createRedis } from '@customer-stream/runtime/redis'
-import { createDrift } from './drift.ts'
 import { createFillStore } from './fill-store.ts'
 import { createKafkaClients } from './kafka-clients.ts'
 import { createMeasurement } from './measurement.ts'
@@ -31,6 +30,7 @@ import { createProgress } from './progress.ts'
 import { createProjection } from './projection.ts'
 import { createReadiness } from './readiness.ts'
 import { createRedisCheck } from './redis-check.ts'
+import { createSenderWatch } from './sender-watch.ts'
 import { createStartup } from './startup.ts'
 import { createStore } from './store.ts'
 import { startTasks } from './tasks.ts'
@@ -49,7 +49,7 @@ const { openKafka, admin, sources, outputs, writeCheck } = createKafkaClients({ 
 const topicWatch = createTopicWatch({ admin, writeCheck, settings, obstacles, diagnose, logger, ...outputs })
 const redis = createRedis(settings, logger)
 const store = createStore(redis, options.store)
-const drift = createDrift({ redis, metrics, logger }, options.store)
+const senderWatch = createSenderWatch({ redis, metrics, logger }, options.store)
 const consumer = createPartitionConsumer(openKafka(), admin, {
   ...{ ...options.consumer, logger, diagnose },
   onProblem: (problem) => obstacles.report('group', problem),
@@ -61,7 +61,7 @@ const projection = createProjection(
   {
     readIdentity: () => readTopicIdentity(admin, options.topic),
     ...{ causeOf: causeOf(redis), store, fillStore: createFillStore(redis, options.store) },
-    ...{ ...sources, ...outputs, consumer, obstacles, metrics, drift, logger, tracer: traces.tracer },
+    ...{ ...sources, ...outputs, consumer, obstacles, metrics, senderWatch, logger, tracer: traces.tracer },
   },
   options.projection,
 )
@@ -85,6 +85,6 @@ lifecycle.onStop('traces', traces.stop)
 lifecycle.onStop('redis', () => redis.disconnect())
 lifecycle.onStop('kafka', () => Promise.allSettled([outputs, writeCheck, admin].map((client) => client.disconnect())))
 lifecycle.onStop('consumer', projection.stop)
-lifecycle.onStop('timers', startTasks({ ...checks, startup, projection, store, drift, watchdog }, options.tasks))
+lifecycle.onStop('timers', startTasks({ ...checks, startup, projection, store, senderWatch, watchdog }, options.tasks))
 lifecycle.onStop('readiness', startup.stop)
 await startup.run(() => openPort(adminApp, adminPortOf(settings)))

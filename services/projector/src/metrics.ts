@@ -151,6 +151,13 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
         'large values. All projectors share this number. `customer-stream drift` lists the differences.',
       registers,
     }),
+    silentDealers: new Gauge({
+      name: 'projector_silent_dealers',
+      help:
+        'Dealers without events for a time that is improbable for them. All projectors export the same number. ' +
+        'The log line `dealer-silent` names them.',
+      registers,
+    }),
     erasures: new Counter({
       name: 'projector_erasures_total',
       help: 'Executed erasures. After a loss of Redis or a killed projector, erasures are executed and counted again.',

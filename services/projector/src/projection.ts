@@ -27,7 +27,6 @@ import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import type { ChangelogSource } from './changelog-source.ts'
 import { createChunkSpans } from './chunk-spans.ts'
 import { createChunkWriter } from './chunk-writer.ts'
-import type { DriftWatch } from './drift.ts'
 import { createErasures } from './erasures.ts'
 import { createFiller } from './fill.ts'
 import { createFillProgress } from './fill-progress.ts'
@@ -49,6 +48,7 @@ import {
   type RawRecord,
 } from './project.ts'
 import { quarantineRecord, sendToQuarantine, unreadableRecord } from './quarantine.ts'
+import type { SenderWatch } from './sender-watch.ts'
 import type { AppliedChunk, Store, StoreOutcome } from './store.ts'
 import { createStoredPositions, type StoredPositionsDependencies } from './stored-positions.ts'
 import { createTurns } from './turns.ts'
@@ -69,7 +69,7 @@ export interface ProjectionDependencies {
   /** Returns the cause of an error such as "connection is closed", which gives no reason itself. */
   readonly causeOf: (error: Error) => Error
   readonly metrics: ProjectorMetrics
-  readonly drift: Pick<DriftWatch, 'sample'>
+  readonly senderWatch: Pick<SenderWatch, 'sample' | 'note'>
   readonly logger: Logger
   /** Undefined if traces are off. */
   readonly tracer: Tracer | undefined
@@ -297,6 +297,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       await positions.reload(partition, signal)
       return false
     }
+    deps.senderWatch.note(projected.newest)
     holds.end(partition)
     unblock(partition)
     positions.moved(partition, next, highWatermark)
@@ -436,7 +437,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     },
     onBatch: async (batch) => {
       const { partition } = batch
-      deps.drift.sample(batch.records)
+      deps.senderWatch.sample(batch.records)
       busy.add(partition)
       try {
         // An erasure may have paused the partition while the chunk waited.

@@ -28,7 +28,7 @@ const setUp = () => {
       watchdog: task('watchdog'),
       topicWatch: { check: task('topicWatch') },
       redisCheck: { watch: task('redisCheck') },
-      drift: { save: task('drift') },
+      senderWatch: { save: task('save'), countSilent: task('countSilent') },
       kafkaOutage: async () => {
         await task('kafkaOutage')()
         return outage
@@ -59,7 +59,7 @@ it('each background task runs at its own interval', async () => {
     watchdog: 4,
     topicWatch: 3,
     redisCheck: 6,
-    drift: 6,
+    save: 6,
     kafkaOutage: 30,
     measure: 12,
   })

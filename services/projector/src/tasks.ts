@@ -4,9 +4,9 @@
  */
 import { type Diagnosis, type Logger, type Obstacles, periodically } from '@customer-stream/runtime'
 import type { TopicWatch } from '@customer-stream/runtime/kafka'
-import type { DriftWatch } from './drift.ts'
 import type { Projection } from './projection.ts'
 import type { RedisCheck } from './redis-check.ts'
+import type { SenderWatch } from './sender-watch.ts'
 import type { Startup } from './startup.ts'
 import type { Store } from './store.ts'
 
@@ -14,7 +14,8 @@ const COMMIT_INTERVAL_MS = 1000
 const LAG_INTERVAL_MS = 5000
 const ANNOUNCE_INTERVAL_MS = 5000
 const REDIS_CHECK_INTERVAL_MS = 10_000
-const DRIFT_INTERVAL_MS = 10_000
+const SENDER_INTERVAL_MS = 10_000
+const SILENCE_INTERVAL_MS = 300_000
 const OUTAGE_INTERVAL_MS = 2000
 
 export interface TasksDependencies {
@@ -24,7 +25,7 @@ export interface TasksDependencies {
     'checkPositions' | 'executeErasures'
   >
   readonly store: Pick<Store, 'announce'>
-  readonly drift: Pick<DriftWatch, 'save'>
+  readonly senderWatch: Pick<SenderWatch, 'save' | 'countSilent'>
   /** Ends a process that applies nothing although Kafka and Redis answer. */
   readonly watchdog: () => Promise<void>
   readonly topicWatch: Pick<TopicWatch, 'check'>
@@ -64,7 +65,8 @@ export const startTasks = (deps: TasksDependencies, options: TasksOptions): (() 
   every(options.sessionTimeoutMs, deps.watchdog)
   every(options.topicCheckMs, deps.topicWatch.check)
   every(REDIS_CHECK_INTERVAL_MS, deps.redisCheck.watch)
-  every(DRIFT_INTERVAL_MS, deps.drift.save)
+  every(SENDER_INTERVAL_MS, deps.senderWatch.save)
+  every(SILENCE_INTERVAL_MS, deps.senderWatch.countSilent)
   // Detects outages of Kafka even if no one calls /readyz.
   every(OUTAGE_INTERVAL_MS, async () => deps.obstacles.report('kafka', await deps.kafkaOutage()))
   // Measure the lag even while the process is in no group, because then the lag grows most.

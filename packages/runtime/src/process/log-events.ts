@@ -40,7 +40,8 @@ export const LOG_EVENTS = {
     'Records of the state topic cannot be read; after the fill, all records of the raw topic are applied.',
   'unusable-states': 'The state topic has records that are not documents. A fill skipped them.',
   drift: 'Events of the sender have a difference from its documentation that was not stored before.',
-  'drift-failed': 'Such differences cannot be found or stored. Events are applied.',
+  'dealer-silent': 'A dealer sends no events, although it usually does at these hours.',
+  'sender-watch-failed': 'Drift and silent dealers cannot be found or stored. Events are applied.',
   erased: 'Customers were erased.',
   'erasures-topic-replaced':
     'The erasures topic was created again, so its earlier erasures are gone. Write these erasures again.',

@@ -1,0 +1,131 @@
+/**
+ * The activity of a dealer: in which slots of five minutes its events arrived. A slot is one bit,
+ * so an event that is applied twice changes nothing. The bits of some weeks are the dealer's
+ * rhythm, and show whether its silence is unusual.
+ */
+import { DEFAULT_KEY_PREFIX } from './keys.ts'
+
+const MINUTE_MS = 60_000
+export const SLOT_MS = 5 * MINUTE_MS
+const HOUR_MS = 60 * MINUTE_MS
+const WEEK_MS = 7 * 24 * HOUR_MS
+const SLOTS_PER_HOUR = HOUR_MS / SLOT_MS
+const HOURS_PER_WEEK = WEEK_MS / HOUR_MS
+
+/** The rhythm of a dealer has this many weeks before its last event. */
+const RHYTHM_WEEKS = 5
+/**
+ * Number of weeks whose bits are needed, including the current week: the rhythm, the pause until a
+ * dealer counts as gone, and one more week, because the first week of a dealer is not whole.
+ */
+export const WEEKS = 10
+
+/** A dealer is silent if a pause as long as this one has at most this probability. */
+const IMPROBABLE = 1e-4
+/** A rhythm of less than this many weeks is too short to judge a silence. */
+const MIN_WEEKS = 2
+/** After this time without an event a dealer counts as gone. */
+const GONE_MS = 4 * WEEK_MS
+
+/** A bit of a dealer's activity. */
+export interface ActivitySlot {
+  /** Weeks since 1970-01-01T00:00Z, rounded down. */
+  readonly week: number
+  /** Number of the bit in the string of the week, 0 to 2015. */
+  readonly bit: number
+}
+
+/** Returns the slot of a time, Unix milliseconds. */
+export const slotOf = (at: number): ActivitySlot => ({
+  week: Math.floor(at / WEEK_MS),
+  bit: Math.floor((at % WEEK_MS) / SLOT_MS),
+})
+
+/** Returns the time at which a slot begins, Unix milliseconds. */
+export const startOfSlot = ({ week, bit }: ActivitySlot): number => week * WEEK_MS + bit * SLOT_MS
+
+/**
+ * Returns the key of a string with the bits of one week. The key expires after {@link WEEKS} weeks.
+ */
+export const activityKey = (dealerUuid: string, week: number, prefix: string = DEFAULT_KEY_PREFIX): string =>
+  `${prefix}dealer:{${dealerUuid}}:${week}`
+
+/** Time to live of such a key, in milliseconds. */
+export const ACTIVITY_TTL_MS = (WEEKS + 1) * WEEK_MS
+
+/**
+ * Returns the key of the sorted set of all dealers. Score: time of receipt of the last event, Unix
+ * milliseconds.
+ */
+export const dealersKey = (prefix: string = DEFAULT_KEY_PREFIX): string => `${prefix}dealers`
+
+/** The bits of one week, as Redis returns them. Empty if the week has no event. */
+export type WeekBits = Uint8Array
+
+const isActive = (bits: WeekBits | undefined, bit: number): boolean =>
+  (((bits?.[bit >> 3] ?? 0) >> (7 - (bit & 7))) & 1) === 1
+
+/**
+ * - `active`: the pause since the last event is usual.
+ * - `silent`: a pause as long as this one is improbable in the dealer's rhythm.
+ * - `gone`: the dealer has sent no event for four weeks.
+ * - `new`: the rhythm is too short to judge a pause. It needs two whole weeks.
+ */
+export type DealerState = 'active' | 'silent' | 'gone' | 'new'
+
+export interface DealerActivity {
+  readonly state: DealerState
+  /** Active slots of each hour of the last day, oldest first, 24 numbers from 0 to 12. */
+  readonly lastDay: readonly number[]
+  /** Usual share of active slots in the current hour of the week, 0 to 1. */
+  readonly usualShare: number
+}
+
+/**
+ * Judges the activity of a dealer.
+ * @param weeks the bits of each week, by the number of the week.
+ * @param last time of receipt of the last event, Unix milliseconds.
+ */
+export const judgeActivity = (weeks: ReadonlyMap<number, WeekBits>, last: number, now: number): DealerActivity => {
+  const isActiveAt = (at: number) => {
+    const { week, bit } = slotOf(at)
+    return isActive(weeks.get(week), bit)
+  }
+  const activeSlots = (hourStart: number) => {
+    let count = 0
+    for (let slot = 0; slot < SLOTS_PER_HOUR; slot++) if (isActiveAt(hourStart + slot * SLOT_MS)) count += 1
+    return count
+  }
+  // The rhythm has the weeks before the pause. Their first week is that of the first event.
+  const pauseWeek = Math.floor(last / WEEK_MS)
+  const first = Math.min(...[...weeks].flatMap(([week, bits]) => (bits.some((byte) => byte !== 0) ? [week] : [])))
+  const known = Array.from({ length: RHYTHM_WEEKS }, (_, i) => pauseWeek - 1 - i).filter((week) => week > first)
+  /** Share of active slots in each hour of the week. */
+  const shares = Array.from({ length: HOURS_PER_WEEK }, (_, i) => {
+    const active = known.reduce((sum, week) => sum + activeSlots(week * WEEK_MS + i * HOUR_MS), 0)
+    return active / Math.max(1, known.length * SLOTS_PER_HOUR)
+  })
+  /**
+   * The least share of the hour and its neighbours, because summer time moves a rhythm by an hour.
+   */
+  const shareAt = (at: number) => {
+    const hourOfWeek = Math.floor((at % WEEK_MS) / HOUR_MS)
+    const around = [hourOfWeek + HOURS_PER_WEEK - 1, hourOfWeek, hourOfWeek + 1].map(
+      (each) => shares[each % HOURS_PER_WEEK] ?? 0,
+    )
+    return Math.min(...around)
+  }
+  const stateNow = (): DealerState => {
+    if (now - last >= GONE_MS) return 'gone'
+    if (known.length < MIN_WEEKS) return 'new'
+    let probability = 1
+    for (let at = last + SLOT_MS; at <= now && probability > IMPROBABLE; at += SLOT_MS) probability *= 1 - shareAt(at)
+    return probability <= IMPROBABLE ? 'silent' : 'active'
+  }
+  const thisHour = Math.floor(now / HOUR_MS) * HOUR_MS
+  return {
+    state: stateNow(),
+    lastDay: Array.from({ length: 24 }, (_, i) => activeSlots(thisHour - (23 - i) * HOUR_MS)),
+    usualShare: shares[Math.floor((now % WEEK_MS) / HOUR_MS)] ?? 0,
+  }
+}
