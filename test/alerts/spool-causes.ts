@@ -47,6 +47,8 @@ export const spoolCause: Cause = {
     await site.untilFired('SpoolDiskFailing')
     rmSync(diskIsFull)
     renameSync(spool, `${spool}.away`)
+    // Without this file the ingress makes a new folder.
+    writeFileSync(spool, '')
     await site.untilFired('SpoolBlocked')
     await first!.kill()
     damageSpool(spoolOf(site, first!))

@@ -28,6 +28,8 @@ const TOP = 44
 const PLOT_HEIGHT = 130
 const ROW = 16
 const BAR = 13
+/** Lines with higher values are not drawn as bars. */
+const MAX_AS_BAR = 4
 /** Lines that the legend names. The other lines are drawn in grey. */
 const MAX_NAMED = 8
 // Palette of Okabe and Ito. Colour-blind readers can distinguish these colours.
@@ -37,7 +39,7 @@ const OTHER_COLOUR = '#b0b7be'
 export const PANEL_STYLE =
   '.grid{stroke:#d8dee4}.mark{stroke:#8c959f;stroke-dasharray:2 3}.n{font-size:9px;fill:#57606a;text-anchor:middle}' +
   '.y{text-anchor:end;font-size:11px}.x{text-anchor:middle;font-size:11px}.name{font-size:11px}' +
-  '.head{font-weight:600}.line{fill:none;stroke-width:1.6}'
+  '.on{paint-order:stroke;stroke:#fff;stroke-width:3px}.head{font-weight:600}.line{fill:none;stroke-width:1.6}'
 
 const short = (value: number): string => value.toLocaleString('en-US', { maximumSignificantDigits: 3 })
 const format = (value: number, unit: string): string => {
@@ -142,7 +144,7 @@ const bars = ({ lines }: PanelData, span: Span, x: Scale): { body: string; heigh
     const at = after ? x(last) + 5 : Math.min(x(begin(line)), RIGHT) - 5
     const anchor = after && at < middle + 100 ? 'start' : 'end'
     const place = `x="${px(at)}" y="${height + BAR - 3}" text-anchor="${anchor}"`
-    return `<g fill="#d55e00">${times.join('')}</g><text class="name" ${place}>${escapeXml(line.name)}</text>`
+    return `<g fill="#d55e00">${times.join('')}</g><text class="name on" ${place}>${escapeXml(line.name)}</text>`
   })
   return { body: [timeAxis(x, span, bottom), ...rows].join('\n'), height: bottom + 30 }
 }
@@ -159,7 +161,8 @@ export const drawPanel = (panel: PanelData, span: Span): { readonly body: string
     const axis = timeAxis(x, span, TOP + PLOT_HEIGHT)
     return { body: head + axis + nothing, height: TOP + PLOT_HEIGHT + 30 }
   }
-  const asBars = panel.steps && panel.lines.length > MAX_NAMED && panel.lines.every((line) => highest(line) <= 1)
+  const asBars =
+    panel.steps && panel.lines.length > MAX_NAMED && panel.lines.every((line) => highest(line) <= MAX_AS_BAR)
   const { body, height } = asBars ? bars(panel, span, x) : curves(panel, span, x)
   return { body: `${head}\n${body}`, height }
 }
