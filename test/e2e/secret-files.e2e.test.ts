@@ -1,14 +1,13 @@
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent, sign } from '@customer-stream/simulator'
-import { openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { mountVolume, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
 import { afterEach, beforeEach, expect, inject, it } from 'vitest'
 
 let pipeline: Pipeline
 let folder: string
-let versions = 0
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'secret-files-'))
   pipeline = await openPipeline(inject('brokers'))
@@ -18,15 +17,7 @@ afterEach(async () => {
   rmSync(folder, { recursive: true })
 })
 
-/** Mounts files as Kubernetes does: each file is a link into `..data`, which is a link itself. */
-const mount = (secrets: string, tokens: string) => {
-  const version = `..version-${versions++}`
-  mkdirSync(join(folder, version))
-  writeFileSync(join(folder, version, 'secrets'), secrets)
-  writeFileSync(join(folder, version, 'tokens'), tokens)
-  symlinkSync(version, join(folder, '..data_tmp'))
-  renameSync(join(folder, '..data_tmp'), join(folder, '..data'))
-}
+const mount = (secrets: string, tokens: string) => mountVolume(folder, { secrets, tokens })
 
 /** Sends events without a pause, until `stop` is called. */
 const startSender = (ingress: ServiceProcess) => {
@@ -57,7 +48,6 @@ const startSender = (ingress: ServiceProcess) => {
 
 it('webhook secrets and tokens change in their files under load, and no event is refused', async () => {
   mount('old=old-secret', 'old=old-token')
-  for (const name of ['secrets', 'tokens']) symlinkSync(join('..data', name), join(folder, name))
   const ingress = await pipeline.start('ingress', {
     MYKAARMA_SIGNING_SECRETS: '',
     MYKAARMA_SIGNING_SECRETS_FILE: join(folder, 'secrets'),

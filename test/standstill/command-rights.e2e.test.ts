@@ -9,7 +9,7 @@ import { ledgerEntry, makeCustomersEvent } from '@customer-stream/simulator'
 import { inspectCommand, kafkajsOf, placeKafkaTools, servicesRoot } from '@customer-stream/testing'
 import { fetchEnds } from '@customer-stream/verify'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { openSite, openWorld, type Site, type World } from './site.ts'
+import { openSite, openWorld, type Site, type World, withoutLogin } from './site.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -345,12 +345,7 @@ describe.concurrent('the rights of a command', { timeout: 60_000 }, () => {
 })
 
 describe.concurrent('a wrong setting', { timeout: 60_000 }, () => {
-  const noLogin = () => ({
-    KAFKA_BROKERS: world.brokers.kafka.admin,
-    KAFKA_SASL_MECHANISM: 'none',
-    KAFKA_SASL_USERNAME: '',
-    KAFKA_SASL_PASSWORD: '',
-  })
+  const noLogin = () => withoutLogin(world.brokers.kafka.admin)
 
   const usesOfKafka = uses.filter((use) => RIGHTS[use].kafka.length > 0)
   // A missing topic is a usual result of topics check.
@@ -460,10 +455,13 @@ it('the printed commands of topics create run with a login, and topics check acc
   try {
     const login = `username="${user}" password="${site.password}"`
     const properties = [
-      'security.protocol=SASL_PLAINTEXT',
+      'security.protocol=SASL_SSL',
+      'ssl.truststore.type=PEM',
+      'ssl.truststore.location=ca.pem',
       'sasl.mechanism=SCRAM-SHA-256',
       `sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required ${login};`,
     ]
+    writeFileSync(join(tools.folder, 'ca.pem'), world.brokers.kafka.authority.ca)
     writeFileSync(join(tools.folder, 'client.properties'), properties.join('\n'))
     writeFileSync(join(tools.folder, 'commands.sh'), printed.stdout)
     const options = { cwd: tools.folder, env: { ...process.env, PATH: `${tools.folder}:${process.env.PATH}` } }

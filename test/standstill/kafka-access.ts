@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type ServiceName, startTokenServer, type TokenServer } from '@customer-stream/testing'
+import { createAuthority } from '@customer-stream/testing/certificates'
 import { blocked, correct, replaceFile, type Scenario } from './scenario.ts'
 import { type Operation, type Resource, type Site, withoutLogin } from './site.ts'
 
@@ -54,13 +55,10 @@ const looksLikeOutage = (name: string, env: (site: Site) => Env, ...says: readon
   },
 })
 
-const tls = (
-  site: Site,
-  way: 'tls' | 'otherName' | 'expired' | 'mutualTls',
-  trusted: 'tls' | 'otherName' | 'expired',
-): Env => {
-  const { addresses, authorities } = site.world.brokers.kafka
-  return { ...withoutLogin(addresses[way]), KAFKA_SSL: 'true', KAFKA_SSL_CA: authorities[trusted] }
+/** Returns settings for a listener with TLS and without login. */
+const tls = ({ world }: Site, way: 'tls' | 'otherName' | 'expired' | 'mutualTls'): Env => {
+  const { addresses, authority } = world.brokers.kafka
+  return { ...withoutLogin(addresses[way]), KAFKA_SSL: 'true', KAFKA_SSL_CA: authority.ca }
 }
 
 const rights: readonly Scenario[] = [
@@ -119,7 +117,9 @@ const tokenServers = new WeakMap<Site, TokenServer>()
 
 /** Each service logs in with a token. The subject of the token is the user that has the rights. */
 const oauth = (site: Site, service: ServiceName, url: string): Env => ({
-  ...withoutLogin(site.world.brokers.kafka.addresses.oauth),
+  KAFKA_BROKERS: site.world.brokers.kafka.addresses.oauth,
+  KAFKA_SASL_USERNAME: '',
+  KAFKA_SASL_PASSWORD: '',
   KAFKA_SASL_MECHANISM: 'oauthbearer',
   KAFKA_SASL_OAUTH_TOKEN_URL: url,
   KAFKA_SASL_OAUTH_CLIENT_ID: site.userOf(service),
@@ -211,7 +211,7 @@ const login: readonly Scenario[] = [
   ),
   wrongSettings(
     'the services do not log in, but Kafka requires a login',
-    (site) => withoutLogin(site.world.brokers.kafka.addresses.scram),
+    () => ({ KAFKA_SASL_MECHANISM: 'none', KAFKA_SASL_USERNAME: '', KAFKA_SASL_PASSWORD: '' }),
     /KAFKA_SASL_MECHANISM/,
   ),
 ]
@@ -219,33 +219,32 @@ const login: readonly Scenario[] = [
 const encryption: readonly Scenario[] = [
   wrongSettings(
     'the services trust another certificate authority',
-    (site) => tls(site, 'tls', 'otherName'),
+    () => ({ KAFKA_SSL_CA: createAuthority('other').ca }),
     /KAFKA_SSL_CA/,
   ),
-  wrongSettings(
-    'the brokers’ certificate has expired',
-    (site) => tls(site, 'expired', 'expired'),
-    /expired/i,
-    /127\.0\.0\.1:\d+/,
-  ),
+  wrongSettings('the brokers’ certificate has expired', (site) => tls(site, 'expired'), /expired/i, /127\.0\.0\.1:\d+/),
   wrongSettings(
     'the brokers’ certificate names another host',
-    (site) => tls(site, 'otherName', 'otherName'),
+    (site) => tls(site, 'otherName'),
     /127\.0\.0\.1/,
     /KAFKA_BROKERS/,
   ),
   wrongSettings(
     'Kafka requires a client certificate',
-    (site) => tls(site, 'mutualTls', 'tls'),
+    (site) => tls(site, 'mutualTls'),
     /KAFKA_SSL_CERT\b/,
     /127\.0\.0\.1:\d+/,
   ),
   wrongSettings(
     'the services speak plain text to a TLS port',
-    (site) => ({ ...tls(site, 'tls', 'tls'), KAFKA_SSL: 'false', KAFKA_SSL_CA: '' }),
+    () => ({ KAFKA_SSL: 'false', KAFKA_SSL_CA: '' }),
     /KAFKA_SSL\b/,
   ),
-  wrongSettings('the services speak TLS to a plain port', () => ({ KAFKA_SSL: 'true' }), /KAFKA_SSL\b/),
+  wrongSettings(
+    'the services speak TLS to a plain port',
+    ({ world }) => ({ KAFKA_BROKERS: world.brokers.kafka.addresses.scramWithoutTls }),
+    /KAFKA_SSL\b/,
+  ),
 ]
 
 const addresses: readonly Scenario[] = [

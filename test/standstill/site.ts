@@ -135,12 +135,16 @@ const entriesOf = (settings: Env) => Object.entries(settings).map(([name, value]
 
 /**
  * Returns additional settings of the services. A service may store files in the folder.
- * @param login the password and the URL of Redis that the services have at the start.
+ * @param login the users at Kafka, their password, and the URL of Redis at the start.
  */
 export type SiteEnv = (
   world: World,
   folder: string,
-  login: { readonly password: string; readonly redisUrl: string },
+  login: {
+    readonly password: string
+    readonly redisUrl: string
+    readonly userOf: (service: ServiceName) => string
+  },
 ) => Partial<Record<ServiceName, Env>>
 
 export interface SiteOptions {
@@ -148,13 +152,18 @@ export interface SiteOptions {
   readonly env?: SiteEnv
   /** Server settings of a Kafka without users that only this site uses. */
   readonly privateKafka?: Env
-  /** True for a Redis without users that only this site uses. */
-  readonly privateRedis?: boolean
+  /**
+   * True for a Redis without users that only this site uses. With `tls`, the projector connects by
+   * TLS, and needs a client certificate.
+   */
+  readonly privateRedis?: boolean | 'tls'
 }
 
-/** Returns settings for a Kafka address without login. */
+/** Returns settings for a Kafka address without TLS and without login. */
 export const withoutLogin = (address: string): Env => ({
   KAFKA_BROKERS: address,
+  KAFKA_SSL: 'false',
+  KAFKA_SSL_CA: '',
   KAFKA_SASL_MECHANISM: 'none',
   KAFKA_SASL_USERNAME: '',
   KAFKA_SASL_PASSWORD: '',
@@ -192,6 +201,10 @@ export interface Site {
   envOf(service: ServiceName): Env
   grant(service: ServiceName, operation: Operation, resource: Resource): Promise<void>
   revoke(service: ServiceName, operation: Operation, resource: Resource): Promise<void>
+  /** Grants all rights of a service to another user. */
+  grantAll(service: ServiceName, user: string): Promise<void>
+  /** Revokes all rights of the service's own user. */
+  revokeAll(service: ServiceName): Promise<void>
   setPassword(service: ServiceName, password: string): Promise<void>
   readonly password: string
   /** Changes the Redis user with rules of `ACL SETUSER`. */
@@ -269,16 +282,18 @@ export const openSite = async (
     admin = await openAdmin(kafka)
   }
   if (privateRedis) {
-    const server = await brokers.startRedis()
-    redisUrl.href = server.url
+    const server = privateRedis === 'tls' ? await brokers.startTlsRedis() : await brokers.startRedis()
+    redisUrl.href = 'tlsUrl' in server ? String(server.tlsUrl) : server.url
     redis = await redisAt(server.url)
     onClose(() => server.stop())
     onClose(() => redis.disconnect())
   }
 
-  const env = envOfWorld(world, folder, { password, redisUrl: redisUrl.href })
+  const env = envOfWorld(world, folder, { password, redisUrl: redisUrl.href, userOf })
   const kafkaEnv = (service: ServiceName): Env => ({
     KAFKA_BROKERS: brokers.kafka.addresses.scram,
+    KAFKA_SSL: 'true',
+    KAFKA_SSL_CA: brokers.kafka.authority.ca,
     KAFKA_SASL_MECHANISM: 'scram-sha-256',
     KAFKA_SASL_USERNAME: userOf(service),
     KAFKA_SASL_PASSWORD: password,
@@ -297,11 +312,11 @@ export const openSite = async (
           CONSUMER_GROUP_ID: group,
           ...env.projector,
         }
-  const acl = (service: ServiceName, operation: Operation, resource: Resource) => ({
+  const acl = (user: string, operation: Operation, resource: Resource) => ({
     resourceType: resource === 'group' ? GROUP : TOPIC,
     resourceName: resource === 'group' ? group : topics[resource],
     resourcePatternType: LITERAL,
-    principal: `User:${userOf(service)}`,
+    principal: `User:${user}`,
     host: '*',
     operation: OPERATIONS[operation],
     permissionType: ALLOW,
@@ -342,10 +357,16 @@ export const openSite = async (
     envOf,
     password,
     grant: async (service, operation, resource) => {
-      await world.administrator.createAcls({ acl: [acl(service, operation, resource)] })
+      await world.administrator.createAcls({ acl: [acl(userOf(service), operation, resource)] })
     },
     revoke: async (service, operation, resource) => {
-      await world.administrator.deleteAcls({ filters: [acl(service, operation, resource)] })
+      await world.administrator.deleteAcls({ filters: [acl(userOf(service), operation, resource)] })
+    },
+    grantAll: async (service, user) => {
+      await world.administrator.createAcls({ acl: RIGHTS[service].map((right) => acl(user, ...right)) })
+    },
+    revokeAll: async (service) => {
+      await world.administrator.deleteAcls({ filters: RIGHTS[service].map((right) => acl(userOf(service), ...right)) })
     },
     setPassword: (service, to) => brokers.kafka.setPassword(userOf(service), to),
     changeRedisUser: async (...rules) => {
@@ -445,11 +466,7 @@ export const openSite = async (
   await Promise.all([
     site.createTopics('customers', 'other', 'quarantine', 'state', 'erasures'),
     site.setPassword('ingress', password).then(() => site.setPassword('projector', password)),
-    world.administrator.createAcls({
-      acl: (['ingress', 'projector'] as const).flatMap((service) =>
-        RIGHTS[service].map((right) => acl(service, ...right)),
-      ),
-    }),
+    ...(['ingress', 'projector'] as const).map((service) => site.grantAll(service, userOf(service))),
     site.changeRedisUser(
       'reset',
       'on',

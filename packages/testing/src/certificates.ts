@@ -52,7 +52,9 @@ const create = ({ name, extensions = [], notAfter = tomorrow(), issuer, keyBits 
   certificate.setIssuer([{ name: 'commonName', value: issuer?.name ?? name }])
   certificate.setExtensions([...extensions])
   certificate.sign(issuer?.key ?? key, forge.md.sha256.create())
-  return { key, cert: forge.pki.certificateToPem(certificate) }
+  // Kafka reads a key only as PKCS #8.
+  const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
+  return { key, pem, cert: forge.pki.certificateToPem(certificate) }
 }
 
 /**
@@ -63,7 +65,7 @@ export const createAuthority = (name = 'test authority', end = tomorrow()): Auth
   const { key, cert } = create({ name, extensions: [{ name: 'basicConstraints', cA: true }], notAfter: end })
   const issue = (made: Made): Certificate => {
     const issued = create({ ...made, issuer: { name, key } })
-    return { cert: issued.cert, key: forge.pki.privateKeyToPem(issued.key) }
+    return { cert: issued.cert, key: issued.pem }
   }
   return {
     ca: cert,

@@ -13,6 +13,7 @@ export { type SecuredBrokers, startSecuredBrokers } from './brokers/secured-brok
 export { type NetworkState, openTcpProxy, type TcpProxy } from './brokers/tcp-proxy.ts'
 export { freshNames } from './fresh-names.ts'
 export { inspectCommand, leaksIn, rejectLeaks } from './leaks.ts'
+export { mountVolume } from './mount-volume.ts'
 export { apiKeys, openPipeline, type Pipeline, type PipelineBrokers } from './pipeline.ts'
 export { type ServiceName, type ServiceProcess, servicesRoot, spawnService, startService } from './service-process.ts'
 export { storeCustomer, untilApplied } from './store-customer.ts'

@@ -34,11 +34,16 @@ afterEach(async () => {
   await endpoint.close()
 })
 
+const listener = () => ({
+  KAFKA_BROKERS: brokers.kafka.addresses.oauth,
+  KAFKA_SSL: 'true',
+  KAFKA_SSL_CA: brokers.kafka.authority.ca,
+})
 const clientOf = (env: Readonly<Record<string, string>> = {}) => {
   const settings = loadSettings(
     kafkaSettings,
     {
-      KAFKA_BROKERS: brokers.kafka.addresses.oauth,
+      ...listener(),
       KAFKA_SASL_MECHANISM: 'oauthbearer',
       KAFKA_SASL_OAUTH_TOKEN_URL: endpoint.url,
       KAFKA_SASL_OAUTH_CLIENT_ID: 'ingress',
@@ -228,14 +233,18 @@ describe('AWS MSK IAM', () => {
       generateAuthToken: async () => ({ token: unsignedToken('role', 900), expiryTime: Date.now() + 900_000 }),
     })
     const tokens = createTokenCache(() => signToken({ KAFKA_SASL_AWS_REGION: 'eu-west-1' }, signer))
-    const admin = new kafkajs.Kafka({ brokers: [brokers.kafka.addresses.oauth], sasl: oauthBearer(tokens) }).admin()
+    const admin = new kafkajs.Kafka({
+      brokers: [brokers.kafka.addresses.oauth],
+      ssl: { ca: brokers.kafka.authority.ca },
+      sasl: oauthBearer(tokens),
+    }).admin()
     await admin.connect()
     await admin.disconnect()
   })
 
   it('the diagnosis names the AWS package that cannot be loaded', async () => {
     const settings = loadSettings(kafkaSettings, {
-      KAFKA_BROKERS: brokers.kafka.addresses.oauth,
+      ...listener(),
       KAFKA_SASL_MECHANISM: 'aws-msk-iam',
       KAFKA_SASL_AWS_REGION: 'eu-west-1',
     })

@@ -34,7 +34,7 @@ interface Node {
 /** Additional listener for clients. The brokers use the plain listener among themselves. */
 export interface Listener {
   readonly name: string
-  readonly protocol: 'PLAINTEXT' | 'SSL' | 'SASL_PLAINTEXT'
+  readonly protocol: 'PLAINTEXT' | 'SSL' | 'SASL_PLAINTEXT' | 'SASL_SSL'
   readonly port: number
   /** Port that the broker advertises to its clients. Default: `port`. */
   readonly advertisedPort?: number

@@ -2,7 +2,12 @@ import { pbkdf2Sync, randomBytes } from 'node:crypto'
 import { connect } from 'node:net'
 
 const ALTER_USER_SCRAM_CREDENTIALS = 51
-const SCRAM_SHA_256 = 1
+/** Kafka's numbers of the mechanisms, with their hash functions. */
+const MECHANISMS = {
+  'SCRAM-SHA-256': { id: 1, digest: 'sha256', bytes: 32 },
+  'SCRAM-SHA-512': { id: 2, digest: 'sha512', bytes: 64 },
+}
+export type ScramMechanism = keyof typeof MECHANISMS
 const ITERATIONS = 4096
 
 const int16 = (value: number): Buffer => {
@@ -19,14 +24,15 @@ const int32 = (value: number): Buffer => {
 const compact = (content: Buffer, length = content.length): Buffer => Buffer.concat([Buffer.of(length + 1), content])
 const NO_TAGS = Buffer.of(0)
 
-const request = (user: string, password: string): Buffer => {
+const request = (user: string, password: string, mechanism: ScramMechanism): Buffer => {
+  const { id, digest, bytes } = MECHANISMS[mechanism]
   const salt = randomBytes(16)
   const upsertion = Buffer.concat([
     compact(Buffer.from(user)),
-    Buffer.of(SCRAM_SHA_256),
+    Buffer.of(id),
     int32(ITERATIONS),
     compact(salt),
-    compact(pbkdf2Sync(password, salt, ITERATIONS, 32, 'sha256')),
+    compact(pbkdf2Sync(password, salt, ITERATIONS, bytes, digest)),
     NO_TAGS,
   ])
   const header = Buffer.concat([int16(ALTER_USER_SCRAM_CREDENTIALS), int16(0), int32(1), int16(-1), NO_TAGS])
@@ -35,14 +41,19 @@ const request = (user: string, password: string): Buffer => {
 }
 
 /**
- * Creates a user for SCRAM-SHA-256, or changes the user's password. kafkajs does not know this
+ * Creates a user for one mechanism, or changes the user's password. kafkajs does not know this
  * request.
  * @param address host:port of a listener where an anonymous caller may change users.
  */
-export const setScramPassword = (address: string, user: string, password: string): Promise<void> =>
+export const setScramPassword = (
+  address: string,
+  user: string,
+  password: string,
+  mechanism: ScramMechanism,
+): Promise<void> =>
   new Promise((resolve, reject) => {
     const [host = '', port] = address.split(':')
-    const socket = connect(Number(port), host, () => socket.write(request(user, password)))
+    const socket = connect(Number(port), host, () => socket.write(request(user, password, mechanism)))
     socket.setTimeout(10_000, () => socket.destroy(new Error(`Kafka at ${address} does not answer`)))
     socket.once('error', reject)
     const received: Buffer[] = []
