@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, it } from 'vitest'
+import { certificates } from './certificates.ts'
 import { groups } from './groups.ts'
 import { kafkaAccess } from './kafka-access.ts'
 import { records } from './records.ts'
@@ -9,7 +10,8 @@ import { topics } from './topics.ts'
 
 // `npm test` sets SWEEP=part, which runs only the scenarios of the consumer group, because they are
 // the quickest. `npm run test:standstill` runs all scenarios.
-const scenarios = process.env.SWEEP === 'part' ? groups : [...records, ...groups, ...topics, ...redis, ...kafkaAccess]
+const scenarios =
+  process.env.SWEEP === 'part' ? groups : [...records, ...groups, ...topics, ...redis, ...kafkaAccess, ...certificates]
 
 const results: (ScenarioResult & { readonly failed?: boolean })[] = []
 let world: World
