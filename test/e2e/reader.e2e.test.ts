@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { waitUntil } from '@customer-stream/runtime'
-import { type CustomerState, customerKey, positionsKey } from '@customer-stream/schemas'
+import { customerKey, positionsKey } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { apiKeys, openPipeline, type Pipeline, type ServiceProcess, storeCustomer } from '@customer-stream/testing'
 import { startRedis } from '@customer-stream/testing/vitest'
@@ -24,7 +24,7 @@ const untilAnswer = (reader: ServiceProcess, path: string, status: number, name?
     (found) => found === status,
   )
 
-it('a client reads its own write, and finds it by its VIN and by its dealer', async () => {
+it('a client reads its own write, and gets its changes with a new ETag', async () => {
   const services = await Promise.all([pipeline.start('ingress'), pipeline.start('projector'), pipeline.start('reader')])
   const [ingress, , reader] = services
   await Promise.all(services.map((service) => service.untilReady()))
@@ -44,19 +44,10 @@ it('a client reads its own write, and finds it by its VIN and by its dealer', as
   expect((await get(reader, path, 'full', { 'if-none-match': tag })).status).toBe(200)
   expect((await get(reader, '/v1/customers/nobody')).status).toBe(404)
 
-  const { vehicles, dealerUuid } = (await (await get(reader, path)).json()) as CustomerState
-  const list = `/v1/dealers/${dealerUuid}/customers?changed-since=${timestamp}`
-  expect(await (await get(reader, list)).json()).toMatchObject({ customers: [{ customerUuid }] })
-  const search = await fetch(`${reader.url}/v1/customers/search`, {
-    ...{ method: 'POST', body: JSON.stringify({ vin: vehicles?.[0]?.vin?.toLowerCase() }) },
-    headers: { authorization: 'Bearer full-api-key', 'content-type': 'application/json' },
-  })
-  expect(await search.json()).toMatchObject({ customers: [{ customerUuid }] })
-
-  expect(await reader.metric('reader_answers_total', { answer: 'ok' })).toBe(5)
+  expect(await reader.metric('reader_answers_total', { answer: 'ok' })).toBe(2)
   expect(await reader.end()).toBe(0)
   const reveals = readFileSync(reader.logFile, 'utf8').match(/"event":"revealed".*/g) ?? []
-  expect(reveals).toHaveLength(5)
+  expect(reveals).toHaveLength(2)
   expect(reveals[0]).toContain(`"key":"full","customers":["${customerUuid}"]`)
 })
 
