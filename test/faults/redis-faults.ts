@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { waitUntil } from '@customer-stream/runtime'
-import type { LocalRedisServer, RedisWithSentinels } from '@customer-stream/testing'
+import type { LocalRedisServer, RedisNode, RedisWithSentinels } from '@customer-stream/testing'
 import { type Fault, lasting, sumOver } from './fault.ts'
 import type { Arena } from './harness/arena.ts'
 
@@ -61,6 +61,12 @@ const untilReplicated = async ({ pipeline }: Arena, url: string) => {
     (info) => /connected_slaves:1\r[\s\S]*state=online/.test(info),
   )
   redis.disconnect()
+}
+
+/** Ends the replication to the replica, which may not ask for it again. */
+const endReplication = async (node: RedisNode) => {
+  await node.client.call('ACL', 'SETUSER', 'default', '-psync', '-sync')
+  await node.client.call('CLIENT', 'KILL', 'TYPE', 'replica')
 }
 
 export const redisFaults: readonly Fault[] = [
@@ -169,6 +175,37 @@ export const redisFaults: readonly Fault[] = [
       await sentinels.failOver()
       await untilPrimary(sentinels, first)
       await arena.redis.replace(first)
+    },
+  },
+  {
+    name: 'Redis Cluster, failover with loss',
+    how: 'slots move; then a master dies, and its replica lacks the newest writes',
+    options: { redisCluster: true },
+    inject: async (arena) => {
+      const { redisCluster } = arena
+      if (!redisCluster) throw new Error('this scenario needs a Redis Cluster')
+      const [from, dying] = redisCluster.masters as [RedisNode, RedisNode]
+      const [, successor] = redisCluster.replicas as [RedisNode, RedisNode]
+      // Slot 0 has a copy of the positions.
+      const slots = new Set([0])
+      const customers = await from.client.keys(`${arena.pipeline.keyPrefix}customer:*`)
+      for (const key of customers.slice(0, 20)) slots.add(Number(await from.client.cluster('KEYSLOT', key)))
+      for (const slot of slots) await redisCluster.moveSlot(slot)
+      await endReplication(dying)
+      await arena.untilPromised(500)
+      await waitUntil(
+        'the projectors have applied events that the replica lacks',
+        arena.lag,
+        (behind) => behind !== undefined && behind < 200,
+      )
+      await dying.kill()
+      await waitUntil(
+        'the replica is a master',
+        () => successor.client.info('replication').catch(String),
+        (info) => info.includes('role:master'),
+      )
+      await untilNoticed(arena)
+      await dying.restart()
     },
   },
   {

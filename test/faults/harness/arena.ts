@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { PROJECTION_VERSION, positionsKey, QUARANTINE_HEADERS } from '@customer-stream/schemas'
+import { PROJECTION_VERSION, QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import type { MadeEvent } from '@customer-stream/simulator'
 import type { KafkaCluster, LocalRedisServer, ServiceName, ServiceProcess } from '@customer-stream/testing'
 import {
@@ -7,11 +7,13 @@ import {
   openPipeline,
   openTcpProxy,
   type Pipeline,
+  type RedisCluster,
   type RedisWithSentinels,
+  startRedisCluster,
   startRedisWithSentinels,
   type TcpProxy,
 } from '@customer-stream/testing'
-import { fingerprint, readTopic, sha256 } from '@customer-stream/verify'
+import { fingerprint, readProgress, readTopic, sha256 } from '@customer-stream/verify'
 import { type Account, createAccount, placeOf } from './account.ts'
 import { type Senders, startSenders } from './senders.ts'
 
@@ -49,6 +51,8 @@ export interface Arena extends Senders {
   readonly redis: ManagedRedis
   /** Undefined if the scenario has no Sentinels ({@link ArenaOptions.sentinels}). */
   readonly sentinels: RedisWithSentinels | undefined
+  /** Undefined if the scenario has no Redis Cluster ({@link ArenaOptions.redisCluster}). */
+  readonly redisCluster: RedisCluster | undefined
   readonly ingresses: readonly ManagedIngress[]
   readonly projectors: readonly ManagedService[]
   startProjector(): Promise<ManagedService>
@@ -90,6 +94,8 @@ export interface ArenaOptions {
    * uses the first primary until the scenario calls {@link ManagedRedis.replace}.
    */
   readonly sentinels?: boolean
+  /** True for a Redis Cluster with a replica of each master. `arena.redis` is then unused. */
+  readonly redisCluster?: boolean
 }
 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one state
@@ -103,7 +109,12 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
   const target = { host, port: Number(port) }
   const network = await openTcpProxy(target)
   const redisUrl = `redis://127.0.0.1:${network.port}`
-  const pipeline = await openPipeline({ kafkaBrokers: cluster.kafkaBrokers, redisUrl })
+  const redisCluster = options.redisCluster ? await startRedisCluster({ hasReplicas: true }) : undefined
+  const pipeline = await openPipeline({
+    kafkaBrokers: cluster.kafkaBrokers,
+    redisUrl: redisCluster?.url ?? redisUrl,
+    redisCluster: redisCluster !== undefined,
+  })
   const shared = { KAFKA_BROKERS: cluster.proxiedBrokers.join(','), KAFKA_REPLICATION_FACTOR: '3' }
   const environments = {
     ingress: { ...shared, ...options.ingressEnv },
@@ -163,12 +174,9 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
   const { projection = PROJECTION_VERSION } = options
   const account = createAccount(topics.customers)
   const positions = async () => {
-    const stored = await pipeline.redis.hgetall(positionsKey(projection, pipeline.keyPrefix))
-    const partitions = Object.entries(stored).map(
-      ([field, next]) => [Number(field.slice(`${topics.customers}/`.length)), Number(next)] as const,
-    )
-    // Leave out other fields of the hash, such as tokens and the ids of cluster and topic.
-    return new Map(partitions.filter(([partition]) => !Number.isNaN(partition)))
+    const of = { topic: topics.customers, projection, keyPrefix: pipeline.keyPrefix }
+    const progress = (await readProgress(pipeline.redis, of)) ?? []
+    return new Map(progress.map(({ partition, position }) => [partition, Number(position ?? 0)]))
   }
 
   return {
@@ -189,6 +197,7 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
       },
     },
     sentinels,
+    redisCluster,
     ingresses,
     projectors,
     startProjector: () => manage('projector'),
@@ -237,6 +246,7 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
       await Promise.all([network, ...ingresses.map((ingress) => ingress.network)].map((each) => each.close()))
       await Promise.all(servers.map((each) => each.stop()))
       await sentinels?.stop()
+      await redisCluster?.stop()
     },
   }
 }

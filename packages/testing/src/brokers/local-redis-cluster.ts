@@ -16,36 +16,40 @@ const SIZE = 3
  */
 const BUS_PORT_OFFSET = 10_000
 
-export interface RedisMaster {
+/** One server of the cluster: a master or a replica. */
+export interface RedisNode {
   /** Address without TLS. */
   readonly url: string
   readonly tlsPort: number
-  /** Client of this master only, which reconnects after a restart. */
+  /** Client of this node only, which reconnects after a restart. */
   readonly client: RedisClient
   /**
    * Sends SIGKILL. Acknowledged writes survive, because they are in the memory of the operating
    * system.
    */
   kill(): Promise<void>
-  /** Copies the data of the master, for `restart('backup')`. */
+  /** Copies the data of the node, for `restart('backup')`. */
   backUp(): Promise<void>
   /**
-   * Starts the master again with the same address and slots. `data` selects the data: unchanged,
+   * Starts the node again with the same address and slots. `data` selects the data: unchanged,
    * none, or the last backup.
    */
   restart(data?: 'kept' | 'none' | 'backup'): Promise<void>
 }
 
 /**
- * Redis Cluster of three masters without replicas. All masters are local processes, so that tests
- * can kill and restart each master.
+ * Redis Cluster of three masters. All nodes are local processes, so that tests can kill and restart
+ * each node.
  */
 export interface RedisCluster {
   /** URLs of all nodes, in the format of REDIS_URL. */
   readonly url: string
   /** URLs of all nodes with `rediss:`. Empty if the cluster has no certificate. */
   readonly tlsUrl: string
-  readonly masters: readonly RedisMaster[]
+  /** Masters at the start. A failover does not change this list. */
+  readonly masters: readonly RedisNode[]
+  /** Replica of each master at the start. Empty without replicas. */
+  readonly replicas: readonly RedisNode[]
   /**
    * Moves a slot to another master, as resharding does. During the move, the old master answers ASK
    * for keys that have moved. After the move, the old master answers MOVED.
@@ -53,18 +57,22 @@ export interface RedisCluster {
    *   the last key has moved. The slot belongs to the old master until the second call has ended.
    * @returns the new master.
    */
-  moveSlot(slot: number, meanwhile?: (keys: 'here' | 'gone') => Promise<void>): Promise<RedisMaster>
+  moveSlot(slot: number, meanwhile?: (keys: 'here' | 'gone') => Promise<void>): Promise<RedisNode>
   /** May be called twice. */
   stop(): Promise<void>
 }
 
-const nodeFlags = ['--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf', '--cluster-node-timeout', '2000']
+const nodeFlags = [
+  ...['--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf', '--cluster-node-timeout', '2000'],
+  // A replica may become the master even if its data is old.
+  ...['--cluster-replica-validity-factor', '0'],
+]
 
-const untilWhole = async (masters: readonly RedisMaster[]): Promise<void> => {
-  const lines = ['cluster_state:ok', `cluster_known_nodes:${SIZE}`, `cluster_size:${SIZE}`]
-  for (const { client } of masters) {
+const untilWhole = async (nodes: readonly RedisNode[]): Promise<void> => {
+  const lines = ['cluster_state:ok', `cluster_known_nodes:${nodes.length}`, `cluster_size:${SIZE}`]
+  for (const { client } of nodes) {
     await waitUntil(
-      'every master knows every slot and its owner',
+      'every node knows every slot and its owner',
       () => client.cluster('INFO').catch(String),
       (info) => lines.every((line) => String(info).includes(`${line}\r`)),
     )
@@ -87,15 +95,15 @@ const tlsFlags = (folder: string, { ca, cert, key }: ClusterTls): string[] => {
 }
 
 /**
- * Starts one master of the cluster.
- * @param all list of all masters. The caller adds this master to the list.
+ * Starts one node of the cluster.
+ * @param all list of all nodes. The caller adds this node to the list.
  */
-const startMaster = async (
-  all: readonly RedisMaster[],
+const startNode = async (
+  all: readonly RedisNode[],
   { tlsPort, ...place }: RedisPlace & { readonly tlsPort: number },
   run: Run,
   { log, flags }: { readonly log: (line: string) => void; readonly flags: readonly string[] },
-): Promise<RedisMaster> => {
+): Promise<RedisNode> => {
   const ownFlags = flags.length > 0 ? [...flags, '--tls-port', `${tlsPort}`] : []
   const server = await startRedisAt(place, run, log, { args: [...nodeFlags, ...ownFlags] })
   const backup = `${place.folder}-backup`
@@ -129,49 +137,67 @@ const ownerOf = (slot: number) => Math.floor((slot * SIZE) / SLOTS)
  * Forms the cluster without `redis-cli --cluster create`, because embedded-redis does not include
  * redis-cli.
  */
-const formCluster = async (masters: readonly RedisMaster[], usesTls: boolean): Promise<void> => {
+const formCluster = async (nodes: readonly RedisNode[], usesTls: boolean): Promise<void> => {
   const slots = Array.from({ length: SLOTS }, (_, slot) => slot)
-  for (const [i, { client }] of masters.entries()) {
+  const [masters, replicas] = [nodes.slice(0, SIZE), nodes.slice(SIZE)]
+  for (const [i, { client }] of masters.entries())
     await client.cluster('ADDSLOTS', ...slots.filter((slot) => ownerOf(slot) === i))
+  for (const [i, { client }] of nodes.entries()) {
     await client.call('CLUSTER', 'SET-CONFIG-EPOCH', i + 1)
-    const [{ url, tlsPort }] = masters as [RedisMaster]
+    const [{ url, tlsPort }] = nodes as [RedisNode]
     await client.cluster('MEET', '127.0.0.1', usesTls ? tlsPort : Number(new URL(url).port))
   }
-  await untilWhole(masters)
+  await untilWhole(nodes)
+  for (const [i, { client }] of replicas.entries()) {
+    await client.cluster('REPLICATE', await masters[i]!.client.cluster('MYID'))
+    await waitUntil(
+      'the replica is in sync',
+      () => client.info('replication').catch(String),
+      (info) => info.includes('master_link_status:up'),
+    )
+  }
 }
 
-/** @param tls makes the nodes use TLS among each other. Clients may use TLS or plain text. */
+/**
+ * @param tls makes the nodes use TLS among each other. Clients may use TLS or plain text.
+ * @param hasReplicas gives each master a replica, which takes over when the master dies.
+ */
 export const startRedisCluster = async ({
   log = () => {},
   tls,
+  hasReplicas = false,
 }: {
   log?: (line: string) => void
   tls?: ClusterTls
+  hasReplicas?: boolean
 } = {}): Promise<RedisCluster> => {
   const run = await openRun()
-  const masters: RedisMaster[] = []
+  const nodes: RedisNode[] = []
+  const size = hasReplicas ? 2 * SIZE : SIZE
   const stop = async () => {
-    for (const { client } of masters) client.disconnect()
+    for (const { client } of nodes) client.disconnect()
     await run.close()
   }
   try {
     // The port of the bus is counted from the port for TLS, if there is one.
-    const ports = await freePorts(2 * SIZE, BUS_PORT_OFFSET)
+    const ports = await freePorts(2 * size, BUS_PORT_OFFSET)
     const flags = tls ? tlsFlags(run.makeFolder('tls'), tls) : []
-    for (let i = 0; i < SIZE; i++) {
+    for (let i = 0; i < size; i++) {
       const place = { port: ports[2 * i]!, tlsPort: ports[2 * i + 1]!, folder: run.makeFolder(`redis-${i}`) }
-      masters.push(await startMaster(masters, place, run, { log, flags }))
+      nodes.push(await startNode(nodes, place, run, { log, flags }))
     }
-    await formCluster(masters, tls !== undefined)
+    await formCluster(nodes, tls !== undefined)
   } catch (error) {
     await stop()
     throw error
   }
+  const [masters, replicas] = [nodes.slice(0, SIZE), nodes.slice(SIZE)]
   const owners = new Map<number, number>()
   return {
     url: masters.map(({ url }) => url).join(','),
     tlsUrl: tls ? masters.map(({ tlsPort }) => `rediss://127.0.0.1:${tlsPort}`).join(',') : '',
     masters,
+    replicas,
     moveSlot: async (slot, meanwhile) => {
       const owner = owners.get(slot) ?? ownerOf(slot)
       const next = (owner + 1) % SIZE
