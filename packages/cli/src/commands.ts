@@ -72,6 +72,7 @@ export const COMMANDS = {
     summary: 'compares Redis with Kafka, and repairs wrong customers',
     options: {
       state: 'flag',
+      indexes: 'flag',
       ledger: 'text',
       since: 'text',
       until: 'text',

@@ -28,13 +28,15 @@ import { repairLines, repairSummary } from './print-repair.ts'
 import { jsonLine } from './terminal-text.ts'
 import { type Clients, loadClientSettings, withClients } from './with-clients.ts'
 
-const USAGE = `customer-stream verify [--state] [--since TIME] [--until TIME] [--sample SHARE]
+const USAGE = `customer-stream verify [--state] [--indexes] [--since TIME] [--until TIME]
+                       [--sample SHARE]
 customer-stream verify [--state] --ledger FILE
 customer-stream verify [--state] --repair [--execute]
 
   Compares each customer in Redis with the customer's newest event in Kafka.
   Without --repair --execute the command changes nothing.
   --state                also compare the state topic
+  --indexes              also compare the indexes in Redis with all customers
   --ledger FILE          also check that Kafka has every event for which
                          \`npm run simulate\` got a 202
   --since, --until TIME  compare only customers with an event received in this
@@ -83,6 +85,7 @@ const line = {
       throw new Error('--until must be after --since')
     return {
       isStateAsked: flags.has('state'),
+      withIndexes: flags.has('indexes'),
       isRepair: flags.has('repair'),
       isExecuted: flags.has('execute'),
       isJson: flags.has('json'),
@@ -115,7 +118,7 @@ const report = (isJson: boolean, verdict: Verdict, plan?: readonly RepairedParti
  * the options of the comparison.
  */
 const prepare = async ({ admin, redis }: Clients, input: Input): Promise<VerifyOptions> => {
-  const { isStateAsked, range, settings } = input
+  const { isStateAsked, withIndexes, range, settings } = input
   const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection, MAX_FUTURE_MS: maxFutureMs } = settings
   const prefix = settings.KAFKA_TOPIC_PREFIX
   const topics = topicNames(prefix)
@@ -135,7 +138,7 @@ const prepare = async ({ admin, redis }: Clients, input: Input): Promise<VerifyO
   }
   const onProgress = (step: string) => printNotice(`verify: ${step}`)
   const of = { topics, stateTopic, erasuresTopic, keyPrefix, projection, maxFutureMs }
-  return { admin, redis, ...of, ...range, signal, onProgress }
+  return { admin, redis, ...of, ...range, withIndexes, signal, onProgress }
 }
 
 const verifyAndRepair = async (clients: Clients, input: Input): Promise<number> => {

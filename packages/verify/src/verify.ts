@@ -11,6 +11,7 @@ import {
 } from '@customer-stream/schemas'
 import { murmur2 } from '@customer-stream/schemas/partitioner'
 import { compareHash, type ReadRange, readSource } from './compare-hash.ts'
+import { compareIndexes } from './compare-indexes.ts'
 import { compareState, noteState } from './compare-state.ts'
 import { customersInRedis } from './customers-in-redis.ts'
 import { compareErasedHash, compareErasedState, compareMark, noteErasure } from './erasures.ts'
@@ -43,6 +44,8 @@ export interface VerifyOptions {
   readonly topics: TopicNames
   /** If undefined, the state topic is not compared. */
   readonly stateTopic?: string | undefined
+  /** True to compare the indexes with all hashes. Default: false. */
+  readonly withIndexes?: boolean
   /** If undefined, no customer is expected to be erased. */
   readonly erasuresTopic?: string | undefined
   readonly keyPrefix: string
@@ -403,6 +406,12 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
     const quarantined = await readQuarantine(evidence, options, quarantine.ends)
     onProgress('comparing Redis')
     const newer = await compareRedis(evidence, options, ranges)
+    if (options.withIndexes) {
+      onProgress('comparing the indexes')
+      const onWrong = (customerUuid: string, reason: string) => evidence.wrong(customerUuid, reason)
+      const { redis, keyPrefix, projection } = options
+      await compareIndexes({ redis, keyPrefix, projection, topic: topics.customers, onWrong, signal })
+    }
     let state: { readonly records: number; readonly open: readonly OpenTransaction[] } | undefined
     if (options.stateTopic !== undefined) {
       onProgress('comparing the state topic')

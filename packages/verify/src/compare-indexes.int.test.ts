@@ -1,0 +1,64 @@
+import { loadSettings } from '@customer-stream/runtime'
+import { connectRedis, createRedis, redisSettings } from '@customer-stream/runtime/redis'
+import { customerKey, erasedKey, indexKey, positionsKey } from '@customer-stream/schemas'
+import { freshNames } from '@customer-stream/testing'
+import { silentLogger, testRedisUrl } from '@customer-stream/testing/vitest'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { compareIndexes } from './compare-indexes.ts'
+
+const redis = createRedis(loadSettings(redisSettings, { REDIS_URL: testRedisUrl() }), silentLogger)
+beforeAll(() => connectRedis(redis))
+afterAll(() => redis.disconnect())
+
+/** A customer who is found by a phone number and a dealer. */
+const setUp = async () => {
+  const { keyPrefix } = freshNames()
+  const key = customerKey('c', keyPrefix)
+  const phone = indexKey('phone:+14152002671', keyPrefix)
+  await redis.hset(positionsKey(1, keyPrefix), { 'raw/indexes': 'dealer,phone/US' })
+  await redis.hset(key, { dealerUuid: 'd', phoneNumbers: '[{"phoneNumber":"(415) 200-2671"}]' })
+  await redis.hset(key, { _index: '["dealer:d","phone:+14152002671"]' })
+  await redis.zadd(phone, '1', 'c')
+  await redis.zadd(indexKey('dealer:d', keyPrefix), '1', 'c')
+  const found = async () => {
+    const wrong: string[] = []
+    const onWrong = (customerUuid: string, reason: string) => wrong.push(`${customerUuid} ${reason}`)
+    await compareIndexes({ redis, keyPrefix, projection: 1, topic: 'raw', onWrong })
+    return wrong
+  }
+  return { keyPrefix, key, phone, found }
+}
+
+it('indexes that agree with the hashes have no problem', async () => {
+  const { found } = await setUp()
+  expect(await found()).toEqual([])
+})
+
+it('a customer without one of its entries is named', async () => {
+  const { phone, found } = await setUp()
+  await redis.del(phone)
+  expect(await found()).toEqual(['c is missing in 1 of its indexes'])
+})
+
+it('a hash whose field _index lacks a term is named', async () => {
+  const { key, found } = await setUp()
+  await redis.hset(key, { _index: '["dealer:d"]' })
+  expect(await found()).toEqual([
+    'c lacks 1 terms in its field _index',
+    'c is in an index of phone that its field _index does not name',
+  ])
+})
+
+it('an entry of a customer without a hash is named, unless an erasure will still remove it', async () => {
+  const { keyPrefix, phone, found } = await setUp()
+  await redis.zadd(phone, '1', 'gone')
+  expect(await found()).toEqual(['gone is in an index of phone that its field _index does not name'])
+  await redis.hset(erasedKey('gone', keyPrefix), { _index: '["phone:+14152002671"]' })
+  expect(await found()).toEqual([])
+})
+
+it('a projection without indexes is refused', async () => {
+  const { keyPrefix, found } = await setUp()
+  await redis.del(positionsKey(1, keyPrefix))
+  await expect(found()).rejects.toThrow('projection 1 has no indexes')
+})

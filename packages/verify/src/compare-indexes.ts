@@ -1,0 +1,127 @@
+/**
+ * Compares the indexes in Redis with the hashes of the customers, in both directions. Reads a page
+ * of keys at a time, so memory does not grow with the number of customers. The services may write
+ * at the same time: each difference is read a second time.
+ */
+import { type IndexOptions, indexTerms } from '@customer-stream/indexes'
+import { isCluster, mastersOf, type RedisClient } from '@customer-stream/runtime/redis'
+import {
+  type CustomerState,
+  clusterPositionsKeys,
+  currentTerms,
+  customerKey,
+  erasedKey,
+  filedTerms,
+  type IndexName,
+  type IndexTerm,
+  indexKey,
+  positionsKey,
+} from '@customer-stream/schemas'
+import { customersInRedis } from './customers-in-redis.ts'
+
+export interface ComparedIndexes {
+  readonly redis: RedisClient
+  readonly keyPrefix: string
+  readonly projection: number
+  /** Name of the topic of customers. */
+  readonly topic: string
+  readonly onWrong: (customerUuid: string, reason: string) => void
+  readonly signal?: AbortSignal | undefined
+}
+
+/** @throws Error if the customers of this projection have no indexes. */
+export const readIndexOptions = async ({
+  redis,
+  keyPrefix,
+  projection,
+  topic,
+}: Pick<ComparedIndexes, 'redis' | 'keyPrefix' | 'projection' | 'topic'>): Promise<IndexOptions> => {
+  const [key = ''] = isCluster(redis)
+    ? clusterPositionsKeys(projection, keyPrefix)
+    : [positionsKey(projection, keyPrefix)]
+  const [names = '', country = ''] = (await redis.hget(key, `${topic}/indexes`))?.split('/') ?? []
+  if (names === '')
+    throw new Error(`projection ${projection} has no indexes: its projectors have INDEXES=none, or are older`)
+  return { indexes: names.split(',') as IndexName[], country }
+}
+
+const parsed = (text: string | null | undefined): unknown => {
+  try {
+    return JSON.parse(text ?? 'null')
+  } catch {
+    return undefined
+  }
+}
+
+const FIELDS = ['_index', 'dealerUuid', 'customerKey', 'phoneNumbers', 'emails', 'vehicles'] as const
+
+/** Returns the terms of a hash, and its field `_index`. */
+const readTerms = async ({ redis, keyPrefix }: ComparedIndexes, customerUuid: string, options: IndexOptions) => {
+  const [index, dealerUuid, key, phoneNumbers, emails, vehicles] = await redis.hmget(
+    customerKey(customerUuid, keyPrefix),
+    ...FIELDS,
+  )
+  const customer = { customerKey: key, phoneNumbers: parsed(phoneNumbers), emails: parsed(emails) }
+  const state = { customer, vehicles: parsed(vehicles), dealerUuid } as CustomerState
+  // In the hash, a number looks like a text of digits. A number has no term.
+  const isCertain = (term: IndexTerm) => !term.startsWith('key:') || !/^[-+.\deE]+$/.test(key ?? '')
+  return { index: index ?? undefined, terms: indexTerms(state, options).filter(isCertain) }
+}
+
+/** Returns what is wrong with the entries of a customer. */
+const missingOf = async (compared: ComparedIndexes, customerUuid: string, options: IndexOptions) => {
+  const { index, terms } = await readTerms(compared, customerUuid, options)
+  const named = currentTerms(index)
+  const unnamed = terms.filter((term) => !named.includes(term))
+  if (unnamed.length > 0) return `lacks ${unnamed.length} terms in its field _index`
+  const { redis, keyPrefix } = compared
+  const scores = await Promise.all(named.map((term) => redis.zscore(indexKey(term, keyPrefix), customerUuid)))
+  const missing = scores.filter((score) => score === null).length
+  return missing > 0 ? `is missing in ${missing} of its indexes` : undefined
+}
+
+/** Returns true if the field `_index` of the customer's hash or mark names the entry. */
+const isNamed = async ({ redis, keyPrefix }: ComparedIndexes, customerUuid: string, term: IndexTerm) => {
+  const keys = [customerKey(customerUuid, keyPrefix), erasedKey(customerUuid, keyPrefix)]
+  const fields = await Promise.all(keys.map((key) => redis.hget(key, '_index')))
+  return fields.some((index) => filedTerms(index ?? undefined).includes(term))
+}
+
+const compareEntries = async (compared: ComparedIndexes, key: string) => {
+  const { redis, keyPrefix, onWrong, signal } = compared
+  const [, name, value] = /^(\w+):\{(.*)\}$/s.exec(key.slice(`${keyPrefix}index:`.length)) ?? []
+  if (name === undefined) return
+  const term = `${name as IndexName}:${value}` as const
+  let cursor = '0'
+  do {
+    signal?.throwIfAborted()
+    const [next, page] = await redis.zscan(key, cursor, 'COUNT', 1000)
+    for (const customerUuid of page.filter((_, i) => i % 2 === 0)) {
+      if (await isNamed(compared, customerUuid, term)) continue
+      // The projector removes an entry before it changes the field.
+      if ((await redis.zscore(key, customerUuid)) !== null && !(await isNamed(compared, customerUuid, term)))
+        onWrong(customerUuid, `is in an index of ${name} that its field _index does not name`)
+    }
+    cursor = next
+  } while (cursor !== '0')
+}
+
+export const compareIndexes = async (compared: ComparedIndexes): Promise<void> => {
+  const { redis, keyPrefix, onWrong, signal } = compared
+  const options = await readIndexOptions(compared)
+  for await (const customerUuid of customersInRedis(redis, keyPrefix)) {
+    signal?.throwIfAborted()
+    if ((await missingOf(compared, customerUuid, options)) === undefined) continue
+    const reason = await missingOf(compared, customerUuid, options)
+    if (reason !== undefined) onWrong(customerUuid, reason)
+  }
+  const match = `${keyPrefix.replace(/[*?[\]\\]/g, '\\$&')}index:*`
+  for (const master of mastersOf(redis)) {
+    let cursor = '0'
+    do {
+      const [next, keys] = await master.scan(cursor, 'MATCH', match, 'COUNT', 1000)
+      for (const key of keys) await compareEntries(compared, key)
+      cursor = next
+    } while (cursor !== '0')
+  }
+}
