@@ -1,13 +1,17 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { indexTerms } from '@customer-stream/indexes'
 import { LOG_EVENTS } from '@customer-stream/runtime'
 import {
   customerToHash,
+  indexNames,
+  META,
   parseEvent,
   QUARANTINE_REASONS,
   readState,
   type StateRecordFault,
+  stateOf,
   topicNames,
 } from '@customer-stream/schemas'
 import { describe, expect, it } from 'vitest'
@@ -120,7 +124,11 @@ it('README.md shows the right hash for its example event', () => {
   const made = customerToHash(parsed.value, { ...provenance, partition: 3, offset: '1041', projection: 1 })
   if (!made.ok) throw new Error(made.detail)
   const fields = made.value.fieldsAndValues
-  const lines = fields.flatMap((name, i) => (i % 2 === 0 ? [`${name.padEnd(17)}${fields[i + 1]}`] : []))
+  const line = (name: string, value = '') => `${name.padEnd(17)}${value}`
+  const lines = fields.flatMap((name, i) => (i % 2 === 0 ? [line(name, fields[i + 1])] : []))
+  const state = stateOf(parsed.value, { ...provenance, partition: 3, offset: '1041' })
+  if (!state.ok) throw new Error(state.detail)
+  lines.push(line(META.index, JSON.stringify(indexTerms(state.value, { indexes: indexNames, country: 'US' }))))
   expect(hash.trim().split('\n').toSorted()).toEqual(lines.toSorted())
 })
 
