@@ -355,6 +355,14 @@ export const projectorGuards: readonly Guard[] = [
     test: store('an event replaces a customer’s key even if the key is not a hash'),
   },
   {
+    guard: 'a first position needs the claim with the settings of the indexes',
+    prevents: 'projectors that apply nothing after Redis was emptied right after their claim',
+    file: `${folder}/lua/move-position.lua`,
+    from: "if stored == '' and (redis.call",
+    to: 'if false and (redis.call',
+    test: brokers(`${folder}/claim-positions.int.test.ts`, 'if Redis is emptied between the claim and the first'),
+  },
+  {
     guard: 'a position before the oldest record is replaced by the oldest record',
     prevents: 'a partition that is blocked when Redis is older than the topic',
     file: `${folder}/stored-positions.ts`,

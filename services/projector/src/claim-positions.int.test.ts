@@ -1,9 +1,10 @@
 import { createLogger, loadSettings } from '@customer-stream/runtime'
 import { createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
+import { positionsKey } from '@customer-stream/schemas'
 import { freshNames } from '@customer-stream/testing'
 import { testRedisUrl } from '@customer-stream/testing/vitest'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { RefusedPositionsError } from './position-store.ts'
+import { LostChunkError, RefusedPositionsError } from './position-store.ts'
 import { createStore } from './store.ts'
 
 let redis: RedisClient
@@ -102,4 +103,14 @@ it('a claim accepts other indexes before the first position', async () => {
   await storeOf('new').claimPositions(here, false)
   await storeOf('new').movePosition(0, undefined, '1')
   await expect(storeOf('new', 'email/US').claimPositions(here, false)).rejects.toThrow(/no indexes/)
+})
+
+it('if Redis is emptied between the claim and the first position, the next claim succeeds', async () => {
+  const { keyPrefix } = freshNames()
+  const store = createStore(redis, { keyPrefix, topic: 'raw', projection: 1, indexes: 'phone/US' })
+  await store.claimPositions(here, false)
+  await redis.del(positionsKey(1, keyPrefix))
+  await expect(store.movePosition(0, undefined, '5')).rejects.toThrow(LostChunkError)
+  expect(await store.claimPositions(here, false)).toBe(0)
+  expect(await store.movePosition(0, undefined, '5')).toBe(true)
 })

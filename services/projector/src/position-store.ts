@@ -132,6 +132,7 @@ type Scripts = RedisClient & {
     window: string,
     stateTopicId: string,
     erasures: string,
+    indexes: string,
   ): Promise<number>
   claimPositions(
     ...args: [key: string, topic: string, cluster: string, topicId: string, startOver: string, indexes: string]
@@ -190,7 +191,8 @@ export const createPositionStore = (client: RedisClient, options: StoreOptions):
   ) => {
     const executed = erasures ? `${erasures.topicId}/${erasures.offset}/${erasures.stateTopicId ?? ''}` : ''
     const { position } = fields(partition)
-    return redis.movePosition(key, position, from ?? '', to, token, windowText(window), stateTopicId, executed)
+    const values = [windowText(window), stateTopicId, executed] as const
+    return redis.movePosition(key, position, from ?? '', to, token, ...values, indexes)
   }
 
   const moveAfter: PositionStore['moveAfter'] = async (partition, from, to, token, values) => {

@@ -11,9 +11,12 @@ ARGV[6]  id of the state topic that has all documents before the new position, '
 ARGV[7]  position in the erasures topic, three parts with slashes between them: id of the topic, next
          offset to execute, id of the state topic that has the tombstones. '' to change nothing.
 
+ARGV[8]  settings of the indexes with which the positions were claimed, '' if indexes are off
+
 Reply    1 = the position now is ARGV[3]
          0 = the stored position is neither ARGV[2] nor ARGV[3], nothing was changed
-        -1 = another token or no token is stored, nothing was changed
+        -1 = another token or no token is stored, or a first position has no claim with ARGV[8].
+             Nothing was changed
 
 The script is atomic, because two projectors may have the same partition for a moment. If the
 position already is ARGV[3], the reply of an earlier attempt may have been lost, so the reply is 1.
@@ -21,6 +24,10 @@ But if ARGV[4] is required and not stored, another projector may have moved the 
 ]]
 local stored = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 if stored ~= ARGV[2] and stored ~= ARGV[3] then return 0 end
+-- Redis may have been emptied after the claim. A first position without the claim would look like a
+-- position whose customers have no indexes, and the next claim would be refused.
+local topic = string.match(ARGV[1], '^(.*)/')
+if stored == '' and (redis.call('HGET', KEYS[1], topic .. '/indexes') or '') ~= ARGV[8] then return -1 end
 if ARGV[4] ~= '' then
   if redis.call('HGET', KEYS[1], ARGV[1] .. '#token') ~= ARGV[4] then return -1 end
   redis.call('HDEL', KEYS[1], ARGV[1] .. '#token')
