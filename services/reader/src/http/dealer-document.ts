@@ -1,0 +1,40 @@
+/** A dealer as `GET /v1/dealers` answers it. */
+import type { DealerState } from '@customer-stream/schemas'
+import { type Static, Type } from '@sinclair/typebox'
+
+const UnixMs = (description: string) => Type.Integer({ description: `${description} Unix milliseconds.` })
+
+export const DealerDocument = Type.Object(
+  {
+    dealerUuid: Type.String(),
+    state: Type.Union(
+      ['active', 'silent', 'gone', 'new'].map((state) => Type.Literal(state)),
+      {
+        description:
+          '`silent`: a pause as long as this one is improbable in the rhythm of the dealer. `gone`: no event for four ' +
+          'weeks. `new`: less than two whole weeks are known, so a pause cannot be judged.',
+      },
+    ),
+    customers: Type.Union([Type.Integer(), Type.Null()], {
+      description: 'Customers in the index `dealer`. Null if Redis has no such index, or is being filled.',
+    }),
+    lastEventAt: UnixMs('Time of receipt of the last event.'),
+    silentSince: Type.Union([UnixMs('Time of the last event of a silent dealer.'), Type.Null()], {
+      description: 'Null if the dealer is not silent.',
+    }),
+    lastDay: Type.Array(Type.Integer({ minimum: 0, maximum: 12 }), {
+      minItems: 24,
+      maxItems: 24,
+      description:
+        'For each hour of the last day, oldest first: in how many of its 12 slots of five minutes events arrived. ' +
+        'The last hour is the current hour.',
+    }),
+    usualDay: Type.Array(Type.Number({ minimum: 0, maximum: 12 }), {
+      minItems: 24,
+      maxItems: 24,
+      description: 'The rhythm: the average of the same hours in up to five earlier weeks.',
+    }),
+  },
+  { description: 'The activity of a dealer.' },
+)
+export type DealerDocument = Static<typeof DealerDocument>
