@@ -7,14 +7,12 @@ const UnixMs = (description: string) => Type.Integer({ description: `${descripti
 export const DealerDocument = Type.Object(
   {
     dealerUuid: Type.String(),
-    state: Type.Union(
-      ['active', 'silent', 'gone', 'new'].map((state) => Type.Literal(state)),
-      {
-        description:
-          '`silent`: a pause as long as this one is improbable in the rhythm of the dealer. `gone`: no event for four ' +
-          'weeks. `new`: less than two whole weeks are known, so a pause cannot be judged.',
-      },
-    ),
+    state: Type.Unsafe<DealerState>({
+      enum: ['active', 'silent', 'gone', 'new'],
+      description:
+        '`silent`: a pause as long as this one is improbable in the rhythm of the dealer. `gone`: no event for four ' +
+        'weeks. `new`: less than two whole weeks are known, so a pause cannot be judged.',
+    }),
     customers: Type.Union([Type.Integer(), Type.Null()], {
       description: 'Customers in the index `dealer`. Null if Redis has no such index, or is being filled.',
     }),

@@ -53,12 +53,10 @@ export type QuarantineDetail = Static<typeof QuarantineDetail>
 /** Answer to a redrive, or to its dry run. */
 export const RedriveAnswer = Type.Object({
   id: Type.String(),
-  outcome: Type.Union(
-    ['redriven', 'would-redrive', 'refused', 'handled-before'].map((each) => Type.Literal(each)),
-    {
-      description: '`would-redrive`: only in the answer to a dry run. Nothing was written.',
-    },
-  ),
+  outcome: Type.Unsafe<'redriven' | 'would-redrive' | 'refused' | 'handled-before'>({
+    enum: ['redriven', 'would-redrive', 'refused', 'handled-before'],
+    description: '`would-redrive`: only in the answer to a dry run. Nothing was written.',
+  }),
   topic: Type.Optional(Type.String({ description: 'The topic to which the record was or would be sent.' })),
   refused: Type.Optional(Type.String({ description: 'The reason of the refusal.' })),
   why: Type.Optional(Type.String({ description: 'A sentence about the refusal, without data of a customer.' })),
