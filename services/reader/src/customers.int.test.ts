@@ -3,8 +3,8 @@ import { connectRedis, createRedis, isRedisError, redisSettings } from '@custome
 import { clusterPositionsKeys, customerKey, positionsKey } from '@customer-stream/schemas'
 import { freshNames, type RedisCluster, startRedisCluster } from '@customer-stream/testing'
 import { silentLogger, startRedis, testRedisUrl } from '@customer-stream/testing/vitest'
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
-import { createCustomers, type Reading } from './customers.ts'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { createCustomers, DamagedCustomerError, type Reading } from './customers.ts'
 import { createFindCustomers } from './find-customers.ts'
 import { createListCustomers } from './list-customers.ts'
 import { createPositions } from './positions.ts'
@@ -15,8 +15,9 @@ const open = async (env: Readonly<Record<string, string>> = {}) => {
   await connectRedis(redis)
   return redis
 }
+const anyDealer = () => true
 const HASH = {
-  ...{ customerUuid: 'ada', firstName: 'Ada', _eventId: 'e', _eventTimestamp: '7' },
+  ...{ customerUuid: 'ada', dealerUuid: 'a', firstName: 'Ada', _eventId: 'e', _eventTimestamp: '7' },
   ...{ _receivedAt: '8', _appliedAt: '9', _source: 'raw/0/1', _projection: '1' },
 }
 
@@ -32,57 +33,94 @@ const setUp = async () => {
 it('a customer is read with its types', async () => {
   const { redis, customers, key } = await setUp()
   await redis.hset(key, { ...HASH, isBusiness: 'true' })
-  expect(await customers.read('ada')).toMatchObject({
+  expect(await customers.read('ada', anyDealer)).toMatchObject({
     ...{ kind: 'found', customer: { customer: { firstName: 'Ada', isBusiness: true }, appliedAt: 9 } },
   })
 })
 
 it('a customer without a hash is missing, also if another application has the key', async () => {
   const { redis, customers, key } = await setUp()
-  expect(await customers.read('ada')).toEqual({ kind: 'missing' })
+  expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'missing' })
   await redis.set(key, 'x')
-  expect(await customers.read('ada')).toEqual({ kind: 'missing' })
+  expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'missing' })
 })
 
 it('a hash without a version is damaged, because a customer may be there', async () => {
   const { redis, customers, key } = await setUp()
   await redis.hset(key, { ...HASH, _eventTimestamp: '' })
-  expect(await customers.read('ada')).toEqual({ kind: 'damaged' })
+  await expect(customers.read('ada', anyDealer)).rejects.toThrow(DamagedCustomerError)
+})
+
+it('a customer of another dealer is read like a missing customer, in every state of Redis', async () => {
+  const { redis, positions, customers, key } = await setUp()
+  const readings = () => Promise.all(['ada', 'eve'].map((id) => customers.read(id, (dealer) => dealer === 'b')))
+  await redis.hset(key, HASH)
+  expect(await readings()).toEqual([{ kind: 'missing' }, { kind: 'missing' }])
+  const calls = vi.spyOn(redis, 'hgetall')
+  await customers.read('ada', (dealer) => dealer === 'b')
+  const count = calls.mock.calls.length
+  await customers.read('eve', (dealer) => dealer === 'b')
+  expect([count, calls.mock.calls.length]).toEqual([3, 6])
+  await redis.hset(key, '_eventTimestamp', 'damaged')
+  expect(await readings()).toEqual([{ kind: 'missing' }, { kind: 'missing' }])
+  await redis.hset(key, HASH)
+  await redis.hset(positions, 'raw/0#fill', 'id/0/1/2/3/complete')
+  expect(await readings()).toEqual([{ kind: 'filling' }, { kind: 'filling' }])
 })
 
 it('a customer is not missing while Redis is emptied or being filled', async () => {
   const { redis, positions, customers, key } = await setUp()
   await redis.hset(positions, 'raw/0#fill', 'id/0/1/2/3/complete')
-  expect(await customers.read('ada')).toEqual({ kind: 'filling' })
+  expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'filling' })
   await redis.hset(key, HASH)
-  expect(await customers.read('ada')).toMatchObject({ kind: 'found' })
+  expect(await customers.read('ada', anyDealer)).toMatchObject({ kind: 'found' })
   await redis.del(key, positions)
-  expect(await customers.read('ada')).toEqual({ kind: 'filling' })
+  expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'filling' })
   // The projector stores the ids of the topic before it stores a position.
   await redis.hset(positions, 'raw/topic', 'id')
-  expect(await customers.read('ada')).toEqual({ kind: 'filling' })
+  expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'filling' })
 })
 
-it('the reader works with a user of Redis that can only read', async () => {
+/** Opens a client whose user has only the documented rights. */
+const setUpReadOnly = async () => {
   const { redis, keyPrefix, positions, key } = await setUp()
   await redis.hset(key, HASH)
   const name = keyPrefix.slice(0, -1)
-  const rights = ['+ping', '+info', '+hgetall', '+hmget', '+zrevrange', '+zrangebyscore']
+  const change = (...rights: readonly string[]) => redis.call('ACL', 'SETUSER', name, ...rights)
   const keys = ['customer', 'positions', 'index'].map((kind) => `~${keyPrefix}${kind}:*`)
-  await redis.call('ACL', 'SETUSER', name, 'on', '>p4ssword', ...keys, ...rights)
+  await change('on', '>p4ssword', ...keys, '+ping', '+info', '+hgetall', '+hmget', '+zrevrange', '+zrangebyscore')
   onTestFinished(() => void redis.call('ACL', 'DELUSER', name))
   const reader = await open({ REDIS_URL: testRedisUrl().replace('redis://', `redis://${name}:p4ssword@`) })
   const customers = createCustomers(reader, createPositions(reader, { keyPrefix, projection: 1 }), keyPrefix)
+  return { redis, keyPrefix, positions, reader, customers, change, keys }
+}
+
+it('the reader works with a user of Redis that can only read', async () => {
+  const { redis, keyPrefix, positions, reader, customers } = await setUpReadOnly()
   await customers.check()
-  expect(await customers.read('ada')).toMatchObject({ kind: 'found' })
-  expect(await customers.read('eve')).toEqual({ kind: 'missing' })
+  expect(await customers.read('ada', anyDealer)).toMatchObject({ kind: 'found' })
+  expect(await customers.read('eve', anyDealer)).toEqual({ kind: 'missing' })
   const parts = { positions: createPositions(reader, { keyPrefix, projection: 1 }), customers, keyPrefix }
   await redis.hset(positions, 'raw/indexes', 'dealer,vin/US')
   const find = createFindCustomers(reader, parts)
   expect(await find({ index: 'vin', text: 'a' }, () => true)).toMatchObject({ kind: 'found', customers: [] })
   const list = createListCustomers(reader, parts)
   expect(await list('d', { since: 0, after: undefined, limit: 1 })).toMatchObject({ kind: 'page', customers: [] })
-  await expect(reader.hset(key, 'firstName', 'Eve')).rejects.toThrow('NOPERM')
+  await expect(reader.hset(customerKey('ada', keyPrefix), 'firstName', 'Eve')).rejects.toThrow('NOPERM')
+})
+
+it('a reader that lacks a right for searches is not ready, unless Redis has no indexes', async () => {
+  const { redis, positions, customers, change, keys } = await setUpReadOnly()
+  const [customer = '', ofPositions = ''] = keys
+  const lacks = [['-hmget'], ['-zrevrange'], ['-zrangebyscore'], ['resetkeys', customer, ofPositions]]
+  for (const rights of lacks) {
+    await redis.hset(positions, 'raw/indexes', 'dealer,vin/US')
+    await change(...rights)
+    await expect(customers.check(), `${rights}`).rejects.toThrow('NOPERM')
+    await redis.hdel(positions, 'raw/indexes')
+    await customers.check()
+    await change(...keys, '+hmget', '+zrevrange', '+zrangebyscore')
+  }
 })
 
 it('a Redis that does not answer rejects each read with an error of Redis', async () => {
@@ -90,9 +128,9 @@ it('a Redis that does not answer rejects each read with an error of Redis', asyn
   onTestFinished(() => server.stop())
   const redis = await open({ REDIS_URL: server.url, REDIS_COMMAND_TIMEOUT_MS: '300' })
   const customers = createCustomers(redis, createPositions(redis, { keyPrefix: 'k:', projection: 1 }), 'k:')
-  expect(await customers.read('ada')).toEqual({ kind: 'filling' })
+  expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'filling' })
   await server.pause()
-  expect(isRedisError(await customers.read('ada').catch((error) => error))).toBe(true)
+  expect(isRedisError(await customers.read('ada', anyDealer).catch((error) => error))).toBe(true)
   await server.resume()
   await server.kill()
   expect(isRedisError(await customers.check().catch((error) => error))).toBe(true)
@@ -120,11 +158,11 @@ describe('Redis Cluster', () => {
 
   it('a customer is missing only if each copy of the positions is there', async () => {
     const { redis, keyPrefix, copies, customers } = await openCluster()
-    expect(await customers.read('ada')).toEqual({ kind: 'missing' })
+    expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'missing' })
     await redis.hset(customerKey('ada', keyPrefix), HASH)
     await redis.del(copies[7]!)
-    expect(await customers.read('eve')).toEqual({ kind: 'filling' })
-    expect(await customers.read('ada')).toMatchObject({ kind: 'found' })
+    expect(await customers.read('eve', anyDealer)).toEqual({ kind: 'filling' })
+    expect(await customers.read('ada', anyDealer)).toMatchObject({ kind: 'found' })
   })
 
   it('half a cluster finds a customer or rejects, and no customer is missing', async () => {
@@ -132,7 +170,7 @@ describe('Redis Cluster', () => {
     const ids = Array.from({ length: 30 }, (_, i) => `customer-${i}`)
     for (const id of ids) await redis.hset(customerKey(id, keyPrefix), HASH)
     await cluster.masters[0]!.kill()
-    const readings = await Promise.all(ids.map((id) => customers.read(id).catch((error: Error) => error)))
+    const readings = await Promise.all(ids.map((id) => customers.read(id, anyDealer).catch((error: Error) => error)))
     const wrong = readings.filter((reading) => !isRedisError(reading) && (reading as Reading).kind !== 'found')
     expect([wrong, readings.some(isRedisError)]).toEqual([[], true])
     await expect(customers.check()).rejects.toThrow()

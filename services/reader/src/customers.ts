@@ -5,85 +5,133 @@ import {
   customerFromHash,
   customerKey,
   type IndexTerm,
+  indexKey,
   type StoredCustomer,
 } from '@customer-stream/schemas'
 import type { Positions } from './positions.ts'
 
+/** Returns true if the client may see customers of this dealer. Undefined: without a dealer. */
+export type MaySee = (dealerUuid: string | undefined) => boolean
+
 /**
- * What Redis has of a customer:
- * - `missing`: no customer, and Redis is not being filled.
- * - `filling`: no customer, but Redis was emptied, and the projector has not filled it yet.
- * - `damaged`: a hash without a usable version.
+ * What a client may know of a customer:
+ * - `missing`: no customer that the client may see, and Redis is not being filled.
+ * - `filling`: no such customer, but Redis was emptied, and the projector has not filled it yet.
  */
 export type Reading =
   | { readonly kind: 'found'; readonly customer: StoredCustomer }
-  | { readonly kind: 'missing' | 'filling' | 'damaged' }
+  | { readonly kind: 'missing' | 'filling' }
 
-/** A stored customer with the terms of its indexes. */
-export interface IndexedCustomer {
-  readonly customer: StoredCustomer
-  readonly terms: readonly IndexTerm[]
-}
-
-/** Error: a hash of a list has no usable version, so the list would be incomplete. */
+/** Error: a hash is damaged, so the answer would be wrong or incomplete. */
 export class DamagedCustomerError extends Error {
   override readonly name = 'DamagedCustomerError'
+
+  constructor(customerUuid: string) {
+    super(`the hash of customer ${customerUuid} is damaged; customer-stream verify --repair corrects it`)
+  }
+}
+
+/** Customers that have a term. */
+export interface CustomersWithTerm {
+  readonly customers: readonly StoredCustomer[]
+  /** Number of given customers that were read, from the first. The others would be too much. */
+  readonly readCount: number
 }
 
 export interface Customers {
-  /** Rejects if Redis does not answer. */
-  read(customerUuid: string): Promise<Reading>
+  /**
+   * A customer that the client may not see is read like a missing customer, with the same calls. So
+   * neither the answer nor its delay shows whether the customer exists.
+   * @throws DamagedCustomerError if the hash has no usable version.
+   */
+  read(customerUuid: string, maySee: MaySee): Promise<Reading>
   /**
    * Reads those of the customers that have the term now. An entry of an index is only a candidate.
    * @throws DamagedCustomerError if a hash has no usable version.
    */
-  readWithTerm(customerUuids: readonly string[], term: IndexTerm): Promise<StoredCustomer[]>
+  readWithTerm(customerUuids: readonly string[], term: IndexTerm, maySee: MaySee): Promise<CustomersWithTerm>
   /** Resolves if Redis answers and grants all rights. On Redis Cluster, asks each master. */
   check(): Promise<void>
 }
 
 type Hash = Readonly<Record<string, string>>
 
+/** Maximum UTF-16 code units of the hashes of one answer, except for the last chunk. */
+const MAX_ANSWER_LENGTH = 8 * 1024 * 1024
+/** Hashes that are read together. A hash may have a megabyte. */
+const CHUNK = 25
+
+const lengthOf = (hash: Hash): number => Object.values(hash).reduce((sum, text) => sum + text.length, 0)
+
+const customerOf = (customerUuid: string, hash: Hash): StoredCustomer => {
+  const customer = customerFromHash(hash)
+  if (!customer.ok) throw new DamagedCustomerError(customerUuid)
+  return customer.value
+}
+
+/**
+ * Returns true if the hash of a customer has the term.
+ * @param index the field `_index` of the hash.
+ * @throws DamagedCustomerError if the field is no list of terms.
+ */
+export const hasTerm = (customerUuid: string, index: string | undefined, term: IndexTerm): boolean => {
+  try {
+    return currentTerms(index).includes(term)
+  } catch {
+    throw new DamagedCustomerError(customerUuid)
+  }
+}
+
+/** A key that is no hash belongs to another application, so it has no customer. */
+export const unlessWrongType =
+  <T>(value: T) =>
+  (error: Error): T => {
+    if (error.message.startsWith('WRONGTYPE')) return value
+    throw error
+  }
+
 export const createCustomers = (redis: RedisClient, positions: Positions, keyPrefix: string): Customers => {
-  /** A key that is no hash belongs to another application, so it has no customer. */
-  const readHash = async (customerUuid: string): Promise<Hash> => {
-    try {
-      return await redis.hgetall(customerKey(customerUuid, keyPrefix))
-    } catch (error) {
-      if ((error as Error).message.startsWith('WRONGTYPE')) return {}
-      throw error
-    }
-  }
+  const readHash = (customerUuid: string): Promise<Hash> =>
+    redis.hgetall(customerKey(customerUuid, keyPrefix)).catch(unlessWrongType({}))
 
-  const indexedOf = ({ _index: index, ...hash }: Hash): IndexedCustomer | 'damaged' | undefined => {
-    if (Object.keys(hash).length === 0) return undefined
-    const customer = customerFromHash(hash)
-    return customer.ok ? { customer: customer.value, terms: currentTerms(index) } : 'damaged'
-  }
-
-  const readingOf = (hash: Hash): Reading | undefined => {
-    const found = indexedOf(hash)
-    return typeof found === 'object' ? { kind: 'found', customer: found.customer } : found && { kind: found }
-  }
+  const isVisible = (hash: Hash, maySee: MaySee) => Object.keys(hash).length > 0 && maySee(hash.dealerUuid)
 
   return {
-    read: async (customerUuid) => {
+    read: async (customerUuid, maySee) => {
+      const readingOf = (hash: Hash): Reading | undefined =>
+        isVisible(hash, maySee) ? { kind: 'found', customer: customerOf(customerUuid, hash) } : undefined
       const found = readingOf(await readHash(customerUuid))
       if (found) return found
       // Read again after the positions, because the fill may have ended since the first read.
-      const [{ isFilled }, hash] = await Promise.all([positions.read(), readHash(customerUuid)])
-      return readingOf(hash) ?? { kind: isFilled ? 'missing' : 'filling' }
+      const [{ isFilled }, again] = await Promise.all([positions.read(), readHash(customerUuid)])
+      return readingOf(again) ?? { kind: isFilled ? 'missing' : 'filling' }
     },
-    readWithTerm: async (customerUuids, term) => {
-      const found = (await Promise.all(customerUuids.map(readHash))).map(indexedOf)
-      return found.flatMap((each) => {
-        if (each === 'damaged') throw new DamagedCustomerError()
-        return each?.terms.includes(term) ? [each.customer] : []
-      })
+    readWithTerm: async (customerUuids, term, maySee) => {
+      const customers: StoredCustomer[] = []
+      let length = 0
+      let readCount = 0
+      while (readCount < customerUuids.length && length < MAX_ANSWER_LENGTH) {
+        const chunk = customerUuids.slice(readCount, readCount + CHUNK)
+        readCount += chunk.length
+        for (const [i, hash] of (await Promise.all(chunk.map(readHash))).entries()) {
+          const customerUuid = chunk[i] ?? ''
+          if (!isVisible(hash, maySee) || !hasTerm(customerUuid, hash._index, term)) continue
+          customers.push(customerOf(customerUuid, hash))
+          length += lengthOf(hash)
+        }
+      }
+      return { customers, readCount }
     },
     check: async () => {
-      // No customer has an empty id. The reads show that Redis answers and that rights are granted.
-      await Promise.all([positions.read(), readHash('')])
+      // No customer and no term is empty. The reads show that Redis answers and grants all rights.
+      const [{ indexes }] = await Promise.all([positions.read(), readHash('')])
+      if (indexes === undefined) return
+      const noTerm = indexKey('vin:', keyPrefix)
+      await Promise.all([
+        redis.hmget(customerKey('', keyPrefix), '_index'),
+        redis.zrevrange(noTerm, 0, 0),
+        redis.zrangebyscore(noTerm, 0, 0),
+      ])
     },
   }
 }

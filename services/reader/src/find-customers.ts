@@ -2,7 +2,6 @@
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import {
   compareVersions,
-  currentTerms,
   customerKey,
   type IndexTerm,
   indexKey,
@@ -11,7 +10,7 @@ import {
   type Version,
 } from '@customer-stream/schemas'
 import { type CustomerQuery, termOf } from './customer-query.ts'
-import type { Customers } from './customers.ts'
+import { type Customers, hasTerm, type MaySee, unlessWrongType } from './customers.ts'
 import type { Positions } from './positions.ts'
 
 /**
@@ -23,10 +22,7 @@ export type Found =
   | { readonly kind: 'found'; readonly customers: readonly StoredCustomer[]; readonly isTruncated: boolean }
   | { readonly kind: 'no-term' | 'no-index' | 'filling' }
 
-export type FindCustomers = (
-  query: CustomerQuery,
-  maySee: (dealerUuid: string | undefined) => boolean,
-) => Promise<Found>
+export type FindCustomers = (query: CustomerQuery, maySee: MaySee) => Promise<Found>
 
 export const MAX_FOUND = 100
 /** Maximum entries of an index that one search checks. */
@@ -47,25 +43,17 @@ export const createFindCustomers = (
   }: { readonly positions: Positions; readonly customers: Pick<Customers, 'readWithTerm'>; readonly keyPrefix: string },
 ): FindCustomers => {
   /** Reads only the fields that decide whether a candidate is a match. */
-  const readMatch = async (
-    customerUuid: string,
-    term: IndexTerm,
-    maySee: (dealerUuid: string | undefined) => boolean,
-  ): Promise<Match[]> => {
-    const key = customerKey(customerUuid, keyPrefix)
+  const readMatch = async (customerUuid: string, term: IndexTerm, maySee: MaySee): Promise<Match[]> => {
     const [index, dealer, timestamp, id] = await redis
-      .hmget(key, '_index', 'dealerUuid', '_eventTimestamp', '_eventId')
-      .catch((error: Error) => {
-        if (error.message.startsWith('WRONGTYPE')) return []
-        throw error
-      })
-    if (!currentTerms(index ?? undefined).includes(term) || !maySee(dealer ?? undefined)) return []
+      .hmget(customerKey(customerUuid, keyPrefix), '_index', 'dealerUuid', '_eventTimestamp', '_eventId')
+      .catch(unlessWrongType([]))
+    if (!maySee(dealer ?? undefined) || !hasTerm(customerUuid, index ?? undefined, term)) return []
     const version = readVersion({ id, timestamp })
     // `readWithTerm` reports a hash without a version.
     return [{ customerUuid, version: version.ok ? version.value : { timestamp: Number.MAX_SAFE_INTEGER, id: '' } }]
   }
 
-  const matchesOf = async (candidates: readonly string[], term: IndexTerm, maySee: Parameters<FindCustomers>[1]) => {
+  const matchesOf = async (candidates: readonly string[], term: IndexTerm, maySee: MaySee) => {
     const matches: Match[] = []
     for (let from = 0; from < candidates.length; from += CHUNK) {
       const chunk = candidates.slice(from, from + CHUNK)
@@ -79,16 +67,19 @@ export const createFindCustomers = (
     if (!indexes?.indexes.includes(query.index)) return { kind: 'no-index' }
     const term = termOf(query, indexes.country)
     if (term === undefined) return { kind: 'no-term' }
-    const [{ isFilled }, candidates] = await Promise.all([
-      positions.read(),
-      redis.zrevrange(indexKey(term, keyPrefix), 0, MAX_CANDIDATES),
-    ])
-    if (!isFilled) return { kind: 'filling' }
-    const matches = await matchesOf(candidates.slice(0, MAX_CANDIDATES), term, maySee)
+    // The term has dealer and key in one text, so another dealer could have the same term.
+    const isWanted: MaySee = (dealer) => maySee(dealer) && (query.dealer === undefined || query.dealer === dealer)
+    const entries = await redis.zrevrange(indexKey(term, keyPrefix), 0, MAX_CANDIDATES)
+    // No customer has an empty id. With this read, a value that nobody has takes as long as a value
+    // of another dealer's customer.
+    const candidates = entries.length === 0 ? [''] : entries.slice(0, MAX_CANDIDATES)
+    const matches = await matchesOf(candidates, term, isWanted)
     const newest = matches.slice(0, MAX_FOUND).map(({ customerUuid }) => customerUuid)
     // A customer may have lost the term, or changed its dealer, since its candidate was checked.
-    const found = (await customers.readWithTerm(newest, term)).filter(({ dealerUuid }) => maySee(dealerUuid))
-    const isTruncated = matches.length > MAX_FOUND || candidates.length > MAX_CANDIDATES
+    const { customers: found, readCount } = await customers.readWithTerm(newest, term, isWanted)
+    // Read the positions last, because Redis may have been emptied during the other reads.
+    if (!(await positions.read()).isFilled) return { kind: 'filling' }
+    const isTruncated = matches.length > readCount || entries.length > MAX_CANDIDATES
     return { kind: 'found', customers: found, isTruncated }
   }
 }

@@ -1,7 +1,7 @@
 /** Lists the customers of a dealer in the order of their last change. */
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import { type IndexTerm, indexKey, type StoredCustomer } from '@customer-stream/schemas'
-import type { Customers } from './customers.ts'
+import type { Customers, MaySee } from './customers.ts'
 import type { Positions } from './positions.ts'
 
 /** Place of an entry in the index. Redis sorts by time, then by the bytes of the id. */
@@ -63,15 +63,14 @@ export const createListCustomers = (
   return async (dealerUuid, options) => {
     const term: IndexTerm = `dealer:${dealerUuid.toWellFormed()}`
     const places = await readPlaces(indexKey(term, keyPrefix), options)
-    const page = places.slice(0, options.limit)
-    const found = await customers.readWithTerm(
-      page.map(({ customerUuid }) => customerUuid),
-      term,
-    )
+    const wanted = places.slice(0, options.limit).map(({ customerUuid }) => customerUuid)
+    // A customer may have another dealer by now.
+    const isOfDealer: MaySee = (dealer) => dealer === dealerUuid
+    const { customers: found, readCount } = await customers.readWithTerm(wanted, term, isOfDealer)
     // Read the positions last, because Redis may have been emptied during the other reads.
     const { isFilled, indexes } = await positions.read()
     if (!isFilled) return { kind: 'filling' }
     if (!indexes?.indexes.includes('dealer')) return { kind: 'no-index' }
-    return { kind: 'page', customers: found, next: places.length > page.length ? page.at(-1) : undefined }
+    return { kind: 'page', customers: found, next: places.length > readCount ? places[readCount - 1] : undefined }
   }
 }

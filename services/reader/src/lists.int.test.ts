@@ -3,7 +3,7 @@ import { connectRedis, createRedis, redisSettings } from '@customer-stream/runti
 import { customerKey, type IndexTerm, indexKey, positionsKey } from '@customer-stream/schemas'
 import { freshNames } from '@customer-stream/testing'
 import { silentLogger, testRedisUrl } from '@customer-stream/testing/vitest'
-import { expect, it, onTestFinished } from 'vitest'
+import { expect, it, onTestFinished, vi } from 'vitest'
 import { createCustomers, DamagedCustomerError } from './customers.ts'
 import { createFindCustomers } from './find-customers.ts'
 import { createListCustomers, type Place } from './list-customers.ts'
@@ -75,6 +75,60 @@ it('a candidate that has lost the term, or has no hash, is no match', async () =
   const pending = `?["phone:+13105550123"]\n["phone:+13105550199"]`
   await redis.hset(customerKey('moved', keyPrefix), '_index', pending)
   expect(idsOf(await find({ index: 'phone', text: '310 555 0123' }, anyDealer))).toEqual(['kept'])
+})
+
+it('a search by key finds no customer of a dealer whose id only looks the same with the key', async () => {
+  const { redis, positionsOf, put, find } = await setUp()
+  await redis.hset(positionsOf, 'raw/indexes', 'dealer,key/US')
+  await put('c', 1, 'd', ['key:d/k/1'])
+  await put('other', 2, 'd/k', ['key:d/k/1'])
+  expect(idsOf(await find({ index: 'key', dealer: 'd', text: 'k/1' }, anyDealer))).toEqual(['c'])
+})
+
+it('a value of another dealer is searched with the same calls as a value that nobody has', async () => {
+  const { redis, put, find } = await setUp()
+  await put('c', 1, 'd', [`vin:${VIN}`])
+  const calls = vi.spyOn(redis, 'sendCommand')
+  const commandsOf = async (text: string) => {
+    calls.mockClear()
+    expect(idsOf(await find({ index: 'vin', text }, (dealer) => dealer === 'e'))).toEqual([])
+    return calls.mock.calls.map(([{ name }]) => name)
+  }
+  expect(await commandsOf(VIN)).toEqual(await commandsOf('NOBODY'))
+})
+
+it('a search during which Redis is emptied does not say that nobody is found', async () => {
+  const { redis, positionsOf, keyPrefix, put, find } = await setUp()
+  await put('c', 1, 'd', [`vin:${VIN}`])
+  const emptied = vi.spyOn(redis, 'hmget').mockImplementationOnce(async () => {
+    await redis.del(positionsOf, customerKey('c', keyPrefix))
+    return []
+  })
+  expect((await find({ index: 'vin', text: VIN }, anyDealer)).kind).toBe('filling')
+  expect(emptied).toHaveBeenCalled()
+})
+
+it('a damaged hash of another dealer fails no list and no search', async () => {
+  const { redis, keyPrefix, put, find, list } = await setUp()
+  await put('moved', 1, 'd', [`vin:${VIN}`])
+  await redis.hset(customerKey('moved', keyPrefix), { dealerUuid: 'e', _eventTimestamp: '', _index: '[' })
+  expect(idsOf(await find({ index: 'vin', text: VIN }, (dealer) => dealer === 'd'))).toEqual([])
+  expect(await list('d', { since: 0, after: undefined, limit: 5 })).toMatchObject({ customers: [] })
+  await expect(find({ index: 'vin', text: VIN }, anyDealer)).rejects.toThrow(DamagedCustomerError)
+})
+
+it('a page ends early if its customers are large, and no customer is skipped', async () => {
+  const { redis, keyPrefix, put, find, list, listAll } = await setUp()
+  const ids = Array.from({ length: 60 }, (_, i) => `c${i + 10}`)
+  for (const [i, id] of ids.entries()) {
+    await put(id, i + 1, 'd', [`vin:${VIN}`])
+    await redis.hset(customerKey(id, keyPrefix), 'note', 'x'.repeat(500_000))
+  }
+  const page = await list('d', { since: 0, after: undefined, limit: 500 })
+  expect(page.kind === 'page' && page.customers.length).toBe(25)
+  expect(await listAll(500)).toEqual(ids)
+  const found = await find({ index: 'vin', text: VIN }, anyDealer)
+  expect([idsOf(found).length, found]).toEqual([25, expect.objectContaining({ isTruncated: true })])
 })
 
 it('a search gives at most 100 of many matches, and says so', async () => {

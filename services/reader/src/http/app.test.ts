@@ -4,7 +4,7 @@ import type { ApiKey } from '@customer-stream/configuration'
 import { createRegistry, type SpanOptions } from '@customer-stream/runtime'
 import { customerFromHash } from '@customer-stream/schemas'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { DamagedCustomerError, type Reading } from '../customers.ts'
+import { type Customers, DamagedCustomerError, type MaySee, type Reading } from '../customers.ts'
 import type { FindCustomers } from '../find-customers.ts'
 import type { ListCustomers } from '../list-customers.ts'
 import { createReaderMetrics } from '../metrics.ts'
@@ -49,19 +49,19 @@ const STORED = (() => {
   if (reading.kind !== 'found') throw new Error('not a customer')
   return reading.customer
 })()
-const visible = (maySee: (dealerUuid: string | undefined) => boolean) => (maySee('dealer-a') ? [STORED] : [])
+const visible = (maySee: MaySee) => (maySee('dealer-a') ? [STORED] : [])
 
-type Read = (customerUuid: string) => Promise<Reading>
+type Read = Customers['read']
 
 const start = ({
-  read = async () => readingOf(HASH),
+  read = async (_, maySee) => (maySee('dealer-a') ? readingOf(HASH) : { kind: 'missing' }),
   find = async (_query, maySee) => ({ kind: 'found', customers: visible(maySee), isTruncated: false }),
   list = async () => ({ kind: 'page', customers: [STORED], next: undefined }),
   isOpen = false,
   ...options
 }: Partial<AppOptions> & { read?: Read; find?: FindCustomers; list?: ListCustomers; isOpen?: boolean } = {}) => {
   const revealed: string[] = []
-  const bugs: Error[] = []
+  const failures: Error[] = []
   const spans: (SpanOptions & { readonly attributes: object; readonly error: string | undefined })[] = []
   const registry = createRegistry('test')
   const stopping = new AbortController()
@@ -71,7 +71,7 @@ const start = ({
       ...{ customers: { read }, find, list },
       metrics: createReaderMetrics(registry),
       onReveal: (name, customerUuids) => revealed.push(`${name} ${customerUuids}`),
-      onInternalError: (error) => bugs.push(error),
+      onFailure: (error) => failures.push(error),
       tracer: {
         start: (span) => ({
           context: { traceparent: `00-${'1'.repeat(32)}-${'2'.repeat(16)}-01` },
@@ -91,7 +91,7 @@ const start = ({
     (await registry.getSingleMetric(metric)!.get()).values
       .filter(({ labels }) => Object.values(labels).includes(label))
       .reduce((sum, { value }) => sum + value, 0)
-  return { app, get, revealed, bugs, spans, stopping, count }
+  return { app, get, revealed, failures, spans, stopping, count }
 }
 
 const CUSTOMER = '/v1/customers/ada'
@@ -231,8 +231,6 @@ it('a masked answer has another ETag, so a client with the scope pii gets the va
 it.each([
   ['no customer', { kind: 'missing' }, 404, 'customer-not-found'],
   ['an emptied Redis', { kind: 'filling' }, 503, 'unavailable'],
-  ['a damaged hash', { kind: 'damaged' }, 503, 'unavailable'],
-  ['a hash without a source', readingOf({ ...HASH, _source: 'x' }), 503, 'unavailable'],
 ] as const)('%s is answered with a problem', async (_, reading, status, type) => {
   const answer = await start({ read: async () => reading }).get(CUSTOMER)
   expect([answer.headers['content-type'], answer.json()]).toEqual([
@@ -246,11 +244,22 @@ it('an outage of Redis is answered with 503, and a bug with 500 without details'
   const failing = (error: Error) => start({ read: () => Promise.reject(error) })
   const outage = failing(new Error('Command timed out'))
   expect((await outage.get(CUSTOMER)).json()).toMatchObject({ type: 'unavailable', status: 503 })
-  expect(outage.bugs).toEqual([])
+  expect(outage.failures).toEqual([])
   const bug = failing(new TypeError('Ada is undefined'))
   const answer = await bug.get(CUSTOMER)
   expect(answer.json()).toEqual({ type: 'internal-error', status: 500, title: 'The service failed.' })
-  expect(bug.bugs).toHaveLength(1)
+  expect(bug.failures).toHaveLength(1)
+})
+
+it.each<[string, Read]>([
+  ['without a version', () => Promise.reject(new DamagedCustomerError('ada'))],
+  ['without a source', async () => readingOf({ ...HASH, _source: 'x' })],
+])('a damaged hash %s is answered with 503, and the log names the customer', async (_, read) => {
+  const { get, failures } = start({ read })
+  expect((await get(CUSTOMER)).json()).toMatchObject({ status: 503, detail: 'A stored customer is damaged.' })
+  expect(failures.map(({ message }) => message)).toEqual([
+    'the hash of customer ada is damaged; customer-stream verify --repair corrects it',
+  ])
 })
 
 describe('min-version', () => {
@@ -346,8 +355,9 @@ describe('lists', () => {
   })
 
   it('a damaged customer makes a list incomplete, so the answer is 503', async () => {
-    const find = () => Promise.reject(new DamagedCustomerError())
-    expect((await search({ vin: 'a' }, 'full', { find })).answer.statusCode).toBe(503)
+    const find = () => Promise.reject(new DamagedCustomerError('eve'))
+    const { answer } = await search({ vin: 'a' }, 'full', { find })
+    expect([answer.statusCode, answer.body.includes('eve')]).toEqual([503, false])
   })
 
   it('a body with another content type gets 415', async () => {

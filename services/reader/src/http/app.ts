@@ -28,7 +28,8 @@ export interface AppDependencies {
   readonly metrics: ReaderMetrics
   /** Called for each answer that shows personal data without a mask. */
   readonly onReveal: (key: string, customerUuids: readonly string[]) => void
-  readonly onInternalError: (error: Error, traceId: string | undefined) => void
+  /** Called for each answer that needs a person: a bug, or a damaged hash. */
+  readonly onFailure: (error: Error, traceId: string | undefined) => void
   /** Undefined if traces are off. */
   readonly tracer: Tracer | undefined
   /**
@@ -70,6 +71,11 @@ const problemOfError = (error: Error): Problem => {
   if (statusCode === 415) return 'unsupported-media-type'
   if (statusCode !== undefined && statusCode < 500) return 'bad-request'
   return error instanceof DamagedCustomerError || isRedisError(error) ? 'unavailable' : 'internal-error'
+}
+
+const detailOf = (error: Error): string | undefined => {
+  if (error instanceof DamagedCustomerError) return 'A stored customer is damaged.'
+  return error instanceof ProblemError ? error.detail : undefined
 }
 
 /** Answers a request that Node's HTTP parser has refused. fastify gets no such request. */
@@ -120,13 +126,13 @@ const openServer = (metrics: ReaderMetrics, options: AppOptions, refuse: Refuse)
 type Refuse = (reply: FastifyReply, problem: Problem, detail?: string, failure?: Error) => FastifyReply
 
 const createRefuse =
-  ({ metrics, tracer, onInternalError }: AppDependencies): Refuse =>
+  ({ metrics, tracer, onFailure }: AppDependencies): Refuse =>
   (reply, problem, detail, failure) => {
     const { status } = problems[problem]
     metrics.answers.inc({ answer: problem })
     reply.code(status).type(PROBLEM_CONTENT_TYPE)
     const traceId = createEndSpan(tracer)(reply.request, reply, problem)
-    if (failure) onInternalError(failure, traceId)
+    if (failure) onFailure(failure, traceId)
     if (status === 401) reply.header('www-authenticate', 'Bearer')
     if (status === 429 || status >= 503) reply.header('retry-after', RETRY_AFTER_SECONDS)
     return reply.send(problemDocument(problem, detail))
@@ -195,8 +201,8 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   })
   app.setErrorHandler((error: Error, _request, reply) => {
     const problem = problemOfError(error)
-    const detail = error instanceof ProblemError ? error.detail : undefined
-    return refuse(reply, problem, detail, problem === 'internal-error' ? error : undefined)
+    const needsPerson = error instanceof DamagedCustomerError || problem === 'internal-error'
+    return refuse(reply, problem, detailOf(error), needsPerson ? error : undefined)
   })
   app.addHook('onSend', async (request, reply) => {
     // After SIGTERM, each answer closes its connection, so that no client has an open connection

@@ -1,9 +1,9 @@
 import type { StoredCustomer } from '@customer-stream/schemas'
+import { DamagedCustomerError } from '../customers.ts'
 import type { ReaderMetrics } from '../metrics.ts'
 import type { Client } from './api-keys.ts'
 import { type CustomerDocument, customerDocument } from './customer-document.ts'
 import { maskCustomer } from './mask.ts'
-import { ProblemError } from './problem.ts'
 
 export interface RevealDependencies {
   readonly metrics: Pick<ReaderMetrics, 'reveals'>
@@ -14,7 +14,7 @@ export interface RevealDependencies {
 /** Converts a customer for this API key. Does not report a reveal. */
 export const documentFor = (client: Client, stored: StoredCustomer): CustomerDocument => {
   const document = customerDocument(stored)
-  if (document === undefined) throw new ProblemError('unavailable', 'A stored customer is damaged.')
+  if (document === undefined) throw new DamagedCustomerError(stored.customer.customerUuid)
   return client.has('pii') ? document : maskCustomer(document)
 }
 

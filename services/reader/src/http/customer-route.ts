@@ -37,12 +37,6 @@ const minVersionOf = (query: Readonly<Record<string, unknown>>) => {
   throw new ProblemError('invalid-parameter', 'min-version must be given once, as TIMESTAMP:ID.')
 }
 
-const UNSEEN: Reading = { kind: 'missing' }
-
-/** A client must not learn whether a customer of another dealer exists. */
-const visibleTo = (client: Client, reading: Reading): Reading =>
-  reading.kind === 'found' && !client.maySee(reading.customer.dealerUuid) ? UNSEEN : reading
-
 const customerOf = (reading: Reading): StoredCustomer => {
   switch (reading.kind) {
     case 'found':
@@ -51,8 +45,6 @@ const customerOf = (reading: Reading): StoredCustomer => {
       throw new ProblemError('customer-not-found')
     case 'filling':
       throw new ProblemError('unavailable', 'Redis is being filled, so the customer may be missing.')
-    case 'damaged':
-      throw new ProblemError('unavailable', 'The stored customer is damaged.')
   }
 }
 
@@ -67,7 +59,7 @@ export const addCustomerRoute = (
   const readCustomer = async (request: FastifyRequest, reply: FastifyReply, client: Client) => {
     const { customerUuid } = request.params as { readonly customerUuid: string }
     if (customerUuid === '') throw new ProblemError('not-found')
-    const read = async () => visibleTo(client, await customers.read(customerUuid))
+    const read = () => customers.read(customerUuid, client.maySee)
     const version = minVersionOf(request.query as Readonly<Record<string, unknown>>)
     if (version === undefined) return customerOf(await read())
     if (waiting >= maxWaiting) throw new ProblemError('too-many-requests', 'Too many requests wait for a version.')

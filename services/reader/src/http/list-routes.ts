@@ -89,8 +89,6 @@ export const addListRoutes = (app: FastifyInstance, { find, list, ...reveal }: L
     const page = await list(dealerUuid, options)
     if (page.kind !== 'page') throw problemOf(page.kind)
     const cursor = page.next && writeCursor({ dealerUuid, since: options.since }, page.next)
-    // A customer may have another dealer by now.
-    const visible = page.customers.filter((customer) => client.maySee(customer.dealerUuid))
-    return answer(reply, client, visible, cursor === undefined ? {} : { cursor })
+    return answer(reply, client, page.customers, cursor === undefined ? {} : { cursor })
   })
 }

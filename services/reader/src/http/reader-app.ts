@@ -23,7 +23,7 @@ export const createReaderApp = ({ settings, logger, ...deps }: ReaderAppDependen
       authenticate: createAuthenticate(settings),
       onReveal: (key, customers) =>
         logger.info({ event: 'revealed', key, customers }, 'an answer showed personal data of customers'),
-      onInternalError: (err, traceId) => logFailure({ err, ...(traceId !== undefined && { traceId }) }),
+      onFailure: (err, traceId) => logFailure({ err, ...(traceId !== undefined && { traceId }) }),
     },
     {
       version,
