@@ -57,11 +57,13 @@ it('the hours of a day moved by one hour do not make a dealer silent', () => {
   expect(judge(at(5, 1, 18.5), at(5, 2, 8.9), moved).state).toBe('active')
 })
 
-it('the last day has the active slots of each hour', () => {
-  const { lastDay, usualShare } = judge(at(5, 1, 12) + 2 * SLOT_MS, at(5, 1, 12) + 3 * SLOT_MS)
+it('the last day has the active slots of each hour, and their usual number', () => {
+  const { lastDay, usualDay } = judge(at(5, 1, 12) + 2 * SLOT_MS, at(5, 1, 12) + 3 * SLOT_MS)
   expect(lastDay.length).toBe(24)
   expect(lastDay.slice(-5)).toEqual([6, 6, 6, 6, 2])
-  expect(usualShare).toBe(0.5)
+  expect(usualDay.slice(-5)).toEqual([6, 6, 6, 6, 6])
+  expect(usualDay.slice(0, 5)).toEqual([6, 6, 6, 6, 6])
+  expect(usualDay.slice(5, 19)).toEqual(Array(14).fill(0))
 })
 
 it('a time is in the slot that begins last', () => {

@@ -77,9 +77,13 @@ export interface DealerActivity {
   readonly state: DealerState
   /** Active slots of each hour of the last day, oldest first, 24 numbers from 0 to 12. */
   readonly lastDay: readonly number[]
-  /** Usual share of active slots in the current hour of the week, 0 to 1. */
-  readonly usualShare: number
+  /** Usual number of active slots in each of these hours, 24 numbers from 0 to 12. */
+  readonly usualDay: readonly number[]
 }
+
+/** Returns the numbers of the weeks whose bits {@link judgeActivity} needs, the newest first. */
+export const weeksUntil = (now: number): readonly number[] =>
+  Array.from({ length: WEEKS }, (_, i) => slotOf(now).week - i)
 
 /**
  * Judges the activity of a dealer.
@@ -123,9 +127,10 @@ export const judgeActivity = (weeks: ReadonlyMap<number, WeekBits>, last: number
     return probability <= IMPROBABLE ? 'silent' : 'active'
   }
   const thisHour = Math.floor(now / HOUR_MS) * HOUR_MS
+  const hours = Array.from({ length: 24 }, (_, i) => thisHour - (23 - i) * HOUR_MS)
   return {
     state: stateNow(),
-    lastDay: Array.from({ length: 24 }, (_, i) => activeSlots(thisHour - (23 - i) * HOUR_MS)),
-    usualShare: shares[Math.floor((now % WEEK_MS) / HOUR_MS)] ?? 0,
+    lastDay: hours.map(activeSlots),
+    usualDay: hours.map((hour) => (shares[Math.floor((hour % WEEK_MS) / HOUR_MS)] ?? 0) * SLOTS_PER_HOUR),
   }
 }

@@ -14,8 +14,8 @@ import {
   judgeActivity,
   slotOf,
   startOfSlot,
-  WEEKS,
   type WeekBits,
+  weeksUntil,
 } from '@customer-stream/schemas'
 import { all } from './position-hash.ts'
 
@@ -84,8 +84,7 @@ export const createDealers = (
     ])
 
   const activityOf = async (dealerUuid: string, last: number): Promise<DealerActivity> => {
-    const current = slotOf(now()).week
-    const numbers = Array.from({ length: WEEKS }, (_, i) => current - i)
+    const numbers = weeksUntil(now())
     const bits = await all(numbers.map((week) => redis.getBuffer(activityKey(dealerUuid, week, keyPrefix))))
     const weeks = new Map<number, WeekBits>(numbers.map((week, i) => [week, bits[i] ?? new Uint8Array()]))
     return judgeActivity(weeks, last, now())

@@ -1,10 +1,11 @@
 import { loadSettings } from '@customer-stream/runtime'
 import { connectRedis, createRedis, isRedisError, redisSettings } from '@customer-stream/runtime/redis'
-import { clusterPositionsKeys, customerKey, positionsKey } from '@customer-stream/schemas'
+import { clusterPositionsKeys, customerKey, dealersKey, positionsKey } from '@customer-stream/schemas'
 import { freshNames, type RedisCluster, startRedisCluster } from '@customer-stream/testing'
 import { silentLogger, startRedis, testRedisUrl } from '@customer-stream/testing/vitest'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createCustomers, DamagedCustomerError, type Reading } from './customers.ts'
+import { createListDealers } from './dealers.ts'
 import { createFindCustomers } from './find-customers.ts'
 import { createListCustomers } from './list-customers.ts'
 import { createPositions } from './positions.ts'
@@ -87,8 +88,9 @@ const setUpReadOnly = async () => {
   await redis.hset(key, HASH)
   const name = keyPrefix.slice(0, -1)
   const change = (...rights: readonly string[]) => redis.call('ACL', 'SETUSER', name, ...rights)
-  const keys = ['customer', 'positions', 'index'].map((kind) => `~${keyPrefix}${kind}:*`)
-  await change('on', '>p4ssword', ...keys, '+ping', '+info', '+hgetall', '+hmget', '+zrevrange', '+zrangebyscore')
+  const keys = ['customer:*', 'positions:*', 'index:*', 'dealers', 'dealer:*'].map((each) => `~${keyPrefix}${each}`)
+  const lists = ['+zrevrange', '+zrangebyscore', '+zrange', '+zcard', '+get']
+  await change('on', '>p4ssword', ...keys, '+ping', '+info', '+hgetall', '+hmget', ...lists)
   onTestFinished(() => void redis.call('ACL', 'DELUSER', name))
   const reader = await open({ REDIS_URL: testRedisUrl().replace('redis://', `redis://${name}:p4ssword@`) })
   const customers = createCustomers(reader, createPositions(reader, { keyPrefix, projection: 1 }), keyPrefix)
@@ -106,6 +108,10 @@ it('the reader works with a user of Redis that can only read', async () => {
   expect(await find({ index: 'vin', text: 'a' }, () => true)).toMatchObject({ kind: 'found', customers: [] })
   const list = createListCustomers(reader, parts)
   expect(await list('d', { since: 0, after: undefined, limit: 1 })).toMatchObject({ kind: 'page', customers: [] })
+  await redis.zadd(dealersKey(keyPrefix), 1, 'd')
+  const listDealers = createListDealers({ ...parts, redis: reader }, keyPrefix)
+  const dealers = await listDealers({ maySee: () => true, after: undefined, limit: 1 })
+  expect(dealers).toMatchObject({ kind: 'page', dealers: [{ dealerUuid: 'd' }] })
   await expect(reader.hset(customerKey('ada', keyPrefix), 'firstName', 'Eve')).rejects.toThrow('NOPERM')
 })
 

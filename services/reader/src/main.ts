@@ -17,6 +17,7 @@ import {
 } from '@customer-stream/runtime'
 import { connectRedis, createRedis, createRedisDiagnose } from '@customer-stream/runtime/redis'
 import { createCustomers } from './customers.ts'
+import { createListDealers } from './dealers.ts'
 import { createFindCustomers } from './find-customers.ts'
 import { createReaderApp } from './http/reader-app.ts'
 import { createListCustomers } from './list-customers.ts'
@@ -41,10 +42,11 @@ const positions = createPositions(redis, { keyPrefix, projection })
 const customers = createCustomers(redis, positions, keyPrefix)
 const indexed = { positions, customers, keyPrefix }
 const [find, list] = [createFindCustomers(redis, indexed), createListCustomers(redis, indexed)]
+const listDealers = createListDealers({ redis, positions }, keyPrefix)
 const timeoutMs = settings.READINESS_TIMEOUT_MS
 const readiness = createReadiness({ customers, diagnose, obstacles, timeoutMs, stopping: stopping.signal })
 const app = createReaderApp({
-  ...{ settings, customers, find, list, metrics, logger },
+  ...{ settings, customers, find, list, listDealers, metrics, logger },
   ...{ tracer: traces.tracer, stopping: stopping.signal },
 })
 const adminApp = createAdminApp({ registry, checks: readiness.checks, settings })

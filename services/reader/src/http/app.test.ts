@@ -5,6 +5,7 @@ import { createRegistry, type SpanOptions } from '@customer-stream/runtime'
 import { customerFromHash } from '@customer-stream/schemas'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { type Customers, DamagedCustomerError, type MaySee, type Reading } from '../customers.ts'
+import type { Dealer, ListDealers } from '../dealers.ts'
 import type { FindCustomers } from '../find-customers.ts'
 import type { ListCustomers } from '../list-customers.ts'
 import { createReaderMetrics } from '../metrics.ts'
@@ -51,15 +52,32 @@ const STORED = (() => {
 })()
 const visible = (maySee: MaySee) => (maySee('dealer-a') ? [STORED] : [])
 
-type Read = Customers['read']
+const ACTIVITY: Dealer = {
+  ...{ dealerUuid: 'dealer-a', lastEventAt: 1728542294120, customers: 7, state: 'silent' },
+  ...{ lastDay: Array(24).fill(1), usualDay: Array(24).fill(2) },
+}
+
+/** What the parts behind the routes answer. */
+interface Answers {
+  read: Customers['read']
+  find: FindCustomers
+  list: ListCustomers
+  listDealers: ListDealers
+  isOpen: boolean
+}
 
 const start = ({
   read = async (_, maySee) => (maySee('dealer-a') ? readingOf(HASH) : { kind: 'missing' }),
   find = async (_query, maySee) => ({ kind: 'found', customers: visible(maySee), isTruncated: false }),
   list = async () => ({ kind: 'page', customers: [STORED], next: undefined }),
+  listDealers = async ({ maySee }) => ({
+    kind: 'page',
+    dealers: maySee('dealer-a') ? [ACTIVITY] : [],
+    next: undefined,
+  }),
   isOpen = false,
   ...options
-}: Partial<AppOptions> & { read?: Read; find?: FindCustomers; list?: ListCustomers; isOpen?: boolean } = {}) => {
+}: Partial<AppOptions> & Partial<Answers> = {}) => {
   const revealed: string[] = []
   const failures: Error[] = []
   const spans: (SpanOptions & { readonly attributes: object; readonly error: string | undefined })[] = []
@@ -68,7 +86,7 @@ const start = ({
   const app = createApp(
     {
       authenticate: createAuthenticate({ READER_AUTH: isOpen ? 'off' : 'keys', READER_API_KEYS: KEYS }),
-      ...{ customers: { read }, find, list },
+      ...{ customers: { read }, find, list, listDealers },
       metrics: createReaderMetrics(registry),
       onReveal: (name, customerUuids) => revealed.push(`${name} ${customerUuids}`),
       onFailure: (error) => failures.push(error),
@@ -157,13 +175,14 @@ describe('each route', () => {
       read: async () => ({ kind: 'missing' }),
       find: async () => ({ kind: 'found', customers: [], isTruncated: false }),
       list: async () => ({ kind: 'page', customers: [], next: undefined }),
+      listDealers: async () => ({ kind: 'page', dealers: [], next: undefined }),
     }
     const ask = (name: string, stored = {}) =>
       start(stored).app.inject(requestTo({ path, method }, { authorization: `Bearer ${name}-key` }))
     const [other, missing] = [await ask('dealer-b'), await ask('dealer-b', none)]
     expect([other.statusCode, other.body]).toEqual([missing.statusCode, missing.body])
     expect(other.body).not.toMatch(/ada|dealer-a/i)
-    expect((await ask('dealer-a')).body).toContain('"customerUuid":"ada"')
+    expect((await ask('dealer-a')).body).toMatch(/"customerUuid":"ada"|"dealerUuid":"dealer-a"/)
   })
 
   it.each(routes)('another method than $method of $path gets 405, even with a wrong body', async ({ path }) => {
@@ -251,7 +270,7 @@ it('an outage of Redis is answered with 503, and a bug with 500 without details'
   expect(bug.failures).toHaveLength(1)
 })
 
-it.each<[string, Read]>([
+it.each<[string, Customers['read']]>([
   ['without a version', () => Promise.reject(new DamagedCustomerError('ada'))],
   ['without a source', async () => readingOf({ ...HASH, _source: 'x' })],
 ])('a damaged hash %s is answered with 503, and the log names the customer', async (_, read) => {
@@ -471,4 +490,46 @@ it('a request that Node cannot parse is answered with a problem', async () => {
     socket.on('close', () => resolve(text))
   })
   expect(answer).toMatch(/^HTTP\/1\.1 400 .*content-type: application\/problem\+json.*"type":"bad-request"/s)
+})
+
+describe('the list of dealers', () => {
+  const pages: ListDealers = async ({ after, limit }) => {
+    const known = ['a', 'b', 'c'].filter((id) => after === undefined || id > after)
+    const dealers = known.slice(0, limit).map((dealerUuid) => ({ ...ACTIVITY, dealerUuid }))
+    return { kind: 'page', dealers, next: known.length > limit ? dealers.at(-1)?.dealerUuid : undefined }
+  }
+
+  it('a silent dealer has the time of its last event', async () => {
+    const answer = await start().get('/v1/dealers')
+    expect(answer.json()).toEqual({
+      dealers: [{ ...ACTIVITY, silentSince: ACTIVITY.lastEventAt }],
+    })
+    expect(answer.headers['cache-control']).toBe('no-store')
+  })
+
+  it('a value that is not known is null', async () => {
+    const dealers: readonly Dealer[] = [{ ...ACTIVITY, state: 'active', customers: undefined }]
+    const { get } = start({ listDealers: async () => ({ kind: 'page', dealers, next: undefined }) })
+    expect((await get('/v1/dealers')).json().dealers[0]).toMatchObject({ customers: null, silentSince: null })
+  })
+
+  it('the cursor of a page leads to the next page', async () => {
+    const { get } = start({ listDealers: pages })
+    const first = (await get('/v1/dealers?limit=2')).json()
+    expect(first.dealers.map((each: Dealer) => each.dealerUuid)).toEqual(['a', 'b'])
+    const second = (await get(`/v1/dealers?limit=2&cursor=${first.cursor}`)).json()
+    expect(second).toEqual({ dealers: [expect.objectContaining({ dealerUuid: 'c' })] })
+  })
+
+  it.each(['limit=0', 'limit=-1', 'limit=1e9', 'limit=501', 'cursor=', 'cursor=x', 'cursor=WzFd', 'dealer=a'])(
+    'GET /v1/dealers?%s is refused with 400',
+    async (query) => {
+      expect((await start().get(`/v1/dealers?${query}`)).json()).toMatchObject({ type: 'invalid-parameter' })
+    },
+  )
+
+  it('a Redis that is being filled is answered with 503', async () => {
+    const answer = await start({ listDealers: async () => ({ kind: 'filling' }) }).get('/v1/dealers')
+    expect(answer.json()).toMatchObject({ type: 'unavailable', status: 503 })
+  })
 })

@@ -9,11 +9,13 @@ import type { Tracer } from '@customer-stream/runtime'
 import { isRedisError } from '@customer-stream/runtime/redis'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import { type Customers, DamagedCustomerError } from '../customers.ts'
+import type { ListDealers } from '../dealers.ts'
 import type { FindCustomers } from '../find-customers.ts'
 import type { ListCustomers } from '../list-customers.ts'
 import type { ReaderMetrics } from '../metrics.ts'
 import type { Authenticate, Client } from './api-keys.ts'
 import { addCustomerRoute } from './customer-route.ts'
+import { addDealersRoute } from './dealers-route.ts'
 import { addListRoutes } from './list-routes.ts'
 import { openApi } from './openapi.ts'
 import { PROBLEM_CONTENT_TYPE, type Problem, ProblemError, problemDocument, problems } from './problem.ts'
@@ -25,6 +27,7 @@ export interface AppDependencies {
   readonly customers: Pick<Customers, 'read'>
   readonly find: FindCustomers
   readonly list: ListCustomers
+  readonly listDealers: ListDealers
   readonly metrics: ReaderMetrics
   /** Called for each answer that shows personal data without a mask. */
   readonly onReveal: (key: string, customerUuids: readonly string[]) => void
@@ -219,6 +222,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   addChecks(app, deps, options)
   addCustomerRoute(app, deps, options)
   addListRoutes(app, deps)
+  addDealersRoute(app, deps)
   const document = JSON.stringify(openApi(options.version))
   app.get(OPENAPI_PATH, { config: { scope: 'open' } }, async (_request, reply) =>
     reply.type('application/json').send(document),

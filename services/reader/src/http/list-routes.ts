@@ -7,6 +7,7 @@ import type { ListCustomers } from '../list-customers.ts'
 import type { Client } from './api-keys.ts'
 import { readCursor, writeCursor } from './cursor.ts'
 import { documentFor, type RevealDependencies, reportReveal } from './customer-answer.ts'
+import { invalid, wholeNumber } from './parameters.ts'
 import { ProblemError } from './problem.ts'
 
 export interface ListRoutesDependencies extends RevealDependencies {
@@ -22,8 +23,6 @@ const MAX_QUERY_BYTES = 16_384
 
 export const MAX_LIMIT = 500
 const DEFAULT_LIMIT = 100
-
-const invalid = (detail: string) => new ProblemError('invalid-parameter', detail)
 
 /** Returns the problem of a list that cannot be answered. */
 const problemOf = (kind: 'no-term' | 'no-index' | 'filling'): ProblemError => {
@@ -41,19 +40,12 @@ const demandDealer = (client: Client, dealerUuid: string): void => {
   if (!client.maySee(dealerUuid)) throw new ProblemError('forbidden', 'The API key may not see this dealer.')
 }
 
-const wholeNumber = (text: unknown, name: string, minimum: number, maximum: number, standard: number): number => {
-  if (text === undefined) return standard
-  const value = typeof text === 'string' && /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN
-  if (value >= minimum && value <= maximum) return value
-  throw invalid(`${name} must be given once, as an integer from ${minimum} to ${maximum}.`)
-}
-
 /** Reads the parameters of a list. */
 const listOptions = (dealerUuid: string, query: Readonly<Record<string, unknown>>) => {
   const { 'changed-since': sinceText, cursor, limit: limitText, ...others } = query
   if (Object.keys(others).length > 0) throw invalid('The parameters are changed-since, cursor and limit.')
-  const since = wholeNumber(sinceText, 'changed-since', 0, Number.MAX_SAFE_INTEGER, 0)
-  const limit = wholeNumber(limitText, 'limit', 1, MAX_LIMIT, DEFAULT_LIMIT)
+  const since = wholeNumber(sinceText, 'changed-since', { minimum: 0, maximum: Number.MAX_SAFE_INTEGER, standard: 0 })
+  const limit = wholeNumber(limitText, 'limit', { minimum: 1, maximum: MAX_LIMIT, standard: DEFAULT_LIMIT })
   if (cursor === undefined) return { since, limit, after: undefined }
   const after = typeof cursor === 'string' ? readCursor(cursor, { dealerUuid, since }) : undefined
   if (after) return { since, limit, after }

@@ -1,5 +1,7 @@
 /** OpenAPI 3.1 of the reader. Served at `/openapi.json`, and written to the contract. */
 import { CustomerDocument } from './customer-document.ts'
+import { DealerDocument } from './dealer-document.ts'
+import { DEALERS_PATH, MAX_DEALERS } from './dealers-route.ts'
 import { MAX_LIMIT, SEARCH_PATH } from './list-routes.ts'
 import { MASK } from './mask.ts'
 import { PROBLEM_CONTENT_TYPE, type Problem, problems } from './problem.ts'
@@ -131,6 +133,38 @@ const listDealerCustomers = () => ({
   },
 })
 
+const listDealers = () => ({
+  operationId: 'listDealers',
+  summary: 'Lists dealers with their activity, in the order of their ids.',
+  description: 'Needs the scope `read`. Lists the dealers of the API key from which an event has arrived.',
+  parameters: [
+    { name: 'cursor', in: 'query', description: 'The cursor of the page before.', schema: { type: 'string' } },
+    {
+      name: 'limit',
+      in: 'query',
+      schema: { type: 'integer', minimum: 1, maximum: MAX_DEALERS, default: MAX_DEALERS },
+    },
+  ],
+  responses: {
+    200: {
+      description: 'A page of dealers.',
+      content: {
+        'application/json': {
+          schema: {
+            type: 'object',
+            required: ['dealers'],
+            properties: {
+              dealers: { type: 'array', items: { $ref: '#/components/schemas/Dealer' } },
+              cursor: { type: 'string', description: 'Place of the next page. Missing on the last page.' },
+            },
+          },
+        },
+      },
+    },
+    ...problemResponses([...ofOneCustomer, 'too-large', 'unsupported-media-type']),
+  },
+})
+
 const getDocument = () => ({
   operationId: 'getOpenApi',
   summary: 'Returns this document.',
@@ -159,6 +193,7 @@ export const openApi = (version: string) => ({
     '/v1/customers/{customerUuid}': { get: getCustomer() },
     [SEARCH_PATH]: { post: searchCustomers() },
     '/v1/dealers/{dealerUuid}/customers': { get: listDealerCustomers() },
+    [DEALERS_PATH]: { get: listDealers() },
     '/openapi.json': { get: getDocument() },
   },
   components: {
@@ -167,6 +202,7 @@ export const openApi = (version: string) => ({
     },
     schemas: {
       Customer: CustomerDocument,
+      Dealer: DealerDocument,
       Problem: {
         type: 'object',
         required: ['type', 'status', 'title'],

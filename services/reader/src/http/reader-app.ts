@@ -5,7 +5,7 @@ import { createAuthenticate } from './api-keys.ts'
 import { type AppDependencies, createApp } from './app.ts'
 
 export interface ReaderAppDependencies
-  extends Pick<AppDependencies, 'customers' | 'find' | 'list' | 'metrics' | 'tracer' | 'stopping'> {
+  extends Pick<AppDependencies, 'customers' | 'find' | 'list' | 'listDealers' | 'metrics' | 'tracer' | 'stopping'> {
   readonly settings: ReaderSettings
   readonly logger: Logger
 }
