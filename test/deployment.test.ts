@@ -298,12 +298,13 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     .split('\n')
     .filter((line) => /^\| .*topics? `/.test(line))
 
-  it.each(['ingress', 'projector'])('the user %s has the rights in Kafka that docs/operating.md names', (user) => {
+  const USERS = ['ingress', 'projector', 'reader']
+  it.each(USERS)('the user %s has the rights in Kafka that docs/operating.md names', (user) => {
     const row = rightsRows.find((line) => line.startsWith(`| ${user} |`)) ?? ''
     expect([...grantedRights(user)].toSorted()).toEqual([...new Set(documentedRights(row))].toSorted())
   })
 
-  it.each(['ingress', 'projector'])('the commands of docs/operating.md grant the user %s these rights', (user) => {
+  it.each(USERS)('the commands of docs/operating.md grant the user %s these rights', (user) => {
     const section = read('docs/operating.md').split('\n## Least rights')[1]!.split('\n## ')[0]!
     const granted = [...section.replaceAll('\\\n', '').matchAll(/^allow --allow-principal User:(\w+) (.+)$/gm)]
       .filter(([, name]) => name === user)

@@ -36,13 +36,13 @@ ${describeSettings(without(projectorSettings, processSettings, kafkaSettings, re
 
 ## Reader
 
-${describeSettings(without(readerSettings, processSettings, redisSettings))}
+${describeSettings(without(readerSettings, processSettings, kafkaSettings, redisSettings))}
 
 ## Redis (projector and reader)
 
 ${describeSettings(redisSettings)}
 
-## Kafka (ingress and projector)
+## Kafka (all services)
 
 ${describeSettings(kafkaSettings)}
 

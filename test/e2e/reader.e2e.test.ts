@@ -125,3 +125,17 @@ it('a changed file of API keys is used without a restart', async () => {
   await untilAnswer(reader, path, 401, 'old')
   expect((await get(reader, path, 'new')).status).toBe(200)
 })
+
+it('a reader without Kafka is ready and answers about customers, and says what is missing', async () => {
+  await putCustomer(pipeline.redis)
+  const reader = await pipeline.start('reader', { KAFKA_BROKERS: '127.0.0.1:1' })
+  await reader.untilReady()
+  expect((await get(reader, '/v1/customers/c')).status).toBe(200)
+  await waitUntil(
+    'the readiness names the outage of Kafka',
+    async () => (await fetch(`${reader.adminUrl}/readyz`)).text(),
+    (text) => /"status":"ready".*"name":"kafka","ready":true,"detail":"Kafka 127\.0\.0\.1:1 /.test(text),
+  )
+  expect(await reader.metric('reader_kafka_available')).toBe(0)
+  expect(await reader.end()).toBe(0)
+})

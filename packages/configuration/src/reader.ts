@@ -7,6 +7,7 @@ import {
   processSettings,
   type Rule,
 } from '@customer-stream/runtime'
+import { kafkaRules, kafkaSettings } from '@customer-stream/runtime/kafka'
 import { redisRules, redisSettings } from '@customer-stream/runtime/redis'
 import { readApiKeys } from './api-keys.ts'
 import { ingressSettings } from './ingress.ts'
@@ -68,6 +69,7 @@ export const readerSettings = {
       'decides; otherwise the ratio. `traceidratio`: always the ratio.',
   },
   OTEL_TRACES_SAMPLER_ARG: ingressSettings.OTEL_TRACES_SAMPLER_ARG,
+  ...kafkaSettings,
   ...redisSettings,
 }
 
@@ -82,6 +84,7 @@ const AFTER_LAST_ANSWER_MS = 2000
 export const readerRules: readonly Rule<typeof readerSettings>[] = [
   ...processRules,
   ...redisRules,
+  ...kafkaRules,
   ({ READER_AUTH, READER_API_KEYS }) =>
     READER_AUTH === 'off' || READER_API_KEYS.length > 0
       ? undefined

@@ -97,6 +97,7 @@ const environmentsOf = (
       CONSUMER_GROUP_ID: groupId,
     },
     reader: {
+      ...shared,
       REDIS_URL: redisUrl,
       REDIS_CLUSTER: String(redisCluster),
       REDIS_KEY_PREFIX: keyPrefix,

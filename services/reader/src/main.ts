@@ -15,11 +15,14 @@ import {
   settingsOrExit,
   watchSecretFiles,
 } from '@customer-stream/runtime'
+import { followTopic } from '@customer-stream/runtime/kafka'
 import { connectRedis, createRedis, createRedisDiagnose } from '@customer-stream/runtime/redis'
+import { stateTopicName } from '@customer-stream/schemas'
 import { createCustomers } from './customers.ts'
 import { createListDealers } from './dealers.ts'
 import { createFindCustomers } from './find-customers.ts'
 import { createReaderApp } from './http/reader-app.ts'
+import { createReaderKafka } from './kafka.ts'
 import { createListCustomers } from './list-customers.ts'
 import { createReaderMetrics } from './metrics.ts'
 import { createPositions } from './positions.ts'
@@ -35,6 +38,7 @@ const traces = await createTraces('reader', { settings, registry, logger })
 const stopping = new AbortController()
 const obstacles = createObstacles(registry, logger)
 const metrics = createReaderMetrics(registry)
+const kafka = createReaderKafka({ settings, metrics, obstacles, logger })
 const redis = createRedis(settings, logger)
 const diagnose = createRedisDiagnose(settings, redis)
 const { REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection } = settings
@@ -44,7 +48,7 @@ const indexed = { positions, customers, keyPrefix }
 const [find, list] = [createFindCustomers(redis, indexed), createListCustomers(redis, indexed)]
 const listDealers = createListDealers({ redis, positions }, keyPrefix)
 const timeoutMs = settings.READINESS_TIMEOUT_MS
-const readiness = createReadiness({ customers, diagnose, obstacles, timeoutMs, stopping: stopping.signal })
+const readiness = createReadiness({ customers, kafka, diagnose, obstacles, timeoutMs, stopping: stopping.signal })
 const app = createReaderApp({
   ...{ settings, customers, find, list, listDealers, metrics, logger },
   ...{ tracer: traces.tracer, stopping: stopping.signal },
@@ -54,9 +58,10 @@ const adminApp = createAdminApp({ registry, checks: readiness.checks, settings }
 const secretFiles = { schemas: readerSettings, env: process.env, rules: readerRules, registry, logger }
 lifecycle.onStop('secret files', watchSecretFiles(settings, secretFiles))
 // Parts stop in reverse order: first "not ready" and a wait for the load balancer, then requests,
-// then Redis and traces, and last the admin port.
+// then Redis, Kafka and traces, and last the admin port.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
 lifecycle.onStop('traces', traces.stop)
+lifecycle.onStop('kafka', kafka.disconnect)
 lifecycle.onStop('redis', () => redis.disconnect())
 const onFailure = (err: Error) => logger.error({ err }, 'the readiness could not be checked; the service repeats it')
 lifecycle.onStop('outages', periodically(OUTAGE_INTERVAL_MS, readiness.watch, onFailure))
@@ -70,6 +75,11 @@ try {
   const admin = await openPort(adminApp, adminPortOf(settings))
   const address = await openPort(app, { host: ['HOST', settings.HOST], port: ['PORT', settings.PORT] })
   logger.info({ event: 'listening', address, admin }, 'listening')
+  if (settings.KAFKA_STATE_TOPIC)
+    void followTopic({
+      ...{ admin: kafka.openAdmin(), topic: stateTopicName(settings.KAFKA_TOPIC_PREFIX), lookBack: 0 },
+      ...{ signal: stopping.signal, onBegin: () => {}, onPart: () => {}, onProblem: kafka.report },
+    })
   const backoff = { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS }
   const connect = () => connectRedis(redis).then(() => customers.check())
   const onStartFailure = (error: Error) => obstacles.report('redis', diagnose(error))

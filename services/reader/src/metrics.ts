@@ -50,6 +50,13 @@ export const createReaderMetrics = (registry: Registry) => {
       help: 'Requests that wait for a version of a customer. `READ_MAX_WAITING` is the limit.',
       registers,
     }),
+    kafkaAvailable: new Gauge({
+      name: 'reader_kafka_available',
+      help:
+        '1 if Kafka answers, otherwise 0. Without Kafka the reader is ready, because only a part of its answers ' +
+        'needs Kafka.',
+      registers,
+    }),
     connections: new Gauge({
       name: 'reader_connections',
       help: 'Open connections to the public port. `MAX_CONNECTIONS` is the limit.',

@@ -1,11 +1,14 @@
 /**
- * Readiness of the reader: it is ready if Redis answers. A failed check says what to do.
+ * Readiness of the reader: it is ready if Redis answers. A failed check says what to do. An outage
+ * of Kafka is shown, but the reader stays ready, because most answers need only Redis.
  */
 import { answerOf, type Diagnosis, type Obstacles, type ReadinessCheck, readinessCheck } from '@customer-stream/runtime'
 import type { Customers } from './customers.ts'
+import type { ReaderKafka } from './kafka.ts'
 
 export interface ReadinessDependencies {
   readonly customers: Pick<Customers, 'check'>
+  readonly kafka: Pick<ReaderKafka, 'problem'>
   readonly diagnose: (error: Error) => Diagnosis
   readonly obstacles: Pick<Obstacles, 'report'>
   readonly timeoutMs: number
@@ -20,11 +23,14 @@ export interface Readiness {
 }
 
 export const createReadiness = (deps: ReadinessDependencies): Readiness => {
-  const { customers, diagnose, obstacles, timeoutMs, stopping } = deps
+  const { customers, kafka, diagnose, obstacles, timeoutMs, stopping } = deps
   const problem = (): Promise<Diagnosis | undefined> =>
     answerOf(customers.check, timeoutMs).then(() => undefined, diagnose)
   return {
-    checks: async () => [readinessCheck('redis', stopping.aborted ? 'stopping' : (await problem())?.message)],
+    checks: async () => [
+      readinessCheck('redis', stopping.aborted ? 'stopping' : (await problem())?.message),
+      { ...readinessCheck('kafka', kafka.problem), ready: true },
+    ],
     watch: async () => obstacles.report('redis', await problem()),
   }
 }

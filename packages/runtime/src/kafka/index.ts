@@ -21,6 +21,7 @@ export {
 export * from './topic-check.ts'
 export { readTopicIdentity, type TopicIdentity } from './topic-identity.ts'
 export { findingLine, RECORD_OVERHEAD_BYTES, type TopicDemand, type TopicFinding } from './topic-rules.ts'
+export { followTopic, type TopicTailOptions } from './topic-tail.ts'
 export * from './topic-watch.ts'
 export { readWatermarks, type Watermarks } from './watermarks.ts'
 export * from './write-check.ts'

@@ -1,6 +1,6 @@
 import type { FetchedRecord } from './consumer.ts'
 import { errorType } from './error-type.ts'
-import type { DecodedRecord, UnreadableBatch } from './record-batches.ts'
+import type { DecodedRecord, DecodedRecords, UnreadableBatch } from './record-batches.ts'
 import { clusterOf, type TopicAdmin } from './topic-admin.ts'
 import { readWatermarks } from './watermarks.ts'
 
@@ -35,6 +35,17 @@ const passOver = ({ offset, nextOffset: claimed, error }: UnreadableBatch): Fetc
   return { records: [], nextOffset, unreadable: { offset, nextOffset, error } }
 }
 
+/** Returns the records from an offset on. Undefined if the leader sent no batch. */
+export const partFrom = (messages: DecodedRecords, offset: string): FetchedPart | undefined => {
+  const { nextOffset = offset, unreadable } = messages
+  if (BigInt(nextOffset) > BigInt(offset)) {
+    // A batch may begin before the offset.
+    const isRecord = (each: DecodedRecord) => !each.isControlRecord && BigInt(each.offset) >= BigInt(offset)
+    return { records: messages.filter(isRecord), nextOffset }
+  }
+  return unreadable && passOver({ ...unreadable, offset })
+}
+
 const MAX_BYTES = 256 * 1024
 const MAX_WAIT_MS = 100
 const READ_COMMITTED = 1
@@ -61,16 +72,9 @@ export const createPartitionReader = (admin: TopicAdmin, topic: string): Partiti
       isolationLevel: READ_COMMITTED,
       topics: [{ topic, partitions: [{ partition, fetchOffset: offset, maxBytes: MAX_BYTES }] }],
     })
-    const messages = responses[0]?.partitions[0]?.messages ?? []
-    const { nextOffset = offset, unreadable } = messages
+    const part = partFrom(responses[0]?.partitions[0]?.messages ?? [], offset)
     const isThrottled = throttleTime + clientSideThrottleTime > 0
-    if (BigInt(nextOffset) > BigInt(offset)) {
-      // A batch may begin before the offset.
-      const isRecord = (each: DecodedRecord) => !each.isControlRecord && BigInt(each.offset) >= BigInt(offset)
-      return { records: messages.filter(isRecord), nextOffset }
-    }
-    if (unreadable) return passOver({ ...unreadable, offset })
-    return isThrottled ? { records: [], nextOffset: offset } : undefined
+    return part ?? (isThrottled ? { records: [], nextOffset: offset } : undefined)
   }
 
   /**

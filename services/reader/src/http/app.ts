@@ -11,6 +11,7 @@ import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify }
 import { type Customers, DamagedCustomerError } from '../customers.ts'
 import type { ListDealers } from '../dealers.ts'
 import type { FindCustomers } from '../find-customers.ts'
+import { KafkaUnavailableError } from '../kafka.ts'
 import type { ListCustomers } from '../list-customers.ts'
 import type { ReaderMetrics } from '../metrics.ts'
 import type { Authenticate, Client } from './api-keys.ts'
@@ -73,7 +74,9 @@ const problemOfError = (error: Error): Problem => {
   if (statusCode === 413) return 'too-large'
   if (statusCode === 415) return 'unsupported-media-type'
   if (statusCode !== undefined && statusCode < 500) return 'bad-request'
-  return error instanceof DamagedCustomerError || isRedisError(error) ? 'unavailable' : 'internal-error'
+  const isOutage =
+    error instanceof DamagedCustomerError || error instanceof KafkaUnavailableError || isRedisError(error)
+  return isOutage ? 'unavailable' : 'internal-error'
 }
 
 const detailOf = (error: Error): string | undefined => {
