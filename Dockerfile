@@ -56,6 +56,14 @@ ARG EXTRA_PACKAGE=""
 RUN test -z "${EXTRA_PACKAGE}" || \
   npm install --no-save --omit=dev --ignore-scripts --workspace @customer-stream/${SERVICE} "${EXTRA_PACKAGE}"
 
+# Only the reader has something to build: the console, its web page.
+FROM manifests AS sources
+ARG SERVICE
+COPY tsconfig.json ./
+COPY services/${SERVICE} services/${SERVICE}
+RUN test "${SERVICE}" != reader || \
+  (npm ci --ignore-scripts --workspace @customer-stream/reader && npm run build -w @customer-stream/reader)
+
 FROM ${NODE_IMAGE} AS service
 ARG SERVICE
 ENV NODE_ENV=production
@@ -66,7 +74,7 @@ COPY packages/schemas packages/schemas
 COPY packages/runtime packages/runtime
 COPY packages/configuration packages/configuration
 COPY packages/indexes packages/indexes
-COPY services/${SERVICE} services/${SERVICE}
+COPY --from=sources /app/services/${SERVICE} services/${SERVICE}
 WORKDIR /app/services/${SERVICE}
 ENV NODE_COMPILE_CACHE=/tmp/node-compile-cache
 USER node

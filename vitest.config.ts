@@ -52,7 +52,11 @@ export default defineConfig({
         ...shared,
         test: {
           name: 'unit',
-          include: ['{packages,services}/*/src/**/*.test.ts', '{test,tools,bench}/**/*.test.ts'],
+          include: [
+            '{packages,services}/*/src/**/*.test.ts',
+            'services/reader/console/*.test.ts',
+            '{test,tools,bench}/**/*.test.ts',
+          ],
           exclude: ['**/*.{int,e2e}.test.ts', '**/node_modules/**'],
           // These tests compute and do not wait. If tests with brokers ran at the same time, these
           // tests would reach their time limits.

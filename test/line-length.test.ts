@@ -28,7 +28,7 @@ const tooLong = (
   )
 
 it(`each line of code has at most ${CODE_COLUMNS} columns, and each comment at most ${PROSE_COLUMNS}`, () => {
-  const files = filesOf('{bench,examples,packages,services,test,tools}/**/*.{ts,js,mjs,lua,sh}')
+  const files = filesOf('{bench,examples,packages,services,test,tools}/**/*.{ts,tsx,js,mjs,lua,sh}')
   const isComment = (line: string, file: string) => (COMMENTS[extname(file).slice(1)] ?? COMMENT).test(line)
   expect(files.length).toBeGreaterThan(300)
   expect(

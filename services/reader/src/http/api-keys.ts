@@ -28,6 +28,12 @@ const clientOf = ({ name, scopes, dealers }: Omit<ApiKey, 'sha256'>): Client => 
   }
 }
 
+/** Returns the same client without the scope `pii`. */
+export const withoutReveal = (client: Client): Client => ({
+  ...client,
+  has: (scope) => scope !== 'pii' && client.has(scope),
+})
+
 const ANYBODY = clientOf({ name: 'none', scopes: SCOPES, dealers: ['*'] })
 
 /**

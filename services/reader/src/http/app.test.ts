@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import type { ApiKey } from '@customer-stream/configuration'
 import { createRegistry, type SpanOptions } from '@customer-stream/runtime'
@@ -11,6 +12,7 @@ import type { ListCustomers } from '../list-customers.ts'
 import { createReaderMetrics } from '../metrics.ts'
 import { createAuthenticate } from './api-keys.ts'
 import { type AppOptions, createApp, OPENAPI_PATH } from './app.ts'
+import { CONSOLE_PATHS } from './console-routes.ts'
 import { SEARCH_PATH } from './list-routes.ts'
 import { openApi } from './openapi.ts'
 
@@ -123,10 +125,12 @@ const requestTo = ({ path, method }: { readonly path: string; readonly method: s
 
 describe('each route', () => {
   const { app } = start()
-  const routes = [...app.routes].flatMap(([path, methods]) => methods.map((method) => ({ path, method })))
+  const routes = [...app.routes]
+    .filter(([path]) => !CONSOLE_PATHS.includes(path))
+    .flatMap(([path, methods]) => methods.map((method) => ({ path, method })))
   const guarded = routes.filter(({ path }) => path !== OPENAPI_PATH)
 
-  it('each route is described in openapi.json, and only the document itself is open', () => {
+  it('each route is described in openapi.json, and only the document itself and the console are open', () => {
     const described = Object.entries(openApi('0').paths).flatMap(([path, methods]) =>
       Object.keys(methods).map((method) => `${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`),
     )
@@ -228,6 +232,44 @@ it('a key without the scope pii gets masked values, and each reveal is reported'
   await get(CUSTOMER)
   expect(revealed).toEqual(['full ada'])
   expect(await count('reader_requests_total', 'masked')).toBe(1)
+})
+
+it('a key with the scope pii gets a masked answer with the header x-mask, and nothing is revealed', async () => {
+  const { get, app, revealed } = start()
+  const headers = { 'x-mask': 'on' }
+  const masked = await get(CUSTOMER, 'full', headers)
+  expect(masked.json()).toMatchObject({ customer: { firstName: '***' } })
+  expect(masked.headers).toMatchObject({ etag: '"1728542293678:a7b9;masked"', vary: 'authorization, x-mask' })
+  const search = requestTo({ path: SEARCH_PATH, method: 'POST' }, { authorization: 'Bearer full-key', ...headers })
+  expect((await app.inject(search)).json()).toMatchObject({ customers: [{ customer: { firstName: '***' } }] })
+  expect(revealed).toEqual([])
+})
+
+describe('the console', () => {
+  it.each(CONSOLE_PATHS)('%s needs no key, and runs and loads only files of the reader', async (url) => {
+    const { app } = start()
+    const answer = await app.inject({ url, headers: { 'accept-encoding': 'gzip' } })
+    // A working copy without a build answers with a problem.
+    expect(answer.statusCode === 200 || answer.json().detail.includes('npm run build')).toBe(true)
+    if (answer.statusCode !== 200) return
+    expect(answer.headers).toMatchObject({
+      'content-security-policy': expect.stringMatching(
+        /^default-src 'none'; script-src 'self'; .*frame-ancestors 'none/,
+      ),
+      'x-content-type-options': 'nosniff',
+      'referrer-policy': 'no-referrer',
+      'content-encoding': 'gzip',
+    })
+    expect(answer.headers['content-security-policy']).not.toMatch(/unsafe|http|\*/)
+    const again = await app.inject({ url, headers: { 'if-none-match': String(answer.headers.etag) } })
+    expect([again.statusCode, again.body]).toEqual([304, ''])
+    expect((await app.inject({ url })).headers['content-encoding']).toBeUndefined()
+  })
+
+  it('the page has no inline script, no inline style and no other host', async () => {
+    const page = await readFile(new URL('../../console/index.html', import.meta.url), 'utf8')
+    expect(page).not.toMatch(/<style|style=|onload|https?:|<script(?! type="module" src="console.js"><\/script>)/)
+  })
 })
 
 it.each(['"1728542293678:a7b9"', 'W/"1728542293678:a7b9"', '"1", "1728542293678:a7b9"', '*'])(
@@ -432,7 +474,7 @@ it('a key that sends too many requests gets 429, and other keys do not', async (
 })
 
 it.each([
-  ['/', 404, 'not-found'],
+  ['/v1', 404, 'not-found'],
   ['/v1/customers', 404, 'not-found'],
   ['/v1/customers/', 404, 'not-found'],
   ['/v1/customers/ada/', 404, 'not-found'],

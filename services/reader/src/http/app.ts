@@ -14,7 +14,8 @@ import type { FindCustomers } from '../find-customers.ts'
 import { KafkaUnavailableError } from '../kafka.ts'
 import type { ListCustomers } from '../list-customers.ts'
 import type { ReaderMetrics } from '../metrics.ts'
-import type { Authenticate, Client } from './api-keys.ts'
+import { type Authenticate, type Client, withoutReveal } from './api-keys.ts'
+import { addConsoleRoutes } from './console-routes.ts'
 import { addCustomerRoute } from './customer-route.ts'
 import { addDealersRoute } from './dealers-route.ts'
 import { addListRoutes } from './list-routes.ts'
@@ -56,6 +57,9 @@ export interface AppOptions {
 }
 
 export const OPENAPI_PATH = '/openapi.json'
+
+/** With this header, a key with the scope `pii` gets masked answers, and reveals nothing. */
+const MASK_HEADER = 'x-mask'
 
 /** Value of Retry-After in seconds. */
 const RETRY_AFTER_SECONDS = '1'
@@ -161,10 +165,10 @@ const addChecks = (app: FastifyInstance, { authenticate, metrics }: AppDependenc
       metrics.unauthenticated.inc({ check: client })
       throw new ProblemError('unauthenticated')
     }
-    request.client = client
+    request.client = request.headers[MASK_HEADER] === undefined ? client : withoutReveal(client)
     metrics.requests.inc({ key: client.name })
     if (!rate.allows(client.name)) throw new ProblemError('too-many-requests')
-    if (!client.has(scope)) throw new ProblemError('forbidden', `The API key needs the scope ${scope}.`)
+    if (!request.client.has(scope)) throw new ProblemError('forbidden', `The API key needs the scope ${scope}.`)
   })
 }
 
@@ -226,6 +230,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   addCustomerRoute(app, deps, options)
   addListRoutes(app, deps)
   addDealersRoute(app, deps)
+  addConsoleRoutes(app)
   const document = JSON.stringify(openApi(options.version))
   app.get(OPENAPI_PATH, { config: { scope: 'open' } }, async (_request, reply) =>
     reply.type('application/json').send(document),

@@ -93,7 +93,7 @@ export const addCustomerRoute = (
       etag: tag,
       // A cache may store the answer, but must ask again before each use.
       'cache-control': 'private, no-cache',
-      vary: 'authorization',
+      vary: 'authorization, x-mask',
       'x-customer-version': version,
       'x-customer-source': stored.source,
       'x-received-at': stored.receivedAt,

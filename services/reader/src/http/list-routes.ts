@@ -56,7 +56,7 @@ export const addListRoutes = (app: FastifyInstance, { find, list, ...reveal }: L
   const answer = (reply: FastifyReply, client: Client, customers: readonly StoredCustomer[], more: object) => {
     const documents = customers.map((customer) => documentFor(client, customer))
     reportReveal(reveal, client, documents)
-    reply.headers({ 'cache-control': 'no-store', vary: 'authorization' })
+    reply.headers({ 'cache-control': 'no-store', vary: 'authorization, x-mask' })
     // fastify's own serializer would change long numbers.
     return reply.type('application/json').send(JSON.stringify({ customers: documents, ...more }))
   }

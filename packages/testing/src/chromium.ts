@@ -1,0 +1,42 @@
+/**
+ * A real Chromium for tests of the console: the program of the machine, or Debian's package. A
+ * machine without both gets the reason.
+ */
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { promisify } from 'node:util'
+import { type Browser, chromium } from 'playwright-core'
+
+const run = promisify(execFile)
+const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable']
+
+const fromPath = (): string | undefined =>
+  (process.env.PATH ?? '')
+    .split(delimiter)
+    .flatMap((folder) => NAMES.map((name) => join(folder, name)))
+    .find(existsSync)
+
+/** Installs Debian's package. Rejects if that is not possible. */
+const install = async (): Promise<void> => {
+  if (process.getuid?.() !== 0) throw new Error('only root may install the package chromium')
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
+  const words = ['install', '--yes', '--no-install-recommends', 'chromium']
+  await run('apt-get', words, { env }).catch(async () => {
+    // A fresh machine has no lists of packages.
+    await run('apt-get', ['update'], { env })
+    await run('apt-get', words, { env })
+  })
+}
+
+/** Starts a Chromium without a window. Rejects with the reason if this machine has none. */
+export const startChromium = async (): Promise<Browser> => {
+  if (fromPath() === undefined)
+    await install().catch((error: Error) => {
+      throw new Error(`no Chromium: the PATH has none, and apt-get cannot install it (${error.message.split('\n')[0]})`)
+    })
+  const executablePath = fromPath()
+  if (executablePath === undefined) throw new Error('no Chromium: apt-get has installed none')
+  // The sandbox of Chromium refuses root. The tests open only pages of our own reader.
+  return chromium.launch({ executablePath, args: process.getuid?.() === 0 ? ['--no-sandbox'] : [] })
+}

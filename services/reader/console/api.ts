@@ -1,0 +1,100 @@
+/** Requests to the reader. Each request has the API key as a header. */
+import { signal } from '@preact/signals'
+import { parseExact } from './exact-json.ts'
+
+const STORED_KEY = 'customer-stream.api-key'
+
+/**
+ * Undefined before the sign-in. The browser forgets the key when the tab closes. An empty key is
+ * for a reader with READER_AUTH=off.
+ */
+export const apiKey = signal<string | undefined>(sessionStorage.getItem(STORED_KEY) ?? undefined)
+
+/** Reason why the last API key was refused. */
+export const refusal = signal<string | undefined>(undefined)
+
+/** An answer other than 2xx, or no answer. Its text is for a person. */
+export class ApiError extends Error {
+  override readonly name = 'ApiError'
+  /** 0 if there was no answer. */
+  readonly status: number
+  readonly type: string
+
+  constructor(status: number, type: string, title: string, detail?: string) {
+    super(detail === undefined ? title : `${title} ${detail}`)
+    this.status = status
+    this.type = type
+  }
+}
+
+export interface Asked {
+  readonly method?: 'GET' | 'POST'
+  readonly body?: unknown
+  /** True: answers have personal data without a mask, and the reader logs the reveal. */
+  readonly reveals?: boolean
+  readonly signal?: AbortSignal
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+export const signOut = (reason?: string): void => {
+  sessionStorage.removeItem(STORED_KEY)
+  refusal.value = reason
+  apiKey.value = undefined
+}
+
+const problemOf = async (answer: Response): Promise<ApiError> => {
+  const { type, title, detail } = await answer.json().catch(() => ({}))
+  return new ApiError(answer.status, type ?? 'unknown', title ?? `The reader answered ${answer.status}.`, detail)
+}
+
+/** Resolves with an answer of 2xx. Rejects with an ApiError. */
+const fetchWith = async (key: string, path: string, asked: Asked): Promise<Response> => {
+  const { method = 'GET', body, reveals = false, signal: abort, headers } = asked
+  const answer = await fetch(path, {
+    method,
+    cache: 'no-store',
+    credentials: 'omit',
+    headers: {
+      ...(key !== '' && { authorization: `Bearer ${key}` }),
+      ...(!reveals && { 'x-mask': 'on' }),
+      ...(body !== undefined && { 'content-type': 'application/json' }),
+      ...headers,
+    },
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+    ...(abort && { signal: abort }),
+  }).catch((error: Error) => {
+    if (abort?.aborted) throw error
+    throw new ApiError(0, 'no-answer', 'The reader does not answer.')
+  })
+  if (answer.ok) return answer
+  throw await problemOf(answer)
+}
+
+/** Signs out if the reader refuses the key, for example because the key was removed. */
+export const open = async (path: string, asked: Asked = {}): Promise<Response> => {
+  const key = apiKey.value
+  if (key === undefined) throw new ApiError(401, 'unauthenticated', 'Sign in first.')
+  try {
+    return await fetchWith(key, path, asked)
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 401 && apiKey.value === key) signOut('The API key was refused.')
+    throw error
+  }
+}
+
+export const ask = async <Answer>(path: string, asked: Asked = {}): Promise<Answer> =>
+  parseExact(await (await open(path, asked)).text()) as Answer
+
+/** Any guarded route. The reader checks the API key before it checks the scope. */
+const CHECKED_PATH = '/v1/customers/-'
+
+/** Resolves when the reader has accepted the key. */
+export const signIn = async (key: string): Promise<void> => {
+  await fetchWith(key, CHECKED_PATH, {}).catch((error: ApiError) => {
+    if (error.status === 403 || error.type === 'customer-not-found') return
+    throw error
+  })
+  sessionStorage.setItem(STORED_KEY, key)
+  refusal.value = undefined
+  apiKey.value = key
+}

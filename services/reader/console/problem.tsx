@@ -1,0 +1,6 @@
+/** The text of a failed request. */
+export const Problem = ({ error }: { readonly error: Error | undefined }) => (
+  <p class="problem" role="alert">
+    {error?.message}
+  </p>
+)

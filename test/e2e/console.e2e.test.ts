@@ -1,0 +1,195 @@
+/** The console in a real Chromium, on a real reader. */
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { promisify } from 'node:util'
+import { AxeBuilder } from '@axe-core/playwright'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { openPipeline, type Pipeline, type ServiceProcess, untilApplied } from '@customer-stream/testing'
+import { startChromium } from '@customer-stream/testing/chromium'
+import type { Browser, Page } from 'playwright-core'
+import { afterAll, beforeAll, beforeEach, expect, inject, it, onTestFinished } from 'vitest'
+
+let pipeline: Pipeline
+let browser: Browser | undefined
+let noBrowser = ''
+let ingress: ServiceProcess
+let reader: ServiceProcess
+
+const buildConsole = () => promisify(execFile)('npm', ['run', '--silent', 'build', '-w', '@customer-stream/reader'])
+
+beforeAll(async () => {
+  try {
+    browser = await startChromium()
+  } catch (error) {
+    noBrowser = (error as Error).message
+    // Vitest prints the reason of a skipped test only if the file has a failed test.
+    process.stderr.write(`the tests of the console are skipped: ${noBrowser}\n`)
+    return
+  }
+  await buildConsole()
+  pipeline = await openPipeline(inject('brokers'))
+  const services = await Promise.all([pipeline.start('ingress'), pipeline.start('projector'), pipeline.start('reader')])
+  await Promise.all(services.map((service) => service.untilReady()))
+  ;[ingress, , reader] = services as [ServiceProcess, ServiceProcess, ServiceProcess]
+}, 300_000)
+afterAll(async () => {
+  await browser?.close()
+  await pipeline?.close()
+})
+beforeEach((context) => context.skip(browser === undefined, noBrowser))
+
+/** Opens the console in a fresh browser. Fails the test if the page breaks its rules. */
+const openConsole = async (theme: 'light' | 'dark' = 'light'): Promise<Page> => {
+  const context = await browser!.newContext({ colorScheme: theme })
+  const page = await context.newPage()
+  const faults: string[] = []
+  page.on('pageerror', ({ message }) => faults.push(message))
+  // Chromium reports a broken Content-Security-Policy, and an answer of 400 or more, as an error.
+  page.on('console', (line) => {
+    if (line.type() === 'error' && !line.text().includes('the server responded with')) faults.push(line.text())
+  })
+  page.on('request', (request) => {
+    if (!request.url().startsWith(reader.url)) faults.push(request.url())
+  })
+  onTestFinished(async () => {
+    await context.close()
+    expect(faults).toEqual([])
+  })
+  await page.goto(`${reader.url}/`)
+  return page
+}
+
+const signIn = async (page: Page, key: string): Promise<void> => {
+  await page.getByLabel('API key').fill(key)
+  await page.getByRole('button', { name: 'Sign in' }).click()
+}
+
+const openView = async (page: Page, view: string): Promise<void> => {
+  await page.getByRole('link', { name: view }).click()
+  await page.getByRole('heading', { level: 1, name: view }).waitFor()
+}
+
+const lookUp = async (page: Page, kind: string, text: string): Promise<void> => {
+  await page.getByLabel('Look up by').selectOption({ label: kind })
+  await page.getByLabel('Value').fill(text)
+  await page.getByRole('button', { name: 'Look up' }).click()
+}
+
+const store = async (overrides: Parameters<typeof makeCustomersEvent>[0] = {}) => {
+  const event = makeCustomersEvent({ timestamp: Date.now(), ...overrides })
+  expect((await pipeline.post(ingress, event.body)).status).toBe(202)
+  await untilApplied(pipeline, event.customerUuid, event.timestamp)
+  return event
+}
+
+/** Returns what axe finds wrong on the page. */
+const violationsOf = async (page: Page) => {
+  const { violations } = await new AxeBuilder({ page }).analyze()
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)
+}
+
+it('the console refuses a wrong API key, and forgets the key after the sign-out', async () => {
+  const page = await openConsole()
+  await signIn(page, 'wrong')
+  await page.getByText('The reader refused this API key.').waitFor()
+  await signIn(page, 'full-api-key')
+  await page.getByRole('button', { name: 'Sign out' }).click()
+  await page.getByLabel('API key').waitFor()
+  expect(await page.evaluate('sessionStorage.length')).toBe(0)
+})
+
+it('a customer is found by id, phone, e-mail and VIN, masked until revealed, and each reveal is logged', async () => {
+  const customer = {
+    ...{ firstName: 'Grace', lastName: 'Hopper', emails: [{ emailAddress: 'grace@example.com' }] },
+    phoneNumbers: [{ phoneNumber: '(310) 555-0142' }],
+  }
+  const { customerUuid } = await store({ customer, vehicles: [{ vin: '1GD312CG0BF081737' }] })
+  const page = await openConsole()
+  await signIn(page, 'full-api-key')
+  await openView(page, 'Look-up')
+  for (const [kind, text] of [
+    ['Phone number', '+1 310 555 0142'],
+    ['E-mail address', 'GRACE@example.com'],
+    ['VIN', '1gd312cg0bf081737'],
+    ['Customer id', customerUuid],
+  ] as const) {
+    await lookUp(page, kind, text)
+    await page.getByText('1 customer found.').waitFor()
+    await page.getByRole('heading', { name: 'Customer (masked)' }).waitFor()
+    expect(await page.locator('main').textContent()).not.toMatch(/Hopper|grace@|555-0142|1GD312CG0BF081737/)
+  }
+  const reveals = () => readFileSync(reader.logFile, 'utf8').split('"event":"revealed"').length - 1
+  expect([reveals(), page.url()]).toEqual([0, `${reader.url}/#look-up`])
+  await page.getByRole('button', { name: 'Reveal personal data' }).click()
+  await page.getByRole('heading', { name: 'Grace Hopper' }).waitFor()
+  expect(reveals()).toBe(1)
+  await page.getByRole('button', { name: 'Mask again' }).click()
+  await page.getByRole('heading', { name: 'Customer (masked)' }).waitFor()
+  await lookUp(page, 'Customer id', 'nobody')
+  await page.getByText('0 customers found.').waitFor()
+  await lookUp(page, 'Phone number', 'no number')
+  await page.getByText('The value cannot be looked up').waitFor()
+})
+
+it('a key without the scope pii reveals nothing, and the page says why', async () => {
+  const { customerUuid } = await store({ customer: { lastName: 'Hopper' } })
+  const page = await openConsole()
+  await signIn(page, 'masked-api-key')
+  await openView(page, 'Look-up')
+  await lookUp(page, 'Customer id', customerUuid)
+  await page.getByRole('button', { name: 'Reveal personal data' }).click()
+  await page.getByText('does not have the scope pii').waitFor()
+  expect(await page.locator('main').textContent()).not.toContain('Hopper')
+})
+
+/** Markup that would change the title of the page if a browser ran it. */
+const MARKUP = `<img src=x onerror="document.title='run'"><script>document.title='run'</script>`
+
+it('HTML and scripts in every field of a customer are shown as text', async () => {
+  const texts = ['firstName', 'middleName', 'lastName', 'company', 'preferredLocale', 'id', 'isBusiness', 'customerKey']
+  const customer = {
+    ...Object.fromEntries([...texts, MARKUP].map((name) => [name, MARKUP])),
+    emails: [{ emailAddress: MARKUP, label: MARKUP }],
+    phoneNumbers: [{ phoneNumber: MARKUP, comments: MARKUP }],
+    bestTimeToContact: { startTime: MARKUP },
+  }
+  const parts = { vehicles: [{ vin: MARKUP, vehicleMake: MARKUP }], addresses: [{ line1: MARKUP }] }
+  const customerUuid = `<b>${Date.now()}</b>`
+  await store({ customerUuid, dealeruuid: MARKUP, customer: { ...customer, customerUuid }, ...parts })
+  const page = await openConsole()
+  await signIn(page, 'full-api-key')
+  await openView(page, 'Look-up')
+  await lookUp(page, 'Customer id', customerUuid)
+  await page.getByRole('button', { name: 'Reveal personal data' }).click()
+  await page.getByRole('heading', { name: MARKUP }).waitFor()
+  const shown = (await page.locator('main').textContent()) ?? ''
+  expect(shown.split(MARKUP).length - 1).toBeGreaterThanOrEqual(texts.length + 10)
+  expect(shown).toContain(customerUuid)
+  expect(await page.locator('main :is(img, script, b)').count()).toBe(0)
+  expect(await page.title()).toBe('Look-up – customer-stream')
+})
+
+it.each(['light', 'dark'] as const)('axe finds no violation in the %s theme', async (theme) => {
+  const { customerUuid } = await store()
+  const page = await openConsole(theme)
+  expect(await violationsOf(page)).toEqual([])
+  await signIn(page, 'full-api-key')
+  await openView(page, 'Look-up')
+  await lookUp(page, 'Customer id', customerUuid)
+  await page.getByRole('button', { name: 'Reveal personal data' }).click()
+  await page.getByRole('button', { name: 'Mask again' }).waitFor()
+  expect(await violationsOf(page)).toEqual([])
+})
+
+it('the first view needs less than 150 kB', async () => {
+  const files = ['/', '/console.js', '/console.css', '/icon.svg']
+  const sizes = await Promise.all(
+    files.map(async (file) => {
+      // fetch would decompress the file, and the length of the answer stays the compressed one.
+      const { headers } = await fetch(`${reader.url}${file}`, { headers: { 'accept-encoding': 'gzip' } })
+      return Number(headers.get('content-length'))
+    }),
+  )
+  expect(Math.min(...sizes)).toBeGreaterThan(0)
+  expect(sizes.reduce((a, b) => a + b)).toBeLessThan(150_000)
+})
