@@ -1,11 +1,20 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { hash } from 'node:crypto'
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { ingressRules, ingressSettings, projectorRules, projectorSettings } from '@customer-stream/configuration'
+import {
+  ingressRules,
+  ingressSettings,
+  projectorRules,
+  projectorSettings,
+  readApiKeys,
+  readerRules,
+  readerSettings,
+} from '@customer-stream/configuration'
 import { loadSettings } from '@customer-stream/runtime'
 import { kafkaRules, kafkaSettings } from '@customer-stream/runtime/kafka'
 import { redisRules, redisSettings } from '@customer-stream/runtime/redis'
@@ -16,7 +25,10 @@ import { NO_PROMETHEUS, promtool } from './prometheus.ts'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const read = (file: string) => readFileSync(join(root, file), 'utf8')
 
-const EXAMPLES: Readonly<Record<string, string>> = { REDIS_URL: 'rediss://user:password@mymaster' }
+const EXAMPLES: Readonly<Record<string, string>> = {
+  REDIS_URL: 'rediss://user:password@mymaster',
+  READER_API_KEYS: JSON.stringify([{ name: 'a', sha256: '0'.repeat(64), scopes: ['read'], dealers: ['*'] }]),
+}
 
 /** Replaces each file of a secret by an example of its content. Leaves out certificates. */
 const withExamples = (env: Readonly<Record<string, unknown>>): Record<string, string> =>
@@ -33,6 +45,7 @@ type Env = Readonly<Record<string, string>>
 const accept = {
   ingress: (env: Env) => loadSettings(ingressSettings, env, ingressRules),
   projector: (env: Env) => loadSettings(projectorSettings, env, projectorRules),
+  reader: (env: Env) => loadSettings(readerSettings, env, readerRules),
   cli: (env: Env) => loadSettings({ ...kafkaSettings, ...redisSettings }, env, [...kafkaRules, ...redisRules]),
   topics: (env: Env) => loadSettings(kafkaSettings, env, kafkaRules),
 }
@@ -79,6 +92,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
   const ours = {
     ingress: ingressSettings,
     projector: projectorSettings,
+    reader: readerSettings,
     cli: { ...both, SQLITE_TMPDIR: {} },
     topics: both,
   }
@@ -87,9 +101,12 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect(unknownIn(settings, compose.services[name]?.environment ?? {})).toEqual([])
   })
 
-  it.each(['ingress', 'projector', 'cli', 'topics'] as const)('the container %s accepts its settings', (name) => {
-    expect(() => accept[name](withExamples(compose.services[name]?.environment ?? {}))).not.toThrow()
-  })
+  it.each(['ingress', 'projector', 'reader', 'cli', 'topics'] as const)(
+    'the container %s accepts its settings',
+    (name) => {
+      expect(() => accept[name](withExamples(compose.services[name]?.environment ?? {}))).not.toThrow()
+    },
+  )
 
   it.for(['docker-compose.yml', 'deploy/compose.production.yml'])('docker compose accepts %s', (file, context) => {
     const noCompose = missing('docker', 'compose', 'version')
@@ -127,7 +144,8 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
       const kind = name.replace(/-\d$/, '')
       const mounted = { redis, sentinel, 'kafka-users': users }[kind] ?? ''
       const named = `${JSON.stringify(service)} ${mounted}`.matchAll(/\/run\/secrets\/([\w.-]+)/g)
-      const own = name === 'kafka-users' ? ['kafka-projector.password', 'kafka-operator.password'] : []
+      const others = ['projector', 'reader', 'operator'].map((user) => `kafka-${user}.password`)
+      const own = name === 'kafka-users' ? others : []
       const expected = new Set([...[...named].map(([, file = '']) => file), ...own])
       expect([name, [...(service.secrets ?? [])].toSorted()]).toEqual([name, [...expected].toSorted()])
     }
@@ -164,8 +182,12 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect(make()).toMatchObject({ status: 0 })
     expect(contents()).toEqual(first)
     expect(Object.values(compose.secrets).filter(({ file }) => !existsSync(join(folder, file)))).toEqual([])
-    const url = readFileSync(secret('redis-projector.url'), 'utf8')
-    expect(() => loadSettings(redisSettings, { REDIS_URL: url, REDIS_SENTINELS: 'a' })).not.toThrow()
+    const of = (name: string) => readFileSync(secret(name), 'utf8')
+    const urls = ['projector', 'reader', 'operator'].map((user) => of(`redis-${user}.url`))
+    for (const url of urls)
+      expect(() => loadSettings(redisSettings, { REDIS_URL: url, REDIS_SENTINELS: 'a' })).not.toThrow()
+    const keys = readApiKeys(of('reader-api-keys.json'))
+    expect(keys).toMatchObject([{ name: 'site', sha256: hash('sha256', of('reader-site.key')) }])
     expect(execFileSync('ls', ['-ld', secret('')], { encoding: 'utf8' })).toMatch(/^drwx------/)
   })
 
@@ -338,16 +360,16 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect([...granted].filter((right) => !needed.has(right))).toEqual([])
   })
 
-  it("the projector's Redis user has the rights that docs/operating.md lists", () => {
+  it.each(['projector', 'reader'])('the Redis user %s has the rights that docs/operating.md lists', (user) => {
     const rightsIn = (text: string, before: string) =>
       [...(text.split(before)[1]?.split(/```|\nuser /)[0] ?? '').matchAll(/(?<=\s)[+~][\w:*|]+/g)].map(
         ([right]) => right,
       )
-    const names = ['customer:*', 'erased:*', 'positions:*', 'index:*', 'drift', 'dealers', 'dealer:*']
-    const keys = names.map((name) => `~mykaarma:${name}`)
-    const documented = rightsIn(read('docs/operating.md'), 'ACL SETUSER projector on ')
-    expect(documented.length).toBeGreaterThan(10)
-    expect([...keys, ...rightsIn(read('deploy/compose/make-secrets.sh'), 'user projector on')]).toEqual(documented)
+    const script = read('deploy/compose/make-secrets.sh')
+    const [, keys = ''] = /^KEYS='(.+)'$/m.exec(script) ?? []
+    const documented = rightsIn(read('docs/operating.md'), `ACL SETUSER ${user} on `)
+    expect(documented.length).toBeGreaterThan(8)
+    expect(rightsIn(script.replaceAll('$KEYS', keys), `user ${user} on`)).toEqual(documented)
   })
 })
 
@@ -382,7 +404,7 @@ describe('Dockerfile', () => {
     const words = ['node', '/app/packages/runtime/health-check.js']
     expect(JSON.parse(check)).toEqual([...words, 'livez'])
     for (const file of ['docker-compose.yml', 'deploy/compose.production.yml'])
-      for (const service of ['ingress', 'projector']) {
+      for (const service of ['ingress', 'projector', 'reader']) {
         const { services } = parse(read(file), { merge: true })
         expect(services[service].healthcheck.test).toEqual(['CMD', ...words, 'readyz'])
       }
@@ -414,7 +436,7 @@ it.each([
 describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
   const chart = 'deploy/helm/customer-stream'
   type Part = { readonly settings?: Record<string, unknown>; readonly secrets?: Record<string, unknown> }
-  type Values = Part & Record<'ingress' | 'projector' | 'verify', Part>
+  type Values = Part & Record<'ingress' | 'projector' | 'reader' | 'verify', Part>
   const both = { ...ingressSettings, ...projectorSettings }
   const noHelm = missing('helm', 'version')
   const noKubeconform = missing('kubeconform', '-v')
@@ -432,10 +454,11 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     )
 
   it.each(['values.yaml', 'example-values.yaml'])('the chart file %s names only settings that exist', (file) => {
-    const { ingress, projector, verify, ...common } = parse(read(`${chart}/${file}`)) as Values
+    const { ingress, projector, reader, verify, ...common } = parse(read(`${chart}/${file}`)) as Values
     const unknown = [
       [ingress, ingressSettings] as const,
       [projector, projectorSettings] as const,
+      [reader, readerSettings] as const,
       [verify, projectorSettings] as const,
       [common, both] as const,
     ].flatMap(([part, settings]) => unknownIn(settings, { ...part?.settings, ...part?.secrets }))
@@ -482,10 +505,12 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
   it('each service and verify accept the settings of their pods', (context) => {
     context.skip(noHelm !== undefined, noHelm)
     const containers = podsOf(objectsOf()).flatMap((pod) => pod.containers)
-    expect(containers.map(({ name }) => name).toSorted()).toEqual(['ingress', 'projector', 'verify'])
+    expect(containers.map(({ name }) => name).toSorted()).toEqual(['ingress', 'projector', 'reader', 'verify'])
     for (const { name, env } of containers) {
       const given = withExamples(Object.fromEntries(env.map((variable) => [variable.name, variable.value])))
-      expect(() => accept[name === 'verify' ? 'cli' : (name as 'ingress' | 'projector')](given)).not.toThrow()
+      expect(() =>
+        accept[name === 'verify' ? 'cli' : (name as 'ingress' | 'projector' | 'reader')](given),
+      ).not.toThrow()
     }
   })
 
@@ -511,13 +536,13 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
       '--set-json',
       `networkPolicy.egress=${JSON.stringify(rules)}`,
     )
-    expect(podsOf(objects).map(({ serviceAccountName }) => serviceAccountName)).toEqual(['msk', 'msk', 'msk'])
+    expect(podsOf(objects).map(({ serviceAccountName }) => serviceAccountName)).toEqual(['msk', 'msk', 'msk', 'msk'])
     const policies = objects.filter(({ kind }) => kind === 'NetworkPolicy')
-    expect(policies.length).toBe(3)
+    expect(policies.length).toBe(4)
     for (const { spec } of policies) expect(spec.egress).toEqual(expect.arrayContaining(rules))
   })
 
-  it('a command may reach both admin ports, even if no other pod except Prometheus may', (context) => {
+  it('a command may reach all admin ports, even if no other pod except Prometheus may', (context) => {
     context.skip(noHelm !== undefined, noHelm)
     const prometheus = [{ podSelector: { matchLabels: { app: 'prometheus' } } }]
     const policies = objectsOf('--set-json', `networkPolicy.monitoring=${JSON.stringify(prometheus)}`).filter(
@@ -529,9 +554,9 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     })
     expect(policyOf('cli')?.egress).toContainEqual({
       ports: [{ port: 9464 }],
-      to: [peer('ingress'), peer('projector')],
+      to: [peer('ingress'), peer('projector'), peer('reader')],
     })
-    for (const part of ['ingress', 'projector'])
+    for (const part of ['ingress', 'projector', 'reader'])
       expect(policyOf(part)?.ingress).toContainEqual({ ports: [{ port: 'admin' }], from: [...prometheus, peer('cli')] })
     const open = objectsOf().find(({ kind, metadata }) => kind === 'NetworkPolicy' && metadata.name.endsWith('ingress'))
     expect(open?.spec.ingress).toContainEqual({ ports: [{ port: 'admin' }], from: [{ namespaceSelector: {} }] })
@@ -549,15 +574,18 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     context.skip(noHelm !== undefined, noHelm)
     const imagesOf = (tags: string) =>
       podsOf(objectsOf('--set', tags)).flatMap((pod) => pod.containers.map(({ image }) => image.split('/').at(-1)))
-    expect(imagesOf('image.tag=new').toSorted()).toEqual(['cli:new', 'ingress:new', 'projector:new'])
-    expect(imagesOf('image.tag=new,ingress.tag=old').toSorted()).toEqual(['cli:new', 'ingress:old', 'projector:new'])
-    expect(imagesOf('image.tag=new,projector.tag=old').toSorted()).toEqual(['cli:new', 'ingress:new', 'projector:old'])
+    expect(imagesOf('image.tag=new').toSorted()).toEqual(['cli:new', 'ingress:new', 'projector:new', 'reader:new'])
+    for (const old of ['ingress', 'projector', 'reader'])
+      expect(imagesOf(`image.tag=new,${old}.tag=old`).filter((image) => !image?.endsWith(':new'))).toEqual([
+        `${old}:old`,
+      ])
   })
 
   it.for([
     ['no brokers', 'settings=null', 'settings'],
     ['a password among the settings', 'settings.KAFKA_SASL_PASSWORD=x', 'KAFKA_SASL_PASSWORD'],
     ['another admin port than the probes have', 'settings.ADMIN_PORT=9999', 'ADMIN_PORT'],
+    ['API keys among the settings', 'reader.settings.READER_API_KEYS=x', 'READER_API_KEYS'],
     ['another host than the probes have', 'ingress.settings.HOST=127.0.0.1', 'HOST'],
     ['an unknown value', 'ingress.replica=3', 'replica'],
     ['a secret without a key', 'secrets.KAFKA_SSL_CA.key=null', 'key'],
@@ -569,6 +597,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
   it.for([
     ['a spool', []],
     ['little', ['--set', 'ingress.spool.enabled=false,verify.enabled=false,networkPolicy.enabled=false']],
+    ['no reader', ['--set', 'reader.enabled=false']],
   ] as const)("kubeconform accepts the chart's objects with %s", ([, words], context) => {
     const skip = noHelm ?? noKubeconform
     context.skip(skip !== undefined, skip)
@@ -588,12 +617,13 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
   it('each pod of a service has probes, spreads over nodes, and runs without privileges', (context) => {
     context.skip(noHelm !== undefined, noHelm)
     const objects = objectsOf()
-    for (const part of ['ingress', 'projector']) {
+    for (const part of ['ingress', 'projector', 'reader']) {
       const labels = { 'app.kubernetes.io/component': part }
       const selector = { matchLabels: expect.objectContaining(labels) }
       const [pod] = podsOf(objects).filter(({ containers }) => containers[0]?.name === part)
       const alive = { httpGet: { path: '/livez', port: 'admin' } }
-      const readiness = part === 'ingress' ? { path: '/healthz', port: 'http' } : { path: '/readyz', port: 'admin' }
+      const isPublic = part !== 'projector'
+      const readiness = isPublic ? { path: '/healthz', port: 'http' } : { path: '/readyz', port: 'admin' }
       expect(pod?.containers).toMatchObject([
         {
           ports: expect.arrayContaining([{ name: 'admin', containerPort: projectorSettings.ADMIN_PORT.default }]),
@@ -621,6 +651,35 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     }
   })
 
+  it('the chart has no object of the reader unless the values switch it on', (context) => {
+    context.skip(noHelm !== undefined, noHelm)
+    const readers = (...words: readonly string[]) =>
+      objectsOf(...words).flatMap(({ kind, metadata }) => (metadata.name.endsWith('reader') ? [kind] : []))
+    expect(readers('--set', 'reader.enabled=false')).toEqual([])
+    expect(readers().toSorted()).toEqual([
+      ...['Deployment', 'HorizontalPodAutoscaler', 'Ingress', 'NetworkPolicy', 'PodDisruptionBudget', 'PodMonitor'],
+      'Service',
+    ])
+  })
+
+  it('only the named peers reach the public port of the reader', (context) => {
+    context.skip(noHelm !== undefined, noHelm)
+    const crm = [{ podSelector: { matchLabels: { app: 'crm' } } }]
+    const policy = objectsOf('--set-json', `networkPolicy.readers=${JSON.stringify(crm)}`).find(
+      ({ kind, metadata }) => kind === 'NetworkPolicy' && metadata.name.endsWith('reader'),
+    )
+    expect(policy?.spec.ingress).toContainEqual({ ports: [{ port: 'http' }], from: crm })
+    expect(policy?.spec.egress).toContainEqual({ ports: [{ port: 6379 }, { port: 26379 }] })
+  })
+
+  it('the readers scale by CPU', (context) => {
+    context.skip(noHelm !== undefined, noHelm)
+    const scaler = objectsOf().find(
+      ({ kind, metadata }) => kind === 'HorizontalPodAutoscaler' && metadata.name.endsWith('reader'),
+    )
+    expect(scaler?.spec.metrics).toMatchObject([{ type: 'Resource', resource: { name: 'cpu' } }])
+  })
+
   it('the projectors scale by CPU, and by the lag if the values name its metric', (context) => {
     context.skip(noHelm !== undefined, noHelm)
     const metricsOf = (...words: readonly string[]) =>
@@ -635,7 +694,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
   })
 })
 
-describe.each(['ingress', 'projector'] as const)(
+describe.each(['ingress', 'projector', 'reader'] as const)(
   'deploy/systemd/customer-stream-%s.service',
   { timeout: 60_000 },
   (service) => {
@@ -644,7 +703,7 @@ describe.each(['ingress', 'projector'] as const)(
     const noSystemd = missing('systemd-analyze', '--version')
 
     it(`the unit of the ${service} names only settings that exist, and credentials that it loads`, () => {
-      const settings = service === 'ingress' ? ingressSettings : projectorSettings
+      const settings = { ingress: ingressSettings, projector: projectorSettings, reader: readerSettings }[service]
       const env = Object.fromEntries(all('Environment').map((assignment) => assignment.split('=')))
       expect(unknownIn({ ...settings, NODE_COMPILE_CACHE: {} }, env)).toEqual([])
       const used = Object.values<string>(env).flatMap((value) => /^%d\/(.+)$/.exec(value)?.[1] ?? [])

@@ -10,7 +10,12 @@ import { type Release, releaseChangelog, releaseChart, releaseUpgradeGuide } fro
 
 const PUBLISHED = ['schemas', 'subscriber']
 /** Workspace of each image. */
-const IMAGES = { ingress: 'services/ingress', projector: 'services/projector', cli: 'packages/cli' }
+const IMAGES = {
+  ingress: 'services/ingress',
+  projector: 'services/projector',
+  reader: 'services/reader',
+  cli: 'packages/cli',
+}
 
 const UNDO = 'git restore . && git clean -fd packages'
 

@@ -13,7 +13,7 @@ ssl.truststore.location=/run/secrets/ca.pem
 END
 brokers=(--bootstrap-server kafka-1:9094,kafka-2:9094,kafka-3:9094)
 
-for user in ingress projector operator; do
+for user in ingress projector reader operator; do
   /opt/kafka/bin/kafka-configs.sh "${brokers[@]}" --command-config $ADMIN --alter --entity-type users \
     --entity-name $user --add-config "SCRAM-SHA-512=[password=$(cat /run/secrets/kafka-$user.password)]"
 done

@@ -46,8 +46,8 @@ certificate admin admin
 password() {
   [[ -s $1 ]] || printf %s "$(openssl rand -hex 24)" > "$1"
 }
-for user in ingress projector operator; do password "kafka-$user.password"; done
-for user in admin replica sentinel projector operator; do password "redis-$user.password"; done
+for user in ingress projector reader operator; do password "kafka-$user.password"; done
+for user in admin replica sentinel projector reader operator; do password "redis-$user.password"; done
 password sentinel.password
 password grafana.password
 [[ -s cluster-id ]] || openssl rand 16 | base64 | tr '+/' 'ab' | cut -c 1-22 > cluster-id
@@ -60,6 +60,7 @@ user admin on #$(hash admin) ~* &* +@all
 user replica on #$(hash replica) +psync +replconf +ping
 user sentinel on #$(hash sentinel) &* +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info +client|setname +client|kill +script|kill
 user projector on #$(hash projector) $KEYS +ping +info +exists +eval +evalsha +hget +hmget +hset +hlen +hkeys +hdel +persist +set +del +zadd +zrem +zscore +bitfield +pexpire +zrange +get
+user reader on #$(hash reader) ~mykaarma:customer:* ~mykaarma:positions:* ~mykaarma:index:* ~mykaarma:dealers ~mykaarma:dealer:* +ping +info +hgetall +hmget +zrevrange +zrangebyscore +zrange +zcard +get
 user operator on #$(hash operator) $KEYS +ping +info +hgetall +hmget +scan +zscan +zscore
 END
 printf 'masteruser replica\nmasterauth %s\n' "$(cat redis-replica.password)" > redis-replication.conf
@@ -69,12 +70,17 @@ sentinel auth-pass mymaster $(cat redis-sentinel.password)
 sentinel sentinel-pass $(cat sentinel.password)
 requirepass $(cat sentinel.password)
 END
-for user in projector operator; do
+for user in projector reader operator; do
   printf 'rediss://%s:%s@mymaster' $user "$(cat redis-$user.password)" > redis-$user.url
 done
 for name in signing-secrets tokens; do
   [[ -s mykaarma-$name ]] || printf 'main=change-me-%s' "$(openssl rand -hex 16)" > "mykaarma-$name"
 done
+# The reader gets only the digest of the key `site`. You may add more keys to the JSON file.
+password reader-site.key
+[[ -s reader-api-keys.json ]] ||
+  printf '[{ "name": "site", "sha256": "%s", "scopes": ["read", "operate"], "dealers": ["*"] }]\n' \
+    "$(openssl dgst -sha256 -r reader-site.key | cut -d ' ' -f 1)" > reader-api-keys.json
 # compose.env may also have PUBLIC_HOST and VERSION, which stay.
 {
   if [[ -f compose.env ]]; then sed '/^KAFKA_CLUSTER_ID=/d' compose.env; fi

@@ -77,6 +77,7 @@ it('npm run release makes the next release, and refuses a second release', { tim
     `customer-stream-subscriber-${next}.tgz`,
     'ingress.cdx.json',
     'projector.cdx.json',
+    'reader.cdx.json',
   ])
 
   const refusal = await refusalIn(folder)

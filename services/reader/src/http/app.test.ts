@@ -11,7 +11,7 @@ import type { FindCustomers } from '../find-customers.ts'
 import type { ListCustomers } from '../list-customers.ts'
 import { createReaderMetrics } from '../metrics.ts'
 import { createAuthenticate } from './api-keys.ts'
-import { type AppOptions, createApp, OPENAPI_PATH } from './app.ts'
+import { type AppOptions, createApp, HEALTH_PATH, OPENAPI_PATH } from './app.ts'
 import { CONSOLE_PATHS } from './console-routes.ts'
 import { SEARCH_PATH } from './list-routes.ts'
 import { openApi } from './openapi.ts'
@@ -128,14 +128,14 @@ describe('each route', () => {
   const routes = [...app.routes]
     .filter(([path]) => !CONSOLE_PATHS.includes(path))
     .flatMap(([path, methods]) => methods.map((method) => ({ path, method })))
-  const guarded = routes.filter(({ path }) => path !== OPENAPI_PATH)
+  const guarded = routes.filter(({ path }) => path !== OPENAPI_PATH && path !== HEALTH_PATH)
 
-  it('each route is described in openapi.json, and only the document itself and the console are open', () => {
+  it('each route is described in openapi.json, and only document, health and console are open', () => {
     const described = Object.entries(openApi('0').paths).flatMap(([path, methods]) =>
       Object.keys(methods).map((method) => `${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`),
     )
     expect(described.toSorted()).toEqual(routes.map(({ path, method }) => `${method} ${path}`).toSorted())
-    expect(guarded.length).toBe(routes.length - 1)
+    expect(guarded.length).toBe(routes.length - 2)
   })
 
   it.each(
@@ -517,6 +517,22 @@ it('each answer ends a span without data of the customer, and only a client choo
     { parent: undefined, links: [{ traceparent }], sampling: 'ratio' },
   ])
   expect(JSON.stringify(spans.map(({ attributes }) => attributes))).not.toContain('ada')
+})
+
+it('/healthz is 200 until SIGTERM, then 503, and counts as no request', async () => {
+  const { app, stopping, spans, count } = start()
+  const ask = async () => {
+    const { statusCode, body, headers } = await app.inject(HEALTH_PATH)
+    return [statusCode, JSON.parse(body), headers.connection]
+  }
+  expect(await ask()).toEqual([200, { status: 'ready' }, 'keep-alive'])
+  stopping.abort()
+  expect(await ask()).toEqual([503, expect.objectContaining({ type: 'unavailable' }), 'close'])
+  expect([
+    spans,
+    await count('reader_answers_total', 'ok'),
+    await count('reader_answers_total', 'unavailable'),
+  ]).toEqual([[], 0, 0])
 })
 
 it('a request that Node cannot parse is answered with a problem', async () => {

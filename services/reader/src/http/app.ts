@@ -57,6 +57,7 @@ export interface AppOptions {
 }
 
 export const OPENAPI_PATH = '/openapi.json'
+export const HEALTH_PATH = '/healthz'
 
 /** With this header, a key with the scope `pii` gets masked answers, and reveals nothing. */
 const MASK_HEADER = 'x-mask'
@@ -218,6 +219,8 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     // After SIGTERM, each answer closes its connection, so that no client has an open connection
     // when the port closes.
     if (stopping.aborted) reply.header('connection', 'close')
+    // The questions of a load balancer are no requests of clients.
+    if (request.routeOptions.url === HEALTH_PATH) return
     // A path that fastify cannot decode has no time of arrival.
     const seconds = (performance.now() - (request.arrivedAt || performance.now())) / 1000
     metrics.requestSeconds.observe({ class: `${Math.floor(reply.statusCode / 100)}xx` }, seconds)
@@ -235,6 +238,11 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   app.get(OPENAPI_PATH, { config: { scope: 'open' } }, async (_request, reply) =>
     reply.type('application/json').send(document),
   )
+  app.get(HEALTH_PATH, { config: { scope: 'open' } }, async (_request, reply) => {
+    // Not `/readyz`: an outage affects all instances, and clients must get their 503 problems.
+    if (!stopping.aborted) return { status: 'ready' }
+    return reply.code(503).type(PROBLEM_CONTENT_TYPE).send(problemDocument('unavailable', 'The service stops.'))
+  })
   refuseOtherMethods(app)
   return app
 }

@@ -179,6 +179,26 @@ const getDocument = () => ({
   },
 })
 
+const getHealth = () => ({
+  operationId: 'getHealth',
+  summary: 'Tells the load balancer whether the process takes requests.',
+  security: [],
+  responses: {
+    200: {
+      description: 'The process takes requests.',
+      content: {
+        'application/json': {
+          schema: { type: 'object', required: ['status'], properties: { status: { enum: ['ready'] } } },
+        },
+      },
+    },
+    ...problemResponses([
+      ...(['invalid-parameter', 'unauthenticated', 'forbidden', 'customer-not-found'] as const),
+      ...(['too-many-requests', 'version-not-reached', 'too-large', 'unsupported-media-type'] as const),
+    ]),
+  },
+})
+
 /** @param version of the contract, or of the service. */
 export const openApi = (version: string) => ({
   openapi: '3.1.0',
@@ -195,6 +215,7 @@ export const openApi = (version: string) => ({
     '/v1/dealers/{dealerUuid}/customers': { get: listDealerCustomers() },
     [DEALERS_PATH]: { get: listDealers() },
     '/openapi.json': { get: getDocument() },
+    '/healthz': { get: getHealth() },
   },
   components: {
     securitySchemes: {
