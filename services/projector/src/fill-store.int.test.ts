@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { createLogger, loadSettings } from '@customer-stream/runtime'
 import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
-import { type CustomerHash, clusterPositionsKeys, customerKey, positionsKey } from '@customer-stream/schemas'
+import { type CustomerHash, clusterPositionsKeys, customerKey, indexKey, positionsKey } from '@customer-stream/schemas'
 import { freshNames, type RedisCluster, startRedisCluster } from '@customer-stream/testing'
 import { testRedisUrl } from '@customer-stream/testing/vitest'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
-import { createFillStore, type Fill } from './fill-store.ts'
+import { createFillStore, type Fill, progressText } from './fill-store.ts'
 import { LostChunkError } from './position-store.ts'
 import { createStore } from './store.ts'
 
@@ -29,8 +29,8 @@ afterAll(async () => {
 })
 
 const start = { stateTopicId: 'state-1', next: '0', end: '100', rawFrom: '30', isComplete: true }
-const first = { ...start, keepsNewer: true }
-const last = { ...start, keepsNewer: false }
+const first = { ...start, progress: '', keepsNewer: true }
+const last = { ...first, keepsNewer: false }
 const snapshot = (customerUuid: string, timestamp: number, projection = 1, source = `${FIELD}/5`): CustomerHash => ({
   customerUuid,
   version: { timestamp, id: 'e' },
@@ -72,7 +72,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     const fill = await begun(fillStore)
     expect(fill).toMatchObject(start)
     expect(await store.publishedPositions([0])).toEqual(new Map([[0, { stateTopicId: 'state-1', offset: '30' }]]))
-    const moved = await fillStore.moveFill(0, fill, { next: '7', isComplete: true, hasKept: false }, [])
+    const moved = await fillStore.moveFill(0, fill, { next: '7', isComplete: true, hasKept: false })
     expect(moved).toMatchObject({ ...start, next: '7' })
     expect(await fillStore.fills([0, 1])).toEqual(new Map([[0, moved]]))
   })
@@ -88,7 +88,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
     const earlier = await begun(fillStore)
     const fill = await begun(fillStore)
     await store.movePosition(0, undefined, '40')
-    expect(await fillStore.moveFill(0, earlier, { next: '99', isComplete: true, hasKept: false }, [])).toBeUndefined()
+    expect(await fillStore.moveFill(0, earlier, { next: '99', isComplete: true, hasKept: false })).toBeUndefined()
     await fillStore.endFill(0, earlier)
     expect(await fillStore.fills([0])).toEqual(new Map([[0, fill]]))
     expect((await store.positions([0])).get(0)).toBe('40')
@@ -134,9 +134,9 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
   it('the progress of a fill remembers that hashes were kept', async () => {
     const { fillStore } = fresh()
     const fill = await begun(fillStore)
-    const kept = await fillStore.moveFill(0, fill, { next: '7', isComplete: true, hasKept: true }, [])
+    const kept = await fillStore.moveFill(0, fill, { next: '7', isComplete: true, hasKept: true })
     expect(await fillStore.fills([0])).toEqual(new Map([[0, kept]]))
-    const resolved = await fillStore.moveFill(0, kept!, { next: '8', isComplete: true, hasKept: false }, [])
+    const resolved = await fillStore.moveFill(0, kept!, { next: '8', isComplete: true, hasKept: false })
     expect(await fillStore.fills([0])).toEqual(new Map([[0, resolved]]))
     expect([kept?.hasKept, resolved?.hasKept]).toEqual([true, false])
   })
@@ -165,7 +165,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
       const { fieldsAndValues, ...rest } = snapshot(`many-${i}`, 1)
       return { ...rest, fieldsAndValues: [...fieldsAndValues, ...fields] }
     })
-    expect(await store.applyStates(many, 0, first)).toEqual({ stored: many, kept: [] })
+    expect(await store.applyStates(many, 0, first)).toMatchObject({ stored: many, kept: [] })
     for (const i of [0, 69]) expect(await hashOf(`many-${i}`)).toMatchObject({ f0: '0', f8000: '8000' })
   })
 
@@ -187,7 +187,7 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
       }
     }
     const many = Array.from({ length: 600 }, (_, i) => snapshot(`many-${i}`, 1))
-    expect(await store.applyStates(many, 0, first)).toEqual({ stored: many, kept: [] })
+    expect(await store.applyStates(many, 0, first)).toMatchObject({ stored: many, kept: [] })
     expect(most).toBe(250)
   })
 
@@ -202,9 +202,9 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
 
     const [isFalse, foreign] = documents
     const complete = await store.applyStates(documents, 0, first)
-    expect(complete).toEqual({ stored: documents, kept: [isFalse, foreign] })
+    expect(complete).toMatchObject({ stored: documents, kept: [isFalse, foreign] })
     const partial = await store.applyStates(documents, 0, { ...first, isComplete: false })
-    expect(partial).toEqual({ stored: documents, kept: [foreign] })
+    expect(partial).toMatchObject({ stored: documents, kept: [foreign] })
     expect(await versions()).toEqual(['9', '9', '9'])
 
     await store.applyStates(documents, 0, { ...last, isComplete: false })
@@ -233,6 +233,58 @@ describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
   })
 })
 
+describe('on one Redis, when a replica without the last writes becomes the primary', () => {
+  const open = async () => {
+    const client = clients['one Redis']
+    const { keyPrefix } = freshNames()
+    const options = { keyPrefix, topic: TOPIC, projection: 1 }
+    const [fillStore, store] = [createFillStore(client, options), createStore(client, options)]
+    await fillStore.beginFill(0, start)
+    const fill = (await fillStore.fills([0])).get(0)!
+    return { client, fillStore, store, fill, keyPrefix, key: positionsKey(1, keyPrefix) }
+  }
+  const TOKEN = `${FIELD}#fill#token`
+  const next = { next: '7', isComplete: true, hasKept: false }
+
+  it('a failover that loses customers does not move the progress of a fill', async () => {
+    const { client, fillStore, store, fill, key } = await open()
+    const documents = { ...fill, progress: progressText(fill), keepsNewer: false }
+    await store.applyStates([snapshot('a', 1)], 0, documents)
+    const token = await client.hget(key, TOKEN)
+    const applied = await store.applyStates([snapshot('b', 1)], 0, documents)
+    await client.hset(key, TOKEN, token ?? '')
+    await expect(fillStore.moveFill(0, fill, next, applied)).rejects.toThrow(LostChunkError)
+    // The last step of a fill reads documents again, and does not change the progress.
+    await expect(fillStore.moveFill(0, fill, fill, applied)).rejects.toThrow(LostChunkError)
+    const again = await store.applyStates([snapshot('b', 1)], 0, documents)
+    expect(await fillStore.moveFill(0, fill, next, again)).toMatchObject(next)
+  })
+
+  it('a fill of several calls does not continue after lost customers', async () => {
+    const { client, store, fill, key } = await open()
+    const scripts = client as unknown as { applySnapshots: (...args: unknown[]) => Promise<unknown> }
+    const { applySnapshots } = scripts
+    onTestFinished(() => void Object.assign(scripts, { applySnapshots }))
+    let calls = 0
+    scripts.applySnapshots = async (...args) => {
+      calls += 1
+      if (calls === 2) await client.hdel(key, TOKEN)
+      return applySnapshots.apply(client, args)
+    }
+    const many = Array.from({ length: 300 }, (_, i) => snapshot(`many-${i}`, 1))
+    const documents = { ...fill, progress: progressText(fill), keepsNewer: false }
+    await expect(store.applyStates(many, 0, documents)).rejects.toThrow(LostChunkError)
+  })
+
+  it('an earlier fill writes no customer', async () => {
+    const { client, fillStore, store, fill, keyPrefix } = await open()
+    await fillStore.beginFill(0, start)
+    const applied = await store.applyStates([snapshot('a', 1)], 0, { ...first, progress: progressText(fill) })
+    expect(await fillStore.moveFill(0, fill, next, applied)).toBeUndefined()
+    expect(await client.exists(customerKey('a', keyPrefix))).toBe(0)
+  })
+})
+
 describe('on Redis Cluster, when a master is replaced', () => {
   const open = async () => {
     const client = clients['Redis Cluster']
@@ -247,12 +299,12 @@ describe('on Redis Cluster, when a master is replaced', () => {
   it('a fill continues from the lowest of all copies of the progress', async () => {
     const { client, fillStore, fill, copies } = await open()
     const old = await client.hget(copies[2]!, `${FIELD}#fill`)
-    const moved = await fillStore.moveFill(0, fill, { next: '7', isComplete: true, hasKept: false }, [])
+    const moved = await fillStore.moveFill(0, fill, { next: '7', isComplete: true, hasKept: false })
     await client.hset(copies[2]!, `${FIELD}#fill`, old ?? '')
-    expect(await fillStore.moveFill(0, moved!, { next: '8', isComplete: true, hasKept: false }, [])).toBeUndefined()
+    expect(await fillStore.moveFill(0, moved!, { next: '8', isComplete: true, hasKept: false })).toBeUndefined()
     const found = (await fillStore.fills([0])).get(0)!
     expect(found).toMatchObject({ ...start, next: '0' })
-    expect(await fillStore.moveFill(0, found, { next: '7', isComplete: true, hasKept: false }, [])).toMatchObject({
+    expect(await fillStore.moveFill(0, found, { next: '7', isComplete: true, hasKept: false })).toMatchObject({
       next: '7',
     })
   })
@@ -261,7 +313,7 @@ describe('on Redis Cluster, when a master is replaced', () => {
     const { client, fillStore, copies } = await open()
     await client.hdel(copies[2]!, `${FIELD}#fill`)
     const found = (await fillStore.fills([0])).get(0)!
-    expect(await fillStore.moveFill(0, found, { next: '7', isComplete: true, hasKept: false }, [])).toMatchObject({
+    expect(await fillStore.moveFill(0, found, { next: '7', isComplete: true, hasKept: false })).toMatchObject({
       next: '7',
     })
   })
@@ -269,14 +321,46 @@ describe('on Redis Cluster, when a master is replaced', () => {
   it('the progress of a fill does not move past lost customers', async () => {
     const { client, fillStore, fill, keyPrefix } = await open()
     const customer = snapshot(randomUUID(), 4)
-    await expect(
-      fillStore.moveFill(0, fill, { next: '7', isComplete: true, hasKept: false }, [customer]),
-    ).rejects.toThrow(LostChunkError)
+    const applied = { stored: [customer], kept: [], filings: [], token: '' }
+    await expect(fillStore.moveFill(0, fill, { next: '7', isComplete: true, hasKept: false }, applied)).rejects.toThrow(
+      LostChunkError,
+    )
     expect((await fillStore.fills([0])).get(0)).toMatchObject({ next: '0' })
-    await client.hset(customerKey(customer.customerUuid, keyPrefix), { _eventTimestamp: '4', _eventId: 'e' })
+    await client.hset(customerKey(customer.customerUuid, keyPrefix), {
+      _eventTimestamp: '4',
+      _eventId: 'e',
+      _projection: '1',
+    })
     const found = (await fillStore.fills([0])).get(0)!
-    expect(
-      await fillStore.moveFill(0, found, { next: '7', isComplete: true, hasKept: false }, [customer]),
-    ).toMatchObject({ next: '7' })
+    expect(await fillStore.moveFill(0, found, { next: '7', isComplete: true, hasKept: false }, applied)).toMatchObject({
+      next: '7',
+    })
+  })
+  it('the progress of a fill does not move past lost entries of indexes', async () => {
+    const { client, fillStore, fill, keyPrefix } = await open()
+    const store = createStore(client, { keyPrefix, topic: TOPIC, projection: 1 })
+    const documents = [{ ...snapshot('a', 4), terms: ['phone:+1', 'vin:V'] as const }]
+    const applied = await store.applyStates(documents, 0, first)
+    await client.del(indexKey('phone:+1', keyPrefix))
+    await expect(fillStore.moveFill(0, fill, { next: '7', isComplete: true, hasKept: false }, applied)).rejects.toThrow(
+      LostChunkError,
+    )
+    const found = (await fillStore.fills([0])).get(0)!
+    const again = await store.applyStates(documents, 0, first)
+    expect(await client.zrange(indexKey('phone:+1', keyPrefix), '0', '-1')).toEqual(['a'])
+    expect(await fillStore.moveFill(0, found, { next: '7', isComplete: true, hasKept: false }, again)).toMatchObject({
+      next: '7',
+    })
+  })
+
+  it('the progress of a rebuild does not move past hashes of the lower projection', async () => {
+    const { client, fillStore, fill, keyPrefix } = await open()
+    const customer = snapshot('a', 4)
+    const applied = { stored: [customer], kept: [], filings: [], token: '' }
+    const hash = { _eventTimestamp: '4', _eventId: 'e', _projection: '0' }
+    await client.hset(customerKey('a', keyPrefix), hash)
+    await expect(fillStore.moveFill(0, fill, { next: '7', isComplete: true, hasKept: false }, applied)).rejects.toThrow(
+      LostChunkError,
+    )
   })
 })

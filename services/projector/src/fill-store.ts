@@ -4,9 +4,10 @@
  */
 import { randomUUID } from 'node:crypto'
 import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
-import type { CustomerHash } from '@customer-stream/schemas'
+import { createIndexes } from './indexes.ts'
 import { all, createPositionHash, type StoreOptions, script } from './position-hash.ts'
-import { assertStored } from './store.ts'
+import { LostChunkError } from './position-store.ts'
+import { type AppliedStates, assertStored } from './store.ts'
 
 export interface Fill {
   /**
@@ -39,17 +40,13 @@ export interface FillStore {
   /** Begins to fill a partition. The caller then moves the position to `rawFrom`. */
   beginFill(partition: number, fill: Omit<Fill, 'id' | 'hasKept'>): Promise<void>
   /**
-   * Stores the progress after these customers were written.
+   * Stores the progress after customers were written.
+   * @param applied the customers. Undefined if none were written.
    * @returns the new progress. Undefined, and nothing is stored, if another process has changed the
    *   progress.
-   * @throws LostChunkError if a master of Redis Cluster has lost one of the customers.
+   * @throws LostChunkError if Redis has lost one of the customers or entries.
    */
-  moveFill(
-    partition: number,
-    fill: Fill,
-    progress: Progress,
-    customers: readonly CustomerHash[],
-  ): Promise<Fill | undefined>
+  moveFill(partition: number, fill: Fill, progress: Progress, applied?: AppliedStates): Promise<Fill | undefined>
   /**
    * Ends a fill, and moves the position back to `to` (default: `rawFrom`). The projector then
    * applies the events since `to` again, and publishes their documents. Does nothing if another
@@ -59,11 +56,13 @@ export interface FillStore {
 }
 
 type Scripts = RedisClient & {
-  moveFill(key: string, field: string, fill: string, to: string, rawFrom: string): Promise<number>
+  moveFill(
+    ...args: [key: string, field: string, fill: string, to: string, rawFrom: string, token: string]
+  ): Promise<number>
 }
 
-/** The last part is missing if `hasKept` is false. */
-const textOf = ({ id, stateTopicId, next, end, rawFrom, isComplete, hasKept }: Fill) =>
+/** Returns the text of the progress in Redis. The last part is missing if `hasKept` is false. */
+export const progressText = ({ id, stateTopicId, next, end, rawFrom, isComplete, hasKept }: Fill) =>
   [id, stateTopicId, next, end, rawFrom, isComplete ? 'complete' : 'partial', ...(hasKept ? ['kept'] : [])].join('/')
 
 const fillOf = (text: string): Fill | undefined => {
@@ -82,10 +81,16 @@ export const createFillStore = (client: RedisClient, options: StoreOptions): Fil
   const clustered = isCluster(client)
   const { copies, fields, read } = createPositionHash(client, options)
   const set = (values: Readonly<Record<string, string>>) => all(copies.map((key) => redis.hset(key, values)))
-  const moveCopies = (partition: number, from: Fill, to: string, endPosition = from.rawFrom) =>
-    all(copies.map((key) => redis.moveFill(key, fields(partition).position, textOf(from), to, endPosition)))
-  const moveTo = async (partition: number, from: Fill, to: Fill) =>
-    (await moveCopies(partition, from, textOf(to))).every((reply) => reply === 1) ? to : undefined
+  const { assertFiled } = createIndexes(client, options.keyPrefix)
+  const moveCopies = (partition: number, from: Fill, to: string, { endPosition = from.rawFrom, token = '' } = {}) =>
+    all(
+      copies.map((key) => redis.moveFill(key, fields(partition).position, progressText(from), to, endPosition, token)),
+    )
+  const moveTo = async (partition: number, from: Fill, to: Fill, token = '') => {
+    const replies = await moveCopies(partition, from, progressText(to), { token })
+    if (replies.includes(-1)) throw new LostChunkError()
+    return replies.every((reply) => reply === 1) ? to : undefined
+  }
 
   /**
    * Sets all copies of the progress to the lowest copy. Copies differ if a master was restored, or
@@ -103,7 +108,7 @@ export const createFillStore = (client: RedisClient, options: StoreOptions): Fil
       isComplete: found.every(({ isComplete }) => isComplete),
       hasKept: found.some(({ hasKept }) => hasKept),
     }
-    await set({ [fields(partition).fill]: textOf(fill) })
+    await set({ [fields(partition).fill]: progressText(fill) })
     return fill
   }
 
@@ -119,19 +124,19 @@ export const createFillStore = (client: RedisClient, options: StoreOptions): Fil
     beginFill: async (partition, fill) => {
       const names = fields(partition)
       const state = fill.isComplete ? { [names.state]: `${fill.stateTopicId}/${fill.rawFrom}` } : {}
-      await set({ [names.fill]: textOf({ ...fill, id: randomUUID(), hasKept: false }), ...state })
+      await set({ [names.fill]: progressText({ ...fill, id: randomUUID(), hasKept: false }), ...state })
     },
-    moveFill: async (partition, fill, progress, customers) => {
-      if (!clustered) return moveTo(partition, fill, { ...fill, ...progress })
-      // If a master loses its data before it has the new id, assertStored finds customers missing.
-      // If a master loses its data later, its id is no longer the new id, so the last call fails.
+    moveFill: async (partition, fill, progress, applied) => {
+      if (!clustered) return moveTo(partition, fill, { ...fill, ...progress }, applied?.token)
+      // If a master loses its data before it has the new id, customers or entries are missing. If a master loses its data later, its id is no longer the new id, so the last call fails.
       const marked = await moveTo(partition, fill, { ...fill, id: randomUUID() })
       if (marked === undefined) return undefined
-      await assertStored(redis, customers, options.keyPrefix)
+      await assertStored(redis, applied?.stored ?? [], options)
+      await assertFiled(applied?.filings ?? [])
       return moveTo(partition, marked, { ...marked, ...progress })
     },
     endFill: async (partition, fill, to) => {
-      await moveCopies(partition, fill, '', to)
+      await moveCopies(partition, fill, '', to === undefined ? {} : { endPosition: to })
     },
   }
 }

@@ -8,7 +8,7 @@ import type { UnreadableBatch } from '@customer-stream/runtime/kafka'
 import type { ChangelogSource } from './changelog-source.ts'
 import { type DocumentOptions, type Documents, documentsOf } from './fill-documents.ts'
 import type { FillProgress } from './fill-progress.ts'
-import type { Fill, FillStore } from './fill-store.ts'
+import { type Fill, type FillStore, progressText } from './fill-store.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { RetryThroughOutage } from './outages.ts'
 import type { AppliedStates, Store } from './store.ts'
@@ -149,12 +149,13 @@ export const createFiller = (deps: FillerDependencies, options: DocumentOptions)
     read: Pick<Fill, 'next' | 'isComplete'>,
   ): Promise<Fill | undefined> => {
     const keepsNewer = kept !== undefined
-    const applied = await store.applyStates([...customers.values()], partition, { ...fill, keepsNewer })
+    const place = { ...fill, progress: progressText(fill), keepsNewer }
+    const applied = await store.applyStates([...customers.values()], partition, place)
     for (const [customerUuid, at] of erased) await store.deleteErased(customerUuid, at)
     kept?.note(applied)
     const { next, isComplete, hasKept } = fill
     const to = kept ? { ...read, hasKept: kept.mayRemain } : { next, isComplete, hasKept }
-    return fillStore.moveFill(partition, fill, to, applied.stored)
+    return fillStore.moveFill(partition, fill, to, applied)
   }
 
   /**
@@ -201,7 +202,7 @@ export const createFiller = (deps: FillerDependencies, options: DocumentOptions)
     if (!marks || BigInt(marks.value.high) <= BigInt(fill.end)) return marks && fill
     const { next, isComplete, hasKept } = fill
     const extended = { next, end: marks.value.high, isComplete, hasKept }
-    const moved = await retryThroughOutage('Redis', signal, () => fillStore.moveFill(partition, fill, extended, []))
+    const moved = await retryThroughOutage('Redis', signal, () => fillStore.moveFill(partition, fill, extended))
     return moved?.value
   }
 

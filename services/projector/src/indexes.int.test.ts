@@ -37,6 +37,9 @@ const erasureOf = (customerUuid: string, erasure: Partial<Erasure> = {}) => ({
   offset: '0',
 })
 
+/** A fill of which no progress is stored. */
+const DOCUMENTS = { progress: '', rawFrom: '0', isComplete: true, keepsNewer: false }
+
 /** Error: the process was killed. */
 class Killed extends Error {}
 
@@ -81,12 +84,13 @@ const fresh = () => {
     const from = (await by.positions([0])).get(0)
     return (await by.applyChunk(customers, 0, from, String(Number(from ?? 0) + 1))).stored
   }
-  const erase = async (...erased: readonly ReturnType<typeof erasureOf>[]) =>
-    store.writeErasures(erased, 0, (await store.positions([0])).get(0) ?? '', 'id')
+  const eraseBy = async (by: Store, ...erased: readonly ReturnType<typeof erasureOf>[]) =>
+    by.writeErasures(erased, 0, (await store.positions([0])).get(0) ?? '', 'id')
+  const erase = (...erased: readonly ReturnType<typeof erasureOf>[]) => eraseBy(store, ...erased)
   const found = async (phone: string) => (await redis.zrange(`${keyPrefix}index:phone:{${phone}}`, '0', '-1')).sort()
   const indexKeys = () => redis.keys(`${keyPrefix}index:*`)
   const indexOf = (customerUuid: string) => redis.hget(customerKey(customerUuid, keyPrefix), '_index')
-  return { keyPrefix, store, storeOf, apply, erase, found, indexKeys, indexOf }
+  return { keyPrefix, store, storeOf, apply, erase, eraseBy, found, indexKeys, indexOf }
 }
 
 describe('an index', () => {
@@ -175,6 +179,41 @@ describe('an index', () => {
     expect(await redis.exists(erasedKey('a', keyPrefix))).toBe(0)
   })
 
+  it('an erasure that was interrupted removes no entry of a later event of the customer', async () => {
+    const { storeOf, apply, erase, eraseBy, found } = fresh()
+    await apply([customerOf('a', 1, ['1'])])
+    const first = erasureOf('a', { scope: 'until-now', erasedAt: 50 })
+    await expect(eraseBy(storeOf(dying(1, false)), first)).rejects.toThrow(Killed)
+    await apply([customerOf('a', 70, ['1'])])
+    // No term changes, so the score of the entry stays 70.
+    await apply([customerOf('a', 80, ['1'])])
+    await erase({ ...erasureOf('a', { scope: 'until-now', erasedAt: 75 }), offset: '1' })
+    expect(await found('1')).toEqual(['a'])
+  })
+
+  it('a tombstone that a fill finds removes no entry of a later event of the customer', async () => {
+    const { store, storeOf, apply, eraseBy, found } = fresh()
+    await apply([customerOf('a', 1, ['1'])])
+    const erasure = erasureOf('a', { scope: 'until-now', erasedAt: 50 })
+    await expect(eraseBy(storeOf(dying(1, false)), erasure)).rejects.toThrow(Killed)
+    await apply([customerOf('a', 70, ['1'])])
+    await apply([customerOf('a', 80, ['1'])])
+    await store.deleteErased('a', 75)
+    expect(await found('1')).toEqual(['a'])
+  })
+
+  it('thousands of terms in the field _index block Redis for a moment only', async () => {
+    const { apply, indexOf } = fresh()
+    const phones = (from: number) => Array.from({ length: 5000 }, (_, i) => `+1415${from + i}`)
+    await apply([customerOf('a', 5, phones(2_000_000), 'a')])
+    // Both lines stay, because both events have the same timestamp.
+    await apply([customerOf('a', 5, phones(3_000_000), 'b')])
+    expect((await indexOf('a'))?.split('\n').length).toBe(2)
+    const begun = performance.now()
+    await apply([customerOf('a', 6, ['1'])])
+    expect(performance.now() - begun).toBeLessThan(1000)
+  })
+
   it('a hash without terms, written while indexes are switched off, has no entry', async () => {
     const { apply, indexKeys, indexOf } = fresh()
     await apply([customerOf('a', 1, ['1'])])
@@ -241,6 +280,20 @@ it('a failover that loses the entries but not the customers does not move the po
   expect(await found('1')).toEqual(['a'])
 })
 
+it('a document of a fill that a newer event overtakes leaves no entry', async () => {
+  const { store, storeOf, apply, found } = fresh()
+  let isOvertaken = false
+  const filling = storeOf(
+    watched(async (script) => {
+      if (script !== 'fileTerms' || isOvertaken) return
+      isOvertaken = true
+      await apply([customerOf('a', 2, ['2'])], store)
+    }),
+  )
+  await filling.applyStates([customerOf('a', 1, ['1'])], 0, DOCUMENTS)
+  expect([await found('1'), await found('2')]).toEqual([[], ['a']])
+})
+
 it('whatever call fails, each term is found after a retry, and an erasure leaves no entry', async () => {
   const event = fc.record({
     customer: fc.constantFrom('a', 'b'),
@@ -250,7 +303,6 @@ it('whatever call fails, each term is found after a retry, and an erasure leaves
     isLastSent: fc.boolean(),
     isFill: fc.boolean(),
   })
-  const fill = { rawFrom: '0', isComplete: true, keepsNewer: false }
   await fc.assert(
     fc.asyncProperty(fc.array(event, { maxLength: 12 }), async (events) => {
       const { keyPrefix, storeOf, apply, erase, indexKeys } = fresh()
@@ -262,7 +314,7 @@ it('whatever call fails, each term is found after a retry, and an erasure leaves
         const by = storeOf(dying(calls, isLastSent))
         // The owner of the partition repeats a chunk until its position has moved.
         for (const each of [by, storeOf()])
-          await (isFill ? each.applyStates([given], 0, fill) : apply([given], each)).catch((error) => {
+          await (isFill ? each.applyStates([given], 0, DOCUMENTS) : apply([given], each)).catch((error) => {
             if (!(error instanceof Killed)) throw error
           })
       }
@@ -278,5 +330,50 @@ it('whatever call fails, each term is found after a retry, and an erasure leaves
       expect(await indexKeys()).toEqual([])
     }),
     { numRuns: 60 },
+  )
+})
+
+it('in whatever order fills and the owners of two partitions work, each term is found', async () => {
+  const event = fc.record({
+    actor: fc.constantFrom('fill', 'raw', 'other partition'),
+    timestamp: fc.integer({ min: 1, max: 8 }),
+    phones: fc.uniqueArray(fc.constantFrom('1', '2', '3'), { maxLength: 2 }),
+  })
+  await fc.assert(
+    fc.asyncProperty(fc.array(event, { maxLength: 10 }), fc.scheduler(), async (events, scheduler) => {
+      const { keyPrefix, storeOf, store, erase, found, indexKeys } = fresh()
+      await store.movePosition(0, undefined, '0')
+      await store.movePosition(1, undefined, '0')
+      const versions = new Map<number, IndexedCustomer>()
+      for (const { timestamp, phones } of events)
+        if (!versions.has(timestamp)) versions.set(timestamp, customerOf('a', timestamp, phones))
+      const actors = Object.groupBy(events, ({ actor }) => actor)
+      const work = Object.values(actors).map(async (own) => {
+        const by = storeOf(watched(() => scheduler.schedule(Promise.resolve())))
+        for (const { actor, timestamp } of own) {
+          const given = versions.get(timestamp)!
+          const partition = actor === 'raw' ? 0 : 1
+          for (let isDone = false; !isDone; )
+            try {
+              if (actor === 'fill') await by.applyStates([given], 0, DOCUMENTS)
+              else {
+                const from = (await store.positions([partition])).get(partition)
+                await by.applyChunk([given], partition, from, String(Number(from) + 1))
+              }
+              isDone = true
+            } catch (error) {
+              if (!(error instanceof LostChunkError)) throw error
+            }
+        }
+      })
+      await scheduler.waitFor(Promise.all(work))
+      const hash = await redis.hgetall(customerKey('a', keyPrefix))
+      const phones = ['1', '2', '3']
+      const entries = await Promise.all(phones.map(async (phone) => (await found(phone)).length === 1))
+      expect(phones.filter((_, i) => entries[i])).toEqual((hash.phones ?? '').split(' ').filter(Boolean).sort())
+      await erase(erasureOf('a'))
+      expect(await indexKeys()).toEqual([])
+    }),
+    { numRuns: 200 },
   )
 })

@@ -53,6 +53,8 @@ export interface ErasedEntries {
   readonly customerUuid: string
   /** The field `_index` of the mark. '' if the customer has no entries. */
   readonly index: string
+  /** The field `_index` of a newer hash that was kept. Its entries stay. */
+  readonly kept: string
   /** Timestamp, Unix milliseconds. Entries of newer events stay. */
   readonly until: number
 }
@@ -102,7 +104,7 @@ interface Entry {
 
 type Scripts = RedisClient & {
   fileTerms(keyCount: number, keys: readonly string[], args: readonly (string | number)[]): Promise<number[]>
-  confirmTerms(keyCount: number, keys: readonly string[], args: readonly string[]): Promise<number>
+  confirmTerms(keyCount: number, keys: readonly string[], args: readonly string[]): Promise<number[]>
 }
 
 /** Redis does nothing else during a call, so a call is limited to 1000 × about 2 µs. */
@@ -152,33 +154,45 @@ export const createIndexes = (client: RedisClient, keyPrefix: string): Indexes =
     return { token, kept }
   }
 
-  const confirm = async (fields: readonly { readonly key: string; readonly old: string; readonly text: string }[]) => {
-    const parts = chunksOf(fields, perCall).map((part) =>
-      redis.confirmTerms(
-        part.length,
-        part.map(({ key }) => key),
-        part.flatMap(({ old, text }) => [old, text]),
-      ),
-    )
-    await all(parts)
+  /** @returns the fields that have changed and were not replaced. */
+  const confirm = async <T extends { readonly key: string; readonly old: string; readonly text: string }>(
+    fields: readonly T[],
+  ): Promise<T[]> => {
+    const parts = chunksOf(fields, perCall).map(async (part) => {
+      const keys = part.map(({ key }) => key)
+      const texts = part.flatMap(({ old, text }) => [old, text])
+      const changed = new Set(await redis.confirmTerms(part.length, keys, texts))
+      return part.filter((_, i) => changed.has(i + 1))
+    })
+    return (await all(parts)).flat()
   }
 
   return {
     file: async (filings, chain) => {
       const { token, kept } = await write(filings.flatMap(entriesOf), chain)
-      const confirmed = filings.flatMap(({ customer, isCurrent, index }) => {
+      const fields = filings.flatMap(({ customer, isCurrent, index }) => {
         if (index === undefined || !isCurrent) return []
         // An entry of an event with the same timestamp stays. The field must name it.
         const text = kept.has(customer.customerUuid) ? index.replace(/^\?/, '') : textOf(customer.terms)
-        return text === index ? [] : [{ key: customerKey(customer.customerUuid, keyPrefix), old: index, text }]
+        return text === index
+          ? []
+          : [{ key: customerKey(customer.customerUuid, keyPrefix), old: index, text, customer }]
       })
-      await confirm(confirmed)
-      return token
+      const changed = await confirm(fields)
+      if (changed.length === 0) return token
+      // A newer event was applied in the meantime. Its removals may have come before these entries.
+      const stale = changed.map(async ({ key, customer }) =>
+        entriesOf({ customer, isCurrent: false, index: (await redis.hget(key, META.index)) ?? '' }),
+      )
+      return (await write((await all(stale)).flat(), chain && { ...chain, token })).token
     },
     erase: async (erased, chain) => {
-      const entries = erased.flatMap(({ customerUuid, index, until }) =>
-        filedTerms(index).map((term) => ({ action: '=' as const, term, customerUuid, timestamp: until })),
-      )
+      const entries = erased.flatMap(({ customerUuid, index, kept, until }) => {
+        // An entry of the kept hash may be of an event before `until`.
+        const named = filedTerms(kept)
+        const removed = filedTerms(index).filter((term) => !named.includes(term))
+        return removed.map((term) => ({ action: '=' as const, term, customerUuid, timestamp: until }))
+      })
       const { token } = await write(entries, chain)
       const marks = erased.filter(({ index }) => index !== '')
       await confirm(marks.map((each) => ({ key: erasedKey(each.customerUuid, keyPrefix), old: each.index, text: '' })))

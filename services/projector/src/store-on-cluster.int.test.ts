@@ -5,6 +5,7 @@ import {
   clusterPositionsKeys,
   customerKey,
   erasedKey,
+  indexKey,
   positionField,
 } from '@customer-stream/schemas'
 import { freshNames, type RedisCluster, startRedisCluster } from '@customer-stream/testing'
@@ -118,6 +119,27 @@ describe('customers on a cluster', () => {
     expect(await to.client.hget(customerKey('c0', keyPrefix), '_eventTimestamp')).toBe('4')
   })
 
+  it('entries of indexes are added and removed during and after a move of their slot', async () => {
+    const { store, keyPrefix } = fresh()
+    const key = indexKey('phone:+1', keyPrefix)
+    const withPhone = (customerUuid: string, at: number, ...phones: readonly string[]) =>
+      ({ ...snapshot(customerUuid, at), terms: phones.map((phone) => `phone:${phone}` as const) }) as const
+    const found = () => client.zrange(key, '0', '-1')
+    await apply(store, [withPhone('c0', 1, '+1')])
+    let timestamp = 1
+    const slot = Number(await client.cluster('KEYSLOT', key))
+    await cluster.moveSlot(slot, async () => {
+      timestamp += 1
+      await apply(store, [withPhone('c0', timestamp), withPhone('c1', timestamp, '+1')])
+      expect(await found()).toEqual(['c1'])
+      await apply(store, [withPhone('c0', timestamp + 10, '+1'), withPhone('c1', timestamp + 10)])
+      expect(await found()).toEqual(['c0'])
+      timestamp += 10
+    })
+    await apply(store, [withPhone('c1', 100, '+1')])
+    expect(await found()).toEqual(['c0', 'c1'])
+  })
+
   it('a chunk is rejected while a master is down, and applied when the master is back', async () => {
     const { store } = fresh()
     const [master] = cluster.masters
@@ -168,6 +190,26 @@ describe('a master that is replaced by one that lacks its last writes', () => {
     before('hset', () => client.del(customerKey('c0', keyPrefix)))
     await expect(store.applyChunk(customers, 0, '7', '8')).rejects.toThrow(LostChunkError)
     expect((await store.positions([0])).get(0)).toBe('7')
+    expect(await store.applyChunk(customers, 0, '7', '8')).toEqual({ moved: true, stored: ['applied', 'duplicate'] })
+  })
+
+  it('a chunk fails if a master loses an entry of an index before the token is written', async () => {
+    const { store, keyPrefix } = fresh()
+    await store.movePosition(0, undefined, '7')
+    before('hset', () => client.del(indexKey('phone:+1', keyPrefix)))
+    const indexed = { ...snapshot('c0'), terms: ['phone:+1', 'phone:+2'] as const }
+    await expect(store.applyChunk([indexed], 0, '7', '8')).rejects.toThrow(LostChunkError)
+    expect((await store.positions([0])).get(0)).toBe('7')
+    expect(await store.applyChunk([indexed], 0, '7', '8')).toEqual({ moved: true, stored: ['duplicate'] })
+    expect(await client.zrange(indexKey('phone:+1', keyPrefix), '0', '-1')).toEqual(['c0'])
+  })
+
+  it('a chunk of a rebuild fails if a master loses its hashes before the token is written', async () => {
+    const { store, keyPrefix } = fresh()
+    await store.movePosition(0, undefined, '7')
+    // The replica has the same event, written by the lower projection.
+    before('hset', () => client.hmset(customerKey('c0', keyPrefix), '_projection', '0'))
+    await expect(store.applyChunk(customers, 0, '7', '8')).rejects.toThrow(LostChunkError)
     expect(await store.applyChunk(customers, 0, '7', '8')).toEqual({ moved: true, stored: ['applied', 'duplicate'] })
   })
 

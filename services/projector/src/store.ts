@@ -52,6 +52,10 @@ export interface AppliedStates {
   readonly stored: readonly CustomerHash[]
   /** Those of the customers of whom Redis keeps a newer hash only because of `keepsNewer`. */
   readonly kept: readonly CustomerHash[]
+  /** The customers whose entries in indexes were updated. */
+  readonly filings: readonly Filing[]
+  /** On a single Redis: token that the last call has stored beside the progress of the fill. */
+  readonly token: string
 }
 
 /** An erasure with the offset of its record. */
@@ -102,12 +106,18 @@ export interface Store extends PositionStore {
   ): Promise<WrittenChunk>
   /**
    * Writes each customer of a fill whose event is newer than the stored event. Moves no position.
-   * @param fill `keepsNewer`: keep the newer hashes of a lower projection.
+   * @param fill `keepsNewer`: keep the newer hashes of a lower projection. `progress`: the stored
+   *   progress. On a single Redis, nothing is written if another progress is stored.
    */
   applyStates(
     customers: readonly IndexedCustomer[],
     partition: number,
-    fill: { readonly rawFrom: string; readonly isComplete: boolean; readonly keepsNewer: boolean },
+    fill: {
+      readonly progress: string
+      readonly rawFrom: string
+      readonly isComplete: boolean
+      readonly keepsNewer: boolean
+    },
   ): Promise<AppliedStates>
   /** Deletes a customer whose event was received at `erasedAt` (Unix milliseconds) or before. */
   deleteErased(customerUuid: string, erasedAt: number): Promise<void>
@@ -146,9 +156,7 @@ const CUSTOMERS_PER_CALL = 250
  */
 const VALUES_PER_CALL = 25_000
 
-interface AppliedCall extends AppliedChunk, Pick<AppliedStates, 'kept'> {
-  readonly filings: readonly Filing[]
-}
+interface AppliedCall extends AppliedChunk, Pick<AppliedStates, 'kept' | 'filings'> {}
 
 /**
  * @param texts pairs: number of a customer whose entries must be updated, from 1, and its field
@@ -194,25 +202,29 @@ type Scripts = RedisClient & {
   ): Promise<(number | string)[]>
   eraseCustomer(
     ...args: [key: string, mark: string, scope: string, erasedAt: number, partition: string, offset: string]
-  ): Promise<[outcome: number, index: string]>
-  deleteErased(key: string, mark: string, erasedAt: number): Promise<[limit: string, index: string]>
+  ): Promise<[outcome: number, index: string, kept: string]>
+  deleteErased(key: string, mark: string, erasedAt: number): Promise<[limit: string, index: string, kept: string]>
 }
 
-/** @throws LostChunkError if Redis lacks one of these customers, or has an older version. */
+/**
+ * @throws LostChunkError if Redis lacks one of these customers, or has an older version, or the same
+ *   version of a lower projection.
+ */
 export const assertStored = async (
   redis: RedisClient,
   customers: readonly IndexedCustomer[],
-  keyPrefix: string,
+  { keyPrefix, projection }: Pick<StoreOptions, 'keyPrefix' | 'projection'>,
 ): Promise<void> => {
   const found = await all(
     customers.map(({ customerUuid }) =>
-      redis.hmget(customerKey(customerUuid, keyPrefix), META.eventTimestamp, META.eventId),
+      redis.hmget(customerKey(customerUuid, keyPrefix), META.eventTimestamp, META.eventId, META.projection),
     ),
   )
-  for (const [i, [timestamp, id]] of found.entries()) {
+  for (const [i, [timestamp, id, stored]] of found.entries()) {
     const { version } = customers[i] as CustomerHash
-    if (!timestamp || !id || compareVersions({ timestamp: Number(timestamp), id }, version) < 0)
-      throw new LostChunkError()
+    const order = compareVersions({ timestamp: Number(timestamp), id: id ?? '' }, version)
+    const isOldLayout = order === 0 && Number(stored ?? 0) < projection
+    if (!timestamp || !id || order < 0 || isOldLayout) throw new LostChunkError()
   }
 }
 
@@ -298,9 +310,9 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
     return { moved: true, stored, kept, filings: filingsOf(customers, stored, replies.slice(customers.length)) }
   }
 
-  const chainOf = (partition: number, token: string): Chain => ({
+  const chainOf = (partition: number, token: string, field = fields(partition).token): Chain => ({
     key: copies[0] ?? '',
-    field: fields(partition).token,
+    field,
     token,
   })
 
@@ -352,7 +364,7 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
     await all(copies.map((key) => redis.hset(key, tokenField, token)))
     const stored = applied.flatMap((each) => each.stored)
     const written = customers.filter((_, i) => stored[i] !== 'erased')
-    await assertStored(redis, written, keyPrefix)
+    await assertStored(redis, written, options)
     await indexes.assertFiled(filings)
     const fills = isPublished ? await all(copies.map((key) => redis.hget(key, fillField))) : []
     return { isInPlace: fills.every((fill) => fill === null), stored, token }
@@ -379,6 +391,7 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
     const entries = erasures.map(({ customerUuid, erasure: { scope, erasedAt } }, i) => ({
       customerUuid,
       index: replies[i]?.[1] ?? '',
+      kept: replies[i]?.[2] ?? '',
       until: scope === 'forever' ? Number.MAX_SAFE_INTEGER : erasedAt,
     }))
     if (clustered) await indexes.erase(entries)
@@ -418,27 +431,42 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
     applyChunk,
     writeChunk,
     writeErasures,
-    applyStates: async (customers, partition, { rawFrom, isComplete, keepsNewer }) => {
+    applyStates: async (customers, partition, { progress, rawFrom, isComplete, keepsNewer }) => {
+      const { position, fill, fillToken } = fields(partition)
       // A hash of an earlier projection may be newer than the document. Keep this hash if its event
       // will be applied later, or if the state topic may lack the document of this event.
-      const place = [`${fields(partition).position}/`, isComplete ? '0' : rawFrom, rawFrom, keepsNewer ? '1' : '']
-      const stored: StoreOutcome[] = []
-      const kept: CustomerHash[] = []
+      const place = [`${position}/`, isComplete ? '0' : rawFrom, rawFrom, keepsNewer ? '1' : '']
+      const done: AppliedCall[] = []
+      let token = ''
       // Send one part after another. A fetch may have many megabytes. On a slow network, parallel
       // calls would exceed the command timeout at every attempt.
       for (const part of partsOf(customers)) {
-        const calls = clustered ? part.map((customer) => [customer]) : [part]
-        const done = await all(calls.map((call) => applyAtOnce(call, place)))
-        await indexes.file(done.flatMap(({ filings }) => filings))
-        stored.push(...done.flatMap((each) => each.stored))
-        kept.push(...done.flatMap((each) => each.kept))
+        if (clustered) {
+          const calls = await all(part.map((customer) => applyAtOnce([customer], place)))
+          await indexes.file(calls.flatMap(({ filings }) => filings))
+          done.push(...calls)
+          continue
+        }
+        // As in a chunk, each call requires the token of the call before.
+        const newToken = randomUUID()
+        const call = { from: progress, requiredToken: token, newToken, waitsForFill: false }
+        const applied = await applyAtOnce(part, place, positionArguments(fill, call))
+        if (!applied.moved) return { stored: [], kept: [], filings: [], token: '' }
+        token = await indexes.file(applied.filings, chainOf(partition, newToken, fillToken))
+        done.push(applied)
       }
-      return { stored: customers.filter((_, i) => stored[i] !== 'erased'), kept }
+      const stored = done.flatMap((each) => each.stored)
+      return {
+        stored: customers.filter((_, i) => stored[i] !== 'erased'),
+        kept: done.flatMap((each) => each.kept),
+        filings: done.flatMap((each) => each.filings),
+        token,
+      }
     },
     deleteErased: async (customerUuid, erasedAt) => {
       const [key, mark] = [customerKey(customerUuid, keyPrefix), erasedKey(customerUuid, keyPrefix)]
-      const [limit, index] = await redis.deleteErased(key, mark, erasedAt)
-      await indexes.erase([{ customerUuid, index, until: Number(limit) }])
+      const [limit, index, kept] = await redis.deleteErased(key, mark, erasedAt)
+      await indexes.erase([{ customerUuid, index, kept, until: Number(limit) }])
     },
     announce: async (instance) => {
       await redis.set(`${memberKeyPrefix}${instance}`, '1', 'PX', ANNOUNCEMENT_MS)

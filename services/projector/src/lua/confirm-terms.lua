@@ -5,17 +5,18 @@ KEYS     for each customer: the key of its hash, or of its mark. On Redis Cluste
          one slot.
 ARGV     for each customer: text of _index that the caller has read; new text, '' to delete the field
 
-Reply    number of customers whose field was replaced
+Reply    the number of each customer whose field was not replaced, because it has changed
 
 If the field has changed, another event of the customer was applied, and its entries are not updated
 yet. So the comparison and the write are atomic.
 ]]
-local confirmed = 0
+local changed = {}
 for i, key in ipairs(KEYS) do
   local old, new = ARGV[2 * i - 1], ARGV[2 * i]
   if redis.call('HGET', key, '_index') == old then
     if new == '' then redis.call('HDEL', key, '_index') else redis.call('HSET', key, '_index', new) end
-    confirmed = confirmed + 1
+  else
+    changed[#changed + 1] = i
   end
 end
-return confirmed
+return changed

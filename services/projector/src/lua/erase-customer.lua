@@ -13,6 +13,7 @@ Reply    first:  1 = the customer has no hash now
                      later erasure of the customer was executed
          second: text of the field _index, '' if the customer has no entries in indexes. The caller
                  removes these entries, then calls confirm-terms.lua with the mark and this text.
+         third:  text of the field _index of a hash that was kept. The caller keeps these entries.
 
 The mark keeps the field _index of the deleted hash until the entries are removed.
 
@@ -24,7 +25,7 @@ first, so that a customer can be erased from a full Redis. Redis checks its memo
 the first write of a script, and never for DEL.
 ]]
 local mark = redis.call('HMGET', KEYS[2], 'partition', 'offset', '_index')
-if mark[1] == ARGV[3] and tonumber(mark[2]) > tonumber(ARGV[4]) then return { -1, '' } end
+if mark[1] == ARGV[3] and tonumber(mark[2]) > tonumber(ARGV[4]) then return { -1, '', '' } end
 local stored = redis.pcall('HMGET', KEYS[1], '_eventTimestamp', '_index')
 if stored.err then
   if not string.find(stored.err, 'WRONGTYPE', 1, true) then error(stored.err, 0) end
@@ -39,4 +40,4 @@ if not stays then
 end
 redis.call('HSET', KEYS[2], 'scope', ARGV[1], 'erasedAt', ARGV[2], 'partition', ARGV[3], 'offset', ARGV[4])
 if index ~= '' then redis.call('HSET', KEYS[2], '_index', index) end
-return { stays and -1 or 1, index }
+return { stays and -1 or 1, index, stays and stored[2] or '' }
