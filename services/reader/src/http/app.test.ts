@@ -535,19 +535,29 @@ it('/healthz is 200 until SIGTERM, then 503, and counts as no request', async ()
   ]).toEqual([[], 0, 0])
 })
 
-it('a request that Node cannot parse is answered with a problem', async () => {
+/** Sends a text to the port of an app. Returns the text of the answer. */
+const sendRaw = async (text: string): Promise<string> => {
   const { app } = start()
   onTestFinished(() => app.close())
   const { port } = new URL(await app.listen({ host: '127.0.0.1', port: 0 }))
-  const answer = await new Promise<string>((resolve) => {
-    let text = ''
-    const socket = connect(Number(port), '127.0.0.1', () => socket.write('GET\r\n\r\n'))
+  return new Promise((resolve) => {
+    let answer = ''
+    const socket = connect(Number(port), '127.0.0.1', () => socket.write(text))
     socket.on('data', (chunk) => {
-      text += chunk
+      answer += chunk
     })
-    socket.on('close', () => resolve(text))
+    socket.on('close', () => resolve(answer))
   })
-  expect(answer).toMatch(/^HTTP\/1\.1 400 .*content-type: application\/problem\+json.*"type":"bad-request"/s)
+}
+
+it.each([
+  ['no version', 'GET\r\n\r\n', 400, 'bad-request'],
+  ['large headers', `GET / HTTP/1.1\r\nhost: a\r\nx: ${'x'.repeat(20_000)}\r\n\r\n`, 431, 'headers-too-large'],
+  ['no host', `GET ${CUSTOMER} HTTP/1.1\r\nconnection: close\r\n\r\n`, 401, 'unauthenticated'],
+  ['an expectation', `GET ${CUSTOMER} HTTP/1.1\r\nexpect: x\r\nconnection: close\r\n\r\n`, 401, 'unauthenticated'],
+])('a request with %s, which Node would answer itself, gets a problem', async (_, request, status, type) => {
+  const problem = `^HTTP/1\\.1 ${status} .*content-type: application/problem\\+json.*"type":"${type}"`
+  expect(await sendRaw(request)).toMatch(new RegExp(problem, 's'))
 })
 
 describe('the list of dealers', () => {

@@ -112,6 +112,8 @@ const openServer = (metrics: ReaderMetrics, options: AppOptions, refuse: Refuse)
       headersTimeout: options.requestTimeoutMs,
       // Interval in which Node checks both timeouts. The default of 30 s is too long.
       connectionsCheckingInterval: 1000,
+      // Node would answer without a problem document.
+      requireHostHeader: false,
     },
     frameworkErrors: (_error, _request, reply) => void refuse(reply, 'bad-request'),
     clientErrorHandler: (error, socket) => {
@@ -127,6 +129,8 @@ const openServer = (metrics: ReaderMetrics, options: AppOptions, refuse: Refuse)
   })
   app.server.maxConnections = options.maxConnections
   app.server.on('drop', () => metrics.dropped.inc())
+  // Ignore an unknown expectation. Node would answer 417 without a problem document.
+  app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
   app.server.on('connection', (socket) => {
     metrics.connections.inc()
     socket.on('close', () => metrics.connections.dec())
