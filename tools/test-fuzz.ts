@@ -1,6 +1,6 @@
 /**
  * `npm run test:fuzz`: sends arbitrary and changed events to the functions that read them, and
- * generated requests to a running ingress.
+ * generated requests to a running ingress and a running reader.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
@@ -18,8 +18,9 @@ const seconds = readCommandLine({
   usage: `npm run test:fuzz -- [--seconds N]
 
   Sends arbitrary and changed events to the functions that read them (fast-check), and generated
-  requests to a running ingress (Schemathesis ${VERSION}, which needs Python and PyPI the first time).
-  --seconds N   time for each of the two parts (default 60)`,
+  requests to a running ingress and a running reader (Schemathesis ${VERSION}, which needs Python
+  and PyPI the first time).
+  --seconds N   time for the functions, and for the ingress; the reader gets half of it (default 60)`,
   options: { seconds: 'text' },
   read: ({ texts: { seconds: given = '60' } }) => {
     if (!/^[1-9]\d{0,5}$/.test(given)) throw new Error(`--seconds must be a number above 0, not ${given}`)
@@ -45,7 +46,7 @@ const install = (): string | undefined => {
 
 const problem = install()
 if (problem !== undefined)
-  printNotice(`test:fuzz: the ingress is not fuzzed, because Schemathesis is missing: ${problem}`)
+  printNotice(`test:fuzz: ingress and reader get no generated requests, because Schemathesis is missing: ${problem}`)
 
 const vitest = spawn('vitest', ['run', '--project', 'fuzz'], {
   stdio: 'inherit',

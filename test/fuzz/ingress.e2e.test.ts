@@ -1,8 +1,7 @@
 /**
  * Sends changed events, and requests that Schemathesis derives from the OpenAPI document of the
- * ingress. `npm run test:fuzz` installs Schemathesis and sets `SCHEMATHESIS` to its command.
+ * ingress.
  */
-import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -12,13 +11,9 @@ import { isSound, readTopic, verdictLines } from '@customer-stream/verify'
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
 import { anyBody } from './bodies.ts'
+import { runSchemathesis, schemathesis, seconds, timeout } from './schemathesis.ts'
 
 const folder = fileURLToPath(new URL('.', import.meta.url))
-const document = fileURLToPath(new URL('../../packages/schemas/contract/openapi.json', import.meta.url))
-const schemathesis = process.env.SCHEMATHESIS
-/** Time of each of the two tests. */
-const seconds = Math.ceil(Number(process.env.FUZZ_SECONDS ?? 20) / 2)
-const timeout = (seconds + 240) * 1000
 
 let pipeline: Pipeline
 let ingress: ServiceProcess
@@ -72,30 +67,10 @@ it('each changed event with 202 is a record in Kafka, and the projector survives
 })
 
 const OPTIONS = [
-  ...['--max-time', String(seconds), '--request-timeout', '2', '--continue-on-failure', '--no-color'],
-  ...['--generation-database', 'none', '--report', 'har', '--report-preserve-bytes'],
-  // `sign.py` signs each request. A random signature or token would be overwritten.
-  ...['--generation-with-security-parameters', 'false'],
+  ...['--report', 'har', '--report-preserve-bytes'],
   // The document cannot say that a text must be JSON, so the ingress refuses most valid texts.
   ...['--exclude-checks', 'positive_data_acceptance'],
 ]
-
-const runSchemathesis = (report: string): Promise<{ readonly code: number | null; readonly output: string }> =>
-  new Promise((resolve) => {
-    const words = ['run', document, '--url', ingress.url, ...OPTIONS, '--report-har-path', report]
-    const env = {
-      ...process.env,
-      SCHEMATHESIS_HOOKS: 'sign',
-      PYTHONPATH: folder,
-      PYTHONDONTWRITEBYTECODE: '1',
-      FUZZ_SECRET: pipeline.secret,
-      FUZZ_TOKEN: pipeline.token,
-    }
-    const options = { env, cwd: pipeline.folder, timeout: (seconds + 120) * 1000, maxBuffer: 64 * 1024 * 1024 }
-    const child = execFile(schemathesis ?? '', words, options, (_, stdout, stderr) =>
-      resolve({ code: child.exitCode, output: stdout + stderr }),
-    )
-  })
 
 interface Exchange {
   /** The body is in base64. */
@@ -103,13 +78,19 @@ interface Exchange {
   readonly response?: { readonly status: number }
 }
 
-// `npm run test:fuzz` prints the reason if Schemathesis is missing.
 it.skipIf(schemathesis === undefined)(
   'each generated request gets a documented answer, and each 202 is a record in Kafka',
   { timeout },
   async () => {
     const report = join(pipeline.folder, 'exchanges.har')
-    const { code, output } = await runSchemathesis(report)
+    const { code, output } = await runSchemathesis({
+      ...{ document: 'openapi.json', url: ingress.url, cwd: pipeline.folder },
+      options: [...OPTIONS, '--report-har-path', report],
+      env: {
+        ...{ SCHEMATHESIS_HOOKS: 'sign', PYTHONPATH: folder, PYTHONDONTWRITEBYTECODE: '1' },
+        ...{ FUZZ_SECRET: pipeline.secret, FUZZ_TOKEN: pipeline.token },
+      },
+    })
     expect(code, output).toBe(0)
     const { log } = JSON.parse(readFileSync(report, 'utf8')) as { log: { entries: readonly Exchange[] } }
     const accepted: Accepted = new Map()
