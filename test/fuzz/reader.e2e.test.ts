@@ -42,7 +42,7 @@ it.skipIf(schemathesis === undefined)(
         ...['--exclude-checks', 'ignored_auth'],
         // 504 is a documented answer to `min-version`. The metric below counts answers with 500.
         ...['--exclude-checks', 'not_a_server_error'],
-        // The document cannot say which texts are phone numbers, and which cursors a list has given.
+        // The document cannot say which texts are phone numbers, and which cursors exist.
         ...['--exclude-checks', 'positive_data_acceptance'],
       ],
     })
