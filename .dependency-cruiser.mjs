@@ -57,6 +57,13 @@ export default {
       to: { path: '^(packages/(?!configuration/|runtime/|schemas/)|services/)' },
     },
     {
+      name: 'quarantine-imports-no-program',
+      severity: 'error',
+      comment: 'The command and the reader import quarantine: it prints nothing, and knows neither of them.',
+      from: { path: '^packages/quarantine/', pathNot: '\\.test\\.ts$' },
+      to: { path: '^(packages/(?!quarantine/|configuration/|runtime/|schemas/)|services/)' },
+    },
+    {
       name: 'simulator-stands-alone',
       severity: 'error',
       comment: 'The simulated sender must not share code with what it tests, except the reader of options.',

@@ -12,6 +12,7 @@ COPY packages/schemas/package.json packages/schemas/
 COPY packages/runtime/package.json packages/runtime/
 COPY packages/configuration/package.json packages/configuration/
 COPY packages/indexes/package.json packages/indexes/
+COPY packages/quarantine/package.json packages/quarantine/
 COPY packages/simulator/package.json packages/simulator/
 COPY packages/subscriber/package.json packages/subscriber/
 COPY packages/verify/package.json packages/verify/
@@ -38,6 +39,7 @@ COPY packages/schemas packages/schemas
 COPY packages/runtime packages/runtime
 COPY packages/configuration packages/configuration
 COPY packages/indexes packages/indexes
+COPY packages/quarantine packages/quarantine
 COPY packages/verify packages/verify
 COPY packages/cli packages/cli
 ARG VERSION=development
@@ -74,6 +76,7 @@ COPY packages/schemas packages/schemas
 COPY packages/runtime packages/runtime
 COPY packages/configuration packages/configuration
 COPY packages/indexes packages/indexes
+COPY packages/quarantine packages/quarantine
 COPY --from=sources /app/services/${SERVICE} services/${SERVICE}
 WORKDIR /app/services/${SERVICE}
 ENV NODE_COMPILE_CACHE=/tmp/node-compile-cache

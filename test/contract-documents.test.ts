@@ -8,7 +8,7 @@ import { parseEvent, readErasureRecord, stateOf, writeState } from '@customer-st
 import { makeCustomersEvent, makeOtherEvent, Random } from '@customer-stream/simulator'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { describe, expect, it } from 'vitest'
-import { entryRecord } from '../packages/cli/src/quarantine/audit.ts'
+import { entryRecord } from '../packages/quarantine/src/audit.ts'
 import { PROBLEM_CONTENT_TYPE, problemDocument, problems } from '../services/ingress/src/http/problem.ts'
 import {
   problemDocument as readerProblemDocument,

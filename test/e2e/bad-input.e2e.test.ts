@@ -3,10 +3,10 @@ import { readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { waitUntil } from '@customer-stream/runtime'
+import { readTopic } from '@customer-stream/runtime/kafka'
 import { QUARANTINE_HEADERS, readStateRecord } from '@customer-stream/schemas'
 import { makeCustomersEvent, sign } from '@customer-stream/simulator'
 import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
-import { readTopic } from '@customer-stream/verify'
 import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest'
 
 let pipeline: Pipeline

@@ -5,11 +5,10 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type ErasureRequest, requestErasure } from '@customer-stream/cli/request-erasure'
 import { waitUntil } from '@customer-stream/runtime'
-import { createVerifiedProducer, type VerifiedProducer } from '@customer-stream/runtime/kafka'
+import { createVerifiedProducer, readTopic, type VerifiedProducer } from '@customer-stream/runtime/kafka'
 import { customerKey, erasedKey, partitionOf, writeErasure } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { kafkajsOf, openPipeline, openTcpProxy, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
-import { readTopic } from '@customer-stream/verify'
 import { afterAll, afterEach, beforeAll, expect, inject, it, onTestFinished } from 'vitest'
 
 const OTHERS = ['o1', 'o2', 'o3', 'o4', 'o5']

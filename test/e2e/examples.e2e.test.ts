@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { waitUntil } from '@customer-stream/runtime'
+import { fetchEnds } from '@customer-stream/runtime/kafka'
 import {
   type CustomerState,
   customerKey,
@@ -14,7 +15,7 @@ import {
 } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { kafkajsOf, openPipeline, type Pipeline } from '@customer-stream/testing'
-import { customersInRedis, fetchEnds } from '@customer-stream/verify'
+import { customersInRedis } from '@customer-stream/verify'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { buildExample, type Example, LANGUAGES, type Language } from './example-programs.ts'
 

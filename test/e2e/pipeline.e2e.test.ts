@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import { waitUntil } from '@customer-stream/runtime'
+import { readTopic } from '@customer-stream/runtime/kafka'
 import { customerFromHash, customerKey, RAW_HEADERS } from '@customer-stream/schemas'
 import { createSimulation, makeCustomersEvent, sign } from '@customer-stream/simulator'
 import { openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
-import { readTopic } from '@customer-stream/verify'
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
 
 let pipeline: Pipeline

@@ -2,10 +2,10 @@ import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { waitUntil } from '@customer-stream/runtime'
+import { readTopic } from '@customer-stream/runtime/kafka'
 import { customerKey, partitionOf, quarantineAuditTopicName, writeErasure } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { inspectCommand, kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
-import { readTopic } from '@customer-stream/verify'
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
 
 const command = fileURLToPath(new URL('../../packages/cli/start.js', import.meta.url))

@@ -4,9 +4,9 @@
  */
 
 import { waitUntil } from '@customer-stream/runtime'
+import { fetchEnds } from '@customer-stream/runtime/kafka'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { kafkajsOf, openPipeline, openTcpProxy, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
-import { fetchEnds } from '@customer-stream/verify'
 import { afterAll, beforeAll, expect, inject, it, onTestFinished } from 'vitest'
 
 const CUSTOMERS = 300

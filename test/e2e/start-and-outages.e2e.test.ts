@@ -2,10 +2,10 @@ import { readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { waitUntil } from '@customer-stream/runtime'
+import { fetchEnds, readTopic } from '@customer-stream/runtime/kafka'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { freshNames, openPipeline, type Pipeline, type ServiceProcess, spawnService } from '@customer-stream/testing'
 import { startRedis } from '@customer-stream/testing/vitest'
-import { fetchEnds, readTopic } from '@customer-stream/verify'
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
 
 let pipeline: Pipeline

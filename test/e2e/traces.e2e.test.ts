@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import { waitUntil } from '@customer-stream/runtime'
+import { readTopic } from '@customer-stream/runtime/kafka'
 import { customerKey, type RawRecord, traceContextOf } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { openPipeline, type Pipeline } from '@customer-stream/testing'
 import { startTraceCollector, type TraceCollector } from '@customer-stream/testing/trace-collector'
-import { readTopic } from '@customer-stream/verify'
 import { afterEach, beforeEach, expect, inject, it } from 'vitest'
 
 let pipeline: Pipeline

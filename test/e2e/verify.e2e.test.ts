@@ -6,9 +6,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { waitUntil } from '@customer-stream/runtime'
+import { fetchEnds } from '@customer-stream/runtime/kafka'
 import { createSimulation, ledgerEntry, makeCustomersEvent } from '@customer-stream/simulator'
 import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
-import { fetchEnds } from '@customer-stream/verify'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 
 const command = fileURLToPath(new URL('../../packages/cli/start.js', import.meta.url))

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ReadinessCheck } from '@customer-stream/runtime'
 import { waitUntil } from '@customer-stream/runtime'
+import { fetchEnds } from '@customer-stream/runtime/kafka'
 import { customerKey, partitionOf } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import {
@@ -11,7 +12,6 @@ import {
   type ServiceProcess,
   startCluster,
 } from '@customer-stream/testing'
-import { fetchEnds } from '@customer-stream/verify'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
 let cluster: KafkaCluster

@@ -7,26 +7,26 @@ export const toolGuards: readonly Guard[] = [
   {
     guard: 'a redrive sends no event of an erased customer',
     prevents: 'a new copy of the data of an erased customer',
-    file: 'packages/cli/src/quarantine/plan.ts',
+    file: 'packages/quarantine/src/plan.ts',
     from: 'erasure !== undefined && (version === undefined || isErased(erasure, version))',
     to: 'erasure !== undefined && false',
-    test: unit('packages/cli/src/quarantine/plan.test.ts', 'a redrive refuses an event that an erasure covers'),
+    test: unit('packages/quarantine/src/plan.test.ts', 'a redrive refuses an event that an erasure covers'),
   },
   {
     guard: 'a redrive notes only records that Kafka has stored',
     prevents: 'a record that counts as redriven, but is in no raw topic',
-    file: 'packages/cli/src/quarantine/group.ts',
+    file: 'packages/quarantine/src/group.ts',
     from: 'if (why !== undefined) onRefused(accepted.record, why)',
     to: 'if (why !== undefined) stored.push(accepted)',
-    test: unit('packages/cli/src/quarantine/group.test.ts', 'a record that Kafka refuses gets no audit entry'),
+    test: unit('packages/quarantine/src/group.test.ts', 'a record that Kafka refuses gets no audit entry'),
   },
   {
     guard: 'a redrive checks new erasures before each group',
     prevents: 'a new copy of a customer who is erased while a redrive runs',
-    file: 'packages/cli/src/quarantine/group.ts',
+    file: 'packages/quarantine/src/group.ts',
     from: 'recheck ? await recheck(ready) : ready',
     to: 'ready',
-    test: unit('packages/cli/src/quarantine/group.test.ts', 'before a send, a group asks again'),
+    test: unit('packages/quarantine/src/group.test.ts', 'before a send, a group asks again'),
   },
   {
     guard: 'a command ends only after its reader has taken the output',
@@ -39,13 +39,10 @@ export const toolGuards: readonly Guard[] = [
   {
     guard: 'a redrive refuses a record that the projector would quarantine again',
     prevents: 'records that go round in circles',
-    file: 'packages/cli/src/quarantine/plan.ts',
+    file: 'packages/quarantine/src/plan.ts',
     from: 'if (!read.ok) return refuse(read.reason)',
     to: `if (!read.ok) return { send: { topic, key, value, timestamp: receivedAt, headers } }`,
-    test: unit(
-      'packages/cli/src/quarantine/plan.test.ts',
-      'a redrive refuses a record that would return to quarantine',
-    ),
+    test: unit('packages/quarantine/src/plan.test.ts', 'a redrive refuses a record that would return to quarantine'),
   },
   {
     guard: 'verify compares the marks of erased customers',

@@ -1,6 +1,7 @@
+import { fetchEnds } from '@customer-stream/runtime/kafka'
 import { PROJECTION_VERSION, positionField, positionsKey } from '@customer-stream/schemas'
 import type { Pipeline, ServiceProcess } from '@customer-stream/testing'
-import { customersInRedis, fetchEnds, readLedger, recordsBehind } from '@customer-stream/verify'
+import { customersInRedis, readLedger, recordsBehind } from '@customer-stream/verify'
 import type { Outcomes } from './sums.ts'
 
 /**

@@ -1,10 +1,12 @@
 /**
  * `customer-stream customer`: shows one customer, or the outcome of each of its events. Read-only.
  */
+
 import { unlessAborted } from '@customer-stream/runtime'
 import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
+import { readTopic, requireReadable } from '@customer-stream/runtime/kafka'
 import { customerKey, erasedKey, partitionOf, stateTopicName, topicNames } from '@customer-stream/schemas'
-import { readProgress, readTopic, requirePositions, requireReadable } from '@customer-stream/verify'
+import { readProgress, requirePositions } from '@customer-stream/verify'
 import { COMMANDS, readWords } from './commands.ts'
 import { createHistory } from './customer-history.ts'
 import { formerPartitions } from './former-partitions.ts'

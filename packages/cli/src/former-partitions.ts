@@ -6,10 +6,10 @@ import {
   createPartitionReader,
   type FetchedRecord,
   type PartitionEnds,
+  partsOf,
   type TopicAdmin,
 } from '@customer-stream/runtime/kafka'
 import { partitionOf } from '@customer-stream/schemas'
-import { partsOf } from '@customer-stream/verify'
 
 /** Returns the partitions that a topic with fewer partitions would have chosen for the customer. */
 export const formerChoices = (customerUuid: string, count: number): ReadonlySet<number> => {

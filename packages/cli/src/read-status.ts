@@ -2,7 +2,9 @@
  * Reads the state of the pipeline from Kafka and Redis, for `customer-stream status`. Each question
  * has its own answer, so that a failure of one question leaves the other answers.
  */
+
 import { setTimeout as sleep } from 'node:timers/promises'
+import { type Audit, readQuarantined } from '@customer-stream/quarantine'
 import { unlessAborted } from '@customer-stream/runtime'
 import {
   attributed,
@@ -18,8 +20,6 @@ import {
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import { type ProgressOf, readNewest, readProgress, type StoredProgress } from '@customer-stream/verify'
-import type { Audit } from './quarantine/audit.ts'
-import { readQuarantined } from './quarantine/record.ts'
 
 /** Answer to one question, or the sentence about its failure. */
 export type Answer<T> = { readonly value: T } | { readonly problem: string }

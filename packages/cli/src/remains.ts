@@ -2,7 +2,8 @@
  * Searches Redis and every topic for the remaining data of an erased customer. Read-only. Reads
  * whole topics, because added partitions may have moved the customer's key.
  */
-import { errorType, type FetchedRecord, type TopicAdmin } from '@customer-stream/runtime/kafka'
+import { namesCustomer } from '@customer-stream/quarantine'
+import { errorType, type FetchedRecord, readTopic, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import {
   customerFromHash,
@@ -15,8 +16,6 @@ import {
   type TopicNames,
   type Version,
 } from '@customer-stream/schemas'
-import { readTopic } from '@customer-stream/verify'
-import { namesCustomer } from './names-customer.ts'
 import { versionOf } from './record-version.ts'
 
 export interface Places {

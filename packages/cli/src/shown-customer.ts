@@ -5,11 +5,13 @@ import {
   attributed,
   createPartitionReader,
   type FetchedRecord,
+  fetchEnds,
   type PartitionEnds,
+  readTopic,
   type TopicAdmin,
 } from '@customer-stream/runtime/kafka'
 import { compareVersions, type Erasure, isErased, type Version } from '@customer-stream/schemas'
-import { differingFields, fetchEnds, readStateDocument, readTopic } from '@customer-stream/verify'
+import { differingFields, readStateDocument } from '@customer-stream/verify'
 
 /** Mark of an erased customer. `erasedAt`: Unix milliseconds. */
 export type Erased = Pick<Erasure, 'scope' | 'erasedAt'>

@@ -2,7 +2,9 @@
  * `customer-stream status`: shows on one screen whether the pipeline works. Read-only. A server
  * that does not answer gets a line in the report, and the other lines still appear.
  */
+
 import { setTimeout as sleep } from 'node:timers/promises'
+import { type Audit, readAudit } from '@customer-stream/quarantine'
 import { createLogger, unlessAborted } from '@customer-stream/runtime'
 import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed, createAdmin, createKafka, type TopicAdmin } from '@customer-stream/runtime/kafka'
@@ -14,7 +16,6 @@ import { COMMANDS } from './commands.ts'
 import { interruption, reportFailure } from './interruption.ts'
 import { printText } from './output.ts'
 import { statusLines } from './print-status.ts'
-import { type Audit, readAudit } from './quarantine/audit.ts'
 import {
   type Answer,
   answered,

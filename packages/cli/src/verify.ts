@@ -3,8 +3,10 @@
  * each event that the ingress acknowledged. Only `--repair --execute` changes something. Exit code
  * 1 if anything is missing or wrong.
  */
+
 import { unlessAborted } from '@customer-stream/runtime'
 import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
+import { requireReadable } from '@customer-stream/runtime/kafka'
 import { erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
 import {
   isSound,
@@ -14,7 +16,6 @@ import {
   repair,
   requireMarks,
   requirePositions,
-  requireReadable,
   VERDICT_LEGEND,
   type Verdict,
   type VerifyOptions,

@@ -3,11 +3,10 @@ export { customersInRedis } from './customers-in-redis.ts'
 export { fingerprint, sha256 } from './fingerprint.ts'
 export { readLedger } from './ledger.ts'
 export { type ProgressOf, readProgress, type StoredFill, type StoredProgress } from './positions.ts'
-export { missingPositions, positionsKeys, requireMarks, requirePositions, requireReadable } from './preconditions.ts'
+export { missingPositions, positionsKeys, requireMarks, requirePositions } from './preconditions.ts'
 export { isSound, VERDICT_LEGEND, verdictLines } from './print-verdict.ts'
 export { readStateDocument, type StateDocument } from './read-event.ts'
 export { type NewestRead, readNewest } from './read-newest.ts'
-export { fetchEnds, missingTopic, partsOf, readPartition, readTopic } from './read-topic.ts'
 export { planRepair, type Repairable, type RepairedPartition, repair } from './repair.ts'
 export {
   quarantineReachesBackTo,

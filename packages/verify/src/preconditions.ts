@@ -2,35 +2,12 @@
  * Checks that run before a command, so that a missing right or a wrong setting ends the command at
  * its start.
  */
-
-import { unlessAborted } from '@customer-stream/runtime'
-import { attributed, createPartitionReader, type PartitionEnds, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
 import { clusterPositionsKeys, customerKey, erasedKey, positionsKey } from '@customer-stream/schemas'
-import { fetchEnds } from './read-topic.ts'
 
 /** Returns the Redis keys in which projectors store their positions. */
 export const positionsKeys = (redis: RedisClient, projection: number, keyPrefix: string): readonly string[] =>
   isCluster(redis) ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
-
-/**
- * Fetches from one partition. Rejects if the topic is missing, or if the right to read the topic is
- * missing.
- * @returns the first and the end offset of each partition.
- */
-export const requireReadable = (
-  admin: TopicAdmin,
-  topic: string,
-  signal: AbortSignal,
-): Promise<readonly PartitionEnds[]> => {
-  const check = async () => {
-    const ends = await fetchEnds(admin, topic)
-    const [first] = ends
-    if (first) await createPartitionReader(admin, topic).fetch(first.partition, first.low, first.low)
-    return ends
-  }
-  return attributed(`read topic ${topic}`, () => unlessAborted(check(), signal))
-}
 
 /**
  * Returns the error with which a command ends if Redis has no positions. `keys`: the keys of the

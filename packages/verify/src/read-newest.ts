@@ -1,6 +1,10 @@
 /** Reads the newest records of a topic, from the end towards the start. */
-import type { FetchedRecord, PartitionEnds, PartitionReader } from '@customer-stream/runtime/kafka'
-import { readPartition } from './read-topic.ts'
+import {
+  type FetchedRecord,
+  type PartitionEnds,
+  type PartitionReader,
+  readPartition,
+} from '@customer-stream/runtime/kafka'
 
 export interface ReadNewestOptions {
   /** Maximum records of one partition. */

@@ -1,5 +1,13 @@
 import { unlessAborted } from '@customer-stream/runtime'
-import { attributed, type PartitionEnds, type TopicAdmin } from '@customer-stream/runtime/kafka'
+import {
+  attributed,
+  fetchSettledEnds,
+  fetchUncommittedEnds,
+  type OpenTransaction,
+  type PartitionEnds,
+  readTopic,
+  type TopicAdmin,
+} from '@customer-stream/runtime/kafka'
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import {
   customerKey,
@@ -19,7 +27,6 @@ import { createEvidence, type Evidence } from './evidence.ts'
 import { fingerprint, sha256 } from './fingerprint.ts'
 import { readLedger } from './ledger.ts'
 import { readEvent } from './read-event.ts'
-import { fetchSettledEnds, fetchUncommittedEnds, type OpenTransaction, readTopic } from './read-topic.ts'
 import type { Repairable } from './repair.ts'
 import { waitForErasures, waitForEvents } from './wait-for-projector.ts'
 

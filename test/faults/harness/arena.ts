@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { readTopic } from '@customer-stream/runtime/kafka'
 import { PROJECTION_VERSION, QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import type { MadeEvent } from '@customer-stream/simulator'
 import type { KafkaCluster, LocalRedisServer, ServiceName, ServiceProcess } from '@customer-stream/testing'
@@ -13,7 +14,7 @@ import {
   startRedisWithSentinels,
   type TcpProxy,
 } from '@customer-stream/testing'
-import { fingerprint, readProgress, readTopic, sha256 } from '@customer-stream/verify'
+import { fingerprint, readProgress, sha256 } from '@customer-stream/verify'
 import { type Account, createAccount, placeOf } from './account.ts'
 import { type Senders, startSenders } from './senders.ts'
 

@@ -1,6 +1,6 @@
 import { setInterval } from 'node:timers/promises'
+import { readTopic } from '@customer-stream/runtime/kafka'
 import { compareVersions, customerKey, type Version } from '@customer-stream/schemas'
-import { readTopic } from '@customer-stream/verify'
 import type { Arena } from './arena.ts'
 
 /** Notes the newest version of each customer. Keeps a sentence for each customer that went back. */

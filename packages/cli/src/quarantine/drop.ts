@@ -1,14 +1,14 @@
 /** `customer-stream quarantine drop`: marks records of quarantine as handled. */
+import { openQuarantine, openWriter } from '@customer-stream/quarantine'
 import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { interruption } from '../interruption.ts'
 import { type KafkaClients, withKafka } from '../with-clients.ts'
 import { handleRecords } from './handle.ts'
-import { loadKafkaSettings, openQuarantine } from './open.ts'
+import { loadKafkaSettings } from './kafka-settings.ts'
 import { OPTIONS } from './options.ts'
 import { printOutcome } from './outcome.ts'
 import { auditText, REQUEST_USAGE, readRequest } from './request.ts'
 import { FILTER_USAGE, readSelection, SETTINGS_USAGE } from './selection.ts'
-import { openWriter } from './writer.ts'
 
 /** Entries of the audit are small, so no operator needs a lower rate. */
 const RATE = 100_000

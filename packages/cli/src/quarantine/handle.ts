@@ -1,16 +1,23 @@
 /** Redrives or drops the selected records of quarantine. */
+import {
+  type Accepted,
+  type Action,
+  createGroup,
+  type Execution,
+  type GroupOptions,
+  type OpenQuarantine,
+  type Place,
+  placeOf,
+  type QuarantinedRecord,
+  readQuarantine,
+  type Selection,
+} from '@customer-stream/quarantine'
 import { attributed, type OutgoingRecord, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import { interruption, printNotice } from '../interruption.ts'
 import { barText } from '../layout.ts'
 import { drained, printText } from '../output.ts'
 import { createScreen } from '../screen.ts'
-import type { Action } from './audit.ts'
-import { type Accepted, createGroup, type Execution, type GroupOptions } from './group.ts'
-import type { OpenQuarantine } from './open.ts'
 import { createReport, type Outcome } from './outcome.ts'
-import { readQuarantine } from './read-quarantine.ts'
-import { type Place, placeOf, type QuarantinedRecord } from './record.ts'
-import type { Selection } from './selection.ts'
 
 /** Decision about one record: it is sent, it only gets an audit entry, or it is refused. */
 export type Decision =

@@ -1,17 +1,23 @@
 /** `customer-stream quarantine list`: lists the records in quarantine. Read-only. */
 
+import {
+  type Action,
+  createCopies,
+  keyTextOf,
+  openQuarantine,
+  type Place,
+  placeOf,
+  type QuarantinedRecord,
+  readQuarantine,
+} from '@customer-stream/quarantine'
 import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed } from '@customer-stream/runtime/kafka'
 import { interruption, printNotice } from '../interruption.ts'
 import { drained, printText } from '../output.ts'
 import { counted, jsonLine, printable, shortened, utc } from '../terminal-text.ts'
 import { type KafkaClients, withKafka } from '../with-clients.ts'
-import type { Action } from './audit.ts'
-import { createCopies } from './copies.ts'
-import { loadKafkaSettings, openQuarantine } from './open.ts'
+import { loadKafkaSettings } from './kafka-settings.ts'
 import { OPTIONS } from './options.ts'
-import { readQuarantine } from './read-quarantine.ts'
-import { keyTextOf, type Place, placeOf, type QuarantinedRecord } from './record.ts'
 import { FILTER_USAGE, readFilters, SETTINGS_USAGE } from './selection.ts'
 import { createSummary, idText, reasonText, summaryLines } from './summary.ts'
 

@@ -1,6 +1,6 @@
+import { readQuarantined } from '@customer-stream/quarantine'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { createReport, type Outcome, outcomeLines, printOutcome } from './outcome.ts'
-import { readQuarantined } from './record.ts'
 
 const dry: Outcome = {
   ...{ action: 'redriven', executed: false, done: 0, accepted: 3, doneBefore: 0 },

@@ -1,9 +1,8 @@
 /** Result of a command that handles records of quarantine, for people and as JSON. */
+import { type Action, type Place, placeOf, type QuarantinedRecord } from '@customer-stream/quarantine'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import { printText } from '../output.ts'
 import { counted, jsonLine } from '../terminal-text.ts'
-import type { Action } from './audit.ts'
-import { type Place, placeOf, type QuarantinedRecord } from './record.ts'
 import { idText, reasonLines, reasonText } from './summary.ts'
 
 export interface Outcome {

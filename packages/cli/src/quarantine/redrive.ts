@@ -2,22 +2,20 @@
  * `customer-stream quarantine redrive`: sends records to the raw topics again, by the rules of the
  * services.
  */
+
 import { projectorSettings } from '@customer-stream/configuration'
+import { openErasures, openQuarantine, openWriter, planRedrive } from '@customer-stream/quarantine'
 import { loadSettings, unlessAborted } from '@customer-stream/runtime'
 import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { kafkaRules, kafkaSettings } from '@customer-stream/runtime/kafka'
 import { encodingOf, erasuresTopicName, topicNames } from '@customer-stream/schemas'
 import { interruption, printNotice } from '../interruption.ts'
 import { type KafkaClients, withKafka } from '../with-clients.ts'
-import { openErasures } from './erasures.ts'
 import { handleRecords } from './handle.ts'
-import { openQuarantine } from './open.ts'
 import { OPTIONS } from './options.ts'
 import { printOutcome } from './outcome.ts'
-import { planRedrive } from './plan.ts'
 import { REQUEST_USAGE, readRequest } from './request.ts'
 import { FILTER_USAGE, numberOf, readSelection, SETTINGS_USAGE } from './selection.ts'
-import { openWriter } from './writer.ts'
 
 const DEFAULT_RATE = 500
 

@@ -1,6 +1,6 @@
 /** Options of a command that writes: the person who asks, and `--execute`. */
+import { MAX_AUDIT_TEXT } from '@customer-stream/quarantine'
 import type { Given } from '@customer-stream/runtime/command-line'
-import { MAX_AUDIT_TEXT } from './audit.ts'
 
 export const REQUEST_USAGE = `  --execute             do it. Without this option the command only says what it
                         would do

@@ -1,6 +1,6 @@
+import { matches, type QuarantinedRecord, requireReason } from '@customer-stream/quarantine'
 import { describe, expect, it } from 'vitest'
-import type { QuarantinedRecord } from './record.ts'
-import { matches, readFilters, readSelection, requireReason } from './selection.ts'
+import { readFilters, readSelection } from './selection.ts'
 
 const select = (words: readonly string[], texts: Readonly<Record<string, string>> = {}) =>
   readSelection({ words, texts })

@@ -1,26 +1,7 @@
 /** Options that select records of quarantine. */
-import { type Given, nearestName } from '@customer-stream/runtime/command-line'
-import { QUARANTINE_REASONS } from '@customer-stream/schemas'
-import { namesCustomer } from '../names-customer.ts'
+import { type Filters, type Place, placeOf, readPlace, type Selection } from '@customer-stream/quarantine'
+import type { Given } from '@customer-stream/runtime/command-line'
 import { FILTER_OPTIONS } from './options.ts'
-import { type Place, placeOf, type QuarantinedRecord, readPlace } from './record.ts'
-
-export interface Filters {
-  readonly reason?: string
-  /** Received at this time or later, Unix milliseconds. */
-  readonly sinceMs?: number
-  /** Received before this time, Unix milliseconds. */
-  readonly untilMs?: number
-  readonly customer?: string
-}
-
-export interface Selection {
-  /** Places in order, each once. Undefined if `filters` select the records. */
-  readonly places: readonly Place[] | undefined
-  readonly filters: Filters
-  /** Maximum number of records. */
-  readonly limit: number
-}
 
 export const FILTER_USAGE = `  --reason REASON       only records with this reason, e.g. not-utf8
   --since, --until TIME only records received in this time, for example
@@ -37,16 +18,6 @@ const timeOf = (name: string, text: string | undefined): number | undefined => {
   const value = Date.parse(text)
   if (Number.isNaN(value)) throw new Error(`--${name} is not a valid time: ${text}`)
   return value
-}
-
-/** @throws Error that names the nearest reason. */
-export const requireReason = (reason: string): void => {
-  const nearest = nearestName(reason, Object.keys(QUARANTINE_REASONS))
-  if (!Object.hasOwn(QUARANTINE_REASONS, reason))
-    throw new Error(
-      `no record has the reason "${reason}", and this version does not know it` +
-        (nearest === undefined ? '' : `; the nearest is ${nearest}`),
-    )
 }
 
 /**
@@ -93,9 +64,3 @@ export const readSelection = ({ texts, words }: Pick<Given, 'texts' | 'words'>):
   const places = new Map(words.map(readPlace).map((place) => [placeOf(place), place]))
   return { places: [...places.values()].sort(inOrder), filters, limit }
 }
-
-export const matches = ({ reason, sinceMs, untilMs, customer }: Filters, record: QuarantinedRecord): boolean =>
-  (reason === undefined || record.reason === reason) &&
-  (sinceMs === undefined || record.receivedAt >= sinceMs) &&
-  (untilMs === undefined || record.receivedAt < untilMs) &&
-  (customer === undefined || record.key?.toString() === customer || namesCustomer(record.value, customer))

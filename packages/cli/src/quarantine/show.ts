@@ -1,5 +1,17 @@
 /** `customer-stream quarantine show`: shows one record of quarantine. Read-only. */
 
+import {
+  type Action,
+  type AuditEntry,
+  contentTypeOf,
+  explanationOf,
+  keyTextOf,
+  openQuarantine,
+  placeOf,
+  type QuarantinedRecord,
+  readPlace,
+  readQuarantine,
+} from '@customer-stream/quarantine'
 import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed } from '@customer-stream/runtime/kafka'
 import { readWords } from '../commands.ts'
@@ -7,12 +19,9 @@ import { interruption, printNotice } from '../interruption.ts'
 import { printText } from '../output.ts'
 import { jsonLine, printable, utc } from '../terminal-text.ts'
 import { type KafkaClients, withKafka } from '../with-clients.ts'
-import type { Action, AuditEntry } from './audit.ts'
 import { escaped, hexLines, readText } from './bytes.ts'
-import { loadKafkaSettings, openQuarantine } from './open.ts'
+import { loadKafkaSettings } from './kafka-settings.ts'
 import { OPTIONS } from './options.ts'
-import { readQuarantine } from './read-quarantine.ts'
-import { contentTypeOf, explanationOf, keyTextOf, placeOf, type QuarantinedRecord, readPlace } from './record.ts'
 import { SETTINGS_USAGE } from './selection.ts'
 
 const line = {

@@ -1,6 +1,6 @@
 /** Counts open records by reason. Counts handled records and further copies separately. */
+import type { Action } from '@customer-stream/quarantine'
 import { counted, printable, shortened } from '../terminal-text.ts'
-import type { Action } from './audit.ts'
 
 /** Maximum number of reasons that are counted separately, so that memory stays bounded. */
 const MAX_REASONS = 200

@@ -1,6 +1,6 @@
+import { explanationOf, keyTextOf, readQuarantined } from '@customer-stream/quarantine'
 import { expect, it } from 'vitest'
 import { escaped, hexLines, readText } from './bytes.ts'
-import { explanationOf, keyTextOf, readQuarantined } from './record.ts'
 import { createSummary, summaryLines } from './summary.ts'
 
 it('bytes are shown as text only if they are valid in their declared charset', () => {

@@ -1,6 +1,6 @@
+import { fetchEnds } from '@customer-stream/runtime/kafka'
 import { freshNames } from '@customer-stream/testing'
 import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
-import { fetchEnds } from '@customer-stream/verify'
 import { CompressionTypes, type IResourceConfigEntry, type Producer, type ProducerRecord } from 'kafkajs'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { waitUntil } from '../process/wait-until.ts'

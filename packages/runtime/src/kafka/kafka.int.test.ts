@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { promisify } from 'node:util'
+import { fetchEnds } from '@customer-stream/runtime/kafka'
 import { partitionOf } from '@customer-stream/schemas'
 import { freshNames, openTcpProxy } from '@customer-stream/testing'
 import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
-import { fetchEnds } from '@customer-stream/verify'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { waitUntil } from '../process/wait-until.ts'
 import {

@@ -1,6 +1,6 @@
+import { fetchEnds } from '@customer-stream/runtime/kafka'
 import { freshNames } from '@customer-stream/testing'
 import { testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
-import { fetchEnds } from '@customer-stream/verify'
 import { beforeEach, expect, it, onTestFinished } from 'vitest'
 import { waitUntil } from '../process/wait-until.ts'
 import { createAdmin, followTopic, type TopicAdmin } from './index.ts'

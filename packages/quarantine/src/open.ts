@@ -1,11 +1,7 @@
-/** The settings, the topics and the audit, which all `quarantine` commands need. */
-import { loadSettings } from '@customer-stream/runtime'
-import { kafkaRules, kafkaSettings, type PartitionEnds, type TopicAdmin } from '@customer-stream/runtime/kafka'
+/** Opens quarantine (the dead-letter topic) and its audit. */
+import { type PartitionEnds, requireReadable, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import { quarantineAuditTopicName, topicNames } from '@customer-stream/schemas'
-import { requireReadable } from '@customer-stream/verify'
 import { type Audit, type AuditEntry, readAudit } from './audit.ts'
-
-export const loadKafkaSettings = () => loadSettings(kafkaSettings, process.env, kafkaRules)
 
 export interface OpenQuarantine {
   readonly topic: string

@@ -7,10 +7,11 @@ import {
   attributed,
   errorType,
   type OutgoingRecord,
+  readTopic,
   readTopicIdentity,
+  requireReadable,
   type TopicAdmin,
 } from '@customer-stream/runtime/kafka'
-import { readTopic, requireReadable } from '@customer-stream/verify'
 import { originOf, type Place, type QuarantinedRecord } from './record.ts'
 
 export type Action = 'redriven' | 'dropped'

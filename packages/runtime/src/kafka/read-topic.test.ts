@@ -1,6 +1,7 @@
-import type { FetchedPart, TopicAdmin } from '@customer-stream/runtime/kafka'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import type { FetchedPart } from './partition-reader.ts'
 import { fetchEnds, fetchSettledEnds, type ReadOptions, readPartition } from './read-topic.ts'
+import type { TopicAdmin } from './topic-admin.ts'
 
 it('fetchEnds waits until Kafka reports the end of every partition', async () => {
   const ends = [0, 1].map((partition) => ({ partition, low: '0', high: '7' }))

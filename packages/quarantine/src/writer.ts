@@ -1,4 +1,5 @@
 /** Checks the rights of a command that writes, and opens its producer. */
+
 import { quarantineAuditDemand } from '@customer-stream/configuration'
 import { createLogger, unlessAborted } from '@customer-stream/runtime'
 import {
@@ -6,14 +7,21 @@ import {
   checkTopics,
   createVerifiedProducer,
   createWriteCheck,
+  fetchEnds,
   inspectTopics,
+  type KafkaClient,
   type KafkaSettings,
+  type TopicAdmin,
   type VerifiedProducer,
 } from '@customer-stream/runtime/kafka'
-import { fetchEnds } from '@customer-stream/verify'
-import type { KafkaClients } from '../with-clients.ts'
 import type { Audit } from './audit.ts'
 import type { OpenQuarantine } from './open.ts'
+
+/** Connected clients of Kafka. */
+interface Clients {
+  readonly kafka: KafkaClient
+  readonly admin: TopicAdmin
+}
 
 const SEND_MS = 10_000
 const METADATA_MAX_AGE_MS = 5000
@@ -25,7 +33,7 @@ const METADATA_MAX_AGE_MS = 5000
  *   records would then count as open again.
  */
 export const requireAudit = async (
-  { admin }: Pick<KafkaClients, 'admin'>,
+  { admin }: Pick<Clients, 'admin'>,
   settings: KafkaSettings,
   { audit, auditTopic }: Pick<OpenQuarantine, 'auditTopic'> & { readonly audit: Pick<Audit, 'exists'> },
 ): Promise<void> => {
@@ -52,7 +60,7 @@ export const requireAudit = async (
  * @throws before anything is written, if a topic or a right is missing.
  */
 export const openWriter = async (
-  clients: KafkaClients,
+  clients: Clients,
   settings: KafkaSettings,
   quarantine: OpenQuarantine,
   topics: readonly string[],

@@ -1,6 +1,5 @@
-import { attributed, type TopicAdmin } from '@customer-stream/runtime/kafka'
+import { attributed, fetchEnds, readTopic, requireReadable, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import { type Erasure, readErasureRecord } from '@customer-stream/schemas'
-import { fetchEnds, readTopic, requireReadable } from '@customer-stream/verify'
 
 type LastErasure = Pick<Erasure, 'scope' | 'erasedAt'>
 

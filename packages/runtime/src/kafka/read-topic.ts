@@ -1,17 +1,14 @@
+/** Reads topics without a consumer group. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { unlessAborted, waitUntil } from '@customer-stream/runtime'
-import {
-  attributed,
-  createPartitionReader,
-  errorType,
-  type FetchedPart,
-  type FetchedRecord,
-  type PartitionEnds,
-  type PartitionReader,
-  readUncommitted,
-  type TopicAdmin,
-  type UnreadableBatch,
-} from '@customer-stream/runtime/kafka'
+import { unlessAborted } from '../process/unless-aborted.ts'
+import { waitUntil } from '../process/wait-until.ts'
+import type { FetchedRecord } from './consumer.ts'
+import { errorType } from './error-type.ts'
+import { attributed } from './failed-request.ts'
+import { createPartitionReader, type FetchedPart, type PartitionReader } from './partition-reader.ts'
+import { readUncommitted } from './patches/isolation.ts'
+import type { UnreadableBatch } from './record-batches.ts'
+import type { PartitionEnds, TopicAdmin } from './topic-admin.ts'
 
 /** Reading of one or more partitions. */
 interface Reading {
@@ -241,4 +238,23 @@ export const readTopic = async (
     clearInterval(progress)
   }
   return { records, starts }
+}
+
+/**
+ * Fetches from one partition. Rejects if the topic is missing, or if the right to read the topic is
+ * missing.
+ * @returns the first and the end offset of each partition.
+ */
+export const requireReadable = (
+  admin: TopicAdmin,
+  topic: string,
+  signal: AbortSignal,
+): Promise<readonly PartitionEnds[]> => {
+  const check = async () => {
+    const ends = await fetchEnds(admin, topic)
+    const [first] = ends
+    if (first) await createPartitionReader(admin, topic).fetch(first.partition, first.low, first.low)
+    return ends
+  }
+  return attributed(`read topic ${topic}`, () => unlessAborted(check(), signal))
 }

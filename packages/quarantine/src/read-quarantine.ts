@@ -1,6 +1,11 @@
 /** Reads quarantine (the dead-letter topic) record by record, so that memory stays bounded. */
-import { attributed, createPartitionReader, type PartitionEnds, type TopicAdmin } from '@customer-stream/runtime/kafka'
-import { partsOf } from '@customer-stream/verify'
+import {
+  attributed,
+  createPartitionReader,
+  type PartitionEnds,
+  partsOf,
+  type TopicAdmin,
+} from '@customer-stream/runtime/kafka'
 import { type Place, type QuarantinedRecord, readQuarantined } from './record.ts'
 import { matches, requireReason, type Selection } from './selection.ts'
 

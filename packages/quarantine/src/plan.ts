@@ -17,7 +17,7 @@ import {
   traceContextOf,
   type Version,
 } from '@customer-stream/schemas'
-import { textsIn } from '../names-customer.ts'
+import { textsIn } from './names-customer.ts'
 import { contentTypeOf, explanationOf, type QuarantinedRecord } from './record.ts'
 
 export type Plan =
