@@ -131,7 +131,13 @@ describe('the samples', () => {
     onTestFinished(async () => {
       await Promise.all([admin.disconnect(), producer.disconnect()])
     })
-    await admin.createTopics({ topics: [{ topic, numPartitions: 3 }] })
+    // Do not wait here, because kafkajs rejects if the broker does not know the new topic yet.
+    await admin.createTopics({ waitForLeaders: false, topics: [{ topic, numPartitions: 3 }] })
+    await waitUntil(
+      'the topic has leaders',
+      () => admin.fetchTopicOffsets(topic).catch(() => []),
+      (ends) => ends.length === 3,
+    )
     const send = (key: string, value: string | null) => producer.send({ topic, messages: [{ key, value }] })
     const write = (customerUuid: string, timestamp: number, firstName: string) =>
       send(

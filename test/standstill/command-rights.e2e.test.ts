@@ -181,6 +181,7 @@ beforeAll(async () => {
     (count) => count === 1,
   )
   await world.administrator.createTopics({
+    waitForLeaders: false,
     topics: [
       {
         topic: topicOf('audit'),
@@ -190,6 +191,7 @@ beforeAll(async () => {
       },
     ],
   })
+  await fetchEnds(world.admin, topicOf('audit'))
   const filled = (await fetchEnds(world.admin, site.topics.quarantine)).find(({ low, high }) => low !== high)
   const { id, timestamp, customerUuid, body } = event
   const ledger = join(site.folder, 'ledger.jsonl')

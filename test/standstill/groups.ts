@@ -149,6 +149,7 @@ export const groups: readonly Scenario[] = [
     repair: async (site) => {
       const configEntries = [{ name: 'cleanup.policy', value: 'compact' }]
       await site.administrator.createTopics({
+        waitForLeaders: false,
         topics: [{ topic: '__consumer_offsets', numPartitions: 1, replicationFactor: 1, configEntries }],
       })
     },

@@ -4,8 +4,9 @@ import { join } from 'node:path'
 import { freshNames, type SecuredBrokers, startSecuredBrokers } from '@customer-stream/testing'
 import { createAuthority } from '@customer-stream/testing/certificates'
 import { silentLogger } from '@customer-stream/testing/vitest'
+import { fetchEnds } from '@customer-stream/verify'
 import { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } from 'kafkajs'
-import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, type TestContext } from 'vitest'
 import { loadSettings } from '../process/settings.ts'
 import { waitUntil } from '../process/wait-until.ts'
 import {
@@ -33,7 +34,7 @@ const foreign = createAuthority('foreign authority')
 let brokers: SecuredBrokers
 let all: TopicAdmin
 
-const clientOf = (env: Env) => {
+const clientOf = (env: Env, onTestFinished: TestContext['onTestFinished']) => {
   const settings = loadSettings(kafkaSettings, env, kafkaRules)
   const kafka = createKafka(settings, { clientId: 'test', logger: silentLogger })
   const admin = createAdmin(kafka)
@@ -108,8 +109,10 @@ const inFiles = (env: Env): Env =>
     }),
   )
 
+// A concurrent test must use the `onTestFinished` of its context. The imported function registers
+// for the test that started last.
 describe.concurrent('a way to connect', () => {
-  it.each<[string, () => Env]>([
+  it.for<[string, () => Env]>([
     ['SCRAM-SHA-256 over TLS', () => ({ ...at('scram'), ...login('scram-sha-256') })],
     ['SCRAM-SHA-512 over TLS', () => ({ ...at('scram'), ...login('scram-sha-512', USER_512) })],
     ['SCRAM-SHA-256 without TLS', () => ({ ...at('scramWithoutTls', true), ...login('scram-sha-256') })],
@@ -119,52 +122,61 @@ describe.concurrent('a way to connect', () => {
       'the tenth authority of a bundle',
       () => ({ ...at('scram'), ...login('scram-sha-512', USER_512), ...bundleWith(brokers.kafka.authority.ca) }),
     ],
-  ])('a client with %s stores a record, and a client with the same settings in files reads it', async (_, way) => {
-    const env = way()
-    const names = freshNames()
-    const topic = `${topicPrefix}${names.topicPrefix}raw`
-    await administratorOf(all).createTopics({ topics: [{ topic, numPartitions: 1 }] })
-    const producer = createVerifiedProducer(clientOf(env).kafka, { metadataMaxAgeMs: 1000, produceTimeoutMs: 5000 })
-    onTestFinished(() => producer.disconnect())
-    await producer.connect()
-    await producer.setPartitions(new Map([[topic, 1]]))
-    const send = () =>
-      producer.send([{ topic, key: null, value: Buffer.from('v'), timestamp: Date.now() }]).then(() => 'stored', String)
-    await waitUntil('the record is stored', send, (answer) => answer === 'stored')
+  ])(
+    'a client with %s stores a record, and a client with the same settings in files reads it',
+    async ([, way], { onTestFinished }) => {
+      const env = way()
+      const names = freshNames()
+      const topic = `${topicPrefix}${names.topicPrefix}raw`
+      await administratorOf(all).createTopics({ waitForLeaders: false, topics: [{ topic, numPartitions: 1 }] })
+      await fetchEnds(all, topic)
+      const producer = createVerifiedProducer(clientOf(env, onTestFinished).kafka, {
+        metadataMaxAgeMs: 1000,
+        produceTimeoutMs: 5000,
+      })
+      onTestFinished(() => producer.disconnect())
+      await producer.connect()
+      await producer.setPartitions(new Map([[topic, 1]]))
+      const send = () =>
+        producer
+          .send([{ topic, key: null, value: Buffer.from('v'), timestamp: Date.now() }])
+          .then(() => 'stored', String)
+      await waitUntil('the record is stored', send, (answer) => answer === 'stored')
 
-    const { kafka, admin, diagnose } = clientOf(inFiles(env))
-    await admin.connect()
-    const read: string[] = []
-    const consumer = createPartitionConsumer(kafka, admin, {
-      groupId: `${topicPrefix}${names.groupId}`,
-      instance: 'test',
-      topic,
-      sessionTimeoutMs: 6000,
-      heartbeatIntervalMs: 1000,
-      maxWaitMs: 50,
-      maxFetchBytes: 1024 * 1024,
-      partitionsConcurrently: 1,
-      diagnose,
-      logger: silentLogger,
-      onAssigned: () => undefined,
-      onBatch: async ({ records }) => {
-        read.push(...records.map(({ value }) => String(value)))
-        return undefined
-      },
-      onDead: (error) => read.push(String(error)),
-    })
-    onTestFinished(() => consumer.stop())
-    await consumer.start()
-    await waitUntil(
-      'the record is read',
-      async () => ({ read, problem: consumer.problem }),
-      (seen) => seen.read.includes('v'),
-    )
-  })
+      const { kafka, admin, diagnose } = clientOf(inFiles(env), onTestFinished)
+      await admin.connect()
+      const read: string[] = []
+      const consumer = createPartitionConsumer(kafka, admin, {
+        groupId: `${topicPrefix}${names.groupId}`,
+        instance: 'test',
+        topic,
+        sessionTimeoutMs: 6000,
+        heartbeatIntervalMs: 1000,
+        maxWaitMs: 50,
+        maxFetchBytes: 1024 * 1024,
+        partitionsConcurrently: 1,
+        diagnose,
+        logger: silentLogger,
+        onAssigned: () => undefined,
+        onBatch: async ({ records }) => {
+          read.push(...records.map(({ value }) => String(value)))
+          return undefined
+        },
+        onDead: (error) => read.push(String(error)),
+      })
+      onTestFinished(() => consumer.stop())
+      await consumer.start()
+      await waitUntil(
+        'the record is read',
+        async () => ({ read, problem: consumer.problem }),
+        (seen) => seen.read.includes('v'),
+      )
+    },
+  )
 })
 
 describe('a refused connection', () => {
-  it.each<[string, () => Env, string, RegExp]>([
+  it.for<[string, () => Env, string, RegExp]>([
     [
       'a wrong password for SCRAM-SHA-256 over TLS',
       () => ({ ...at('scram'), ...login('scram-sha-256', USER, 'wrong') }),
@@ -219,12 +231,15 @@ describe('a refused connection', () => {
       'tls',
       /The broker refused KAFKA_SSL_CERT, which has expired/,
     ],
-  ])('the diagnosis of the first connection names the settings to check: %s', async (_, env, reason, words) => {
-    const { admin, diagnose } = clientOf(env())
-    const refused = await admin.connect().then(
-      () => 'connected',
-      (error: unknown) => diagnose(error, 'connect'),
-    )
-    expect(refused).toMatchObject({ blocked: true, reason, message: expect.stringMatching(words) })
-  })
+  ])(
+    'the diagnosis of the first connection names the settings to check: %s',
+    async ([, env, reason, words], { onTestFinished }) => {
+      const { admin, diagnose } = clientOf(env(), onTestFinished)
+      const refused = await admin.connect().then(
+        () => 'connected',
+        (error: unknown) => diagnose(error, 'connect'),
+      )
+      expect(refused).toMatchObject({ blocked: true, reason, message: expect.stringMatching(words) })
+    },
+  )
 })
