@@ -3,7 +3,14 @@ import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 const conditions = ['customer-stream-source']
-const faults = ['test/faults/faults.e2e.test.ts', 'test/faults/leaders.e2e.test.ts']
+/** Tests of the short fault suite. The file that takes longest is first. */
+const faults = [
+  'test/faults/service-faults.e2e.test.ts',
+  'test/faults/broker-faults.e2e.test.ts',
+  'test/faults/redis-faults.e2e.test.ts',
+  'test/faults/leaders.e2e.test.ts',
+  'test/faults/pressure-faults.e2e.test.ts',
+]
 /** Tests of the full fault suite alone. */
 const longFaults = ['test/faults/upgrade.e2e.test.ts', 'test/faults/restore.e2e.test.ts']
 const sweep = 'test/standstill/standstill.e2e.test.ts'
@@ -12,12 +19,13 @@ const withUsers = [
   'test/standstill/command-rights.e2e.test.ts',
   'packages/runtime/src/kafka/diagnosis.int.test.ts',
 ]
+const longest = [...withUsers, ...faults]
 /** Starts the files that take longest before the other files of their group. */
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rank = ({ moduleId, project }: TestSpecification) => {
-      const place = withUsers.findIndex((file) => moduleId.endsWith(file))
-      return [project.config.sequence.groupOrder, place < 0 ? withUsers.length : place] as const
+      const place = longest.findIndex((file) => moduleId.endsWith(file))
+      return [project.config.sequence.groupOrder, place < 0 ? longest.length : place] as const
     }
     return (await super.sort(files)).toSorted((a, b) => {
       const [[groupA, placeA], [groupB, placeB]] = [rank(a), rank(b)]

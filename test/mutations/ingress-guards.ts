@@ -14,7 +14,7 @@ const acknowledgedFirst = {
 
 export const ingressGuards: readonly Guard[] = [
   { ...acknowledgedFirst, test: publisher('no record is acknowledged before its flush has succeeded') },
-  { ...acknowledgedFirst, guard: `${acknowledgedFirst.guard}, under load`, test: faultRow('leader change') },
+  { ...acknowledgedFirst, guard: `${acknowledgedFirst.guard}, under load`, test: faultRow('broker', 'leader change') },
   {
     guard: 'each record has its own deadline',
     prevents: 'a request without an answer, because requests that wait in kafkajs never time out',

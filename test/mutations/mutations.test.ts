@@ -4,11 +4,9 @@ import { guards } from './guards.ts'
 
 const textOf = (file: string) => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
 
-/** The titles of the fault suite are the names of its scenarios, which are in several files. */
+/** The titles of the fault suite are the names of its scenarios, which are in a file of their own. */
 const testsIn = (file: string): string =>
-  file.startsWith('test/faults/')
-    ? ['broker', 'pressure', 'redis', 'service'].map((part) => textOf(`test/faults/${part}-faults.ts`)).join('')
-    : ''
+  file.endsWith('-faults.e2e.test.ts') ? textOf(file.replace('.e2e.test.ts', '.ts')) : ''
 
 /** A placeholder in a title, e.g. of `it.each`. */
 const PLACEHOLDER = String.raw`(?:%[a-z]|\$[\w.]+|\$\{[^}]*\})`

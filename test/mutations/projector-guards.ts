@@ -25,12 +25,16 @@ const chunkWriter = (title: string) => unit(`${folder}/chunk-writer.test.ts`, ti
 
 export const projectorGuards: readonly Guard[] = [
   { ...newerWins, test: store('returns applied, duplicate and stale') },
-  { ...newerWins, guard: `${newerWins.guard}, under load`, test: faultRow('Redis rolled back') },
+  { ...newerWins, guard: `${newerWins.guard}, under load`, test: faultRow('redis', 'Redis rolled back') },
   {
     ...movesFromWhereItIs,
     test: store('movePosition moves only from the stored position, and a repeated move succeeds'),
   },
-  { ...movesFromWhereItIs, guard: `${movesFromWhereItIs.guard}, under load`, test: faultRow('Redis rolled back') },
+  {
+    ...movesFromWhereItIs,
+    guard: `${movesFromWhereItIs.guard}, under load`,
+    test: faultRow('redis', 'Redis rolled back'),
+  },
   {
     guard: 'a hash is replaced as a whole',
     prevents: 'fields of an older event that stay',

@@ -1,0 +1,4 @@
+import { testFaults } from './fault-suite.ts'
+import { pressureFaults } from './pressure-faults.ts'
+
+testFaults(pressureFaults)

@@ -1,0 +1,4 @@
+import { testFaults } from './fault-suite.ts'
+import { serviceFaults } from './service-faults.ts'
+
+testFaults(serviceFaults)
