@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import { freshNames, type SecuredBrokers, startSecuredBrokers } from '@customer-stream/testing'
 import { createAuthority } from '@customer-stream/testing/certificates'
 import { silentLogger } from '@customer-stream/testing/vitest'
-import { fetchEnds } from '@customer-stream/verify'
 import { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } from 'kafkajs'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, type TestContext } from 'vitest'
 import { loadSettings } from '../process/settings.ts'
@@ -15,6 +14,7 @@ import {
   createKafka,
   createPartitionConsumer,
   createVerifiedProducer,
+  fetchEnds,
   kafkaRules,
   kafkaSettings,
   type TopicAdmin,
