@@ -20,6 +20,7 @@ const commands = {
   verify: '--legder',
   soak: '--minute',
   'test:fuzz': '--second',
+  'pictures:console': '--second',
   bench: '--scael',
 }
 

@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { AxeBuilder } from '@axe-core/playwright'
+import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { openPipeline, type Pipeline, type ServiceProcess, untilApplied } from '@customer-stream/testing'
 import { startChromium } from '@customer-stream/testing/chromium'
@@ -179,6 +180,30 @@ it.each(['light', 'dark'] as const)('axe finds no violation in the %s theme', as
   await page.getByRole('button', { name: 'Reveal personal data' }).click()
   await page.getByRole('button', { name: 'Mask again' }).waitFor()
   expect(await violationsOf(page)).toEqual([])
+  for (const view of ['Overview', 'Flow', 'Quarantine', 'Dealers']) {
+    await openView(page, view)
+    await page.waitForLoadState('networkidle')
+    expect([view, await violationsOf(page)]).toEqual([view, []])
+  }
+})
+
+it('the view of dealers shows the customers and the state of each dealer', async () => {
+  const dealeruuid = `dealer-${Date.now()}`
+  await store({ dealeruuid })
+  const page = await openConsole()
+  await signIn(page, 'masked-api-key')
+  const row = page.getByRole('row').filter({ hasText: dealeruuid })
+  // The projector stores the activity of dealers now and then.
+  await waitUntil(
+    'the dealer is on the page',
+    async () => {
+      await openView(page, 'Overview')
+      await openView(page, 'Dealers')
+      await page.waitForLoadState('networkidle')
+      return (await row.count()) === 0 ? '' : await row.textContent()
+    },
+    (text) => /new1.* ago/.test(text ?? ''),
+  )
 })
 
 it('the first view needs less than 150 kB', async () => {

@@ -2,8 +2,13 @@
 import { type ComponentType, render } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
 import { apiKey, signOut } from './api.ts'
+import { Dealers } from './dealers.tsx'
+import { Flow } from './flow.tsx'
 import { LookUp } from './look-up.tsx'
+import { Overview, StateBadge } from './overview.tsx'
+import { watchPipeline } from './pipeline.ts'
 import { addressOf, place } from './place.ts'
+import { Quarantine } from './quarantine.tsx'
 import { SignIn } from './sign-in.tsx'
 
 interface View {
@@ -12,7 +17,13 @@ interface View {
   readonly Content: ComponentType
 }
 
-const VIEWS: readonly [View, ...View[]] = [{ id: 'look-up', name: 'Look-up', Content: LookUp }]
+const VIEWS: readonly [View, ...View[]] = [
+  { id: 'overview', name: 'Overview', Content: Overview },
+  { id: 'flow', name: 'Flow', Content: Flow },
+  { id: 'look-up', name: 'Look-up', Content: LookUp },
+  { id: 'quarantine', name: 'Quarantine', Content: Quarantine },
+  { id: 'dealers', name: 'Dealers', Content: Dealers },
+]
 
 const Navigation = ({ current }: { readonly current: View }) => (
   <nav aria-label="Views">
@@ -32,6 +43,7 @@ const Console = () => {
   const current = VIEWS.find((view) => view.id === place.value.view) ?? VIEWS[0]
   const heading = useRef<HTMLHeadingElement>(null)
   const { id, name, Content } = current
+  useEffect(watchPipeline, [])
   useEffect(() => {
     document.title = `${name} – customer-stream`
     heading.current?.focus()
@@ -43,6 +55,7 @@ const Console = () => {
       </button>
       <header class="page">
         <strong>customer-stream</strong>
+        <StateBadge />
         <Navigation current={current} />
         <button type="button" onClick={() => signOut()}>
           Sign out

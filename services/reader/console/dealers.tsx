@@ -1,0 +1,202 @@
+import { signal } from '@preact/signals'
+import { useEffect } from 'preact/hooks'
+import type { DealerDocument } from '../src/http/dealer-document.ts'
+import type { PipelineDocument } from '../src/http/pipeline-document.ts'
+import { ask } from './api.ts'
+import { formatCount, formatRate } from './format.ts'
+import { pipeline } from './pipeline.ts'
+import { Problem } from './problem.tsx'
+import { Scroll } from './scroll.tsx'
+import { Time } from './time.tsx'
+import { Unavailable } from './unavailable.tsx'
+
+interface Page {
+  readonly dealers: readonly DealerDocument[]
+  readonly cursor?: string
+}
+
+const INTERVAL_MS = 30_000
+
+const page = signal<Page | undefined>(undefined)
+const problem = signal<Error | undefined>(undefined)
+
+const readPage = async (cursor?: string): Promise<void> => {
+  try {
+    const read = await ask<Page>(`/v1/dealers${cursor === undefined ? '' : `?cursor=${encodeURIComponent(cursor)}`}`)
+    page.value = cursor === undefined ? read : { ...read, dealers: [...(page.value?.dealers ?? []), ...read.dealers] }
+    problem.value = undefined
+  } catch (error) {
+    problem.value = error as Error
+  }
+}
+
+const SLOTS = 12
+const WIDTH = 4
+
+/** Bars of the last 24 hours. The line shows the usual day. */
+const Day = ({ lastDay, usualDay }: DealerDocument) => {
+  const y = (slots: number) => SLOTS - slots
+  const usual = usualDay.map((slots, i) => `${i * WIDTH},${y(slots)} ${(i + 1) * WIDTH},${y(slots)}`).join(' ')
+  const active = lastDay.filter((slots) => slots > 0).length
+  return (
+    <svg
+      class="day"
+      viewBox={`0 -1 ${24 * WIDTH} ${SLOTS + 2}`}
+      role="img"
+      aria-label={`Events in ${active} of 24 hours`}
+    >
+      {lastDay.map((slots, i) => (
+        <rect key={`${i}h`} x={i * WIDTH + 0.5} y={y(slots)} width={WIDTH - 1} height={slots} />
+      ))}
+      {usualDay.some((slots) => slots > 0) && <polyline points={usual} />}
+    </svg>
+  )
+}
+
+const STATES: Readonly<Record<string, string>> = { active: 'good', silent: 'bad', gone: 'bad', new: 'unknown' }
+
+const Row = (dealer: DealerDocument) => (
+  <tr>
+    <th scope="row">
+      <bdi>{dealer.dealerUuid}</bdi>
+    </th>
+    <td>
+      <span class={`badge ${STATES[dealer.state] ?? 'unknown'}`}>{dealer.state}</span>
+    </td>
+    <td class="number">{formatCount(dealer.customers)}</td>
+    <td>
+      <Time at={dealer.lastEventAt} isAgo />
+    </td>
+    <td>{dealer.silentSince !== null && <Time at={dealer.silentSince} />}</td>
+    <td>
+      <Day {...dealer} />
+    </td>
+  </tr>
+)
+
+const Dealer = ({ dealers, cursor }: Page) => (
+  <section class="card">
+    <h2 id="dealers">Dealers</h2>
+    <p class="faint">Bars: hours of the last day with events. Line: the usual day of this dealer.</p>
+    {dealers.length === 0 ? (
+      <p>No dealer has sent an event.</p>
+    ) : (
+      <Scroll name="Table of dealers">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Dealer</th>
+              <th scope="col">State</th>
+              <th scope="col" class="number">
+                Customers
+              </th>
+              <th scope="col">Last event</th>
+              <th scope="col">Silent since</th>
+              <th scope="col">Last 24 hours</th>
+            </tr>
+          </thead>
+          <tbody>
+            {dealers.map((dealer) => (
+              <Row key={dealer.dealerUuid} {...dealer} />
+            ))}
+          </tbody>
+        </table>
+      </Scroll>
+    )}
+    {cursor !== undefined && (
+      <button type="button" onClick={() => readPage(cursor)}>
+        More dealers
+      </button>
+    )}
+  </section>
+)
+
+const Sender = ({ sender, rates }: PipelineDocument) => (
+  <section class="card">
+    <h2>Health of the sender</h2>
+    <dl class="fields">
+      <div>
+        <dt>requests received</dt>
+        <dd class="number">{formatRate(rates.receivedPerSecond)}</dd>
+      </div>
+      <div>
+        <dt>requests refused</dt>
+        <dd class="number">{formatRate(sender.refusedPerSecond)}</dd>
+      </div>
+      <div>
+        <dt>refused events that have not come back, at most</dt>
+        <dd class="number">{formatCount(sender.eventsAtRisk)}</dd>
+      </div>
+    </dl>
+    <p class="faint">A dash: the ingresses have not reported this figure to the reader.</p>
+  </section>
+)
+
+const Drift = ({ drift }: PipelineDocument) => (
+  <section class="card">
+    <h2 id="drift">Drift: differences from the documentation</h2>
+    {drift === null && <p>This figure is not available.</p>}
+    {drift?.length === 0 && <p>The events in the sample agree with the documentation.</p>}
+    {drift !== null && drift.length > 0 && (
+      <Scroll name="Table of differences">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Field</th>
+              <th scope="col">Difference</th>
+              <th scope="col">Type</th>
+              <th scope="col">First</th>
+              <th scope="col">Last</th>
+              <th scope="col" class="number">
+                Events
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {drift.map(({ kind, path, type, firstAt, lastAt, events }) => (
+              <tr key={`${kind} ${path} ${type}`}>
+                <th scope="row">
+                  <bdi>{path}</bdi>
+                </th>
+                <td>{kind}</td>
+                <td>{type}</td>
+                <td>
+                  <Time at={firstAt} />
+                </td>
+                <td>
+                  <Time at={lastAt} isAgo />
+                </td>
+                <td class="number">{formatCount(events)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </Scroll>
+    )}
+  </section>
+)
+
+export const Dealers = () => {
+  useEffect(() => {
+    void readPage()
+    const timer = setInterval(() => {
+      // A longer list stays as it is, because a person reads it.
+      if (!document.hidden && page.value?.cursor === undefined) void readPage()
+    }, INTERVAL_MS)
+    return () => clearInterval(timer)
+  }, [])
+  return (
+    <>
+      <Problem error={problem.value} />
+      {page.value && <Dealer {...page.value} />}
+      {pipeline.value ? (
+        <div class="grid">
+          <Sender {...pipeline.value} />
+          <Drift {...pipeline.value} />
+        </div>
+      ) : (
+        <Unavailable />
+      )}
+    </>
+  )
+}

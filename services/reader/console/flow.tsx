@@ -1,0 +1,109 @@
+import type { PipelineDocument } from '../src/http/pipeline-document.ts'
+import { Chart } from './chart.tsx'
+import { countOf, formatCount, formatRate, UNKNOWN } from './format.ts'
+import { pipeline } from './pipeline.ts'
+import { freshnessOf, lagOf, ratesOf } from './rates.ts'
+import { Unavailable } from './unavailable.tsx'
+
+const Partitions = ({ lag }: PipelineDocument) => {
+  const most = Math.max(1, ...lag.partitions.map(({ records }) => records ?? 0))
+  return (
+    <section class="card">
+      <h2 id="partitions">Lag of each partition</h2>
+      <table aria-labelledby="partitions">
+        <thead>
+          <tr>
+            <th scope="col">Partition</th>
+            <th scope="col" class="number">
+              Position
+            </th>
+            <th scope="col" class="number">
+              End
+            </th>
+            <th scope="col" class="number">
+              Lag
+            </th>
+            <td class="bar" />
+          </tr>
+        </thead>
+        <tbody>
+          {lag.partitions.map(({ partition, position, end, records }) => (
+            <tr key={partition}>
+              <th scope="row">{partition}</th>
+              <td class="number">{position ?? UNKNOWN}</td>
+              <td class="number">{end ?? UNKNOWN}</td>
+              <td class="number">{formatCount(records)}</td>
+              <td class="bar">
+                <meter min={0} max={most} value={records ?? 0} aria-hidden="true" />
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
+  )
+}
+
+interface CountsProps {
+  readonly title: string
+  readonly counts: Readonly<Record<string, number>> | null | undefined
+  readonly format: (value: number) => string
+  readonly note: string
+}
+
+const Counts = ({ title, counts, format, note }: CountsProps) => (
+  <section class="card">
+    <h2>{title}</h2>
+    <p class="faint">{note}</p>
+    {counts == null ? (
+      <p>This figure is not available.</p>
+    ) : (
+      <dl class="fields">
+        {Object.entries(counts).map(([name, count]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd class="number">{format(count)}</dd>
+          </div>
+        ))}
+      </dl>
+    )}
+  </section>
+)
+
+export const Flow = () => {
+  const { value: state } = pipeline
+  if (state === undefined) return <Unavailable />
+  const { outcomes, quarantine, rates } = state
+  const perSecond = {
+    'received by ingresses': rates.receivedPerSecond,
+    'stored in Kafka': rates.storedPerSecond,
+    'handled by projectors': rates.handledPerSecond,
+  }
+  const open = quarantine && countOf(quarantine.open, 'open record')
+  return (
+    <>
+      <div class="grid">
+        <Chart {...ratesOf(state)} />
+        <Chart {...freshnessOf(state)} />
+        <Chart {...lagOf(state)} />
+      </div>
+      <div class="grid">
+        <Partitions {...state} />
+        <Counts
+          {...{ title: 'Rates', note: 'Averages of the last minute.', format: formatRate }}
+          counts={perSecond as Readonly<Record<string, number>>}
+        />
+        <Counts
+          title="Outcomes"
+          note="Records a second, averages of the last minute."
+          format={formatRate}
+          counts={outcomes}
+        />
+        <Counts
+          {...{ title: 'Quarantine by reason', format: formatCount, counts: quarantine?.openByReason }}
+          note={open ? `${open}${quarantine.isCut ? ', among the newest records' : ''}.` : ''}
+        />
+      </div>
+    </>
+  )
+}

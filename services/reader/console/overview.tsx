@@ -1,0 +1,117 @@
+import type { ComponentChildren } from 'preact'
+import { Chart } from './chart.tsx'
+import { countOf, formatCount, formatRate, formatSpan, UNKNOWN } from './format.ts'
+import { isWithheld, pipeline, pipelineError } from './pipeline.ts'
+import { addressOf } from './place.ts'
+import { Problem } from './problem.tsx'
+import { ratesOf } from './rates.ts'
+import { Time } from './time.tsx'
+
+/** The state of the pipeline in one word, for the head of each view. */
+export const StateBadge = () => {
+  const { value: state } = pipeline
+  if (isWithheld()) return null
+  if (pipelineError.value) return <Badge kind="bad" text="No answer" />
+  if (state === undefined) return <Badge kind="unknown" text="Asking" />
+  return state.isWell ? <Badge kind="good" text="All is well" /> : <Badge kind="bad" text="Not well" />
+}
+
+const Badge = ({ kind, text }: { readonly kind: 'good' | 'bad' | 'unknown'; readonly text: string }) => (
+  <p class={`badge ${kind}`} role="status">
+    <span aria-hidden="true">{kind === 'good' ? '✓' : kind === 'bad' ? '✕' : '…'}</span> {text}
+  </p>
+)
+
+interface TileProps {
+  readonly name: string
+  readonly value: string
+  readonly view: string
+  readonly children?: ComponentChildren
+}
+
+const Tile = ({ name, value, view, children }: TileProps) => (
+  <a class="tile card" href={addressOf(view)}>
+    <span class="faint">{name}</span>
+    <strong>{value}</strong>
+    <span class="faint">{children}</span>
+  </a>
+)
+
+const Tiles = () => {
+  const { rates, lag, freshness, quarantine, dealers, sender, projection, lastEventAt } = pipeline.value!
+  const unknown = UNKNOWN
+  return (
+    <div class="tiles">
+      <Tile name="Events stored" value={formatRate(rates.storedPerSecond)} view="flow">
+        last event <Time at={lastEventAt} isAgo />
+      </Tile>
+      <Tile name="Events handled" value={formatRate(rates.handledPerSecond)} view="flow">
+        {projection.projectors === null ? 'projectors not known' : countOf(projection.projectors, 'projector')}
+      </Tile>
+      <Tile name="From receipt to Redis, p99" value={formatSpan(freshness.p99Ms)} view="flow">
+        p50 {formatSpan(freshness.p50Ms)}
+      </Tile>
+      <Tile name="Lag" value={formatCount(lag.records)} view="flow">
+        stored and not handled
+      </Tile>
+      <Tile name="Quarantine" value={quarantine ? formatCount(quarantine.open) : unknown} view="quarantine">
+        open records
+      </Tile>
+      <Tile name="Silent dealers" value={formatCount(dealers?.silent)} view="dealers">
+        of {dealers ? countOf(dealers.known, 'dealer') : 'an unknown number'}
+      </Tile>
+      <Tile name="Events at risk" value={formatCount(sender.eventsAtRisk)} view="dealers">
+        refused, and not back
+      </Tile>
+    </div>
+  )
+}
+
+const List = ({ title, texts }: { readonly title: string; readonly texts: readonly string[] }) =>
+  texts.length > 0 && (
+    <section class="card">
+      <h2>{title}</h2>
+      <ul class="reasons">
+        {texts.map((text) => (
+          <li key={text}>{text}</li>
+        ))}
+      </ul>
+    </section>
+  )
+
+const Outage = () => (
+  <section class="card bad-edge">
+    <h2>The reader gives no state of the pipeline</h2>
+    <Problem error={pipelineError.value} />
+    {pipeline.value && (
+      <p>
+        The figures below are of <Time at={pipeline.value.checkedAt} />.
+      </p>
+    )}
+  </section>
+)
+
+export const Overview = () => {
+  const { value: state } = pipeline
+  return (
+    <>
+      {pipelineError.value && <Outage />}
+      {state && (
+        <>
+          {!pipelineError.value && (
+            <section class={`card ${state.isWell ? 'good-edge' : 'bad-edge'}`}>
+              <h2 id="summary">{state.summary}</h2>
+              <p class="faint">
+                Checked at <Time at={state.checkedAt} />
+              </p>
+            </section>
+          )}
+          <List title="Reasons" texts={state.reasons} />
+          <Tiles />
+          <Chart {...ratesOf(state)} />
+          <List title="Notices" texts={state.notices} />
+        </>
+      )}
+    </>
+  )
+}

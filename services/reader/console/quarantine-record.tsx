@@ -1,0 +1,80 @@
+import { useSignal } from '@preact/signals'
+import type { QuarantineDetail, QuarantineSummary } from '../src/http/quarantine-document.ts'
+import { ask } from './api.ts'
+import { UNKNOWN } from './format.ts'
+import { Problem } from './problem.tsx'
+import { Scroll } from './scroll.tsx'
+import { Time } from './time.tsx'
+import { Fields } from './value.tsx'
+
+const LINE = 16
+
+/** Writes bytes as lines of hexadecimal digits and letters. */
+const hexOf = (base64: string): string => {
+  const bytes = atob(base64)
+  const lines: string[] = []
+  for (let at = 0; at < bytes.length; at += LINE) {
+    const part = bytes.slice(at, at + LINE)
+    const digits = [...part].map((byte) => byte.charCodeAt(0).toString(16).padStart(2, '0')).join(' ')
+    lines.push(`${at.toString(16).padStart(6, '0')}  ${digits.padEnd(LINE * 3)} ${part.replaceAll(/[^ -~]/g, '.')}`)
+  }
+  return lines.join('\n')
+}
+
+const Detail = ({ detail }: { readonly detail: QuarantineDetail }) => {
+  const { key, headers, text, base64, history } = detail
+  return (
+    <>
+      <h3>Bytes{text === undefined && base64 !== undefined && ', which are no text'}</h3>
+      <Scroll name="Bytes">
+        <pre>{text ?? (base64 === undefined ? 'Quarantine has no bytes of this record.' : hexOf(base64))}</pre>
+      </Scroll>
+      <h3>Key and headers</h3>
+      <Fields of={{ key: key ?? UNKNOWN, ...headers }} />
+      {history.length > 0 && <h3>What operators did</h3>}
+      <ol class="values">
+        {history.map(({ action, at, requestedBy, note, sentTo }) => (
+          <li key={`${at} ${action}`}>
+            <Time at={at} />: {action} by <bdi>{requestedBy}</bdi>
+            {sentTo !== undefined && `, sent to ${sentTo}`}
+            {note !== undefined && (
+              <>
+                : <bdi>{note}</bdi>
+              </>
+            )}
+          </li>
+        ))}
+      </ol>
+    </>
+  )
+}
+
+/** One record of quarantine. Its bytes are personal data, so a person must reveal them. */
+export const QuarantineRecord = ({ record }: { readonly record: QuarantineSummary }) => {
+  const detail = useSignal<QuarantineDetail | undefined>(undefined)
+  const problem = useSignal<Error | undefined>(undefined)
+  const { id, reason, explanation, stage, source } = record
+  const reveal = async () => {
+    try {
+      detail.value = await ask<QuarantineDetail>(`/v1/quarantine/${encodeURIComponent(id)}`, { reveals: true })
+      problem.value = undefined
+    } catch (error) {
+      problem.value = error as Error
+    }
+  }
+  return (
+    <article class="card" aria-labelledby="record">
+      <header>
+        <h2 id="record">
+          <bdi>{id}</bdi>
+        </h2>
+        <button type="button" disabled={detail.value !== undefined} onClick={reveal}>
+          Reveal the bytes
+        </button>
+      </header>
+      <Fields of={{ reason, explanation, stage, source }} />
+      <Problem error={problem.value} />
+      {detail.value && <Detail detail={detail.value} />}
+    </article>
+  )
+}

@@ -1,0 +1,14 @@
+import { isWithheld, pipelineError } from './pipeline.ts'
+import { Problem } from './problem.tsx'
+
+/** The place of figures that the reader has not given. */
+export const Unavailable = () =>
+  pipelineError.value ? (
+    <section class="card">
+      <h2>These figures are not available</h2>
+      <Problem error={pipelineError.value} />
+      {isWithheld() && <p>The other views show what this API key may see.</p>}
+    </section>
+  ) : (
+    <p class="faint">Asking the reader…</p>
+  )
