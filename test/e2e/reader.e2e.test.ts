@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { waitUntil } from '@customer-stream/runtime'
@@ -49,6 +50,33 @@ it('a client reads its own write, and gets its changes with a new ETag', async (
   const reveals = readFileSync(reader.logFile, 'utf8').match(/"event":"revealed".*/g) ?? []
   expect(reveals).toHaveLength(2)
   expect(reveals[0]).toContain(`"key":"full","customers":["${customerUuid}"]`)
+})
+
+it('a search right after min-version finds the customer by its new values only', async () => {
+  const services = await Promise.all([pipeline.start('ingress'), pipeline.start('projector'), pipeline.start('reader')])
+  const [ingress, , reader] = services
+  await Promise.all(services.map((service) => service.untilReady()))
+  const customerUuid = randomUUID()
+  const vins = Array.from({ length: 20 }, (_, i) => `${customerUuid}-${i}`.toUpperCase())
+  const search = async (vin: string) => {
+    const headers = { authorization: 'Bearer full-api-key', 'content-type': 'application/json' }
+    const body = JSON.stringify({ vin })
+    const answer = await fetch(`${reader.url}/v1/customers/search`, { method: 'POST', headers, body })
+    return ((await answer.json()) as { customers: { customerUuid: string }[] }).customers.map(
+      (each) => each.customerUuid,
+    )
+  }
+  const start = Date.now()
+  for (const [i, vin] of vins.entries()) {
+    const { body, id, timestamp } = makeCustomersEvent({ customerUuid, timestamp: start + i, vehicles: [{ vin }] })
+    const [read] = await Promise.all([
+      get(reader, `/v1/customers/${customerUuid}?min-version=${timestamp}:${id}`),
+      pipeline.post(ingress, body),
+    ])
+    expect(read.status).toBe(200)
+    expect([await search(vin), await search(vins[i - 1] ?? 'none')]).toEqual([[customerUuid], []])
+  }
+  for (const service of services) expect(await service.end()).toBe(0)
 })
 
 /** Puts a customer into a Redis, as the projector does. */

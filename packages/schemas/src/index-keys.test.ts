@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { currentTerms, filedTerms, indexKey } from './index-keys.ts'
+import { currentTerms, filedTerms, indexKey, isPending } from './index-keys.ts'
 
 describe('the key of an index term', () => {
   it('has the name of the index, and the value as the hash tag of Redis Cluster', () => {
@@ -27,6 +27,10 @@ describe('the field _index', () => {
     const field = '?["dealer:d","phone:+1"]\n\n["dealer:d","phone:+2"]'
     expect(currentTerms(field)).toEqual(['dealer:d', 'phone:+2'])
     expect(filedTerms(field)).toEqual(['dealer:d', 'phone:+1', 'phone:+2'])
+  })
+
+  it('only the pending form begins with a question mark', () => {
+    expect([undefined, '', '["phone:+1"]', '?["phone:+1"]\n'].map(isPending)).toEqual([false, false, false, true])
   })
 
   it('in its pending form, an event without terms has an empty line', () => {

@@ -32,6 +32,13 @@ const events = (index: string): readonly (readonly IndexTerm[])[] =>
   (index.startsWith('?') ? index.slice(1) : index).split('\n').map((line) => (line === '' ? [] : JSON.parse(line)))
 
 /**
+ * Returns true while the projector adds or removes entries of the customer. If false, Redis has an
+ * entry for each of the {@link currentTerms}.
+ * @param index the field `_index` of the hash. Undefined if the hash lacks it.
+ */
+export const isPending = (index: string | undefined): boolean => index?.startsWith('?') ?? false
+
+/**
  * Returns the terms of the event that a hash holds.
  * @param index the field `_index` of the hash. Undefined if the hash lacks it.
  */

@@ -39,6 +39,14 @@ it('a customer is read with its types', async () => {
   })
 })
 
+it('a customer is not indexed while the projector updates its entries', async () => {
+  const { redis, customers, key } = await setUp()
+  await redis.hset(key, { ...HASH, _index: '?["vin:a"]\n["vin:b"]' })
+  expect(await customers.read('ada', anyDealer)).toMatchObject({ kind: 'found', isIndexed: false })
+  await redis.hset(key, { _index: '["vin:b"]' })
+  expect(await customers.read('ada', anyDealer)).toMatchObject({ kind: 'found', isIndexed: true })
+})
+
 it('a customer without a hash is missing, also if another application has the key', async () => {
   const { redis, customers, key } = await setUp()
   expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'missing' })

@@ -6,6 +6,7 @@ import {
   customerKey,
   type IndexTerm,
   indexKey,
+  isPending,
   type StoredCustomer,
 } from '@customer-stream/schemas'
 import type { Positions } from './positions.ts'
@@ -19,7 +20,12 @@ export type MaySee = (dealerUuid: string | undefined) => boolean
  * - `filling`: no such customer, but Redis was emptied, and the projector has not filled it yet.
  */
 export type Reading =
-  | { readonly kind: 'found'; readonly customer: StoredCustomer }
+  | {
+      readonly kind: 'found'
+      readonly customer: StoredCustomer
+      /** False while the projector updates the entries of the customer in indexes. */
+      readonly isIndexed: boolean
+    }
   | { readonly kind: 'missing' | 'filling' }
 
 /** Error: a hash is damaged, so the answer would be wrong or incomplete. */
@@ -99,7 +105,9 @@ export const createCustomers = (redis: RedisClient, positions: Positions, keyPre
   return {
     read: async (customerUuid, maySee) => {
       const readingOf = (hash: Hash): Reading | undefined =>
-        isVisible(hash, maySee) ? { kind: 'found', customer: customerOf(customerUuid, hash) } : undefined
+        isVisible(hash, maySee)
+          ? { kind: 'found', customer: customerOf(customerUuid, hash), isIndexed: !isPending(hash._index) }
+          : undefined
       const found = readingOf(await readHash(customerUuid))
       if (found) return found
       // Read again after the positions, because the fill may have ended since the first read.

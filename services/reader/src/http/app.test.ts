@@ -44,7 +44,7 @@ const HASH = {
 }
 const readingOf = (fields: Readonly<Record<string, string>>): Reading => {
   const customer = customerFromHash(fields)
-  return customer.ok ? { kind: 'found', customer: customer.value } : { kind: 'missing' }
+  return customer.ok ? { kind: 'found', customer: customer.value, isIndexed: true } : { kind: 'missing' }
 }
 
 const STORED = (() => {
@@ -335,6 +335,7 @@ describe('min-version', () => {
 
   it.each([
     ['an older version', stored(1)],
+    ['a version without its entries in indexes', { ...stored(7), isIndexed: false } as Reading],
     ['no customer', { kind: 'missing' }],
   ] as const)('with %s at the deadline the answer is 504', async (_, reading) => {
     const answer = await start({ read: async () => reading }).get(`${CUSTOMER}?min-version=7:a7b9`)
