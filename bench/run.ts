@@ -18,6 +18,7 @@ import { memory256 } from './questions/memory-256.ts'
 import { projectorLive } from './questions/projector-live.ts'
 import { projectorRate } from './questions/projector-rate.ts'
 import type { Line, Question } from './questions/question.ts'
+import { reader } from './questions/reader.ts'
 import { rebuild } from './questions/rebuild.ts'
 import { start } from './questions/start.ts'
 import { stateTopic } from './questions/state-topic.ts'
@@ -38,6 +39,7 @@ const questions: readonly Question[] = [
   lostRedis,
   projectorLive,
   freshness,
+  reader,
   memory,
   idle,
   start,

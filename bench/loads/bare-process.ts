@@ -13,7 +13,7 @@ export interface BareProcess {
 }
 
 export const startBare = async (
-  name: 'bare-handler' | 'bare-consumer',
+  name: 'bare-handler' | 'bare-consumer' | 'bare-reader',
   { folder }: Pick<Pipeline, 'folder'>,
   env: Readonly<Record<string, string>>,
 ): Promise<BareProcess> => {

@@ -19,7 +19,7 @@ export const endOfAnswer = (text: string): number => {
 }
 
 export interface HttpSender {
-  /** Resolves when the answer is 202. Rejects at any other answer or a broken connection. */
+  /** Resolves when the answer is 200 or 202. Rejects at any other answer or a broken connection. */
   send(request: Buffer): Promise<void>
   close(): void
 }
@@ -43,7 +43,7 @@ const exchange = (socket: Socket, request: Buffer): Promise<void> =>
     const read = (text: string) => {
       answer += text
       if (endOfAnswer(answer) < 0) return
-      end(answer.startsWith('HTTP/1.1 202') ? undefined : new Error(`answered ${answer.split('\r\n')[0]}`))
+      end(/^HTTP\/1\.1 20[02]/.test(answer) ? undefined : new Error(`answered ${answer.split('\r\n')[0]}`))
     }
     socket.on('data', read).on('error', end).on('close', closed)
     socket.write(request)
