@@ -3,6 +3,7 @@ import type { Guard } from './guard.ts'
 import { ingressGuards } from './ingress-guards.ts'
 import { kafkaGuards } from './kafka-guards.ts'
 import { projectorGuards } from './projector-guards.ts'
+import { readerGuards } from './reader-guards.ts'
 import { redisGuards } from './redis-guards.ts'
 import { schemaGuards } from './schema-guards.ts'
 import { spoolGuards } from './spool-guards.ts'
@@ -20,6 +21,7 @@ export const guards: readonly Guard[] = [
   ...ingressGuards,
   ...spoolGuards,
   ...projectorGuards,
+  ...readerGuards,
   ...fillGuards,
   ...schemaGuards,
   ...subscriberGuards,
