@@ -24,8 +24,8 @@ export const kafkaGuards: readonly Guard[] = [
     guard: 'a reader of one partition reports a batch that it skips',
     prevents: 'a rebuild that silently lacks the customers of a damaged batch',
     file: `${folder}/partition-reader.ts`,
-    from: '    if (unreadable) return passOver({ ...unreadable, offset })',
-    to: '    if (unreadable) return { records: [], nextOffset: unreadable.nextOffset }',
+    from: 'return unreadable && passOver({ ...unreadable, offset })',
+    to: 'return unreadable && { records: [], nextOffset: unreadable.nextOffset }',
     test: foreignRecords('the reader skips an unreadable batch, and reports its offsets'),
   },
   {

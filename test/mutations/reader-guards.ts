@@ -136,14 +136,6 @@ export const readerGuards: readonly Guard[] = [
     test: lists('a value of another dealer is searched with the same calls as a value that nobody has'),
   },
   {
-    guard: 'a candidate counts only if its hash has the term',
-    prevents: 'a customer that is found by a number that it no longer has',
-    file: `${folder}/find-customers.ts`,
-    from: ' || !hasTerm(customerUuid, index ?? undefined, term)',
-    to: '',
-    test: lists('a candidate that has lost the term, or has no hash, is no match'),
-  },
-  {
     guard: 'an answer has a limit of bytes',
     prevents: 'memory for 500 customers of a megabyte each',
     file: `${folder}/customers.ts`,
