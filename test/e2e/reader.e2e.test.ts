@@ -167,3 +167,57 @@ it('a reader without Kafka is ready and answers about customers, and says what i
   expect(await reader.metric('reader_kafka_available')).toBe(0)
   expect(await reader.end()).toBe(0)
 })
+
+/** Opens a stream of changes. Reads its text until the text matches. */
+const openChanges = async (reader: ServiceProcess, query: string, name: string, headers = {}) => {
+  const leaving = new AbortController()
+  onTestFinished(() => leaving.abort())
+  const authorization = `Bearer ${name}-api-key`
+  const answer = await fetch(`${reader.url}/v1/changes${query}`, {
+    headers: { authorization, ...headers },
+    signal: leaving.signal,
+  })
+  let text = ''
+  const reading = (async () => {
+    for await (const chunk of answer.body ?? []) text += Buffer.from(chunk).toString()
+    return 'ended'
+  })().catch(() => 'cut')
+  const until = (wanted: RegExp) =>
+    waitUntil(
+      `the stream matches ${wanted}`,
+      () => text,
+      (found) => wanted.test(found),
+    )
+  return { answer, until, ended: reading, leave: () => leaving.abort() }
+}
+
+it('a POST reaches a stream of changes, and a later stream continues after the event', async () => {
+  const services = await Promise.all([pipeline.start('ingress'), pipeline.start('projector'), pipeline.start('reader')])
+  const [ingress, , reader] = services
+  await Promise.all(services.map((service) => service.untilReady()))
+  await untilAnswer(reader, '/v1/changes?customer=', 400)
+  const [first, second] = [makeCustomersEvent(), makeCustomersEvent()]
+  const query = `?${[first, second].map((each) => `customer=${encodeURIComponent(each.customerUuid)}`).join('&')}`
+  const stream = await openChanges(reader, query, 'full')
+  expect([stream.answer.status, stream.answer.headers.get('content-type')]).toEqual([200, 'text/event-stream'])
+  const masked = await openChanges(reader, '', 'masked')
+  await pipeline.post(ingress, first.body)
+  const text = await stream.until(/\nevent: changed\n.*\n\n/)
+  expect(text).toContain(`data: {"customerUuid":"${first.customerUuid}","version":`)
+  expect(await masked.until(/event: changed/)).toContain('"firstName":"***"')
+  const [, id = ''] = /\nid: (.*)\nevent: changed/.exec(text) ?? []
+  stream.leave()
+  await pipeline.post(ingress, second.body)
+  const later = await openChanges(reader, query, 'full', { 'last-event-id': id })
+  const rest = await later.until(/event: changed/)
+  expect(rest).toContain(`"customerUuid":"${second.customerUuid}"`)
+  expect(rest).not.toContain(`"customerUuid":"${first.customerUuid}"`)
+  expect(await reader.metric('reader_streams')).toBe(2)
+
+  const ended = Promise.all([later.ended, masked.ended])
+  expect(await reader.end()).toBe(0)
+  expect(await ended).toEqual(['ended', 'ended'])
+  expect(await later.until(/\nretry: \d+\n\n$/)).toContain('retry')
+  const reveals = readFileSync(reader.logFile, 'utf8').match(/"event":"revealed".*/g) ?? []
+  expect(reveals.join()).toContain(`"key":"full","customers":["${second.customerUuid}"]`)
+})

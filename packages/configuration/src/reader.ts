@@ -52,11 +52,23 @@ export const readerSettings = {
     maximum: 100_000,
     description: 'Maximum requests that wait for a version at the same time. Further such requests get 429.',
   }),
+  READER_MAX_STREAMS: integer({
+    default: 2000,
+    minimum: 1,
+    maximum: 100_000,
+    description: 'Maximum streams of changes in each process. Further streams get 503.',
+  }),
+  READER_MAX_KEY_STREAMS: integer({
+    default: 1000,
+    minimum: 1,
+    maximum: 100_000,
+    description: 'Maximum streams of changes of each API key, in each process. Further streams get 429.',
+  }),
   PROJECTION_VERSION: {
     ...projectorSettings.PROJECTION_VERSION,
     description: 'Number of the hash layout. Give reader and projector the same value.',
   },
-  MAX_CONNECTIONS: ingressSettings.MAX_CONNECTIONS,
+  MAX_CONNECTIONS: { ...ingressSettings.MAX_CONNECTIONS, default: 3000 },
   REQUEST_TIMEOUT_MS: {
     ...ingressSettings.REQUEST_TIMEOUT_MS,
     description: 'A request that has not arrived as a whole after this time is answered with 408.',
@@ -89,6 +101,10 @@ export const readerRules: readonly Rule<typeof readerSettings>[] = [
     READER_AUTH === 'off' || READER_API_KEYS.length > 0
       ? undefined
       : 'READER_API_KEYS is missing: give at least one key (READER_API_KEYS_FILE), or READER_AUTH=off',
+  ({ READER_MAX_STREAMS, MAX_CONNECTIONS }) =>
+    READER_MAX_STREAMS < MAX_CONNECTIONS
+      ? undefined
+      : 'READER_MAX_STREAMS must be less than MAX_CONNECTIONS: streams would leave no connection for other requests',
   ({ SHUTDOWN_DELAY_MS, SHUTDOWN_DEADLINE_MS }) => {
     const stopMs = SHUTDOWN_DELAY_MS + LAST_ANSWERS_MS + AFTER_LAST_ANSWER_MS
     return stopMs <= SHUTDOWN_DEADLINE_MS

@@ -15,9 +15,8 @@ import {
   settingsOrExit,
   watchSecretFiles,
 } from '@customer-stream/runtime'
-import { followTopic } from '@customer-stream/runtime/kafka'
 import { connectRedis, createRedis, createRedisDiagnose } from '@customer-stream/runtime/redis'
-import { stateTopicName } from '@customer-stream/schemas'
+import { followChanges } from './changes/follow-changes.ts'
 import { createCustomers } from './customers.ts'
 import { createListDealers } from './dealers.ts'
 import { createFindCustomers } from './find-customers.ts'
@@ -47,10 +46,11 @@ const customers = createCustomers(redis, positions, keyPrefix)
 const indexed = { positions, customers, keyPrefix }
 const [find, list] = [createFindCustomers(redis, indexed), createListCustomers(redis, indexed)]
 const listDealers = createListDealers({ redis, positions }, keyPrefix)
+const changes = followChanges({ settings, kafka, metrics, stopping: stopping.signal })
 const timeoutMs = settings.READINESS_TIMEOUT_MS
 const readiness = createReadiness({ customers, kafka, diagnose, obstacles, timeoutMs, stopping: stopping.signal })
 const app = createReaderApp({
-  ...{ settings, customers, find, list, listDealers, metrics, logger },
+  ...{ settings, customers, find, list, listDealers, changes, metrics, logger },
   ...{ tracer: traces.tracer, stopping: stopping.signal },
 })
 const adminApp = createAdminApp({ registry, checks: readiness.checks, settings })
@@ -75,11 +75,7 @@ try {
   const admin = await openPort(adminApp, adminPortOf(settings))
   const address = await openPort(app, { host: ['HOST', settings.HOST], port: ['PORT', settings.PORT] })
   logger.info({ event: 'listening', address, admin }, 'listening')
-  if (settings.KAFKA_STATE_TOPIC)
-    void followTopic({
-      ...{ admin: kafka.openAdmin(), topic: stateTopicName(settings.KAFKA_TOPIC_PREFIX), lookBack: 0 },
-      ...{ signal: stopping.signal, onBegin: () => {}, onPart: () => {}, onProblem: kafka.report },
-    })
+  changes?.run().catch(lifecycle.fail)
   const backoff = { initialMs: 100, maxMs: settings.RETRY_MAX_PAUSE_MS }
   const connect = () => connectRedis(redis).then(() => customers.check())
   const onStartFailure = (error: Error) => obstacles.report('redis', diagnose(error))

@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, type Registry, startAtZero } from '@customer-stream/runtime'
+import { STREAM_ENDS } from './changes/change-stream.ts'
 import { FAILED_CHECKS } from './http/api-keys.ts'
 import { problems } from './http/problem.ts'
 
@@ -7,6 +8,34 @@ const ANSWER_CLASSES = ['2xx', '3xx', '4xx', '5xx'] as const
 
 /** Answers that are no problems. */
 const ANSWERS = ['ok', 'not-modified'] as const
+
+const createStreamMetrics = (registry: Registry) => {
+  const registers = [registry]
+  const metrics = {
+    streams: new Gauge({
+      name: 'reader_streams',
+      help: 'Open streams of changes. `READER_MAX_STREAMS` is the limit.',
+      registers,
+    }),
+    streamEvents: new Counter({
+      name: 'reader_stream_events_total',
+      help: 'Events that were sent to streams: `changed` or `removed`.',
+      labelNames: ['event'],
+      registers,
+    }),
+    streamEnds: new Counter({
+      name: 'reader_streams_ended_total',
+      help:
+        'Ended streams, by reason: `client` (the client closed it), `slow` (the client read too slowly), `key` (the ' +
+        'API keys have changed), `topic` (the state topic was created again), `kafka` (Kafka did not answer), `stop`.',
+      labelNames: ['reason'],
+      registers,
+    }),
+  }
+  startAtZero(metrics.streamEvents, { event: ['changed', 'removed'] })
+  startAtZero(metrics.streamEnds, { reason: STREAM_ENDS })
+  return metrics
+}
 
 export const createReaderMetrics = (registry: Registry) => {
   const registers = [registry]
@@ -71,7 +100,7 @@ export const createReaderMetrics = (registry: Registry) => {
   startAtZero(metrics.answers, { answer: [...ANSWERS, ...Object.keys(problems)] })
   startAtZero(metrics.unauthenticated, { check: FAILED_CHECKS })
   for (const name of ANSWER_CLASSES) metrics.requestSeconds.zero({ class: name })
-  return metrics
+  return { ...metrics, ...createStreamMetrics(registry) }
 }
 
 export type ReaderMetrics = ReturnType<typeof createReaderMetrics>

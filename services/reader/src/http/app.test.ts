@@ -1,10 +1,13 @@
 import { hash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
+import { Readable } from 'node:stream'
 import type { ApiKey } from '@customer-stream/configuration'
 import { createRegistry, type SpanOptions } from '@customer-stream/runtime'
 import { customerFromHash } from '@customer-stream/schemas'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import { createChange } from '../changes/change.ts'
+import type { Changes } from '../changes/changes.ts'
 import { type Customers, DamagedCustomerError, type MaySee, type Reading } from '../customers.ts'
 import type { Dealer, ListDealers } from '../dealers.ts'
 import type { FindCustomers } from '../find-customers.ts'
@@ -59,12 +62,19 @@ const ACTIVITY: Dealer = {
   ...{ lastDay: Array(24).fill(1), usualDay: Array(24).fill(2) },
 }
 
+const STATE = {
+  ...{ customerUuid: 'ada', version: VERSION, dealerUuid: 'dealer-a', customer: { customerUuid: 'ada' } },
+  ...{ receivedAt: 1, source: { topic: 'raw', partition: 0, offset: '0' } },
+}
+const CHANGE = createChange(0, { offset: '0', key: Buffer.from('ada'), value: Buffer.from(JSON.stringify(STATE)) })
+
 /** What the parts behind the routes answer. */
 interface Answers {
   read: Customers['read']
   find: FindCustomers
   list: ListCustomers
   listDealers: ListDealers
+  open: Changes['open']
   isOpen: boolean
 }
 
@@ -77,6 +87,7 @@ const start = ({
     dealers: maySee('dealer-a') ? [ACTIVITY] : [],
     next: undefined,
   }),
+  open = async ({ view }) => ({ kind: 'stream', body: Readable.from([view(CHANGE)?.data ?? '']) }),
   isOpen = false,
   ...options
 }: Partial<AppOptions> & Partial<Answers> = {}) => {
@@ -88,7 +99,7 @@ const start = ({
   const app = createApp(
     {
       authenticate: createAuthenticate({ READER_AUTH: isOpen ? 'off' : 'keys', READER_API_KEYS: KEYS }),
-      ...{ customers: { read }, find, list, listDealers },
+      ...{ customers: { read }, find, list, listDealers, changes: { open } },
       metrics: createReaderMetrics(registry),
       onReveal: (name, customerUuids) => revealed.push(`${name} ${customerUuids}`),
       onFailure: (error) => failures.push(error),
@@ -180,6 +191,7 @@ describe('each route', () => {
       find: async () => ({ kind: 'found', customers: [], isTruncated: false }),
       list: async () => ({ kind: 'page', customers: [], next: undefined }),
       listDealers: async () => ({ kind: 'page', dealers: [], next: undefined }),
+      open: async () => ({ kind: 'stream', body: Readable.from(['']) }),
     }
     const ask = (name: string, stored = {}) =>
       start(stored).app.inject(requestTo({ path, method }, { authorization: `Bearer ${name}-key` }))

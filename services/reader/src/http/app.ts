@@ -8,6 +8,7 @@ import type { Scope } from '@customer-stream/configuration'
 import type { Tracer } from '@customer-stream/runtime'
 import { isRedisError } from '@customer-stream/runtime/redis'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
+import type { Changes } from '../changes/changes.ts'
 import { type Customers, DamagedCustomerError } from '../customers.ts'
 import type { ListDealers } from '../dealers.ts'
 import type { FindCustomers } from '../find-customers.ts'
@@ -15,6 +16,7 @@ import { KafkaUnavailableError } from '../kafka.ts'
 import type { ListCustomers } from '../list-customers.ts'
 import type { ReaderMetrics } from '../metrics.ts'
 import { type Authenticate, type Client, withoutReveal } from './api-keys.ts'
+import { addChangesRoute } from './changes-route.ts'
 import { addConsoleRoutes } from './console-routes.ts'
 import { addCustomerRoute } from './customer-route.ts'
 import { addDealersRoute } from './dealers-route.ts'
@@ -30,6 +32,8 @@ export interface AppDependencies {
   readonly find: FindCustomers
   readonly list: ListCustomers
   readonly listDealers: ListDealers
+  /** Undefined if the state topic is switched off. */
+  readonly changes: Pick<Changes, 'open'> | undefined
   readonly metrics: ReaderMetrics
   /** Called for each answer that shows personal data without a mask. */
   readonly onReveal: (key: string, customerUuids: readonly string[]) => void
@@ -237,6 +241,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   addCustomerRoute(app, deps, options)
   addListRoutes(app, deps)
   addDealersRoute(app, deps)
+  addChangesRoute(app, deps)
   addConsoleRoutes(app)
   const document = JSON.stringify(openApi(options.version))
   app.get(OPENAPI_PATH, { config: { scope: 'open' } }, async (_request, reply) =>

@@ -32,6 +32,11 @@ export const CustomerDocument = Type.Object(
 )
 export type CustomerDocument = Static<typeof CustomerDocument>
 
+export const ChangeDocument = Type.Omit(CustomerDocument, ['appliedAt'], {
+  description: 'The state of a customer after a change. The members are those of a customer, without `appliedAt`.',
+})
+export type ChangeDocument = Static<typeof ChangeDocument>
+
 const place = /^([\w.-]+)\/(\d+)\/(\d+)$/
 
 const unlessEmpty = <T extends object>(name: string, value: T) =>

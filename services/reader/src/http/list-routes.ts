@@ -36,7 +36,8 @@ const problemOf = (kind: 'no-term' | 'no-index' | 'filling'): ProblemError => {
   }
 }
 
-const demandDealer = (client: Client, dealerUuid: string): void => {
+/** @throws ProblemError if the API key may not see the dealer. */
+export const demandDealer = (client: Client, dealerUuid: string): void => {
   if (!client.maySee(dealerUuid)) throw new ProblemError('forbidden', 'The API key may not see this dealer.')
 }
 

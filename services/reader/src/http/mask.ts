@@ -1,5 +1,5 @@
 /** Hides personal data from API keys without the scope `pii`. */
-import type { CustomerDocument } from './customer-document.ts'
+import type { ChangeDocument } from './customer-document.ts'
 
 export const MASK = '***'
 
@@ -40,10 +40,10 @@ const maskMember = (part: string, name: string, value: unknown): unknown => {
   return part === 'customer' && PARTS.has(name) ? maskPart(name, value) : MASK
 }
 
-export const maskCustomer = (document: CustomerDocument): CustomerDocument => {
+export const maskCustomer = <T extends ChangeDocument>(document: T): T => {
   const parts = Object.entries(document).map(([name, value]) => {
     if (name in SHOWN) return [name, maskPart(name, value)]
     return [name, name === 'texts' || name === 'shadowed' ? maskPart('', value) : value]
   })
-  return Object.fromEntries(parts) as CustomerDocument
+  return Object.fromEntries(parts) as T
 }

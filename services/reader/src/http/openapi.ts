@@ -1,5 +1,6 @@
 /** OpenAPI 3.1 of the reader. Served at `/openapi.json`, and written to the contract. */
-import { CustomerDocument } from './customer-document.ts'
+import { CHANGES_PATH, MAX_FILTERS } from './changes-route.ts'
+import { ChangeDocument, CustomerDocument } from './customer-document.ts'
 import { DealerDocument } from './dealer-document.ts'
 import { DEALERS_PATH, MAX_DEALERS } from './dealers-route.ts'
 import { MAX_LIMIT, SEARCH_PATH } from './list-routes.ts'
@@ -24,9 +25,16 @@ const problemResponse = (types: readonly Problem[], status: number) => ({
 /** Answers that a request to another address or with another method gets. */
 const notOfAnOperation: readonly Problem[] = ['not-found', 'method-not-allowed']
 
-/** @param others problems that this operation never has. */
-const problemResponses = (others: readonly Problem[] = []) => {
-  const types = (Object.keys(problems) as Problem[]).filter((type) => ![...notOfAnOperation, ...others].includes(type))
+/** Problems of one operation only. */
+const ofOneOperation: readonly Problem[] = ['position-gone']
+
+/**
+ * @param others problems that this operation never has.
+ * @param own problems that only this operation has.
+ */
+const problemResponses = (others: readonly Problem[] = [], own: readonly Problem[] = []) => {
+  const never = [...notOfAnOperation, ...others, ...ofOneOperation.filter((type) => !own.includes(type))]
+  const types = (Object.keys(problems) as Problem[]).filter((type) => !never.includes(type))
   const byStatus = Map.groupBy(types, (type) => problems[type].status)
   return Object.fromEntries([...byStatus].map(([status, each]) => [status, problemResponse(each, status)]))
 }
@@ -165,6 +173,34 @@ const listDealers = () => ({
   },
 })
 
+const EVENTS =
+  'Server-Sent Events. `changed` has a document of the schema Change as its data. `removed` has ' +
+  '`{"customerUuid": "…"}`: the customer was erased, or has a dealer that this stream does not show. Each event has ' +
+  'an id, with which a new stream continues. A heartbeat is a comment with an id.'
+
+const filter = (name: string, description: string) => ({
+  ...{ name, in: 'query', description, style: 'form', explode: true },
+  schema: { type: 'array', items: { type: 'string', minLength: 1 }, maxItems: MAX_FILTERS },
+})
+
+const getChanges = () => ({
+  operationId: 'getChanges',
+  summary: 'Streams changed and removed customers.',
+  description: 'Needs the scope `read`. The stream ends when the service stops or the API keys change.',
+  parameters: [
+    filter('customer', 'Customers of the stream. Without this parameter: all customers.'),
+    filter('dealer', 'Dealers of the stream. Without this parameter: all dealers of the API key.'),
+    {
+      ...{ name: 'Last-Event-ID', in: 'header', description: 'Id of the last event of an earlier stream.' },
+      schema: { type: 'string' },
+    },
+  ],
+  responses: {
+    200: { description: EVENTS, content: { 'text/event-stream': { schema: { type: 'string' } } } },
+    ...problemResponses([...ofOneCustomer, 'too-large', 'unsupported-media-type'], ['position-gone']),
+  },
+})
+
 const getDocument = () => ({
   operationId: 'getOpenApi',
   summary: 'Returns this document.',
@@ -214,6 +250,7 @@ export const openApi = (version: string) => ({
     [SEARCH_PATH]: { post: searchCustomers() },
     '/v1/dealers/{dealerUuid}/customers': { get: listDealerCustomers() },
     [DEALERS_PATH]: { get: listDealers() },
+    [CHANGES_PATH]: { get: getChanges() },
     '/openapi.json': { get: getDocument() },
     '/healthz': { get: getHealth() },
   },
@@ -223,6 +260,7 @@ export const openApi = (version: string) => ({
     },
     schemas: {
       Customer: CustomerDocument,
+      Change: ChangeDocument,
       Dealer: DealerDocument,
       Problem: {
         type: 'object',

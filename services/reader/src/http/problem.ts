@@ -10,6 +10,10 @@ export const problems = {
   'customer-not-found': { status: 404, title: 'There is no such customer.' },
   'method-not-allowed': { status: 405, title: 'The method is not allowed here.' },
   'request-timeout': { status: 408, title: 'The request did not arrive in time.' },
+  'position-gone': {
+    status: 410,
+    title: 'Changes after this event are missing. Read the customers again, and open a stream without Last-Event-ID.',
+  },
   'too-large': { status: 413, title: 'The body is too large.' },
   'unsupported-media-type': { status: 415, title: 'The content type must be application/json.' },
   'too-many-requests': { status: 429, title: 'The API key has sent too many requests. Send this one later.' },

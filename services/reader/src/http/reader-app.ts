@@ -4,8 +4,7 @@ import type { FastifyInstance } from 'fastify'
 import { createAuthenticate } from './api-keys.ts'
 import { type AppDependencies, createApp } from './app.ts'
 
-export interface ReaderAppDependencies
-  extends Pick<AppDependencies, 'customers' | 'find' | 'list' | 'listDealers' | 'metrics' | 'tracer' | 'stopping'> {
+export interface ReaderAppDependencies extends Omit<AppDependencies, 'authenticate' | 'onReveal' | 'onFailure'> {
   readonly settings: ReaderSettings
   readonly logger: Logger
 }

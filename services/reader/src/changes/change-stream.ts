@@ -1,0 +1,180 @@
+/**
+ * The events of one client. First the stream catches up: it reads older changes from Kafka. Then it
+ * is live, and reads the log of changes. It reads only as fast as the client. A stream that loses
+ * its place in the log, or whose client reads nothing between two heartbeats, is cut off.
+ */
+import { Readable } from 'node:stream'
+import type { FetchedPart } from '@customer-stream/runtime/kafka'
+import { createChange } from './change.ts'
+import type { ChangeLog } from './change-log.ts'
+import type { ChangeView } from './change-view.ts'
+import { offsetText, positionText } from './stream-position.ts'
+
+/**
+ * Reason for the end of a stream:
+ * - `client`: the client has closed the connection.
+ * - `slow`: the client reads too slowly.
+ * - `key`: the API key has changed or is no longer valid.
+ * - `topic`: the topic was created again or has lost records.
+ * - `kafka`: older changes could not be read.
+ * - `stop`: the service stops.
+ */
+export const STREAM_ENDS = ['client', 'slow', 'key', 'topic', 'kafka', 'stop'] as const
+export type StreamEnd = (typeof STREAM_ENDS)[number]
+
+export interface ChangeStreamDependencies {
+  readonly log: ChangeLog
+  readonly view: ChangeView
+  /** Reads older changes of a partition from Kafka, from an offset to another one. */
+  readonly readOlder: (partition: number, offset: number, until: number) => Promise<FetchedPart>
+  /** Called with the customers of a group of events, before the events are sent. */
+  readonly onShown: (names: readonly ('changed' | 'removed')[], changed: readonly string[]) => void
+  readonly onEnd: (reason: StreamEnd) => void
+}
+
+export interface ChangeStream {
+  /** The text of the events. */
+  readonly body: Readable
+  /** Sends the changes that the log has got. */
+  pump(): void
+  /** Sends a heartbeat with the position. Cuts the stream off if its client reads nothing. */
+  beat(): void
+  /** Ends the stream. The client connects again. */
+  end(reason: StreamEnd): void
+}
+
+const MAX_BUFFERED_BYTES = 64 * 1024
+
+/** Clients wait for different times, so that not all connect again at the same moment. */
+const retryLine = (): string => `retry: ${1000 + Math.floor(Math.random() * 4000)}\n`
+
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one place
+export const createChangeStream = (
+  { log, view, readOlder, onShown, onEnd }: ChangeStreamDependencies,
+  start: readonly number[],
+): ChangeStream => {
+  const offsets = [...start]
+  const { topic = '' } = log
+  let place = 0
+  let isLive = false
+  /** False while the stream is ahead of the log in a partition. Then the log's ids are too old. */
+  let isAligned = false
+  let isFull = false
+  let hasEnded = false
+  let wake = () => {}
+
+  const body = new Readable({
+    highWaterMark: MAX_BUFFERED_BYTES,
+    read: () => {
+      isFull = false
+      wake()
+      pump()
+    },
+    destroy: (error, done) => {
+      finish('client')
+      done(error)
+    },
+  })
+  const finish = (reason: StreamEnd) => {
+    if (hasEnded) return
+    hasEnded = true
+    wake()
+    onEnd(reason)
+  }
+  const push = (text: string) => {
+    isFull = !body.push(text)
+  }
+  const ownId = () =>
+    positionText(
+      topic,
+      Array.from(offsets, (offset = 0) => offsetText(offset)),
+    )
+
+  const createGroup = () => {
+    const lines: string[] = []
+    const names: ('changed' | 'removed')[] = []
+    const changed: string[] = []
+    let size = 0
+    return {
+      isFull: () => size >= MAX_BUFFERED_BYTES,
+      add: (change: Parameters<ChangeView>[0], id: () => string) => {
+        offsets[change.partition] = change.offset + 1
+        const event = view(change)
+        if (event === undefined) return
+        names.push(event.name)
+        if (event.name === 'changed') changed.push(event.customerUuid)
+        const text = `id: ${id()}\nevent: ${event.name}\ndata: ${event.data}\n\n`
+        size += text.length
+        lines.push(text)
+      },
+      send: () => {
+        if (lines.length === 0 || hasEnded) return
+        onShown(names, changed)
+        push(lines.join(''))
+      },
+    }
+  }
+
+  const end = (reason: StreamEnd) => {
+    if (hasEnded) return
+    finish(reason)
+    body.push(`${retryLine()}\n`)
+    body.push(null)
+  }
+  const cutOff = () => {
+    finish('slow')
+    body.destroy()
+  }
+
+  const pump = () => {
+    if (hasEnded || !isLive) return
+    if (place < log.first) return cutOff()
+    while (!isFull && place < log.end) {
+      const group = createGroup()
+      for (; place < log.end && !group.isFull(); place++) {
+        const { change, id } = log.at(place)
+        if (change.offset >= (offsets[change.partition] ?? 0)) group.add(change, isAligned ? () => id : ownId)
+      }
+      group.send()
+    }
+    if (place === log.end) isAligned ||= offsets.every((offset, i) => offset <= (log.offsets[i] ?? 0))
+  }
+
+  /** Reads one part of a partition from Kafka. Waits until the client has read it. */
+  const readPart = async (partition: number) => {
+    const until = log.offsets[partition] ?? 0
+    const { records, nextOffset } = await readOlder(partition, offsets[partition] ?? 0, until)
+    const group = createGroup()
+    for (const record of records) group.add(createChange(partition, record), ownId)
+    group.send()
+    offsets[partition] = Number(nextOffset)
+    while (isFull && !hasEnded) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      wake = resolve
+      await promise
+    }
+  }
+  const catchUp = async () => {
+    for (let partition = log.missingFor(offsets); partition !== undefined; partition = log.missingFor(offsets)) {
+      if (hasEnded) return
+      await readPart(partition)
+    }
+    place = log.first
+    isLive = true
+    pump()
+  }
+
+  push(`${retryLine()}id: ${ownId()}\n\n`)
+  catchUp().catch(() => end('kafka'))
+
+  return {
+    body,
+    pump,
+    beat: () => {
+      if (hasEnded) return
+      if (isFull) return cutOff()
+      push(`: heartbeat\nid: ${isAligned && place === log.end ? log.id : ownId()}\n\n`)
+    },
+    end,
+  }
+}

@@ -1,0 +1,320 @@
+import type { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { createRegistry } from '@customer-stream/runtime'
+import { expect, it, onTestFinished } from 'vitest'
+import { createReaderMetrics } from '../metrics.ts'
+import { createChangeLog } from './change-log.ts'
+import { createChangeView, type ViewOptions } from './change-view.ts'
+import { type ChangesOptions, createChanges, type StreamRequest } from './changes.ts'
+import { positionText, readPosition } from './stream-position.ts'
+
+const TOPIC = 'abcdef01'.repeat(4)
+
+const record = (offset: number, customerUuid: string, dealerUuid: string | null, more: object = {}) => ({
+  offset: String(offset),
+  timestamp: '0',
+  key: Buffer.from(customerUuid),
+  value:
+    dealerUuid === null
+      ? null
+      : Buffer.from(
+          JSON.stringify({
+            ...{ customerUuid, version: { timestamp: offset + 1, id: 'e' }, dealerUuid, receivedAt: 1 },
+            customer: { customerUuid, firstName: 'Ada', ...more },
+            source: { topic: 'raw', partition: 0, offset: '0' },
+          }),
+        ),
+})
+
+type Records = ReturnType<typeof record>[]
+
+/** Opens streams on a log in memory. `partitions` is the content of the topic. */
+const setUp = ({
+  maxChanges = 100,
+  maxBytes = 1e6,
+  ...options
+}: Partial<ChangesOptions> & { maxChanges?: number; maxBytes?: number } = {}) => {
+  const partitions: Records[] = [[], [], []]
+  const stopping = new AbortController()
+  const registry = createRegistry('test')
+  const metrics = createReaderMetrics(registry)
+  const kafka = { isAvailable: true }
+  const changes = createChanges(
+    {
+      topic: {
+        watermarks: async () =>
+          new Map(partitions.map(({ length }, i) => [i, { low: '0', stable: `${length}`, high: `${length}` }])),
+        readOlder: async (partition, offset, until) => {
+          // A fetch brings a part of the range only.
+          const records = partitions[partition]!.slice(offset, Math.min(until, offset + 2))
+          return { records, nextOffset: String(offset + records.length) }
+        },
+      },
+      ...{ metrics, stopping: stopping.signal, isAvailable: () => kafka.isAvailable },
+    },
+    { maxStreams: 10, maxKeyStreams: 10, heartbeatMs: 1e6, ...options },
+    createChangeLog({ maxChanges, maxBytes }),
+  )
+  const begin = (id = TOPIC) =>
+    changes.tail.onBegin(id, new Map(partitions.map(({ length }, i) => [i, String(length)])))
+  begin()
+  const add = (partition: number, customerUuid: string, dealerUuid: string | null, more?: object) => {
+    const records = partitions[partition]!
+    records.push(record(records.length, customerUuid, dealerUuid, more))
+    changes.tail.onPart(partition, { records: records.slice(-1), nextOffset: String(records.length) })
+  }
+  onTestFinished(() => stopping.abort())
+  const running = changes.run()
+  return { changes, add, begin, stopping, registry, partitions, kafka, running }
+}
+
+const viewOf = (dealers: readonly string[] | '*', more: Partial<ViewOptions> = {}) =>
+  createChangeView({
+    ...{ customers: undefined, isMasked: false, shown: [], seesAllDealers: dealers === '*' },
+    showsDealer: (dealer) => dealers === '*' || (dealer !== undefined && dealers.includes(dealer)),
+    ...more,
+  })
+
+const request = (more: Partial<StreamRequest> = {}): StreamRequest => ({
+  ...{ key: 'k', view: viewOf('*'), after: undefined, onChanged: () => undefined, isValid: () => true },
+  ...more,
+})
+
+interface Event {
+  readonly id: string
+  readonly name: string
+  readonly customerUuid: string
+}
+
+/** Reads a stream as a browser does. */
+const readEvents = (body: Readable) => {
+  const events: Event[] = []
+  const seen = { text: '', lastId: '', hasEnded: false, isDestroyed: false }
+  body.on('end', () => {
+    seen.hasEnded = true
+  })
+  body.on('close', () => {
+    seen.isDestroyed = true
+  })
+  let rest = ''
+  body.on('data', (chunk) => {
+    seen.text += chunk
+    const blocks = `${rest}${chunk}`.split('\n\n')
+    rest = blocks.pop() ?? ''
+    for (const block of blocks) {
+      const field = (name: string) => new RegExp(`^${name}: (.*)$`, 'm').exec(block)?.[1]
+      seen.lastId = field('id') ?? seen.lastId
+      const [event, data] = [field('event'), field('data')]
+      if (event && data) events.push({ id: seen.lastId, name: event, customerUuid: JSON.parse(data).customerUuid })
+    }
+  })
+  return { events, seen, names: () => events.map(({ name, customerUuid }) => `${name} ${customerUuid}`) }
+}
+
+const settle = () => sleep(5)
+
+const open = async (site: ReturnType<typeof setUp>, more: Partial<StreamRequest> = {}) => {
+  const opened = await site.changes.open(request(more))
+  if (opened.kind !== 'stream') throw new Error(opened.kind)
+  const reading = readEvents(opened.body)
+  await settle()
+  return { ...reading, body: opened.body }
+}
+
+it('the id of each event continues a stream exactly after the event', async () => {
+  const site = setUp({ maxChanges: 7 })
+  const all = await open(site)
+  const start = all.seen.lastId
+  for (let i = 0; i < 30; i++) site.add([0, 1, 2, 0, 1, 0][i % 6]!, `c${i}`, 'a')
+  await settle()
+  expect(all.names()).toEqual(Array.from({ length: 30 }, (_, i) => `changed c${i}`))
+  for (const [i, id] of [start, ...all.events.map((event) => event.id)].entries()) {
+    const later = await open(site, { after: readPosition(id) })
+    expect(later.names().toSorted(), id).toEqual(all.names().slice(i).toSorted())
+    // The ids of a stream that catches up are exact, too.
+    const [first] = later.events
+    const third = await open(site, { after: readPosition(first?.id ?? id) })
+    expect(third.names().toSorted()).toEqual(later.names().slice(1).toSorted())
+    for (const { body } of [later, third]) body.destroy()
+  }
+})
+
+it('a heartbeat moves the position of a stream without events', async () => {
+  const site = setUp({ heartbeatMs: 10 })
+  const { seen, events } = await open(site, { view: viewOf(['b']) })
+  const before = seen.lastId
+  site.add(1, 'c', 'a')
+  await sleep(50)
+  expect(seen.text).toContain(': heartbeat\n')
+  expect(readPosition(before)?.offsets).toEqual([0, 0, 0])
+  expect(readPosition(seen.lastId)?.offsets).toEqual([0, 1, 0])
+  expect(events).toEqual([])
+})
+
+it('a key for a dealer learns nothing of other dealers: no document, no move, no tombstone', async () => {
+  const site = setUp()
+  const [a, b] = [await open(site, { view: viewOf(['a']) }), await open(site, { view: viewOf(['b']) })]
+  const every = await open(site)
+  site.add(0, 'moves', 'a')
+  site.add(0, 'moves', 'b')
+  site.add(0, 'moves', 'b')
+  site.add(0, 'moves', null)
+  site.add(1, 'ofB', 'b')
+  site.add(1, 'ofB', null)
+  site.add(2, 'unknown', null)
+  await settle()
+  expect(a.names()).toEqual(['changed moves', 'removed moves'])
+  expect(b.names()).toEqual([...['changed moves', 'changed moves', 'removed moves'], ...['changed ofB', 'removed ofB']])
+  expect(every.names().at(-1)).toBe('removed unknown')
+  expect(a.seen.text).not.toMatch(/ofB|unknown|"b"/)
+})
+
+it('a stream of some customers shows only them, and knows those that were visible at its start', async () => {
+  const site = setUp()
+  const view = viewOf(['a'], { customers: new Set(['x', 'y']), shown: ['x'] })
+  const { names } = await open(site, { view })
+  site.add(0, 'z', 'a')
+  site.add(0, 'x', null)
+  site.add(0, 'y', null)
+  site.add(0, 'y', 'a')
+  await settle()
+  expect(names()).toEqual(['removed x', 'changed y'])
+})
+
+it('a document is shown with its types, and without pii it is masked', async () => {
+  const site = setUp()
+  const [full, masked] = [await open(site), await open(site, { view: viewOf('*', { isMasked: true }) })]
+  site.add(0, 'c', 'a', { loyalty: { level: 12345678901234567890n.toString() }, isBusiness: false })
+  await settle()
+  expect(full.seen.text).toMatch(/"firstName":"Ada".*"isBusiness":false/)
+  expect(masked.seen.text).toMatch(/"firstName":"\*\*\*".*"isBusiness":false/)
+  expect(masked.seen.text).not.toMatch(/Ada|12345678901234567890/)
+})
+
+it('a record that is no document is left out, and the stream continues', async () => {
+  const site = setUp()
+  const { names } = await open(site)
+  const [damaged] = [{ ...record(0, 'c', 'a'), value: Buffer.from('{"a":\n1}') }]
+  site.partitions[0]!.push(damaged)
+  site.changes.tail.onPart(0, { records: [damaged], nextOffset: '1' })
+  site.add(0, 'd', 'a')
+  await settle()
+  expect(names()).toEqual(['changed d'])
+})
+
+it('an old position, a position of another topic, and a position after the end are refused', async () => {
+  const site = setUp({ maxChanges: 1 })
+  for (let i = 0; i < 5; i++) site.add(0, `c${i}`, 'a')
+  const kind = async (text: string) => (await site.changes.open(request({ after: readPosition(text)! }))).kind
+  const tag = TOPIC.slice(0, 8)
+  const now = Math.floor(Date.now() / 1000)
+  expect(await kind(positionText(tag, ['0', '0', '0'], now - 5 * 24 * 3600))).toBe('stream')
+  expect(await kind(positionText(tag, ['0', '0', '0'], now - 7 * 24 * 3600))).toBe('gone')
+  expect(await kind(positionText('00000000', ['0', '0', '0']))).toBe('gone')
+  expect(await kind(positionText(tag, ['6', '0', '0']))).toBe('gone')
+  expect(await kind(positionText(tag, ['0', '0', '0', '0']))).toBe('gone')
+})
+
+it.each(['', 'x', '7', 'abcdef01.1', 'abcdef01.1.', 'abcdef01.1.-1', 'abcdef01.1.0-', `abcdef01.1.${'z'.repeat(11)}`])(
+  'the text %j is no position',
+  (text) => {
+    expect(readPosition(text)).toBeUndefined()
+  },
+)
+
+it('a stream that is ahead of this process waits, and repeats nothing', async () => {
+  const site = setUp()
+  site.add(0, 'a', 'a')
+  // Another process has read one more record, which this process has not read yet.
+  site.partitions[0]!.push(record(1, 'b', 'a'))
+  const { names } = await open(site, { after: readPosition(positionText(TOPIC.slice(0, 8), ['2', '0', '0']))! })
+  site.changes.tail.onPart(0, { records: [site.partitions[0]![1]!], nextOffset: '2' })
+  site.add(0, 'c', 'a')
+  await settle()
+  expect(names()).toEqual(['changed c'])
+})
+
+it('a client that reads too slowly is cut off, and costs only bounded memory', async () => {
+  const site = setUp({ maxChanges: 50 })
+  const opened = await site.changes.open(request())
+  if (opened.kind !== 'stream') throw new Error(opened.kind)
+  const large = { note: 'x'.repeat(10_000) }
+  for (let i = 0; i < 200 && !opened.body.destroyed; i++) {
+    site.add(0, `c${i}`, 'a', large)
+    await settle()
+    expect(opened.body.readableLength).toBeLessThan(200_000)
+  }
+  expect(opened.body.destroyed).toBe(true)
+  expect(await site.registry.metrics()).toContain('reader_streams_ended_total{reason="slow",service="test"} 1')
+  // The other streams continue.
+  const { names } = await open(site)
+  site.add(0, 'last', 'a')
+  await settle()
+  expect(names()).toEqual(['changed last'])
+})
+
+it('a client that reads nothing between two heartbeats is cut off', async () => {
+  const site = setUp({ heartbeatMs: 20 })
+  const opened = await site.changes.open(request())
+  if (opened.kind !== 'stream') throw new Error(opened.kind)
+  await settle()
+  site.add(0, 'c', 'a', { note: 'x'.repeat(100_000) })
+  await sleep(60)
+  expect(opened.body.destroyed).toBe(true)
+})
+
+it('the streams of a key, and all streams, have a limit', async () => {
+  const site = setUp({ maxStreams: 3, maxKeyStreams: 2 })
+  const kind = async (key: string) => (await site.changes.open(request({ key }))).kind
+  const { body } = await open(site)
+  expect([await kind('k'), await kind('k'), await kind('l'), await kind('m')]).toEqual([
+    ...['stream', 'key-full', 'stream', 'full'],
+  ])
+  body.destroy()
+  await settle()
+  expect(await kind('k')).toBe('stream')
+})
+
+it('a stop tells the clients to connect again, and each stream ends', async () => {
+  const site = setUp()
+  const { seen } = await open(site)
+  site.stopping.abort()
+  await site.running
+  await settle()
+  expect(seen).toMatchObject({ hasEnded: true, text: expect.stringMatching(/\nretry: \d{4}\n\n$/) })
+  expect((await site.changes.open(request())).kind).toBe('unavailable')
+})
+
+it('a topic that was created again ends each stream, and its positions are refused', async () => {
+  const site = setUp()
+  const { seen } = await open(site)
+  site.begin('f'.repeat(32))
+  await settle()
+  expect(seen.hasEnded).toBe(true)
+  expect((await site.changes.open(request({ after: readPosition(seen.lastId) }))).kind).toBe('gone')
+})
+
+it('a key that is no longer valid ends its stream at the next heartbeat', async () => {
+  const site = setUp({ heartbeatMs: 10 })
+  let isValid = true
+  const { seen } = await open(site, { isValid: () => isValid })
+  expect(seen.hasEnded).toBe(false)
+  isValid = false
+  await sleep(40)
+  expect(seen.hasEnded).toBe(true)
+})
+
+it('without Kafka no stream is opened', async () => {
+  const site = setUp()
+  site.kafka.isAvailable = false
+  expect((await site.changes.open(request())).kind).toBe('unavailable')
+})
+
+it('the customers of each group of events are reported once, and only those with a document', async () => {
+  const site = setUp()
+  const reported: (readonly string[])[] = []
+  await open(site, { onChanged: (customers) => reported.push(customers) })
+  site.partitions[0]!.push(record(0, 'a', 'a'), record(1, 'b', 'a'), record(2, 'a', null))
+  site.changes.tail.onPart(0, { records: site.partitions[0]!, nextOffset: '3' })
+  expect(reported).toEqual([['a', 'b']])
+})

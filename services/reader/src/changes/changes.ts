@@ -1,0 +1,160 @@
+/** All streams of changes. Reads the state topic once for all of them. */
+
+import type { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { TopicTailOptions } from '@customer-stream/runtime/kafka'
+import type { ReaderMetrics } from '../metrics.ts'
+import { type ChangeLog, createChangeLog } from './change-log.ts'
+import { type ChangeStream, createChangeStream } from './change-stream.ts'
+import type { ChangeView } from './change-view.ts'
+import type { StateTopic } from './state-topic.ts'
+import type { StreamPosition } from './stream-position.ts'
+
+export interface StreamRequest {
+  /** Name of the API key. */
+  readonly key: string
+  readonly view: ChangeView
+  /** Undefined: the stream begins at the end. */
+  readonly after: StreamPosition | undefined
+  /** Called with the customers of a group of events that shows documents. */
+  readonly onChanged: (customerUuids: readonly string[]) => void
+  /** Returns false if the API key has changed or is no longer valid. Called at each heartbeat. */
+  readonly isValid: () => boolean
+}
+
+/**
+ * - `full`: the process has READER_MAX_STREAMS streams.
+ * - `key-full`: the API key has READER_MAX_KEY_STREAMS streams.
+ * - `gone`: the changes after the position are not complete, or it belongs to another topic.
+ * - `unavailable`: Kafka does not answer, or the service stops.
+ */
+export type OpenedStream =
+  | { readonly kind: 'stream'; readonly body: Readable }
+  | { readonly kind: 'full' | 'key-full' | 'gone' | 'unavailable' }
+
+export interface Changes {
+  open(request: StreamRequest): Promise<OpenedStream>
+  /** Receives the records of the state topic. */
+  readonly tail: Pick<TopicTailOptions, 'lookBack' | 'onBegin' | 'onPart'>
+  /** Sends heartbeats, until the service stops. Then ends all streams. */
+  run(): Promise<void>
+}
+
+export interface ChangesOptions {
+  readonly maxStreams: number
+  readonly maxKeyStreams: number
+  readonly heartbeatMs: number
+}
+
+/** Bounds of the memory for all streams. */
+const LOG_LIMITS = { maxChanges: 10_000, maxBytes: 16 * 1024 * 1024 }
+
+/** Older changes of each partition with which the log begins. Clients then continue from memory. */
+const LOOK_BACK = 200
+
+/**
+ * Kafka keeps a tombstone for 7 days (`delete.retention.ms`). An older position may lack the
+ * tombstone of an erased customer. One day is left for a client that catches up slowly.
+ */
+const MAX_AGE_SECONDS = 6 * 24 * 3600
+
+interface OpenStream {
+  readonly stream: ChangeStream
+  readonly request: StreamRequest
+}
+
+export interface ChangesDependencies {
+  readonly topic: Pick<StateTopic, 'watermarks' | 'readOlder'>
+  readonly metrics: Pick<ReaderMetrics, 'streams' | 'streamEvents' | 'streamEnds'>
+  /** Returns true if Kafka answers. */
+  readonly isAvailable: () => boolean
+  readonly stopping: AbortSignal
+}
+
+export const createChanges = (
+  { topic, metrics, isAvailable, stopping }: ChangesDependencies,
+  { maxStreams, maxKeyStreams, heartbeatMs }: ChangesOptions,
+  log: ChangeLog = createChangeLog(LOG_LIMITS),
+): Changes => {
+  const streams = new Set<OpenStream>()
+  /** Requests that wait for Kafka count as streams. */
+  const opening = new Map<string, number>()
+  const countOf = (key: string) =>
+    (opening.get(key) ?? 0) + [...streams].filter(({ request }) => request.key === key).length
+  const countAll = () => [...opening.values()].reduce((sum, count) => sum + count, streams.size)
+
+  /** Returns true if Kafka has all changes after the position. */
+  const isComplete = async (position: StreamPosition): Promise<boolean> => {
+    const isOld = position.writtenAt < Date.now() / 1000 - MAX_AGE_SECONDS
+    if (isOld || position.topic !== log.topic || position.offsets.length > log.offsets.length) return false
+    const isAhead = position.offsets.some((offset, i) => offset > (log.offsets[i] ?? 0))
+    if (!isAhead && log.missingFor(position.offsets) === undefined) return true
+    const watermarks = await topic.watermarks()
+    return position.offsets.every((offset, i) => {
+      const { low, high } = watermarks.get(i) ?? { low: '0', high: '0' }
+      return offset >= Number(low) && offset <= Number(high)
+    })
+  }
+
+  const start = (request: StreamRequest): ChangeStream => {
+    const stream = createChangeStream(
+      {
+        ...{ log, view: request.view, readOlder: topic.readOlder },
+        onShown: (names, changed) => {
+          for (const event of names) metrics.streamEvents.inc({ event })
+          if (changed.length > 0) request.onChanged(changed)
+        },
+        onEnd: (reason) => {
+          metrics.streamEnds.inc({ reason })
+          streams.delete(entry)
+          metrics.streams.set(streams.size)
+        },
+      },
+      request.after?.offsets ?? log.offsets,
+    )
+    const entry = { stream, request }
+    streams.add(entry)
+    metrics.streams.set(streams.size)
+    return stream
+  }
+
+  const isReady = () => log.topic !== undefined && isAvailable() && !stopping.aborted
+
+  return {
+    open: async (request) => {
+      if (!isReady()) return { kind: 'unavailable' }
+      const { key, after } = request
+      if (countOf(key) >= maxKeyStreams) return { kind: 'key-full' }
+      if (countAll() >= maxStreams) return { kind: 'full' }
+      opening.set(key, (opening.get(key) ?? 0) + 1)
+      try {
+        if (after && !(await isComplete(after))) return { kind: 'gone' }
+      } finally {
+        opening.set(key, (opening.get(key) ?? 1) - 1)
+      }
+      if (!isReady()) return { kind: 'unavailable' }
+      return { kind: 'stream', body: start(request).body }
+    },
+    tail: {
+      lookBack: LOOK_BACK,
+      onBegin: (topicId, positions) => {
+        log.begin(topicId, positions)
+        for (const { stream } of streams) stream.end('topic')
+      },
+      onPart: (partition, part) => {
+        log.add(partition, part)
+        for (const { stream } of streams) stream.pump()
+      },
+    },
+    run: async () => {
+      while (!stopping.aborted) {
+        await sleep(heartbeatMs, undefined, { signal: stopping }).catch(() => undefined)
+        for (const { stream, request } of streams) {
+          if (stopping.aborted) stream.end('stop')
+          else if (request.isValid()) stream.beat()
+          else stream.end('key')
+        }
+      }
+    },
+  }
+}
