@@ -299,6 +299,17 @@ it('verify --repair shows its plan first, and with --execute repairs hashes and 
   expect(await verify('--state', '--repair')).toMatchObject({ code: 0 })
 })
 
+it('verify --indexes finds a missing entry, and --repair adds it again', async () => {
+  const [indexed = ''] = await pipeline.redis.keys(`${pipeline.keyPrefix}index:dealer:*`)
+  const [customerUuid = ''] = await pipeline.redis.zrange(indexed, '0', '0')
+  await pipeline.redis.zrem(indexed, customerUuid)
+  expect(await verify()).toMatchObject({ code: 0 })
+  const reason = `wrong: customer ${customerUuid} is missing in 1 of its indexes`
+  expect(await verify('--indexes')).toMatchObject({ code: 1, stdout: expect.stringContaining(reason) })
+  expect(await verify('--indexes', '--repair', '--execute')).toMatchObject({ code: 0 })
+  expect(await pipeline.redis.zscore(indexed, customerUuid)).not.toBe(null)
+})
+
 it('an interrupted verify ends with code 130, and leaves nothing in Kafka', async () => {
   // No projector runs, so the command waits for a projector until the signal comes.
   await projector.end()

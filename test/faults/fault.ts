@@ -189,6 +189,8 @@ export const runFault = async (
       witness: arena.account.witness,
       exact: true,
       projection: fault.options?.projection ?? PROJECTION_VERSION,
+      // An earlier release has no indexes, and an upgrade begins without them.
+      withIndexes: fault.options?.root === undefined,
       ...(fault.ignoresStateTopic && { stateTopic: undefined }),
     })
     const { made, promised, lost, stopped } = arena.totals()

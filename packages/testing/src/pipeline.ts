@@ -52,7 +52,10 @@ export interface Pipeline {
   verify(
     ledgerPath?: string,
     options?: Partial<
-      Pick<VerifyOptions, 'exact' | 'witness' | 'signal' | 'stateTopic' | 'erasuresTopic' | 'catchUpMs' | 'projection'>
+      Pick<
+        VerifyOptions,
+        'exact' | 'witness' | 'signal' | 'stateTopic' | 'erasuresTopic' | 'catchUpMs' | 'projection' | 'withIndexes'
+      >
     >,
   ): Promise<Verdict>
   readonly redis: RedisClient

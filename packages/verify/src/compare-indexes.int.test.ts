@@ -49,6 +49,22 @@ it('a hash whose field _index lacks a term is named', async () => {
   ])
 })
 
+it.each([
+  { customerKey: '42' },
+  { customerKey: 'true' },
+  { customerKey: '{"a":1}' },
+  { customerKey: 'null' },
+  { dealerUuid: '7', customerKey: 'k' },
+])('the hash %j may be of a value that is no text, so no term is expected', async (fields) => {
+  const { keyPrefix, key, found } = await setUp()
+  await redis.hset(positionsKey(1, keyPrefix), { 'raw/indexes': 'dealer,key,phone/US' })
+  const index = 'dealerUuid' in fields ? [] : ['dealer:d']
+  await redis.hset(key, { ...fields, phoneNumbers: '[]', _index: JSON.stringify(index) })
+  await redis.del(indexKey('phone:+14152002671', keyPrefix))
+  if ('dealerUuid' in fields) await redis.del(indexKey('dealer:d', keyPrefix))
+  expect(await found()).toEqual([])
+})
+
 it('an entry of a customer without a hash is named, unless an erasure will still remove it', async () => {
   const { keyPrefix, phone, found } = await setUp()
   await redis.zadd(phone, '1', 'gone')
