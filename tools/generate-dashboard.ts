@@ -208,6 +208,49 @@ export const dashboardRows: Readonly<Record<string, readonly Panel[]>> = {
       },
     },
   ],
+  Reader: [
+    {
+      title: 'Answers of the reader',
+      unit: 'reqps',
+      queries: { '{{answer}}': rate('reader_answers_total', 'answer') },
+    },
+    {
+      title: 'Request to the answer of the reader, p99',
+      unit: 's',
+      queries: { '{{class}}': percentile(0.99, 'reader_request_seconds', 'class, le') },
+    },
+    {
+      title: 'Requests by API key',
+      unit: 'reqps',
+      queries: { '{{key}}': rate('reader_requests_total', 'key') },
+    },
+    {
+      title: 'Refused API keys, and reveals',
+      unit: 'short',
+      queries: {
+        '401: {{check}}': increase('reader_unauthenticated_total', 'check'),
+        'revealed customers': increase('reader_reveals_total', 'job'),
+      },
+    },
+    {
+      title: 'Connections and waiting requests',
+      unit: 'short',
+      queries: {
+        '{{instance}} open': 'reader_connections',
+        '{{instance}} waiting': 'reader_waiting_requests',
+        '{{instance}} dropped': increase('reader_connections_dropped_total', 'instance'),
+      },
+    },
+    {
+      title: 'Silent dealers, and differences from the documentation',
+      unit: 'short',
+      steps: true,
+      queries: {
+        'silent dealers': 'max(projector_silent_dealers)',
+        differences: 'max(projector_drift_differences)',
+      },
+    },
+  ],
   Processes: [
     {
       title: 'Memory',

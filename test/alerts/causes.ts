@@ -30,4 +30,6 @@ export const rounds: Readonly<Record<string, readonly Cause[]>> = {
 }
 
 /** Alerts that no round fires, each with the reason. */
-export const notCaused: Readonly<Record<string, string>> = {}
+export const notCaused: Readonly<Record<string, string>> = {
+  DealersSilent: 'a dealer can be silent only after two weeks of events',
+}

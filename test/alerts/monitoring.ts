@@ -13,7 +13,7 @@ import { prometheus } from '../prometheus.ts'
 /** Divisor of all times in the rules, except the rules of {@link LONG_WINDOWS}. */
 export const SPEED = Number(process.env.ALERTS_SPEED ?? 30)
 /** Divisors of rules with a window of a day or more. */
-const LONG_WINDOWS: Readonly<Record<string, number>> = { NoEvents: 4800 }
+const LONG_WINDOWS: Readonly<Record<string, number>> = { NoEvents: 4800, SenderDrift: 4800 }
 
 interface Rule {
   readonly alert: string

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { kafkajsOf, type NetworkState } from '@customer-stream/testing'
+import { askReader, kafkajsOf, type NetworkState } from '@customer-stream/testing'
 import { createAuthority } from '@customer-stream/testing/certificates'
 import { moveLeadership } from '../faults/broker-faults.ts'
 import { changedSettings, TOPIC } from '../faults/fault.ts'
@@ -68,6 +68,14 @@ const writeHugeDocument = async ({ pipeline }: Site) => {
 }
 
 const certificateFile = ({ files }: Site) => join(files, 'redis-ca.pem')
+/** Asks the reader again and again, until all alerts have fired. */
+const askUntil = async ({ reader }: Site, fired: AbortSignal) => {
+  while (!fired.aborted) {
+    await askReader(reader, '/v1/customers/nobody').catch(() => undefined)
+    await sleep(100)
+  }
+}
+
 const authority = createAuthority('authority of the alerts', new Date(Date.now() + 400 * DAY_MS))
 const certificateUntil = (days: number) => authority.issue('other', [], new Date(Date.now() + days * DAY_MS)).cert
 
@@ -95,8 +103,11 @@ export const certificateCause: Cause = {
 export const slowCauses: readonly Cause[] = [
   {
     fault: 'the network to Redis is slow',
-    alerts: ['LagGrowing', 'RedisStale'],
-    inject: async ({ redis }) => redis.network.set({ delayMs: 150 }),
+    alerts: ['LagGrowing', 'RedisStale', 'ReaderSlow'],
+    inject: (site, fired) => {
+      site.redis.network.set({ delayMs: 150 })
+      return askUntil(site, fired)
+    },
     repair: async ({ redis }) => redis.network.set('open'),
   },
   {
@@ -110,14 +121,17 @@ export const slowCauses: readonly Cause[] = [
 export const outageCauses: readonly Cause[] = [
   {
     fault: 'the network from the ingresses to Kafka is cut',
-    alerts: ['EventsUnavailable', 'KafkaUnavailable', 'PartitionsFailing', 'QueueFilling'],
+    alerts: ['EventsUnavailable', 'KafkaUnavailable', 'PartitionsFailing', 'QueueFilling', 'ReaderWithoutKafka'],
     inject: async (site) => setBrokerNetworks(site, 'stalled'),
     repair: async (site) => setBrokerNetworks(site, 'open'),
   },
   {
     fault: 'Redis hangs',
-    alerts: ['RedisUnavailable', 'LagUnknown'],
-    inject: ({ redis }) => redis.server.pause(),
+    alerts: ['RedisUnavailable', 'LagUnknown', 'ReaderUnavailable'],
+    inject: async (site, fired) => {
+      await site.redis.server.pause()
+      await askUntil(site, fired)
+    },
     repair: ({ redis }) => redis.server.resume(),
   },
 ]
@@ -154,14 +168,16 @@ export const topicCause: Cause = {
 
 export const missingCause: Cause = {
   fault: 'no process runs, and Kafka deletes records meanwhile',
-  alerts: ['IngressMissing', 'ProjectorMissing', 'ProcessDown', 'RecordsLost'],
+  alerts: ['IngressMissing', 'ProjectorMissing', 'ReaderMissing', 'ProcessDown', 'RecordsLost'],
   inject: async (site) => {
+    await site.reader.end()
     await Promise.all(site.projectors.map((projector) => projector.end()))
     await site.untilPromised(50)
     await Promise.all(site.ingresses.map((ingress) => ingress.end()))
-    await site.untilFired('IngressMissing', 'ProjectorMissing', 'ProcessDown')
+    await site.untilFired('IngressMissing', 'ProjectorMissing', 'ReaderMissing', 'ProcessDown')
     await deleteRecords(site)
     await Promise.all([...site.ingresses, ...site.projectors].map((service) => service.restart()))
+    await site.startReader()
   },
   repair: none,
 }

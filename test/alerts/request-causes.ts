@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { kafkajsOf } from '@customer-stream/testing'
+import { askReader, kafkajsOf } from '@customer-stream/testing'
 import type { ManagedService } from '../faults/harness/arena.ts'
 import { type Cause, none } from './cause.ts'
 import type { Site } from './site.ts'
@@ -34,7 +34,14 @@ const STALLED_BODY =
   `POST ${WEBHOOK} HTTP/1.1\r\nhost: ingress\r\ncontent-type: text/plain\r\ncontent-length: 900000\r\n\r\n` +
   'x'.repeat(400_000)
 
-const bugFile = ({ files, ingresses }: Site) => join(files, `bug-${new URL(ingresses[1]!.process.url).port}`)
+const bugFile = ({ files }: Site, { url }: { readonly url: string }) => join(files, `bug-${new URL(url).port}`)
+
+/** Lets each request of a process fail, until all alerts have fired. */
+const failRequests = (site: Site, process: { readonly url: string }, fired: AbortSignal) => {
+  const file = bugFile(site, process)
+  writeFileSync(file, '')
+  fired.addEventListener('abort', () => rmSync(file))
+}
 
 const produce = async ({ pipeline }: Site, topic: string, value: string) => {
   const producer = kafkajsOf(pipeline.kafka).producer()
@@ -104,10 +111,33 @@ export const requestCauses: readonly Cause[] = [
   {
     fault: 'a bug fails each request',
     alerts: ['InternalErrors'],
+    inject: async (site, fired) => failRequests(site, site.ingresses[1]!.process, fired),
+    repair: none,
+  },
+  {
+    fault: 'a bug fails a request to the reader',
+    alerts: ['ReaderErrors'],
     inject: async (site, fired) => {
-      writeFileSync(bugFile(site), '')
-      fired.addEventListener('abort', () => rmSync(bugFile(site)))
+      failRequests(site, site.reader, fired)
+      await askReader(site.reader, '/v1/customers/nobody')
     },
+    repair: none,
+  },
+  {
+    fault: 'a client of the reader has an old key',
+    alerts: ['ReaderKeyRefused'],
+    inject: async ({ reader }, fired) => {
+      // The bug above may also fail these requests for some time.
+      const ask = () => askReader(reader, '/v1/customers/nobody', { headers: { authorization: 'Bearer old' } })
+      while (!fired.aborted) await times(20, ask).then(() => sleep(500))
+    },
+    repair: none,
+  },
+  {
+    fault: 'the sender adds a field',
+    alerts: ['SenderDrift'],
+    inject: ({ pipeline, ingresses }) =>
+      pipeline.post(ingresses[0]!.process, makeCustomersEvent({ customer: { leadSource: 'fair' } }).body),
     repair: none,
   },
   {

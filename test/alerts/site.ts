@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { waitUntil } from '@customer-stream/runtime'
-import { type KafkaCluster, startCluster } from '@customer-stream/testing'
+import { freePorts, type KafkaCluster, type ServiceProcess, startCluster } from '@customer-stream/testing'
 import { type Arena, openArena } from '../faults/harness/arena.ts'
 import { type Monitoring, startMonitoring } from './monitoring.ts'
 
@@ -12,6 +12,9 @@ const TIMEOUT_MS = 120_000
 
 export interface Site extends Arena {
   readonly monitoring: Monitoring
+  /** The running reader. */
+  readonly reader: ServiceProcess
+  startReader(): Promise<void>
   /** Folder for files of a fault, such as a certificate or the flag of `bug.ts`. */
   readonly files: string
   /** Alerts that have fired, and the Unix time in milliseconds when each was last seen firing. */
@@ -25,6 +28,7 @@ export interface Site extends Arena {
 const LIMITS = {
   QueueFilling: ['> 5000', '> 25'],
   SpoolOld: ['> 3600', '> 30'],
+  ReaderSlow: ['> 1', '> 0.1'],
   LagUnknown: ['> 60', '> 20'],
   Standstill: ['> 300', '> 25'],
   StandstillRestarts: ['> 30', '> 15'],
@@ -55,6 +59,26 @@ const projectorEnv = ({ kafkaBrokers }: KafkaCluster) => ({
   KAFKA_BROKERS: kafkaBrokers.join(','),
 })
 
+/** Starts a reader at fixed ports. It reaches Kafka and Redis through the proxies. */
+const openReader = async ({ pipeline, redis }: Arena, { proxiedBrokers }: KafkaCluster, files: string) => {
+  const [port, adminPort] = (await freePorts(2)) as [number, number]
+  const start = () =>
+    pipeline.start('reader', {
+      ...{ PORT: String(port), ADMIN_PORT: String(adminPort), READINESS_TIMEOUT_MS: '500' },
+      ...{ KAFKA_BROKERS: proxiedBrokers.join(','), REDIS_URL: `redis://127.0.0.1:${redis.network.port}` },
+      ...{ NODE_OPTIONS: bug, BUG_FOLDER: files, REDIS_COMMAND_TIMEOUT_MS: '1000' },
+    })
+  let reader = await start()
+  return {
+    get reader() {
+      return reader
+    },
+    startReader: async () => {
+      reader = await start()
+    },
+  }
+}
+
 const watchAlerts = (monitoring: Monitoring) => {
   const lastFired = new Map<string, number>()
   const timer = setInterval(async () => {
@@ -63,8 +87,8 @@ const watchAlerts = (monitoring: Monitoring) => {
   return { lastFired, stop: () => clearInterval(timer) }
 }
 
-const adminAddress = ({ process }: { readonly process: { readonly adminUrl: string } }) =>
-  new URL(process.adminUrl).host
+const adminAddress = ({ adminUrl }: { readonly adminUrl: string }) => new URL(adminUrl).host
+const processOf = ({ process }: { readonly process: ServiceProcess }) => process
 
 export const openSite = async (seed: number): Promise<Site> => {
   const cluster = await startCluster()
@@ -75,19 +99,22 @@ export const openSite = async (seed: number): Promise<Site> => {
     ingressEnv: ingressEnv(files),
     projectorEnv: projectorEnv(cluster),
   })
+  const reader = await openReader(arena, cluster, files)
   const monitoring = await startMonitoring(
     join(arena.pipeline.folder, 'prometheus'),
     {
-      'customer-stream-ingress': arena.ingresses.map(adminAddress),
-      'customer-stream-projector': arena.projectors.map(adminAddress),
+      'customer-stream-ingress': arena.ingresses.map(processOf).map(adminAddress),
+      'customer-stream-projector': arena.projectors.map(processOf).map(adminAddress),
+      'customer-stream-reader': [adminAddress(reader.reader)],
     },
     LIMITS,
   )
   const { lastFired, stop } = watchAlerts(monitoring)
   const { close: closeArena } = arena
   const options = { timeoutMs: TIMEOUT_MS, pauseMs: 200 }
-  // Object.assign keeps the getters of the harness.
-  return Object.assign(arena, {
+  // This keeps the getters of the harness and of the reader.
+  Object.defineProperties(arena, Object.getOwnPropertyDescriptors(reader))
+  return Object.assign(arena as Arena & typeof reader, {
     monitoring,
     files,
     lastFired,

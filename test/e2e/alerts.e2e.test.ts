@@ -1,5 +1,5 @@
 /**
- * A real Prometheus scrapes both services and evaluates the project's rules, while Kafka, Redis and
+ * A real Prometheus scrapes all services and evaluates the project's rules, while Kafka, Redis and
  * the projector end. Times in the rules are divided by SPEED. Limits of values stay.
  * `npm run test:alerts` causes every other alert.
  */
@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import {
+  askReader,
   freePorts,
   type InspectableBrokers,
   openPipeline,
@@ -30,6 +31,7 @@ describe.skipIf(prometheus === undefined || process.platform !== 'linux')('alert
   let pipeline: Pipeline
   let ingress: ServiceProcess
   let projector: ServiceProcess
+  let reader: ServiceProcess
   let monitoring: Monitoring
   let sending: NodeJS.Timeout
   let startProjector: () => Promise<ServiceProcess>
@@ -37,18 +39,24 @@ describe.skipIf(prometheus === undefined || process.platform !== 'linux')('alert
   beforeAll(async () => {
     brokers = await startInspectableBrokers({})
     pipeline = await openPipeline(brokers)
-    const [ingressPort, projectorPort] = (await freePorts(2)).map(String)
+    const [ingressPort, projectorPort, readerPort] = (await freePorts(3)).map(String)
     const env = { READINESS_TIMEOUT_MS: '500' }
     startProjector = () => pipeline.start('projector', { ...env, ADMIN_PORT: projectorPort! })
     ingress = await pipeline.start('ingress', { ...env, ADMIN_PORT: ingressPort! })
     projector = await startProjector()
-    await Promise.all([ingress.untilReady(), projector.untilReady()])
+    reader = await pipeline.start('reader', { ...env, ADMIN_PORT: readerPort! })
+    await Promise.all([ingress, projector, reader].map((service) => service.untilReady()))
     monitoring = await startMonitoring(join(pipeline.folder, 'prometheus'), {
       'customer-stream-ingress': [`127.0.0.1:${ingressPort}`],
       'customer-stream-projector': [`127.0.0.1:${projectorPort}`],
+      'customer-stream-reader': [`127.0.0.1:${readerPort}`],
     })
-    // Events flow all the time. Errors are expected while Kafka is away.
-    sending = setInterval(() => void pipeline.post(ingress, makeCustomersEvent().body).catch(() => undefined), 200)
+    // Events and requests flow all the time. Errors are expected while Kafka or Redis is away.
+    const { customerUuid } = makeCustomersEvent()
+    sending = setInterval(() => {
+      void pipeline.post(ingress, makeCustomersEvent().body).catch(() => undefined)
+      void askReader(reader, `/v1/customers/${customerUuid}`).catch(() => undefined)
+    }, 200)
   })
   afterAll(async () => {
     clearInterval(sending)
@@ -70,8 +78,8 @@ describe.skipIf(prometheus === undefined || process.platform !== 'linux')('alert
       pauseMs: 200,
     })
 
-  it('promtool accepts the metrics of both running services', async () => {
-    for (const { adminUrl } of [ingress, projector]) {
+  it('promtool accepts the metrics of all running services', async () => {
+    for (const { adminUrl } of [ingress, projector, reader]) {
       const metrics = await (await fetch(`${adminUrl}/metrics`)).text()
       expect(metrics).toContain('customer_stream_build_info')
       expect(await runPromtool(['check', 'metrics'], metrics)).toBe('accepted')
@@ -117,14 +125,14 @@ describe.skipIf(prometheus === undefined || process.platform !== 'linux')('alert
 
   it('a dead Redis fires its alert, which ends after the repair', { timeout: TIMEOUT_MS * 2 }, async () => {
     await brokers.redis.kill()
-    await untilFiring('RedisUnavailable')
+    await untilFiring('RedisUnavailable', 'ReaderUnavailable')
     await brokers.redis.restart()
     await untilSilent()
   })
 
   it('a dead Kafka fires its alerts, which end after the repair', { timeout: TIMEOUT_MS * 2 }, async () => {
     await brokers.kafka.kill()
-    await untilFiring('EventsUnavailable', 'KafkaUnavailable')
+    await untilFiring('EventsUnavailable', 'KafkaUnavailable', 'ReaderWithoutKafka')
     await brokers.kafka.restart()
     await untilSilent()
   })

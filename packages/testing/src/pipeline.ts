@@ -76,6 +76,10 @@ export interface Pipeline {
 export const apiKeys = (entries: readonly Omit<ApiKey, 'sha256'>[]): string =>
   JSON.stringify(entries.map((entry) => ({ ...entry, sha256: hash('sha256', `${entry.name}-api-key`) })))
 
+/** Sends a request to a reader of {@link openPipeline}. Its key may read everything. */
+export const askReader = (reader: Pick<ServiceProcess, 'url'>, path: string, options: RequestInit = {}) =>
+  fetch(reader.url + path, { ...options, headers: { authorization: 'Bearer full-api-key', ...options.headers } })
+
 const SECRET = 'desk-secret'
 const TOKEN = 'desk-token'
 
