@@ -15,7 +15,7 @@ export interface ChartProps {
 }
 
 const HEIGHT = 220
-const DASHES = [[], [7, 4], [2, 3]]
+const DASHES = [[], [], [2, 3]]
 
 const styleOf = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name)
 

@@ -1,11 +1,10 @@
 import { useSignal } from '@preact/signals'
 import type { CustomerDocument } from '../src/http/customer-document.ts'
 import { ask } from './api.ts'
+import { customerPath } from './customer-path.ts'
 import { Problem } from './problem.tsx'
 import { Time } from './time.tsx'
 import { Fields, isMasked, Value } from './value.tsx'
-
-export const customerPath = (customerUuid: string): string => `/v1/customers/${encodeURIComponent(customerUuid)}`
 
 const nameOf = ({ customer }: CustomerDocument): string => {
   const { firstName, lastName, company } = customer
@@ -52,6 +51,9 @@ const Origin = ({ document }: { readonly document: CustomerDocument }) => {
 
 const CONTACT = ['emails', 'phoneNumbers', 'bestTimeToContact']
 
+/** A part without members has no place on the card. */
+const isGiven = (value: unknown): boolean => value != null && Object.keys(value).length > 0
+
 const Parts = ({ document }: { readonly document: CustomerDocument }) => {
   const { customer, vehicles, addresses, texts, shadowed } = document
   const contact = Object.fromEntries(Object.entries(customer).filter(([name]) => CONTACT.includes(name)))
@@ -70,7 +72,7 @@ const Parts = ({ document }: { readonly document: CustomerDocument }) => {
       </section>
       {parts.map(
         ([title, value]) =>
-          value !== undefined && (
+          isGiven(value) && (
             <section key={title}>
               <h3>{title}</h3>
               <Value value={value} />

@@ -1,45 +1,49 @@
 import type { PipelineDocument } from '../src/http/pipeline-document.ts'
+import { Changes } from './changes.tsx'
 import { Chart } from './chart.tsx'
 import { countOf, formatCount, formatRate, UNKNOWN } from './format.ts'
 import { pipeline } from './pipeline.ts'
 import { freshnessOf, lagOf, ratesOf } from './rates.ts'
+import { Scroll } from './scroll.tsx'
 import { Unavailable } from './unavailable.tsx'
 
 const Partitions = ({ lag }: PipelineDocument) => {
   const most = Math.max(1, ...lag.partitions.map(({ records }) => records ?? 0))
   return (
     <section class="card">
-      <h2 id="partitions">Lag of each partition</h2>
-      <table aria-labelledby="partitions">
-        <thead>
-          <tr>
-            <th scope="col">Partition</th>
-            <th scope="col" class="number">
-              Position
-            </th>
-            <th scope="col" class="number">
-              End
-            </th>
-            <th scope="col" class="number">
-              Lag
-            </th>
-            <td class="bar" />
-          </tr>
-        </thead>
-        <tbody>
-          {lag.partitions.map(({ partition, position, end, records }) => (
-            <tr key={partition}>
-              <th scope="row">{partition}</th>
-              <td class="number">{position ?? UNKNOWN}</td>
-              <td class="number">{end ?? UNKNOWN}</td>
-              <td class="number">{formatCount(records)}</td>
-              <td class="bar">
-                <meter min={0} max={most} value={records ?? 0} aria-hidden="true" />
-              </td>
+      <h2>Lag of each partition</h2>
+      <Scroll name="Table of partitions">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Partition</th>
+              <th scope="col" class="number">
+                Position
+              </th>
+              <th scope="col" class="number">
+                End
+              </th>
+              <th scope="col" class="number">
+                Lag
+              </th>
+              <td class="bar" />
             </tr>
-          ))}
-        </tbody>
-      </table>
+          </thead>
+          <tbody>
+            {lag.partitions.map(({ partition, position, end, records }) => (
+              <tr key={partition}>
+                <th scope="row">{partition}</th>
+                <td class="number">{position ?? UNKNOWN}</td>
+                <td class="number">{end ?? UNKNOWN}</td>
+                <td class="number">{formatCount(records)}</td>
+                <td class="bar">
+                  <meter min={0} max={most} value={records ?? 0} aria-hidden="true" />
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </Scroll>
     </section>
   )
 }
@@ -70,7 +74,7 @@ const Counts = ({ title, counts, format, note }: CountsProps) => (
   </section>
 )
 
-export const Flow = () => {
+const Figures = () => {
   const { value: state } = pipeline
   if (state === undefined) return <Unavailable />
   const { outcomes, quarantine, rates } = state
@@ -107,3 +111,10 @@ export const Flow = () => {
     </>
   )
 }
+
+export const Flow = () => (
+  <>
+    <Figures />
+    <Changes />
+  </>
+)

@@ -3,8 +3,10 @@ import type { TargetedSubmitEvent } from 'preact'
 import { useEffect } from 'preact/hooks'
 import type { CustomerDocument } from '../src/http/customer-document.ts'
 import { ApiError, ask } from './api.ts'
-import { CustomerCard, customerPath } from './customer-card.tsx'
+import { CustomerCard } from './customer-card.tsx'
+import { customerPath } from './customer-path.ts'
 import { countOf } from './format.ts'
+import { History } from './history.tsx'
 import { goTo, place } from './place.ts'
 import { Problem } from './problem.tsx'
 import { Time } from './time.tsx'
@@ -109,7 +111,12 @@ export const LookUp = () => {
       <p role="status">{found.value && sentenceOf(found.value)}</p>
       <Problem error={problem.value} />
       {found.value && found.value.customers.length > 1 && <Matches {...found.value} />}
-      {chosen.value && <CustomerCard key={chosen.value.customerUuid} found={chosen.value} />}
+      {chosen.value && (
+        <>
+          <CustomerCard key={chosen.value.customerUuid} found={chosen.value} />
+          <History key={`history of ${chosen.value.customerUuid}`} customerUuid={chosen.value.customerUuid} />
+        </>
+      )}
     </>
   )
 }

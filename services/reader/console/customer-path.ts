@@ -1,0 +1,1 @@
+export const customerPath = (customerUuid: string): string => `/v1/customers/${encodeURIComponent(customerUuid)}`
