@@ -55,7 +55,7 @@ const Row = ({ record }: { readonly record: QuarantineSummary }) => {
           <bdi>{id}</bdi>
         </button>
       </th>
-      <td>
+      <td class="text">
         <strong>
           <bdi>{reason}</bdi>
         </strong>
