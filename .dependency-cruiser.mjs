@@ -142,6 +142,13 @@ export default {
       to: { path: '^(services|packages)/.*/main\\.ts$' },
     },
     {
+      name: 'commands-load-no-server',
+      severity: 'error',
+      comment: 'A command starts in less time without fastify, which only the services need.',
+      from: { path: '^packages/cli/src/' },
+      to: { path: '^packages/runtime/src/process/admin-app\\.ts$', reachable: true },
+    },
+    {
       name: 'nothing-leans-on-what-uses-it',
       severity: 'error',
       comment: 'test, tools and bench use the packages and services, never the other way round.',

@@ -3,7 +3,6 @@ import { ingressRules, ingressSettings } from '@customer-stream/configuration'
 import {
   adminPortOf,
   closeServer,
-  createAdminApp,
   createLifecycle,
   createLogger,
   createObstacles,
@@ -14,6 +13,7 @@ import {
   settingsOrExit,
   watchSecretFiles,
 } from '@customer-stream/runtime'
+import { createAdminApp } from '@customer-stream/runtime/admin-app'
 import { createDiagnose } from '@customer-stream/runtime/kafka'
 import { topicNames } from '@customer-stream/schemas'
 import { createDelivery, type Delivery } from './delivery/delivery.ts'

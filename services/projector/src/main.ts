@@ -3,7 +3,6 @@ import { projectorRules, projectorSettings } from '@customer-stream/configuratio
 import {
   adminPortOf,
   closeServer,
-  createAdminApp,
   createLifecycle,
   createLogger,
   createObstacles,
@@ -13,6 +12,7 @@ import {
   settingsOrExit,
   watchSecretFiles,
 } from '@customer-stream/runtime'
+import { createAdminApp } from '@customer-stream/runtime/admin-app'
 import {
   createDiagnose,
   createKafkaCheck,

@@ -3,7 +3,6 @@ import { LAST_ANSWERS_MS, readerRules, readerSettings } from '@customer-stream/c
 import {
   adminPortOf,
   closeServer,
-  createAdminApp,
   createLifecycle,
   createLogger,
   createObstacles,
@@ -15,6 +14,7 @@ import {
   settingsOrExit,
   watchSecretFiles,
 } from '@customer-stream/runtime'
+import { createAdminApp } from '@customer-stream/runtime/admin-app'
 import { connectRedis, createRedis, createRedisDiagnose } from '@customer-stream/runtime/redis'
 import { followChanges } from './changes/follow-changes.ts'
 import { createCustomers } from './customers.ts'

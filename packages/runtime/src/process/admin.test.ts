@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
-import { answerOf, createAdminApp, createReadyGauge, readinessCheck } from './admin.ts'
+import { answerOf, createReadyGauge, readinessCheck } from './admin.ts'
+import { createAdminApp } from './admin-app.ts'
 import { createRegistry } from './metrics.ts'
 import { version } from './version.ts'
 
