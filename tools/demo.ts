@@ -14,9 +14,12 @@ import {
   freshNames,
   openPipeline,
   type Pipeline,
+  READER_KEY,
   rejectLeaks,
   startBrokers,
 } from '@customer-stream/testing'
+import { showLiveChange, showSearch } from './demo/application.ts'
+import { buildConsole, openInBrowser } from './demo/console.ts'
 import { showOneCustomer } from './demo/one-customer.ts'
 import { demoCommandLine } from './demo/options.ts'
 import { showEventsAddUp, showFaults, showVerdict } from './demo/phases.ts'
@@ -76,9 +79,9 @@ const runDemo = async (): Promise<void> => {
   const pipeline = await openNamedPipeline(brokers, names)
   const services = await screen.during(
     'services',
-    'starting ingress and projector',
+    'starting ingress, projector and reader',
     () => startServices(pipeline, brokers.killable?.brokers.length ?? 1, signal),
-    ({ url }) => `ingress at ${url}, and projector`,
+    ({ url }) => `ingress at ${url}, projector and reader`,
   )
   const ledgerPath = join(pipeline.folder, 'ledger.jsonl')
   const demo = { screen, brokers, pipeline, services, ledgerPath, signal }
@@ -88,15 +91,21 @@ const runDemo = async (): Promise<void> => {
   const faulty = options.faults ? await showFaults(demo, options) : undefined
   const isKept = await showVerdict(demo, { quiet, customer, faulty })
   const isComplete = await showSubscriber(demo, customer.customerUuid)
-  isSound = isKept && isComplete
+  const isFound = await showSearch(demo, customer.customerUuid)
+  await showLiveChange(demo, customer.customerUuid)
+  isSound = isKept && isComplete && isFound
   screen.heading(
     `${isSound ? '✔ Every promise was kept' : '✘ NOT every promise was kept, or a number does not add up'} ` +
       `(${seconds(performance.now() - startedAt)})`,
   )
   if (options.keep) {
-    const ingress = services.ingress()
-    const places = whereToLook(brokers, ingress, pipeline, customer.customerUuid, names)
+    const { secret, token } = pipeline
+    const keys = { secret, token, apiKey: READER_KEY }
+    const addresses = { ingress: services.ingress(), reader: services.reader.url }
+    await buildConsole()
+    const places = whereToLook(brokers, addresses, keys, customer.customerUuid, names)
     screen.print(`\nEverything is left running; Ctrl-C ends it. ${places}`)
+    if (options.open) openInBrowser(services.reader.url)
   }
 }
 

@@ -1,10 +1,10 @@
 /**
- * `npm run dev`: starts brokers and both services. Restarts a service when a source file changes.
+ * `npm run dev`: starts brokers and all services. Restarts a service when a source file changes.
  */
 import { fileURLToPath } from 'node:url'
 import { interruption, printNotice, reportFailure } from '@customer-stream/cli/interruption'
 import { readCommandLine } from '@customer-stream/runtime/command-line'
-import { freePorts, startBrokers, startGuarded } from '@customer-stream/testing'
+import { apiKeys, freePorts, startBrokers, startGuarded } from '@customer-stream/testing'
 import { whereToLook } from './where-to-look.ts'
 
 const source = (path: string): string => fileURLToPath(new URL(`../${path}`, import.meta.url))
@@ -13,7 +13,7 @@ readCommandLine({
   name: 'dev',
   usage: `npm run dev
 
-  Starts brokers and both services, and restarts a service when a source file changes. Ctrl-C ends it.
+  Starts brokers and all services, and restarts a service when a source file changes. Ctrl-C ends it.
   CUSTOMER_STREAM_BROKERS=docker or local chooses where the brokers run.
   KAFKA_BROKERS and REDIS_URL name running ones.`,
   options: {},
@@ -26,7 +26,8 @@ try {
   const brokers = await startBrokers({ log: printNotice, signal })
   cleanUps.push(() => brokers.stop())
   // Choose the ports only once, so that a restarted service keeps its address.
-  const [port, ingressAdmin, projectorAdmin] = (await freePorts(3)).map(String)
+  const ports = (await freePorts(5)).map(String)
+  const [port, ingressAdmin, projectorAdmin, readerPort, readerAdmin] = ports
   const shared = {
     HOST: '127.0.0.1',
     KAFKA_BROKERS: brokers.kafkaBrokers.join(','),
@@ -37,25 +38,25 @@ try {
   const environments: Record<string, Record<string, string | undefined>> = {
     ingress: { ...shared, ...secrets, PORT: port, ADMIN_PORT: ingressAdmin },
     projector: { ...shared, REDIS_URL: brokers.redisUrl, ADMIN_PORT: projectorAdmin },
+    reader: {
+      ...{ ...shared, REDIS_URL: brokers.redisUrl, PORT: readerPort, ADMIN_PORT: readerAdmin },
+      READER_API_KEYS: apiKeys([{ name: 'desk', scopes: ['read', 'pii', 'operate'], dealers: ['*'] }]),
+    },
   }
-  for (const [name, env] of Object.entries(environments)) {
-    const service = startGuarded({
-      command: process.execPath,
-      args: [
-        '--watch',
-        '--watch-preserve-output',
-        '--conditions=customer-stream-source',
-        source(`services/${name}/src/main.ts`),
-      ],
-      env: env as Record<string, string>,
-      logFile: '/dev/stdout',
-    })
-    cleanUps.push(() => service.end())
+  const run = (command: string, args: string[], env: Record<string, string | undefined> = {}) => {
+    const started = startGuarded({ command, args, env: env as Record<string, string>, logFile: '/dev/stdout' })
+    cleanUps.push(() => started.end())
   }
+  const watch = ['--watch', '--watch-preserve-output', '--conditions=customer-stream-source']
+  for (const [name, env] of Object.entries(environments))
+    run(process.execPath, [...watch, source(`services/${name}/src/main.ts`)], env)
+  run('npm', ['run', '--silent', 'build', '--workspace', '@customer-stream/reader', '--', '--watch'])
   const ingress = { url: `http://127.0.0.1:${port}`, adminUrl: `http://127.0.0.1:${ingressAdmin}` }
+  const reader = `http://127.0.0.1:${readerPort}`
   printNotice(`ingress: http://127.0.0.1:${port}/webhooks/mykaarma, metrics at http://127.0.0.1:${ingressAdmin}/metrics
 projector: metrics at http://127.0.0.1:${projectorAdmin}/metrics
-${whereToLook(brokers, ingress, { secret: 'desk-secret', token: 'desk-token' })}`)
+reader: ${reader}/v1/customers, metrics at http://127.0.0.1:${readerAdmin}/metrics
+${whereToLook(brokers, { ingress, reader }, { secret: 'desk-secret', token: 'desk-token', apiKey: 'desk-api-key' })}`)
   await arrived
 } catch (error) {
   exitCode = reportFailure('dev', error)

@@ -7,8 +7,8 @@ it.each([
 ])('the printed settings fit the brokers %j', (kafkaBrokers, end) => {
   const text = whereToLook(
     { kafkaBrokers, redisUrl: 'redis://r:1' },
-    { url: 'u', adminUrl: 'a' },
-    { secret: 's', token: 't' },
+    { ingress: { url: 'u', adminUrl: 'a' }, reader: 'r' },
+    { secret: 's', token: 't', apiKey: 'k' },
   )
   expect(/export .*\n/.exec(text)?.[0]).toContain(end)
 })

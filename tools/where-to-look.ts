@@ -13,20 +13,35 @@ const settingsOf = ({ topicPrefix, keyPrefix }: typeof productionNames): string 
 const replicationOf = (brokers: readonly string[]): string =>
   brokers.length < 3 ? ` KAFKA_REPLICATION_FACTOR=${brokers.length}` : ''
 
+export interface Addresses {
+  readonly ingress: { readonly url: string; readonly adminUrl: string }
+  /** Address of the public port. */
+  readonly reader: string
+}
+
+interface Keys {
+  readonly secret: string
+  readonly token: string
+  /** API key of the reader. */
+  readonly apiKey: string
+}
+
 /** Returns commands for another terminal. They need no program outside this repository. */
 export const whereToLook = (
   { kafkaBrokers, redisUrl }: PipelineBrokers,
-  { url, adminUrl }: { readonly url: string; readonly adminUrl: string },
-  { secret, token }: { readonly secret: string; readonly token: string },
+  { ingress, reader }: Addresses,
+  { secret, token, apiKey }: Keys,
   customerUuid = '<customerUuid>',
   names = productionNames,
 ): string => `In another terminal, in this folder:
 
   export KAFKA_BROKERS=${kafkaBrokers.join(',')} REDIS_URL=${redisUrl}${replicationOf(kafkaBrokers)}${settingsOf(names)}
-  npm run status -- --ingress ${adminUrl}   whether all is well, and what is wrong
+  npm run status -- --ingress ${ingress.adminUrl}   whether all is well, and what is wrong
   npm run customer -- show ${customerUuid}   the hash of the customer in Redis
   npm run customer -- history ${customerUuid}   the outcome of each event of the customer
   npm run verify                    compares Redis with Kafka
-  npm run simulate -- --url ${url}/webhooks/mykaarma --secret ${secret} --token ${token} --events 100 --customers 10
+  npm run simulate -- --url ${ingress.url}/webhooks/mykaarma --secret ${secret} --token ${token} --events 100 --customers 10
+  curl -H 'authorization: Bearer ${apiKey}' ${reader}/v1/customers/${customerUuid}   what an application gets
 
-  Metrics: ${adminUrl}/metrics`
+  Console: ${reader}/ with the API key ${apiKey}
+  Metrics: ${ingress.adminUrl}/metrics`

@@ -121,9 +121,12 @@ it("a demo shows numbers that add up, the late event, the verdict and a subscrib
   const [, document = ''] =
     /What a subscriber sees\n✔ table .* [\d.]+ s\n✔ in the table .*\n((?: {2}.*\n)+)/.exec(text) ?? []
   expect(document.replaceAll(/\s+/g, ' ')).toContain('"lastName": "Lovelace"')
+  const [application = ''] = /What an application sees[\s\S]*?\n\n/.exec(text) ?? []
+  expect(application).toMatch(/✔ phone .* finds who calls .*\n {2}\{ "customerUuid"[\s\S]*"lastName": "Lovelace"/)
+  expect(application).toMatch(/✔ live .* \d+ ms after its POST/)
   // The demo shows one customer on purpose, and no other data of customers.
-  const shown = /✔ customer[\s\S]*?\n\n|What a subscriber sees[\s\S]*?\n\n/g
-  expect(text.match(shown)).toHaveLength(2)
+  const shown = /✔ customer[\s\S]*?\n\n|What a subscriber sees[\s\S]*?\n\n|What an application sees[\s\S]*?\n\n/g
+  expect(text.match(shown)).toHaveLength(3)
   expect(leaksIn(text.replaceAll(shown, ''), ['desk-secret', 'desk-token'])).toEqual([])
   expect(text.trimEnd().split('\n').at(-1)).toMatch(/^✔ Every promise was kept \([\d.]+ s\)$/)
   expect([folders(), processes()]).toEqual([[], []])

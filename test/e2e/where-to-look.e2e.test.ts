@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { freshNames, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { freshNames, openPipeline, type Pipeline, READER_KEY, type ServiceProcess } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
 import { whereToLook } from '../../tools/where-to-look.ts'
 
@@ -14,11 +14,13 @@ const { scripts } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as 
 const names = freshNames()
 let pipeline: Pipeline
 let ingress: ServiceProcess
+let reader: ServiceProcess
 beforeAll(async () => {
   pipeline = await openPipeline(inject('brokers'), names)
   ingress = await pipeline.start('ingress')
+  reader = await pipeline.start('reader')
   const projector = await pipeline.start('projector')
-  await Promise.all([ingress.untilReady(), projector.untilReady()])
+  await Promise.all([ingress, reader, projector].map((service) => service.untilReady()))
 })
 afterAll(() => pipeline.close())
 
@@ -36,7 +38,9 @@ it('each command that the demo prints works in this repository', { timeout: 120_
     () => pipeline.redis.exists(`${pipeline.keyPrefix}customer:{shown}`),
     (count) => count === 1,
   )
-  const text = whereToLook(inject('brokers'), ingress, pipeline, 'shown', names)
+  const { secret, token } = pipeline
+  const keys = { secret, token, apiKey: READER_KEY }
+  const text = whereToLook(inject('brokers'), { ingress, reader: reader.url }, keys, 'shown', names)
   const exported = [...text.matchAll(/([A-Z_]+)=(\S+)/g)].map(([, name = '', value]) => [name, value])
   const env = { ...process.env, ...Object.fromEntries(exported) }
   const commands = [...text.matchAll(/^ {2}npm run (\w+)(?: -- (.*?))?(?: {3}.*)?$/gm)]
@@ -54,6 +58,9 @@ it('each command that the demo prints works in this repository', { timeout: 120_
   expect(results.get('customer history shown')).toMatch(/applied {2}◀ in Redis/)
   expect(results.get('customer show shown')).toMatch(/firstName +Renée/)
   expect(results.get('verify')).toMatch(/customers compared, every field +1 /)
+  const [, request = ''] = /^ {2}(curl .*\S) {3}/m.exec(text) ?? []
+  const { stdout } = await promisify(execFile)('bash', ['-c', `${request} --silent --fail`])
+  expect(JSON.parse(stdout)).toMatchObject({ customer: { firstName: 'Renée' } })
   // The rest of the text has addresses. A server must answer at each address.
   const [, metrics = ''] = /Metrics: (\S+)/.exec(text) ?? []
   expect((await fetch(metrics)).status).toBe(200)

@@ -9,6 +9,8 @@ import type { Services } from './services.ts'
 import type { Outcomes } from './sums.ts'
 
 const AN_HOUR_MS = 3_600_000
+/** The customer's phone number in each event. The simulator makes no number of this area. */
+export const PHONE = '+1 (415) 555-0123'
 const SHOWN_FIELDS = ['_eventTimestamp', '_eventId', '_source', 'firstName', 'lastName']
 
 export interface OneCustomer {
@@ -65,7 +67,7 @@ export const showOneCustomer = async (
   const key = customerKey(customerUuid, pipeline.keyPrefix)
   const ledger = openLedger(ledgerPath)
   const post = async (lastName: string, timestamp: number): Promise<SentEvent> => {
-    const customer = { firstName: 'Ada', lastName }
+    const customer = { firstName: 'Ada', lastName, phoneNumbers: [{ phoneNumber: PHONE, label: 'cell' }] }
     const made = makeCustomersEvent({ customerUuid, timestamp, customer })
     const before = await outcomesOf(services.projector)
     const { status } = await pipeline.post(services.ingress(), made.body)

@@ -7,6 +7,7 @@ export interface Services {
   /** Returns the current process of the ingress. */
   readonly ingress: () => ServiceProcess
   readonly projector: ServiceProcess
+  readonly reader: ServiceProcess
   /** Starts an ingress at the address of the killed ingress. Resolves when it is ready. */
   startIngressAgain(): Promise<void>
 }
@@ -17,19 +18,21 @@ export interface Services {
  */
 const SESSION_TIMEOUT_MS = 6000
 
-/** Starts one ingress and one projector. Resolves when both are ready. */
+/** Starts one process of each service. Resolves when all are ready. */
 export const startServices = async (pipeline: Pipeline, replicas: number, signal: AbortSignal): Promise<Services> => {
   const [port, adminPort] = (await freePorts(2)) as [number, number]
   const env = { KAFKA_REPLICATION_FACTOR: String(replicas) }
   const startIngress = () => pipeline.start('ingress', { ...env, PORT: String(port), ADMIN_PORT: String(adminPort) })
   const startProjector = () =>
     pipeline.start('projector', { ...env, CONSUMER_SESSION_TIMEOUT_MS: String(SESSION_TIMEOUT_MS) })
-  let [ingress, projector] = await unlessAborted(Promise.all([startIngress(), startProjector()]), signal)
-  await unlessAborted(Promise.all([ingress.untilReady(), projector.untilReady()]), signal)
+  const starts = [startIngress(), startProjector(), pipeline.start('reader', env)] as const
+  let [ingress, projector, reader] = await unlessAborted(Promise.all(starts), signal)
+  await unlessAborted(Promise.all([ingress, projector, reader].map((service) => service.untilReady())), signal)
   return {
     url: ingress.url,
     ingress: () => ingress,
     projector,
+    reader,
     startIngressAgain: async () => {
       ingress = await unlessAborted(startIngress(), signal)
       await unlessAborted(ingress.untilReady(), signal)

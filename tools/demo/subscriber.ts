@@ -2,7 +2,7 @@
 
 import { clipped, widthOf, wrapped } from '@customer-stream/cli/layout'
 import { unlessAborted } from '@customer-stream/runtime'
-import { type CustomerState, customerKey, META } from '@customer-stream/schemas'
+import { customerKey, META } from '@customer-stream/schemas'
 import { openCustomerTable } from '@customer-stream/subscriber'
 import { kafkajsOf } from '@customer-stream/testing'
 import { customersOf } from './measure.ts'
@@ -15,8 +15,8 @@ const INDENT = '  '
  * Returns a document as lines of JSON, which break at spaces. Cuts a word that is longer than a
  * line.
  */
-export const documentLines = (state: CustomerState, columns: number): string[] => {
-  const text = JSON.stringify(state, null, 1).replaceAll(/\n\s*/g, ' ')
+export const documentLines = (document: object, columns: number): string[] => {
+  const text = JSON.stringify(document, null, 1).replaceAll(/\n\s*/g, ' ')
   return wrapped(text, widthOf(columns) - INDENT.length).map((line) => clipped(INDENT + line, columns))
 }
 

@@ -76,9 +76,12 @@ export interface Pipeline {
 export const apiKeys = (entries: readonly Omit<ApiKey, 'sha256'>[]): string =>
   JSON.stringify(entries.map((entry) => ({ ...entry, sha256: hash('sha256', `${entry.name}-api-key`) })))
 
-/** Sends a request to a reader of {@link openPipeline}. Its key may read everything. */
+/** API key of the reader of {@link openPipeline} that may do everything. */
+export const READER_KEY = 'full-api-key'
+
+/** Sends a request with {@link READER_KEY} to a reader. */
 export const askReader = (reader: Pick<ServiceProcess, 'url'>, path: string, options: RequestInit = {}) =>
-  fetch(reader.url + path, { ...options, headers: { authorization: 'Bearer full-api-key', ...options.headers } })
+  fetch(reader.url + path, { ...options, headers: { authorization: `Bearer ${READER_KEY}`, ...options.headers } })
 
 const SECRET = 'desk-secret'
 const TOKEN = 'desk-token'

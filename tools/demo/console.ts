@@ -1,0 +1,28 @@
+/** The console of the reader, in a working copy. */
+import { execFile, spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { printNotice } from '@customer-stream/cli/interruption'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+/** Builds the console. A failure is only a notice, because everything else works without it. */
+export const buildConsole = async (): Promise<void> => {
+  const words = ['run', '--silent', 'build', '--workspace', '@customer-stream/reader']
+  await promisify(execFile)('npm', words, { cwd: root }).catch((error: Error) =>
+    printNotice(`the console cannot be built: ${error.message}`),
+  )
+}
+
+const OPENERS: Partial<Record<NodeJS.Platform, readonly [program: string, ...words: string[]]>> = {
+  darwin: ['open'],
+  win32: ['cmd', '/c', 'start', ''],
+}
+
+/** Opens an address in the browser of the user. */
+export const openInBrowser = (url: string): void => {
+  const [program, ...words] = OPENERS[process.platform] ?? ['xdg-open']
+  const opener = spawn(program, [...words, url], { stdio: 'ignore', detached: true })
+  opener.on('error', () => printNotice(`no browser can be opened: ${program} is missing`))
+  opener.unref()
+}
