@@ -214,6 +214,12 @@ it('a POST reaches a stream of changes, and a later stream continues after the e
   expect(rest).not.toContain(`"customerUuid":"${first.customerUuid}"`)
   expect(await reader.metric('reader_streams')).toBe(2)
 
+  const events = await get(reader, `/v1/customers/${encodeURIComponent(first.customerUuid)}/events?raw=1`)
+  expect(await events.json()).toMatchObject({
+    searched: { isComplete: true },
+    events: [{ outcome: 'applied', isCurrent: true, raw: first.body, rawIsUtf8: true }],
+  })
+
   const ended = Promise.all([later.ended, masked.ended])
   expect(await reader.end()).toBe(0)
   expect(await ended).toEqual(['ended', 'ended'])

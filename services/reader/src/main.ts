@@ -16,7 +16,9 @@ import {
 } from '@customer-stream/runtime'
 import { createAdminApp } from '@customer-stream/runtime/admin-app'
 import { connectRedis, createRedis, createRedisDiagnose } from '@customer-stream/runtime/redis'
+import { topicNames } from '@customer-stream/schemas'
 import { followChanges } from './changes/follow-changes.ts'
+import { createReadEvents } from './customer-events.ts'
 import { createCustomers } from './customers.ts'
 import { createListDealers } from './dealers.ts'
 import { createFindCustomers } from './find-customers.ts'
@@ -26,6 +28,7 @@ import { createListCustomers } from './list-customers.ts'
 import { createReaderMetrics } from './metrics.ts'
 import { createPositions } from './positions.ts'
 import { createReadiness } from './readiness.ts'
+import { createTopicReader } from './topic-reader.ts'
 
 const OUTAGE_INTERVAL_MS = 2000
 
@@ -47,11 +50,12 @@ const indexed = { positions, customers, keyPrefix }
 const [find, list] = [createFindCustomers(redis, indexed), createListCustomers(redis, indexed)]
 const listDealers = createListDealers({ redis, positions }, keyPrefix)
 const changes = followChanges({ settings, kafka, metrics, stopping: stopping.signal })
+const raw = createTopicReader(kafka, topicNames(settings.KAFKA_TOPIC_PREFIX).customers)
 const timeoutMs = settings.READINESS_TIMEOUT_MS
 const readiness = createReadiness({ customers, kafka, diagnose, obstacles, timeoutMs, stopping: stopping.signal })
 const app = createReaderApp({
   ...{ settings, customers, find, list, listDealers, changes, metrics, logger },
-  ...{ tracer: traces.tracer, stopping: stopping.signal },
+  ...{ readEvents: createReadEvents(raw, positions), tracer: traces.tracer, stopping: stopping.signal },
 })
 const adminApp = createAdminApp({ registry, checks: readiness.checks, settings })
 

@@ -1,7 +1,7 @@
 /** Reads from Redis how far it is filled, and which indexes it has. */
 import type { IndexOptions } from '@customer-stream/indexes'
 import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
-import { clusterPositionsKeys, type IndexName, positionsKey } from '@customer-stream/schemas'
+import { clusterPositionsKeys, type IndexName, positionField, positionsKey } from '@customer-stream/schemas'
 
 export interface PositionsState {
   /**
@@ -11,6 +11,8 @@ export interface PositionsState {
   readonly isFilled: boolean
   /** Undefined if the projector has stored no indexes. */
   readonly indexes: IndexOptions | undefined
+  /** Returns the offset of the next record to apply. Undefined if Redis does not have it. */
+  nextOffset(topic: string, partition: number): number | undefined
 }
 
 export interface Positions {
@@ -42,7 +44,16 @@ export const createPositions = (redis: RedisClient, { keyPrefix, projection }: P
   return {
     read: async () => {
       const copies = await Promise.all(keys.map((key) => redis.hgetall(key)))
-      return { isFilled: copies.every(isFilled), indexes: indexesOf(copies[0] ?? {}) }
+      return {
+        isFilled: copies.every(isFilled),
+        indexes: indexesOf(copies[0] ?? {}),
+        nextOffset: (topic, partition) => {
+          // The position is the lowest copy, because a single master may have been emptied.
+          const offsets = copies.map((copy) => Number(copy[positionField(topic, partition)]))
+          const lowest = Math.min(...offsets)
+          return Number.isNaN(lowest) ? undefined : lowest
+        },
+      }
     },
   }
 }

@@ -1,6 +1,6 @@
 /** One record of the state topic, as streams show it. It is parsed once, for the first stream. */
-import { type CustomerState, customerFromHash, readStateRecord, stateToHash } from '@customer-stream/schemas'
-import { type ChangeDocument, customerDocument } from '../http/customer-document.ts'
+import { readStateRecord } from '@customer-stream/schemas'
+import { type ChangeDocument, stateDocument } from '../http/customer-document.ts'
 import { maskCustomer } from '../http/mask.ts'
 
 export interface ChangeContent {
@@ -27,19 +27,6 @@ const once = <T>(make: () => T): (() => T) => {
   }
 }
 
-/** Returns the document that the reader would answer, if Redis had this state. */
-const documentOf = (state: CustomerState): ChangeDocument | undefined => {
-  const hash = stateToHash(state, { appliedAt: 0, projection: 0 })
-  if (!hash.ok) return undefined
-  const { fieldsAndValues } = hash.value
-  const fields = fieldsAndValues.flatMap((name, i) => (i % 2 === 0 ? [[name, fieldsAndValues[i + 1]]] : []))
-  const stored = customerFromHash(Object.fromEntries(fields))
-  const document = stored.ok ? customerDocument(stored.value) : undefined
-  if (document === undefined) return undefined
-  const { appliedAt: _, ...change } = document
-  return change
-}
-
 interface KeyAndValue {
   readonly key: Buffer | null
   readonly value: Buffer | null
@@ -49,7 +36,7 @@ const read = (record: KeyAndValue): ChangeContent | undefined => {
   const found = readStateRecord(record)
   if (!found.ok) return undefined
   const { customerUuid, state } = found.value
-  const document = state && documentOf(state)
+  const document = state && stateDocument(state)
   return document === undefined ? undefined : { customerUuid, document }
 }
 

@@ -44,7 +44,7 @@ const setUp = ({
       topic: {
         watermarks: async () =>
           new Map(partitions.map(({ length }, i) => [i, { low: '0', stable: `${length}`, high: `${length}` }])),
-        readOlder: async (partition, offset, until) => {
+        read: async (partition, offset, until) => {
           // A fetch brings a part of the range only.
           const records = partitions[partition]!.slice(offset, Math.min(until, offset + 2))
           return { records, nextOffset: String(offset + records.length) }

@@ -4,10 +4,10 @@ import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { TopicTailOptions } from '@customer-stream/runtime/kafka'
 import type { ReaderMetrics } from '../metrics.ts'
+import type { TopicReader } from '../topic-reader.ts'
 import { type ChangeLog, createChangeLog } from './change-log.ts'
 import { type ChangeStream, createChangeStream } from './change-stream.ts'
 import type { ChangeView } from './change-view.ts'
-import type { StateTopic } from './state-topic.ts'
 import type { StreamPosition } from './stream-position.ts'
 
 export interface StreamRequest {
@@ -64,7 +64,7 @@ interface OpenStream {
 }
 
 export interface ChangesDependencies {
-  readonly topic: Pick<StateTopic, 'watermarks' | 'readOlder'>
+  readonly topic: Pick<TopicReader, 'watermarks' | 'read'>
   readonly metrics: Pick<ReaderMetrics, 'streams' | 'streamEvents' | 'streamEnds'>
   /** Returns true if Kafka answers. */
   readonly isAvailable: () => boolean
@@ -99,7 +99,7 @@ export const createChanges = (
   const start = (request: StreamRequest): ChangeStream => {
     const stream = createChangeStream(
       {
-        ...{ log, view: request.view, readOlder: topic.readOlder },
+        ...{ log, view: request.view, readOlder: topic.read },
         onShown: (names, changed) => {
           for (const event of names) metrics.streamEvents.inc({ event })
           if (changed.length > 0) request.onChanged(changed)

@@ -4,8 +4,8 @@ import { followTopic } from '@customer-stream/runtime/kafka'
 import { stateTopicName } from '@customer-stream/schemas'
 import type { ReaderKafka } from '../kafka.ts'
 import type { ReaderMetrics } from '../metrics.ts'
+import { createTopicReader } from '../topic-reader.ts'
 import { type Changes, createChanges } from './changes.ts'
-import { createStateTopic } from './state-topic.ts'
 
 export interface FollowedChanges extends Pick<Changes, 'open'> {
   /** Reads the state topic and serves the streams, until the service stops. */
@@ -33,7 +33,7 @@ export const followChanges = ({
   const topic = stateTopicName(settings.KAFKA_TOPIC_PREFIX)
   const changes = createChanges(
     {
-      ...{ topic: createStateTopic(kafka, topic), metrics, stopping },
+      ...{ topic: createTopicReader(kafka, topic), metrics, stopping },
       isAvailable: () => kafka.problem === undefined,
     },
     {

@@ -8,9 +8,11 @@ import { customerFromHash } from '@customer-stream/schemas'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createChange } from '../changes/change.ts'
 import type { Changes } from '../changes/changes.ts'
+import type { CustomerEvents, ReadEvents } from '../customer-events.ts'
 import { type Customers, DamagedCustomerError, type MaySee, type Reading } from '../customers.ts'
 import type { Dealer, ListDealers } from '../dealers.ts'
 import type { FindCustomers } from '../find-customers.ts'
+import { KafkaUnavailableError } from '../kafka.ts'
 import type { ListCustomers } from '../list-customers.ts'
 import { createReaderMetrics } from '../metrics.ts'
 import { createAuthenticate } from './api-keys.ts'
@@ -68,6 +70,21 @@ const STATE = {
 }
 const CHANGE = createChange(0, { offset: '0', key: Buffer.from('ada'), value: Buffer.from(JSON.stringify(STATE)) })
 
+const EVENTS: CustomerEvents = {
+  ...{ topic: 'raw', partition: 3, from: 7, end: 12, isComplete: true },
+  events: [
+    {
+      ...{ offset: 9, receivedAt: 5, version: VERSION, outcome: 'applied', reason: undefined, isCurrent: true },
+      ...{ bytes: Buffer.from('{"phone":"é"}'), contentType: undefined },
+      state: { ...STATE, customer: { customerUuid: 'ada', firstName: 'Ada' } },
+    },
+    {
+      ...{ offset: 8, receivedAt: 4, version: undefined, outcome: 'unusable', reason: 'not-json', isCurrent: false },
+      ...{ bytes: Buffer.from('{\xe9', 'latin1'), contentType: 'text/plain; charset=x', state: undefined },
+    },
+  ],
+}
+
 /** What the parts behind the routes answer. */
 interface Answers {
   read: Customers['read']
@@ -75,6 +92,7 @@ interface Answers {
   list: ListCustomers
   listDealers: ListDealers
   open: Changes['open']
+  readEvents: ReadEvents
   isOpen: boolean
 }
 
@@ -88,6 +106,7 @@ const start = ({
     next: undefined,
   }),
   open = async ({ view }) => ({ kind: 'stream', body: Readable.from([view(CHANGE)?.data ?? '']) }),
+  readEvents = async () => EVENTS,
   isOpen = false,
   ...options
 }: Partial<AppOptions> & Partial<Answers> = {}) => {
@@ -99,7 +118,7 @@ const start = ({
   const app = createApp(
     {
       authenticate: createAuthenticate({ READER_AUTH: isOpen ? 'off' : 'keys', READER_API_KEYS: KEYS }),
-      ...{ customers: { read }, find, list, listDealers, changes: { open } },
+      ...{ customers: { read }, find, list, listDealers, changes: { open }, readEvents },
       metrics: createReaderMetrics(registry),
       onReveal: (name, customerUuids) => revealed.push(`${name} ${customerUuids}`),
       onFailure: (error) => failures.push(error),
@@ -612,5 +631,99 @@ describe('the list of dealers', () => {
   it('a Redis that is being filled is answered with 503', async () => {
     const answer = await start({ listDealers: async () => ({ kind: 'filling' }) }).get('/v1/dealers')
     expect(answer.json()).toMatchObject({ type: 'unavailable', status: 503 })
+  })
+})
+
+describe('the history of a customer', () => {
+  const HISTORY = `${CUSTOMER}/events`
+
+  it('the newest events are answered, with their bytes if the client asks for them', async () => {
+    const { get, revealed } = start()
+    const answer = await get(`${HISTORY}?since=4&raw=1`)
+    expect(answer.json()).toMatchObject({
+      searched: { since: 4, partition: 3, from: '7', end: '12', isComplete: true },
+      events: [
+        {
+          outcome: 'applied',
+          document: { customer: { firstName: 'Ada' } },
+          raw: '{"phone":"é"}',
+          rawIsUtf8: true,
+        },
+        { outcome: 'unusable', reason: 'not-json', version: null, raw: '{\ufffd', rawIsUtf8: false },
+      ],
+    })
+    expect([answer.headers['cache-control'], revealed]).toEqual(['no-store', ['full ada']])
+    expect((await get(HISTORY)).body).not.toContain('"raw":')
+  })
+
+  it('a key without pii gets masked documents, and no bytes', async () => {
+    const { get, revealed } = start()
+    const answer = await get(HISTORY, 'masked')
+    expect(answer.json().events[0].document.customer.firstName).toBe('***')
+    expect((await get(`${HISTORY}?raw=1`, 'masked')).json()).toMatchObject({ status: 403, type: 'forbidden' })
+    expect(revealed).toEqual([])
+  })
+
+  it('a key of a dealer sees no event of another dealer, and no event whose dealer is unknown', async () => {
+    const events = EVENTS.events.map((event) => ({
+      ...event,
+      state: event.state && { ...event.state, dealerUuid: 'b' },
+    }))
+    const { get } = start({ readEvents: async () => ({ ...EVENTS, events }) })
+    expect((await get(HISTORY, 'dealer-a')).json().events).toEqual([])
+    expect((await start().get(HISTORY, 'dealer-a')).json().events).toHaveLength(1)
+  })
+
+  it.each(['since=x', 'since=-1', 'since=1e9', 'raw=2', 'raw=1&raw=1', 'from=1'])(
+    '%s is refused with 400',
+    async (query) => {
+      expect((await start().get(`${HISTORY}?${query}`)).json()).toMatchObject({
+        status: 400,
+        type: 'invalid-parameter',
+      })
+    },
+  )
+
+  it('an outage of Kafka is answered with 503, and a third history at the same time with 429', async () => {
+    const { get } = start({ readEvents: () => Promise.reject(new KafkaUnavailableError('x')) })
+    expect((await get(HISTORY)).json()).toMatchObject({ status: 503, type: 'unavailable' })
+    const { promise, resolve } = Promise.withResolvers<CustomerEvents>()
+    const slow = start({ readEvents: () => promise })
+    const waiting = [slow.get(HISTORY), slow.get(HISTORY)]
+    await new Promise((done) => setImmediate(done))
+    expect((await slow.get(HISTORY)).statusCode).toBe(429)
+    resolve(EVENTS)
+    expect((await Promise.all(waiting)).map(({ statusCode }) => statusCode)).toEqual([200, 200])
+  })
+})
+
+describe('a stream of changes', () => {
+  const headers = { 'last-event-id': 'x' }
+
+  it.each(['customer=', 'dealer=', 'customers=a', 'since=1', `${'customer=a&'.repeat(101)}`])(
+    'a stream with %s is refused with 400',
+    async (query) => {
+      const answer = await start().get(`/v1/changes?${query}`)
+      expect(answer.json()).toMatchObject({ status: 400, type: 'invalid-parameter' })
+    },
+  )
+
+  it('an id that no event has is refused with 400, and a dealer that the key may not see with 403', async () => {
+    const { get } = start()
+    expect((await get('/v1/changes', 'full', headers)).json()).toMatchObject({ status: 400, type: 'invalid-parameter' })
+    expect((await get('/v1/changes?dealer=dealer-b', 'dealer-a')).json()).toMatchObject({
+      status: 403,
+      type: 'forbidden',
+    })
+  })
+
+  it.each([
+    ['full', 503, 'unavailable'],
+    ['key-full', 429, 'too-many-requests'],
+    ['gone', 410, 'position-gone'],
+    ['unavailable', 503, 'unavailable'],
+  ] as const)('a stream that cannot be opened (%s) gets %s', async (kind, status, type) => {
+    const { get } = start({ open: async () => ({ kind }) })
+    expect((await get('/v1/changes')).json()).toMatchObject({ status, type })
   })
 })

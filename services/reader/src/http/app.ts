@@ -9,6 +9,7 @@ import type { Tracer } from '@customer-stream/runtime'
 import { isRedisError } from '@customer-stream/runtime/redis'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import type { Changes } from '../changes/changes.ts'
+import type { ReadEvents } from '../customer-events.ts'
 import { type Customers, DamagedCustomerError } from '../customers.ts'
 import type { ListDealers } from '../dealers.ts'
 import type { FindCustomers } from '../find-customers.ts'
@@ -20,6 +21,7 @@ import { addChangesRoute } from './changes-route.ts'
 import { addConsoleRoutes } from './console-routes.ts'
 import { addCustomerRoute } from './customer-route.ts'
 import { addDealersRoute } from './dealers-route.ts'
+import { addEventsRoute } from './events-route.ts'
 import { addListRoutes } from './list-routes.ts'
 import { openApi } from './openapi.ts'
 import { PROBLEM_CONTENT_TYPE, type Problem, ProblemError, problemDocument, problems } from './problem.ts'
@@ -34,6 +36,7 @@ export interface AppDependencies {
   readonly listDealers: ListDealers
   /** Undefined if the state topic is switched off. */
   readonly changes: Pick<Changes, 'open'> | undefined
+  readonly readEvents: ReadEvents
   readonly metrics: ReaderMetrics
   /** Called for each answer that shows personal data without a mask. */
   readonly onReveal: (key: string, customerUuids: readonly string[]) => void
@@ -242,6 +245,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   addListRoutes(app, deps)
   addDealersRoute(app, deps)
   addChangesRoute(app, deps)
+  addEventsRoute(app, deps)
   addConsoleRoutes(app)
   const document = JSON.stringify(openApi(options.version))
   app.get(OPENAPI_PATH, { config: { scope: 'open' } }, async (_request, reply) =>

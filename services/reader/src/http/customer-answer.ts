@@ -22,7 +22,7 @@ export const documentFor = (client: Client, stored: StoredCustomer): CustomerDoc
 export const reportReveal = (
   { metrics, onReveal }: RevealDependencies,
   client: Client,
-  documents: readonly CustomerDocument[],
+  documents: readonly Pick<CustomerDocument, 'customerUuid'>[],
 ): void => {
   if (!client.has('pii') || documents.length === 0) return
   metrics.reveals.inc(documents.length)

@@ -2,7 +2,15 @@
  * The customer as the reader answers it. Redis keeps the text of each field and not its type, so
  * this document has the members of the state document as far as the text has a documented type.
  */
-import { Addresses, Customer, CustomerState, type StoredCustomer, Vehicles } from '@customer-stream/schemas'
+import {
+  Addresses,
+  Customer,
+  CustomerState,
+  customerFromHash,
+  type StoredCustomer,
+  stateToHash,
+  Vehicles,
+} from '@customer-stream/schemas'
 import { type Static, Type } from '@sinclair/typebox'
 
 const { customerUuid, version, dealerUuid, departmentUuid, receivedAt, source } = CustomerState.properties
@@ -63,4 +71,20 @@ export const customerDocument = (stored: StoredCustomer): CustomerDocument | und
     appliedAt: stored.appliedAt,
     source: { topic, partition: Number(partition), offset },
   }
+}
+
+/**
+ * Returns the document that the reader would answer, if Redis had this state. Undefined if Redis
+ * cannot have it.
+ */
+export const stateDocument = (state: CustomerState): ChangeDocument | undefined => {
+  const hash = stateToHash(state, { appliedAt: 0, projection: 0 })
+  if (!hash.ok) return undefined
+  const { fieldsAndValues } = hash.value
+  const fields = fieldsAndValues.flatMap((name, i) => (i % 2 === 0 ? [[name, fieldsAndValues[i + 1]]] : []))
+  const stored = customerFromHash(Object.fromEntries(fields))
+  const document = stored.ok ? customerDocument(stored.value) : undefined
+  if (document === undefined) return undefined
+  const { appliedAt: _, ...change } = document
+  return change
 }

@@ -1,8 +1,10 @@
 /** OpenAPI 3.1 of the reader. Served at `/openapi.json`, and written to the contract. */
+import { MAX_EVENTS } from '../customer-events.ts'
 import { CHANGES_PATH, MAX_FILTERS } from './changes-route.ts'
 import { ChangeDocument, CustomerDocument } from './customer-document.ts'
 import { DealerDocument } from './dealer-document.ts'
 import { DEALERS_PATH, MAX_DEALERS } from './dealers-route.ts'
+import { EventsDocument } from './event-document.ts'
 import { MAX_LIMIT, SEARCH_PATH } from './list-routes.ts'
 import { MASK } from './mask.ts'
 import { PROBLEM_CONTENT_TYPE, type Problem, problems } from './problem.ts'
@@ -183,6 +185,34 @@ const filter = (name: string, description: string) => ({
   schema: { type: 'array', items: { type: 'string', minLength: 1 }, maxItems: MAX_FILTERS },
 })
 
+const getEvents = () => ({
+  operationId: 'getCustomerEvents',
+  summary: 'Returns the history of a customer.',
+  description: 'Needs the scope `read`. The newest events of the raw topic, as far as the reader looks back.',
+  parameters: [
+    { name: 'customerUuid', in: 'path', required: true, schema: { type: 'string', minLength: 1 } },
+    {
+      name: 'since',
+      in: 'query',
+      description: 'Leaves out events that were received earlier. Unix milliseconds. Default: 24 hours ago.',
+      schema: { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER },
+    },
+    {
+      name: 'raw',
+      in: 'query',
+      description: '1: with the bytes of each event. Needs the scope `pii`.',
+      schema: { enum: ['0', '1'] },
+    },
+  ],
+  responses: {
+    200: {
+      description: `At most ${MAX_EVENTS} events, the newest first.`,
+      content: { 'application/json': { schema: { $ref: '#/components/schemas/Events' } } },
+    },
+    ...problemResponses(['version-not-reached', 'too-large', 'unsupported-media-type']),
+  },
+})
+
 const getChanges = () => ({
   operationId: 'getChanges',
   summary: 'Streams changed and removed customers.',
@@ -250,6 +280,7 @@ export const openApi = (version: string) => ({
     [SEARCH_PATH]: { post: searchCustomers() },
     '/v1/dealers/{dealerUuid}/customers': { get: listDealerCustomers() },
     [DEALERS_PATH]: { get: listDealers() },
+    '/v1/customers/{customerUuid}/events': { get: getEvents() },
     [CHANGES_PATH]: { get: getChanges() },
     '/openapi.json': { get: getDocument() },
     '/healthz': { get: getHealth() },
@@ -261,6 +292,7 @@ export const openApi = (version: string) => ({
     schemas: {
       Customer: CustomerDocument,
       Change: ChangeDocument,
+      Events: EventsDocument,
       Dealer: DealerDocument,
       Problem: {
         type: 'object',

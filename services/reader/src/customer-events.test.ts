@@ -1,0 +1,92 @@
+import type { Version } from '@customer-stream/schemas'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { describe, expect, it } from 'vitest'
+import { createReadEvents, judge, MAX_EVENTS, MAX_RECORDS } from './customer-events.ts'
+
+describe('outcomes', () => {
+  const at = (timestamp: number): Version => ({ timestamp, id: 'e' })
+  const event = (offset: number, version: Version | undefined, reason?: string) => ({
+    ...{ offset, receivedAt: 0, version, reason, state: undefined, bytes: Buffer.alloc(0), contentType: undefined },
+  })
+  const events = [event(0, at(5)), event(1, at(3)), event(2, at(5)), event(3, undefined, 'not-json'), event(4, at(9))]
+  const outcomes = (...args: Parameters<typeof judge>) => judge(...args).map(({ outcome }) => outcome)
+
+  it('with all events, each outcome is known', () => {
+    expect(outcomes(events, { current: 4, next: 5, hasUnknownBefore: false })).toEqual([
+      ...['applied', 'older', 'repeat', 'unusable', 'applied'],
+    ])
+  })
+
+  it('after unknown events, only the current event is known to be applied', () => {
+    expect(outcomes(events, { current: 4, next: 5, hasUnknownBefore: true })).toEqual([
+      ...[undefined, 'older', 'repeat', 'unusable', 'applied'],
+    ])
+  })
+
+  it('events that the projector has not read wait, and the others are not guessed without the customer', () => {
+    expect(outcomes(events, { current: 0, next: 2, hasUnknownBefore: true })).toEqual([
+      ...['applied', 'older', 'waiting', 'waiting', 'waiting'],
+    ])
+    expect(outcomes(events, { current: undefined, next: undefined, hasUnknownBefore: false })[0]).toBeUndefined()
+  })
+})
+
+describe('reading', () => {
+  /** A topic with one partition of these records. */
+  const setUp = (records: readonly { key: string; value: Buffer }[]) => {
+    const fetched: number[] = []
+    const readEvents = createReadEvents(
+      {
+        topic: 'raw',
+        countPartitions: async () => 1,
+        watermarks: async () => new Map([[0, { low: '0', stable: `${records.length}`, high: `${records.length}` }]]),
+        offsetAt: async (_, timestampMs) => Math.min(timestampMs, records.length),
+        read: async (_, offset, until) => {
+          fetched.push(offset)
+          const next = Math.min(until, offset + 1000)
+          const part = records.slice(offset, next).map(({ key, value }, i) => ({
+            ...{ offset: String(offset + i), timestamp: String(Date.now()), key: Buffer.from(key), value },
+          }))
+          return { records: part, nextOffset: String(next) }
+        },
+      },
+      { read: async () => ({ isFilled: true, indexes: undefined, nextOffset: () => records.length }) },
+    )
+    return { readEvents, fetched }
+  }
+  const of = (customerUuid: string) => ({
+    key: customerUuid,
+    value: Buffer.from(makeCustomersEvent({ customerUuid }).body),
+  })
+
+  it('a history has the newest events of the customer, and says how far it looked', async () => {
+    const other = of('other')
+    const records = [of('c'), ...Array(MAX_RECORDS).fill(other), of('c')]
+    const { readEvents, fetched } = setUp(records)
+    const found = await readEvents({ customerUuid: 'c', since: 0, current: undefined })
+    expect(found.events.map(({ offset }) => offset)).toEqual([MAX_RECORDS + 1])
+    expect(found).toMatchObject({ from: 2, end: MAX_RECORDS + 2, isComplete: false })
+    expect(fetched).toHaveLength(MAX_RECORDS / 1000)
+    const later = await readEvents({ customerUuid: 'c', since: 5, current: undefined })
+    expect(later).toMatchObject({ from: 5, isComplete: true })
+  })
+
+  it('a history has at most 100 events, and a larger one says that events are missing', async () => {
+    const { readEvents } = setUp(Array.from({ length: MAX_EVENTS + 1 }, () => of('c')))
+    const { events, isComplete } = await readEvents({ customerUuid: 'c', since: 0, current: undefined })
+    expect([events.length, events[0]?.offset, isComplete]).toEqual([MAX_EVENTS, MAX_EVENTS, false])
+  })
+
+  it('a record of another customer under the same key is left out, and an unusable record is kept', async () => {
+    const { readEvents } = setUp([
+      { key: 'c', value: of('other').value },
+      { key: 'c', value: Buffer.from('{') },
+      of('c'),
+    ])
+    const { events } = await readEvents({ customerUuid: 'c', since: 0, current: undefined })
+    expect(events.map(({ offset, reason }) => [offset, reason])).toEqual([
+      [2, undefined],
+      [1, 'not-json'],
+    ])
+  })
+})

@@ -1,0 +1,157 @@
+/** Reads the history of one customer from the raw topic. Never reads more than a bounded part. */
+import type { FetchedRecord } from '@customer-stream/runtime/kafka'
+import {
+  type CustomerState,
+  compareVersions,
+  contentTypeOf,
+  decide,
+  partitionOf,
+  readRecord,
+  type StoredCustomer,
+  type Version,
+} from '@customer-stream/schemas'
+import { KafkaUnavailableError } from './kafka.ts'
+import type { Positions } from './positions.ts'
+import type { TopicReader } from './topic-reader.ts'
+
+/**
+ * - `applied`: it was the newest event when the projector read it.
+ * - `older`, `repeat`: an event before it is newer, or is the same.
+ * - `unusable`: it can never be applied. `reason` says why.
+ * - `waiting`: the projector has not read it yet.
+ */
+export const OUTCOMES = ['applied', 'older', 'repeat', 'unusable', 'waiting'] as const
+export type Outcome = (typeof OUTCOMES)[number]
+
+export interface CustomerEvent {
+  readonly offset: number
+  /** Unix milliseconds. */
+  readonly receivedAt: number
+  readonly version: Version | undefined
+  /** Undefined if it is not known. */
+  readonly outcome: Outcome | undefined
+  readonly reason: string | undefined
+  /** True if Redis has the customer from this event. */
+  readonly isCurrent: boolean
+  /** Undefined if the event is unusable. */
+  readonly state: CustomerState | undefined
+  readonly bytes: Buffer
+  readonly contentType: string | undefined
+}
+
+export interface CustomerEvents {
+  readonly topic: string
+  readonly partition: number
+  /** The newest event first. */
+  readonly events: readonly CustomerEvent[]
+  /** Offsets that were read: from `from`, before `end`. */
+  readonly from: number
+  readonly end: number
+  /** True if the events are all events since the given time. */
+  readonly isComplete: boolean
+}
+
+export interface EventsQuery {
+  readonly customerUuid: string
+  /** Unix milliseconds. */
+  readonly since: number
+  /** The customer in Redis. Undefined if Redis has none. */
+  readonly current: StoredCustomer | undefined
+}
+
+export type ReadEvents = (query: EventsQuery) => Promise<CustomerEvents>
+
+/** Maximum records that one request reads, of all customers of the partition. */
+export const MAX_RECORDS = 20_000
+/** Maximum events of an answer. */
+export const MAX_EVENTS = 100
+/** Maximum bytes of the events of an answer. One event may be larger. */
+const MAX_ANSWER_BYTES = 4 * 1024 * 1024
+
+type Unjudged = Omit<CustomerEvent, 'outcome' | 'isCurrent'>
+
+export interface Evidence {
+  /** Offset of the record from which Redis has the customer. */
+  readonly current: number | undefined
+  /** Offset of the next record to apply. */
+  readonly next: number | undefined
+  /** True if the events before these are unknown. */
+  readonly hasUnknownBefore: boolean
+}
+
+/** Judges events of one customer, the oldest first. Never guesses an outcome. */
+export const judge = (events: readonly Unjudged[], { current, next, hasUnknownBefore }: Evidence): CustomerEvent[] => {
+  let newest: Version | undefined
+  let isNewestKnown = !hasUnknownBefore && current !== undefined && next !== undefined
+  const outcomeOf = ({ offset, version, reason }: Unjudged): Outcome | undefined => {
+    const isCurrent = offset === current
+    if (next !== undefined && offset >= next && !isCurrent) return 'waiting'
+    if (version === undefined || reason !== undefined) return 'unusable'
+    isNewestKnown ||= isCurrent
+    const decision = isCurrent ? 'apply' : decide(newest, version)
+    if (newest === undefined || compareVersions(version, newest) > 0) newest = version
+    if (decision === 'apply') return isNewestKnown ? 'applied' : undefined
+    return decision === 'stale' ? 'older' : 'repeat'
+  }
+  return events.map((event) => ({ ...event, outcome: outcomeOf(event), isCurrent: event.offset === current }))
+}
+
+const unjudged = (record: FetchedRecord, topic: string, partition: number): Unjudged => {
+  const read = readRecord({ topic, partition, ...record })
+  return {
+    offset: Number(record.offset),
+    receivedAt: Number(record.timestamp),
+    version: read.ok ? read.value.version : undefined,
+    reason: read.ok ? undefined : read.reason,
+    state: read.ok ? read.value : undefined,
+    bytes: record.value ?? Buffer.alloc(0),
+    contentType: contentTypeOf(record),
+  }
+}
+
+/** Returns the newest events, the newest first, within the limits of an answer. */
+const newestOf = (events: readonly CustomerEvent[]): CustomerEvent[] => {
+  let bytes = 0
+  const newest: CustomerEvent[] = []
+  for (const event of events.toReversed()) {
+    bytes += event.bytes.byteLength
+    if (newest.length === MAX_EVENTS || (bytes > MAX_ANSWER_BYTES && newest.length > 0)) break
+    newest.push(event)
+  }
+  return newest
+}
+
+export const createReadEvents =
+  (raw: TopicReader, positions: Pick<Positions, 'read'>): ReadEvents =>
+  async ({ customerUuid, since, current }) => {
+    const { topic } = raw
+    const partition = partitionOf(customerUuid, await raw.countPartitions())
+    // Read the position before the end, so that a record after the position was not applied then.
+    const next = (await positions.read()).nextOffset(topic, partition)
+    const [marks, start] = await Promise.all([raw.watermarks(), raw.offsetAt(partition, since)])
+    const mark = marks.get(partition)
+    if (mark === undefined || start === undefined) throw new KafkaUnavailableError('the partition has no leader')
+    const [low, end] = [Number(mark.low), Number(mark.stable)]
+    const from = Math.max(Math.min(start, end), low, end - MAX_RECORDS)
+    const key = Buffer.from(customerUuid)
+    const found: Unjudged[] = []
+    for (let offset = from; offset < end; ) {
+      const { records, nextOffset } = await raw.read(partition, offset, end)
+      for (const record of records)
+        if (record.key && key.equals(record.key) && Number(record.offset) < end)
+          found.push(unjudged(record, topic, partition))
+      offset = Number(nextOffset)
+    }
+    // Another producer may use the key of one customer for another customer.
+    const own = found.filter(({ state }) => state === undefined || state.customerUuid === customerUuid)
+    const [, currentOffset] = /^.*\/(\d+)$/.exec(current?.source ?? '') ?? []
+    const events = judge(own, {
+      current: current?.source === `${topic}/${partition}/${currentOffset}` ? Number(currentOffset) : undefined,
+      ...{ next, hasUnknownBefore: from > 0 },
+    })
+    const newest = newestOf(events)
+    return {
+      ...{ topic, partition, events: newest, from, end },
+      isComplete: newest.length === events.length && from <= Math.max(start, low),
+    }
+  }
