@@ -3,9 +3,9 @@
  */
 export const problems = {
   'bad-request': { status: 400, title: 'The request is not valid HTTP or JSON for this address.' },
-  'invalid-parameter': { status: 400, title: 'A parameter of the request is not valid.' },
+  'invalid-parameter': { status: 400, title: 'A parameter or the body of the request is not valid.' },
   unauthenticated: { status: 401, title: 'The request has no valid API key.' },
-  forbidden: { status: 403, title: 'The API key does not have the needed scope.' },
+  forbidden: { status: 403, title: 'The API key does not allow this request.' },
   'not-found': { status: 404, title: 'There is nothing at this address.' },
   'customer-not-found': { status: 404, title: 'There is no such customer.' },
   'method-not-allowed': { status: 405, title: 'The method is not allowed here.' },
