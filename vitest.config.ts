@@ -17,6 +17,7 @@ const sweep = 'test/standstill/standstill.e2e.test.ts'
 const withUsers = [
   sweep,
   'test/standstill/command-rights.e2e.test.ts',
+  'test/standstill/reader-rights.e2e.test.ts',
   'packages/runtime/src/kafka/diagnosis.int.test.ts',
 ]
 const longest = [...withUsers, ...faults]

@@ -13,6 +13,8 @@ const settingsOf = ({ topicPrefix, keyPrefix }: typeof productionNames): string 
 const replicationOf = (brokers: readonly string[]): string =>
   brokers.length < 3 ? ` KAFKA_REPLICATION_FACTOR=${brokers.length}` : ''
 
+const SMALL_RUN = '--events 100 --customers 10'
+
 export interface Addresses {
   readonly ingress: { readonly url: string; readonly adminUrl: string }
   /** Address of the public port. */
@@ -40,7 +42,7 @@ export const whereToLook = (
   npm run customer -- show ${customerUuid}   the hash of the customer in Redis
   npm run customer -- history ${customerUuid}   the outcome of each event of the customer
   npm run verify                    compares Redis with Kafka
-  npm run simulate -- --url ${ingress.url}/webhooks/mykaarma --secret ${secret} --token ${token} --events 100 --customers 10
+  npm run simulate -- --url ${ingress.url}/webhooks/mykaarma --secret ${secret} --token ${token} ${SMALL_RUN}
   curl -H 'authorization: Bearer ${apiKey}' ${reader}/v1/customers/${customerUuid}   what an application gets
 
   Console: ${reader}/ with the API key ${apiKey}

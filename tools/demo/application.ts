@@ -65,7 +65,7 @@ const untilData = async (stream: Response, text: string): Promise<void> => {
   throw new Error('the stream of changes ended')
 }
 
-/** Opens a stream of the customer's changes, and sends an event. Resolves when the stream has it. */
+/** Sends an event of the customer. Resolves when a stream of changes shows the event. */
 export const showLiveChange = async (
   { screen, services, pipeline, signal }: Pick<Demo, 'screen' | 'services' | 'pipeline' | 'signal'>,
   customerUuid: string,

@@ -16,8 +16,8 @@ export const demoCommandLine: CommandLine<DemoOptions> = {
   name: 'demo',
   usage: `npm run demo -- [--keep] [--open] [--no-faults] [--events N]
 
-  Starts three Kafka brokers, Redis, an ingress, a projector and a reader. Sends events, kills Kafka's leader, the ingress and
-  Redis under load, and checks that every promise was kept. Takes about a minute.
+  Starts three Kafka brokers, Redis, an ingress, a projector and a reader. Sends events, kills Kafka's leader, the
+  ingress and Redis under load, and checks that every promise was kept. Takes about a minute.
   Exit code 0 only if nothing is missing or wrong, and if all numbers add up.
 
   --keep       leaves everything running at the end, and prints commands for a closer look;
