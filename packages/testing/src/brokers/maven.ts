@@ -2,8 +2,8 @@ import { execFile, spawn } from 'node:child_process'
 import { hash } from 'node:crypto'
 import { once } from 'node:events'
 import { accessSync, constants } from 'node:fs'
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { delimiter, dirname, join, relative } from 'node:path'
+import { cp, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { basename, delimiter, dirname, join, relative } from 'node:path'
 import { isDeepStrictEqual, promisify } from 'node:util'
 import { untilExit } from './guarded-process.ts'
 import { dataFolder, type Run } from './run.ts'
@@ -229,9 +229,18 @@ export const fetchOnce = async (
   await writeManifest(fetched)
 
   await mkdir(dirname(kept), { recursive: true })
-  await rename(kept, join(cwd, 'replaced')).catch(() => {}) // usually no old folder exists
-  await rename(fetched, kept).catch(async (error) => {
-    if (!(await isWhole(kept))) throw error // another process was faster: use its folder
-  })
+  const placed = `${kept}-${basename(run.folder)}`
+  const replaced = `${placed}-replaced`
+  try {
+    // Copy, because the run's folder may be on another file system. Java accepts an archive of
+    // classes only if the jars still have their times.
+    await cp(fetched, placed, { recursive: true, preserveTimestamps: true })
+    await rename(kept, replaced).catch(() => {}) // usually no old folder exists
+    await rename(placed, kept).catch(async (error) => {
+      if (!(await isWhole(kept))) throw error // another process was faster: use its folder
+    })
+  } finally {
+    await Promise.all([placed, replaced].map((path) => rm(path, { recursive: true, force: true })))
+  }
   return kept
 }
