@@ -10,6 +10,7 @@ import { requireWrk } from './loads/wrk.ts'
 import { freshness } from './questions/freshness.ts'
 import { growth } from './questions/growth.ts'
 import { idle } from './questions/idle.ts'
+import { indexes } from './questions/indexes.ts'
 import { ingressCpu } from './questions/ingress-cpu.ts'
 import { ingressLatency } from './questions/ingress-latency.ts'
 import { lostRedis } from './questions/lost-redis.ts'
@@ -35,6 +36,7 @@ const questions: readonly Question[] = [
   memory256,
   projectorRate,
   stateTopic,
+  indexes,
   rebuild,
   lostRedis,
   projectorLive,

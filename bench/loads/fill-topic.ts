@@ -11,6 +11,11 @@ export interface FillOptions {
   readonly partitions: number
   /** Number of additional fields of each customer. */
   readonly extraFields?: number
+  /**
+   * True if each event has its own phone numbers, e-mail addresses and VINs, and one of 50 dealers.
+   * Otherwise {@link TEMPLATES} events share them.
+   */
+  readonly hasOwnTerms?: boolean
 }
 
 const BATCH_RECORDS = 500
@@ -18,13 +23,14 @@ const BATCH_RECORDS = 500
  * Number of different bodies. The bodies are reused with new ids, because creating a body is slow.
  */
 const TEMPLATES = 1000
+const DEALERS = 50
 const NEWEST = 1_780_000_000_000
 
 /** Writes the same number of events for each customer. The seed determines the order. */
 export const fillTopic = async (
   bench: Bench,
   pipeline: Pipeline,
-  { events, customers, partitions, extraFields = 0 }: FillOptions,
+  { events, customers, partitions, extraFields = 0, hasOwnTerms = false }: FillOptions,
 ): Promise<void> => {
   const topic = pipeline.topics.customers
   await createTopics(bench, pipeline, Object.values(pipeline.topics), partitions)
@@ -33,11 +39,14 @@ export const fillTopic = async (
   await producer.setPartitions(new Map([[topic, partitions]]))
   const random = new Random(7)
   const extra = Object.fromEntries(Array.from({ length: extraFields }, (_, i) => [`extraField${i}`, random.hex(12)]))
-  const templates = Array.from({ length: TEMPLATES }, () => {
+  const dealers = Array.from({ length: DEALERS }, () => random.hex(63))
+  const count = hasOwnTerms ? events : TEMPLATES
+  const templates = Array.from({ length: count }, (_, i) => {
     const { body, customerUuid, id } = makeCustomersEvent({
       timestamp: NEWEST,
       customer: extra,
       customerUuid: 'CUSTOMER-UUID',
+      ...(hasOwnTerms && { dealeruuid: dealers[i % DEALERS] ?? '' }),
     })
     return { parts: body.split('CUSTOMER-UUID'), id, customerUuid }
   })
@@ -50,7 +59,7 @@ export const fillTopic = async (
   }
   let batch: OutgoingRecord[] = []
   for (let i = 0; i < events; i++) {
-    const template = templates[i % TEMPLATES]
+    const template = templates[i % count]
     if (!template) break
     const customerUuid = `customer-${String(order[i]).padStart(12, '0')}-of-the-bench`
     const timestamp = String(NEWEST + i)
