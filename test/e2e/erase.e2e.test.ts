@@ -65,7 +65,7 @@ it('erase removes the customer, and names each topic that still has data of the 
   expect(JSON.parse(done.stdout)).toMatchObject({
     customerUuid: 'gone',
     erasure: { scope: 'forever', reason: 'letter 7', requestedBy: 'ops' },
-    redis: { hash: false, mark: true },
+    redis: { hash: false, mark: true, entries: 0 },
     topics: Object.values(pipeline.topics).map((topic) => ({ topic, records: 0 })),
   })
 })
@@ -76,7 +76,7 @@ it('erase --status finds only newer data of a customer who came back', async () 
   await store('back', Date.now() + 1000)
   const { stdout } = await erase(['back', '--status', '--json'])
   const { redis, topics } = JSON.parse(stdout)
-  expect(redis).toEqual({ hash: false, mark: true })
+  expect(redis).toEqual({ hash: false, mark: true, entries: 0 })
   expect(topics[0]).toMatchObject({ topic: pipeline.topics.customers, records: 1 })
 })
 

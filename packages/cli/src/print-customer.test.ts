@@ -33,6 +33,15 @@ it('customer show explains the metadata, and does not list them again as fields'
   expect(lines.join('\n')).toContain('__mine')
 })
 
+it.each([
+  ['["dealer:d","phone:+14152002671"]', 'dealer:d, phone:+14152002671'],
+  ['?["dealer:d"]\n', 'none: no index has the customer; the projector is updating the indexes'],
+  ['damaged', 'cannot be read. Run customer-stream verify --indexes'],
+])('customer show lists the terms of the field _index %s', (index, text) => {
+  const lines = shownLines({ ...shown, hash: { ...shown.hash, _index: index } })
+  expect(lines).toContain(`  terms      ${text}`)
+})
+
 it('customer show warns of an erased customer who still has a hash', () => {
   const lines = shownLines({ ...shown, erased: { scope: 'forever', erasedAt: 0 } })
   expect(lines.join('\n')).toContain('erased     at 1970-01-01 00:00:00 UTC, scope forever; but Redis has the hash')

@@ -2,7 +2,7 @@
  * Prints one customer, or the customer's events. Escapes all text of a customer, so that it cannot
  * control the terminal.
  */
-import { isErased } from '@customer-stream/schemas'
+import { currentTerms, isErased, isPending } from '@customer-stream/schemas'
 import type { HistoryEvent } from './customer-history.ts'
 import type { Agreement, Erased, ShownCustomer, ShownState } from './shown-customer.ts'
 import { counted, exactTime, printable, shortened, utc } from './terminal-text.ts'
@@ -20,6 +20,17 @@ const AGREEMENTS: Readonly<Record<Agreement, string>> = {
 
 const erasedText = (erased: Erased | null): string =>
   erased === null ? 'no' : `at ${utc(erased.erasedAt)}, scope ${erased.scope}`
+
+/** Returns the values by which the customer is found. */
+const termsText = (index: string | undefined): string => {
+  try {
+    const terms = currentTerms(index)
+    const shown = terms.length === 0 ? 'none: no index has the customer' : shortened(terms.join(', '), MOST_CHARACTERS)
+    return `${shown}${isPending(index) ? '; the projector is updating the indexes' : ''}`
+  } catch {
+    return 'cannot be read. Run customer-stream verify --indexes'
+  }
+}
 
 const stateLine = (state: ShownState | null): string => {
   if (state === null) return 'switched off (KAFKA_STATE_TOPIC=false)'
@@ -54,6 +65,7 @@ export const shownLines = (shown: ShownCustomer): string[] => {
               (source?.isInKafka ? '' : '; Kafka no longer has this record'),
           ),
           line('applied', utc(Number(hash._appliedAt))),
+          line('terms', termsText(hash._index)),
         ]
   const fields = Object.entries(hash ?? {})
     .filter(([field]) => !/^_[^_]/.test(field))

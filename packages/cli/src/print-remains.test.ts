@@ -6,7 +6,7 @@ const CLEAR = '\u001b[2J'
 const remainsWith = (topics: readonly TopicRemains[]): Remains => ({
   customerUuid: `c${CLEAR}`,
   erasure: { erasedAt: 0, scope: 'forever', requestedBy: `ops${CLEAR}`, reason: `letter\n7${CLEAR}` },
-  redis: { hash: false, mark: true },
+  redis: { hash: false, mark: true, entries: 0 },
   topics,
 })
 const linesOf = (topic: TopicRemains) => remainsLines(remainsWith([topic]), { stateTopic: 'state' })
@@ -29,8 +29,15 @@ it.each<[TopicRemains['keepsFor'], string]>([
   expect(lines).toContain(`  ${'t'.padEnd(36)}✘ keeps 2 records${until}`)
 })
 
+it('erase shows entries in indexes that are not removed yet', () => {
+  const remains = { ...remainsWith([]), redis: { hash: false, mark: true, entries: 2 } }
+  const lines = remainsLines(remains, { stateTopic: 'state' })
+  expect(lines).toContain(`  ${'Redis, indexes'.padEnd(36)}✘ may have 2 entries until a projector runs`)
+  expect(lines).toContain('The erasure is not complete.')
+})
+
 it('the status of a customer who was never erased mentions no erasure', () => {
-  const redis = { hash: false, mark: false }
+  const redis = { hash: false, mark: false, entries: 0 }
   const topic = { topic: 't', records: 0, unreadable: 0, keepsFor: 'forever' } as const
   const lines = remainsLines({ ...remainsWith([topic]), erasure: null, redis }, { stateTopic: 'state' })
   expect(lines.slice(1, -1)).toEqual([

@@ -37,6 +37,15 @@ export const remainsLines = (remains: Remains, { stateTopic }: Pick<Places, 'sta
         `requested by ${erasure.requestedBy}: ${erasure.reason}`,
     line('Redis', !redis.hash, redis.hash ? 'has the customer' : noData),
     line('Redis, mark', redis.mark, markText(remains)),
+    ...(redis.entries === 0
+      ? []
+      : [
+          line(
+            'Redis, indexes',
+            false,
+            `may have ${counted(redis.entries, 'entry', 'entries')} until a projector runs`,
+          ),
+        ]),
     ...topics
       .filter(({ unreadable }) => unreadable > 0)
       .map(({ topic, unreadable }) => line(topic, false, `has ${unreadable} batches of records that cannot be read`)),

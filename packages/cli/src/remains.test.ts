@@ -30,14 +30,15 @@ it('an erasure is complete if only its record and its mark in Redis are left', (
   const complete: Remains = {
     customerUuid: 'a',
     erasure: { erasedAt: 1, scope: 'forever', reason: 'r', requestedBy: 'ops' },
-    redis: { hash: false, mark: true },
+    redis: { hash: false, mark: true, entries: 0 },
     topics: [{ topic: 't', records: 0, unreadable: 0, keepsFor: 'forever' }],
   }
   expect(isFullyErased(complete)).toBe(true)
   const incomplete: readonly Partial<Remains>[] = [
     { erasure: null },
-    { redis: { hash: true, mark: true } },
-    { redis: { hash: false, mark: false } },
+    { redis: { hash: true, mark: true, entries: 0 } },
+    { redis: { hash: false, mark: false, entries: 0 } },
+    { redis: { hash: false, mark: true, entries: 1 } },
     { topics: [{ topic: 't', records: 1, newestAt: 1, unreadable: 0, keepsFor: 'forever' }] },
     { topics: [{ topic: 't', records: 0, unreadable: 1, keepsFor: 'forever' }] },
   ]

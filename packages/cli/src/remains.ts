@@ -10,6 +10,7 @@ import {
   customerKey,
   type Erasure,
   erasedKey,
+  filedTerms,
   isErased,
   readErasureRecord,
   readStateRecord,
@@ -56,6 +57,8 @@ export interface Remains {
      * the customer back.
      */
     readonly mark: boolean
+    /** Number of entries in indexes that the projector has not removed yet. */
+    readonly entries: number
   }
   readonly topics: readonly TopicRemains[]
 }
@@ -137,10 +140,16 @@ export const findRemains = async (
   const hash = await redis.hgetall(customerKey(customerUuid, keyPrefix))
   const stored = customerFromHash(hash)
   const hasHash = Object.keys(hash).length > 0 && isLeft(stored.ok ? stored.value.version : undefined)
-  const mark = (await redis.hgetall(erasedKey(customerUuid, keyPrefix))).erasedAt !== undefined
-  return { customerUuid, erasure, redis: { hash: hasHash, mark }, topics: found }
+  const mark = await redis.hgetall(erasedKey(customerUuid, keyPrefix))
+  // The mark keeps the terms of the deleted hash until the entries are removed.
+  const inRedis = { hash: hasHash, mark: mark.erasedAt !== undefined, entries: filedTerms(mark._index).length }
+  return { customerUuid, erasure, redis: inRedis, topics: found }
 }
 
 /** Returns true if the customer was erased and nothing is left but the erasure and the mark. */
 export const isFullyErased = ({ erasure, redis, topics }: Remains): boolean =>
-  erasure !== null && redis.mark && !redis.hash && topics.every(({ records, unreadable }) => records + unreadable === 0)
+  erasure !== null &&
+  redis.mark &&
+  !redis.hash &&
+  redis.entries === 0 &&
+  topics.every(({ records, unreadable }) => records + unreadable === 0)
