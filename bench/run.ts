@@ -23,6 +23,7 @@ import { reader } from './questions/reader.ts'
 import { rebuild } from './questions/rebuild.ts'
 import { start } from './questions/start.ts'
 import { stateTopic } from './questions/state-topic.ts'
+import { streams } from './questions/streams.ts'
 import { traces } from './questions/traces.ts'
 import { workers } from './questions/workers.ts'
 import { describeMachine } from './report/machine.ts'
@@ -42,6 +43,7 @@ const questions: readonly Question[] = [
   projectorLive,
   freshness,
   reader,
+  streams,
   memory,
   idle,
   start,

@@ -128,7 +128,13 @@ export const createChangeStream = (
 
   const pump = () => {
     if (hasEnded || !isLive) return
-    if (place < log.first) return cutOff()
+    if (place < log.first) {
+      if (isFull)
+        return cutOff()
+        // A burst was larger than the log, so it is not the client that is slow.
+      ;[isLive, isAligned] = [false, false]
+      return startCatchUp()
+    }
     while (!isFull && place < log.end) {
       const group = createGroup()
       for (; place < log.end && !group.isFull(); place++) {
@@ -164,8 +170,10 @@ export const createChangeStream = (
     pump()
   }
 
+  const startCatchUp = () => void catchUp().catch(() => end('kafka'))
+
   push(`${retryLine()}id: ${ownId()}\n\n`)
-  catchUp().catch(() => end('kafka'))
+  startCatchUp()
 
   return {
     body,

@@ -111,7 +111,8 @@ const readEvents = (body: Readable) => {
   return { events, seen, names: () => events.map(({ name, customerUuid }) => `${name} ${customerUuid}`) }
 }
 
-const settle = () => sleep(5)
+/** Waits until the streams have got the changes. */
+const settle = () => sleep(30)
 
 const open = async (site: ReturnType<typeof setUp>, more: Partial<StreamRequest> = {}) => {
   const opened = await site.changes.open(request(more))
@@ -125,8 +126,10 @@ it('the id of each event continues a stream exactly after the event', async () =
   const site = setUp({ maxChanges: 7 })
   const all = await open(site)
   const start = all.seen.lastId
-  for (let i = 0; i < 30; i++) site.add([0, 1, 2, 0, 1, 0][i % 6]!, `c${i}`, 'a')
-  await settle()
+  for (let i = 0; i < 30; i++) {
+    site.add([0, 1, 2, 0, 1, 0][i % 6]!, `c${i}`, 'a')
+    if (i % 6 === 5) await settle()
+  }
   expect(all.names()).toEqual(Array.from({ length: 30 }, (_, i) => `changed c${i}`))
   for (const [i, id] of [start, ...all.events.map((event) => event.id)].entries()) {
     const later = await open(site, { after: readPosition(id) })
@@ -137,6 +140,19 @@ it('the id of each event continues a stream exactly after the event', async () =
     expect(third.names().toSorted()).toEqual(later.names().slice(1).toSorted())
     for (const { body } of [later, third]) body.destroy()
   }
+})
+
+it('a burst that is larger than the log is read from Kafka, because the client is not slow', async () => {
+  const site = setUp({ maxChanges: 7 })
+  const { names, seen, events } = await open(site)
+  for (let i = 0; i < 30; i++) site.add(i % 3, `c${i}`, 'a')
+  await settle()
+  expect(names().toSorted()).toEqual(Array.from({ length: 30 }, (_, i) => `changed c${i}`).toSorted())
+  site.add(0, 'last', 'a')
+  await settle()
+  expect(names().at(-1)).toBe('changed last')
+  expect(seen.isDestroyed).toBe(false)
+  expect(readPosition(events.at(-1)?.id ?? '')?.offsets).toEqual([11, 10, 10])
 })
 
 it('a heartbeat moves the position of a stream without events', async () => {
@@ -239,8 +255,8 @@ it('a client that reads too slowly is cut off, and costs only bounded memory', a
   const opened = await site.changes.open(request())
   if (opened.kind !== 'stream') throw new Error(opened.kind)
   const large = { note: 'x'.repeat(10_000) }
-  for (let i = 0; i < 200 && !opened.body.destroyed; i++) {
-    site.add(0, `c${i}`, 'a', large)
+  for (let i = 0; i < 40 && !opened.body.destroyed; i++) {
+    for (let j = 0; j < 5; j++) site.add(0, `c${i}`, 'a', large)
     await settle()
     expect(opened.body.readableLength).toBeLessThan(200_000)
   }
@@ -316,5 +332,6 @@ it('the customers of each group of events are reported once, and only those with
   await open(site, { onChanged: (customers) => reported.push(customers) })
   site.partitions[0]!.push(record(0, 'a', 'a'), record(1, 'b', 'a'), record(2, 'a', null))
   site.changes.tail.onPart(0, { records: site.partitions[0]!, nextOffset: '3' })
+  await settle()
   expect(reported).toEqual([['a', 'b']])
 })

@@ -49,6 +49,12 @@ export interface ChangesOptions {
 /** Bounds of the memory for all streams. */
 const LOG_LIMITS = { maxChanges: 10_000, maxBytes: 16 * 1024 * 1024 }
 
+/**
+ * Streams get the changes of this time in one group. Otherwise each change would cost a pass over
+ * all streams.
+ */
+const GROUP_MS = 10
+
 /** Older changes of each partition with which the log begins. Clients then continue from memory. */
 const LOOK_BACK = 200
 
@@ -118,6 +124,12 @@ export const createChanges = (
     return stream
   }
 
+  let pumping: NodeJS.Timeout | undefined
+  const pump = () => {
+    pumping = undefined
+    for (const { stream } of streams) stream.pump()
+  }
+
   const isReady = () => log.topic !== undefined && isAvailable() && !stopping.aborted
 
   return {
@@ -143,7 +155,7 @@ export const createChanges = (
       },
       onPart: (partition, part) => {
         log.add(partition, part)
-        for (const { stream } of streams) stream.pump()
+        if (pumping === undefined) pumping = setTimeout(pump, GROUP_MS)
       },
     },
     run: async () => {
