@@ -243,11 +243,14 @@ it('a stream that is ahead of this process waits, and repeats nothing', async ()
   site.add(0, 'a', 'a')
   // Another process has read one more record, which this process has not read yet.
   site.partitions[0]!.push(record(1, 'b', 'a'))
-  const { names } = await open(site, { after: readPosition(positionText(TOPIC.slice(0, 8), ['2', '0', '0']))! })
+  const { names, events } = await open(site, { after: readPosition(positionText(TOPIC.slice(0, 8), ['2', '0', '0']))! })
+  site.add(1, 'early', 'a')
+  await settle()
+  expect(readPosition(events[0]?.id ?? '')?.offsets).toEqual([2, 1, 0])
   site.changes.tail.onPart(0, { records: [site.partitions[0]![1]!], nextOffset: '2' })
   site.add(0, 'c', 'a')
   await settle()
-  expect(names()).toEqual(['changed c'])
+  expect(names()).toEqual(['changed early', 'changed c'])
 })
 
 it('a client that reads too slowly is cut off, and costs only bounded memory', async () => {
