@@ -94,7 +94,7 @@ export const indexes: Question = {
         ],
         readings,
         notes: [
-          'Each event has a different customer, with its own phone numbers, e-mail addresses and VINs, of 50 dealers. ' +
+          'Each event has a different customer of 50 dealers, with its own phone numbers, e-mails and VINs. ' +
             'For the updates, all hashes are made older than their events. Both variants do without the state topic, ' +
             'because its publication would hide a part of the cost.',
         ],

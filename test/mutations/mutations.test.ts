@@ -4,7 +4,7 @@ import { guards } from './guards.ts'
 
 const textOf = (file: string) => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
 
-/** The titles of the fault suite are the names of its scenarios, which are in a file of their own. */
+/** The names of scenarios are the titles of the fault suite. They are in a file of their own. */
 const testsIn = (file: string): string =>
   file.endsWith('-faults.e2e.test.ts') ? textOf(file.replace('.e2e.test.ts', '.ts')) : ''
 

@@ -128,7 +128,8 @@ export const createFillStore = (client: RedisClient, options: StoreOptions): Fil
     },
     moveFill: async (partition, fill, progress, applied) => {
       if (!clustered) return moveTo(partition, fill, { ...fill, ...progress }, applied?.token)
-      // If a master loses its data before it has the new id, customers or entries are missing. If a master loses its data later, its id is no longer the new id, so the last call fails.
+      // If a master loses its data before it has the new id, customers or entries are missing. If a
+      // master loses its data later, its id is no longer the new id, so the last call fails.
       const marked = await moveTo(partition, fill, { ...fill, id: randomUUID() })
       if (marked === undefined) return undefined
       await assertStored(redis, applied?.stored ?? [], options)

@@ -207,8 +207,8 @@ type Scripts = RedisClient & {
 }
 
 /**
- * @throws LostChunkError if Redis lacks one of these customers, or has an older version, or the same
- *   version of a lower projection.
+ * @throws LostChunkError if Redis lacks one of these customers, or has an older version, or the
+ *   same version of a lower projection.
  */
 export const assertStored = async (
   redis: RedisClient,

@@ -42,7 +42,7 @@ const readOnce = async (lastId: string | undefined, stopping: AbortSignal, onId:
   )
 }
 
-/** Follows the changes until the signal aborts. Continues after the last event if the stream ends. */
+/** Follows the changes until the signal aborts. If the stream ends, follows a new one. */
 const followChanges = async (stopping: AbortSignal): Promise<void> => {
   let lastId: string | undefined
   while (!stopping.aborted) {
