@@ -31,7 +31,7 @@ allow ingress Write,DescribeConfigs $(topics customers.raw other.raw quarantine)
 allow projector Read,DescribeConfigs $(topics customers.raw customers.erasures customers.state)
 allow projector Write,DescribeConfigs $(topics quarantine customers.state)
 allow projector Read --group customer-stream-projector
-allow reader Read $(topics customers.raw customers.state)
+allow reader Read $(topics customers.raw customers.state quarantine quarantine.audit customers.erasures)
 # The commands read every topic, and write erasures and the audit of quarantine. Only `quarantine
 # redrive --execute` needs more: Write on customers.raw and other.raw.
 allow operator Read,DescribeConfigs \

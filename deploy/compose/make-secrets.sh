@@ -60,7 +60,7 @@ user admin on #$(hash admin) ~* &* +@all
 user replica on #$(hash replica) +psync +replconf +ping
 user sentinel on #$(hash sentinel) &* +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info +client|setname +client|kill +script|kill
 user projector on #$(hash projector) $KEYS +ping +info +exists +eval +evalsha +hget +hmget +hset +hlen +hkeys +hdel +persist +set +del +zadd +zrem +zscore +bitfield +pexpire +zrange +get
-user reader on #$(hash reader) ~mykaarma:customer:* ~mykaarma:positions:* ~mykaarma:index:* ~mykaarma:dealers ~mykaarma:dealer:* +ping +info +hgetall +hmget +zrevrange +zrangebyscore +zrange +zcard +get
+user reader on #$(hash reader) ~mykaarma:customer:* ~mykaarma:positions:* ~mykaarma:index:* ~mykaarma:dealers ~mykaarma:dealer:* ~mykaarma:drift +ping +info +hgetall +hmget +zrevrange +zrangebyscore +zrange +zcard +get
 user operator on #$(hash operator) $KEYS +ping +info +hgetall +hmget +scan +zscan +zscore
 END
 printf 'masteruser replica\nmasterauth %s\n' "$(cat redis-replica.password)" > redis-replication.conf

@@ -109,6 +109,8 @@ export interface ReadAuditOptions {
 export const createEntries = (topicId: string | null) => {
   const byPlace = new Map<number, Map<number, Action>>()
   const byOrigin = new Map<string, Action>()
+  const actionAt = ({ partition, offset }: Place, origin: string | undefined): Action | undefined =>
+    byPlace.get(partition)?.get(Number(offset)) ?? byOrigin.get(origin ?? '')
   return {
     /** Returns false if the entry belongs to an earlier quarantine topic. */
     add: ({ topicId: of, partition, offset, action, origin }: AuditEntry): boolean => {
@@ -118,8 +120,8 @@ export const createEntries = (topicId: string | null) => {
       if (origin !== undefined) byOrigin.set(origin, action)
       return true
     },
-    actionFor: (record: AuditedRecord): Action | undefined =>
-      byPlace.get(record.partition)?.get(Number(record.offset)) ?? byOrigin.get(originOf(record) ?? ''),
+    actionFor: (record: AuditedRecord): Action | undefined => actionAt(record, originOf(record)),
+    actionAt,
   }
 }
 

@@ -8,6 +8,7 @@ import {
   erasedKey,
   indexKey,
   META,
+  type ProjectorReport,
 } from '@customer-stream/schemas'
 import { type Chain, createIndexes, type Filing, type IndexedCustomer, textOf } from './indexes.ts'
 import { all, createPositionHash, type StoreOptions, script } from './position-hash.ts'
@@ -18,6 +19,7 @@ import {
   type PositionStore,
   windowText,
 } from './position-store.ts'
+import { saveReport } from './report.ts'
 
 /** Result of storing the newest event of one customer. */
 export type StoreOutcome = 'applied' | 'duplicate' | 'stale' | 'erased'
@@ -123,6 +125,8 @@ export interface Store extends PositionStore {
   deleteErased(customerUuid: string, erasedAt: number): Promise<void>
   /** Announces to other projectors that this instance uses this Redis. Valid for a minute. */
   announce(instance: string): Promise<void>
+  /** Stores the counters of this instance for readers. */
+  saveReport(instance: string, report: ProjectorReport): Promise<void>
   /** Returns the given instances that use this Redis. */
   announced(instances: readonly string[]): Promise<ReadonlySet<string>>
   ping(): Promise<void>
@@ -471,6 +475,7 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
     announce: async (instance) => {
       await redis.set(`${memberKeyPrefix}${instance}`, '1', 'PX', ANNOUNCEMENT_MS)
     },
+    saveReport: (instance, report) => saveReport(redis, { keyPrefix, instance }, report),
     announced: async (instances) => {
       const replies = await all(instances.map((instance) => redis.exists(`${memberKeyPrefix}${instance}`)))
       return new Set(instances.filter((_, i) => replies[i] === 1))

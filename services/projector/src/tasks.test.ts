@@ -1,4 +1,6 @@
+import { createRegistry } from '@customer-stream/runtime'
 import { expect, it, onTestFinished, vi } from 'vitest'
+import { createProjectorMetrics } from './metrics.ts'
 import { startTasks } from './tasks.ts'
 
 const setUp = () => {
@@ -24,7 +26,11 @@ const setUp = () => {
         checkPositions: task('checkPositions'),
         executeErasures: task('executeErasures'),
       },
-      store: { announce: (instance) => task(`announce ${instance}`)() },
+      store: {
+        announce: (instance) => task(`announce ${instance}`)(),
+        saveReport: (instance) => task(`report of ${instance}`)(),
+      },
+      metrics: createProjectorMetrics(createRegistry('test'), { groupId: 'g', topic: 't' }),
       watchdog: task('watchdog'),
       topicWatch: { check: task('topicWatch') },
       redisCheck: { watch: task('redisCheck') },
@@ -54,6 +60,7 @@ it('each background task runs at its own interval', async () => {
   expect(runs).toEqual({
     commit: 60,
     'announce me': 12,
+    'report of me': 12,
     checkPositions: 15,
     executeErasures: 15,
     watchdog: 4,

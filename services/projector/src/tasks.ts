@@ -4,8 +4,10 @@
  */
 import { type Diagnosis, type Logger, type Obstacles, periodically } from '@customer-stream/runtime'
 import type { TopicWatch } from '@customer-stream/runtime/kafka'
+import type { ProjectorMetrics } from './metrics.ts'
 import type { Projection } from './projection.ts'
 import type { RedisCheck } from './redis-check.ts'
+import { reportOf } from './report.ts'
 import type { SenderWatch } from './sender-watch.ts'
 import type { Startup } from './startup.ts'
 import type { Store } from './store.ts'
@@ -13,6 +15,7 @@ import type { Store } from './store.ts'
 const COMMIT_INTERVAL_MS = 1000
 const LAG_INTERVAL_MS = 5000
 const ANNOUNCE_INTERVAL_MS = 5000
+const REPORT_INTERVAL_MS = 5000
 const REDIS_CHECK_INTERVAL_MS = 10_000
 const SENDER_INTERVAL_MS = 10_000
 const SILENCE_INTERVAL_MS = 300_000
@@ -24,7 +27,8 @@ export interface TasksDependencies {
     Projection,
     'checkPositions' | 'executeErasures'
   >
-  readonly store: Pick<Store, 'announce'>
+  readonly store: Pick<Store, 'announce' | 'saveReport'>
+  readonly metrics: Pick<ProjectorMetrics, 'events' | 'freshnessSeconds'>
   readonly senderWatch: Pick<SenderWatch, 'save' | 'countSilent'>
   /** Ends a process that applies nothing although Kafka and Redis answer. */
   readonly watchdog: () => Promise<void>
@@ -60,6 +64,7 @@ export const startTasks = (deps: TasksDependencies, options: TasksOptions): (() 
 
   every(COMMIT_INTERVAL_MS, projection.positions.commit)
   every(ANNOUNCE_INTERVAL_MS, () => deps.store.announce(options.instance))
+  every(REPORT_INTERVAL_MS, async () => deps.store.saveReport(options.instance, await reportOf(deps.metrics)))
   every(options.positionCheckMs, projection.checkPositions)
   every(options.positionCheckMs, projection.executeErasures)
   every(options.sessionTimeoutMs, deps.watchdog)

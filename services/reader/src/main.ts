@@ -16,19 +16,18 @@ import {
 } from '@customer-stream/runtime'
 import { createAdminApp } from '@customer-stream/runtime/admin-app'
 import { connectRedis, createRedis, createRedisDiagnose } from '@customer-stream/runtime/redis'
-import { topicNames } from '@customer-stream/schemas'
 import { followChanges } from './changes/follow-changes.ts'
-import { createReadEvents } from './customer-events.ts'
 import { createCustomers } from './customers.ts'
 import { createListDealers } from './dealers.ts'
 import { createFindCustomers } from './find-customers.ts'
 import { createReaderApp } from './http/reader-app.ts'
 import { createReaderKafka } from './kafka.ts'
+import { createKafkaParts } from './kafka-parts.ts'
 import { createListCustomers } from './list-customers.ts'
 import { createReaderMetrics } from './metrics.ts'
+import { MEASURE_INTERVAL_MS } from './pipeline/watch.ts'
 import { createPositions } from './positions.ts'
 import { createReadiness } from './readiness.ts'
-import { createTopicReader } from './topic-reader.ts'
 
 const OUTAGE_INTERVAL_MS = 2000
 
@@ -50,25 +49,25 @@ const indexed = { positions, customers, keyPrefix }
 const [find, list] = [createFindCustomers(redis, indexed), createListCustomers(redis, indexed)]
 const listDealers = createListDealers({ redis, positions }, keyPrefix)
 const changes = followChanges({ settings, kafka, metrics, stopping: stopping.signal })
-const raw = createTopicReader(kafka, topicNames(settings.KAFKA_TOPIC_PREFIX).customers)
+const kafkaParts = createKafkaParts({ settings, redis, positions, listDealers, kafka, stopping: stopping.signal })
 const timeoutMs = settings.READINESS_TIMEOUT_MS
 const readiness = createReadiness({ customers, kafka, diagnose, obstacles, timeoutMs, stopping: stopping.signal })
 const app = createReaderApp({
-  ...{ settings, customers, find, list, listDealers, changes, metrics, logger },
-  ...{ readEvents: createReadEvents(raw, positions), tracer: traces.tracer, stopping: stopping.signal },
+  ...{ settings, customers, find, list, listDealers, changes, ...kafkaParts, metrics, logger },
+  ...{ tracer: traces.tracer, stopping: stopping.signal },
 })
 const adminApp = createAdminApp({ registry, checks: readiness.checks, settings })
 
 const secretFiles = { schemas: readerSettings, env: process.env, rules: readerRules, registry, logger }
 lifecycle.onStop('secret files', watchSecretFiles(settings, secretFiles))
-// Parts stop in reverse order: first "not ready" and a wait for the load balancer, then requests,
-// then Redis, Kafka and traces, and last the admin port.
+// Parts stop in reverse order: first "not ready", then requests, clients and traces, then this port.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
 lifecycle.onStop('traces', traces.stop)
 lifecycle.onStop('kafka', kafka.disconnect)
 lifecycle.onStop('redis', () => redis.disconnect())
 const onFailure = (err: Error) => logger.error({ err }, 'the readiness could not be checked; the service repeats it')
 lifecycle.onStop('outages', periodically(OUTAGE_INTERVAL_MS, readiness.watch, onFailure))
+lifecycle.onStop('pipeline', periodically(MEASURE_INTERVAL_MS, kafkaParts.pipeline.measure, onFailure))
 lifecycle.onStop('public port', () => closeServer(app, LAST_ANSWERS_MS))
 lifecycle.onStop('readiness', async () => {
   stopping.abort()
@@ -85,6 +84,7 @@ try {
   const onStartFailure = (error: Error) => obstacles.report('redis', diagnose(error))
   const start = { signal: stopping.signal, backoff, onFailure: onStartFailure }
   if (await retryWithBackoff(connect, start)) logger.info({ event: 'ready' }, 'ready')
+  if (!stopping.signal.aborted) await kafkaParts.pipeline.measure()
 } catch (error) {
   lifecycle.fail(error as Error)
 }

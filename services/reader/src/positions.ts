@@ -15,8 +15,21 @@ export interface PositionsState {
   nextOffset(topic: string, partition: number): number | undefined
 }
 
+/** How far the projectors are. */
+export interface Progress extends Omit<PositionsState, 'nextOffset'> {
+  /**
+   * Next offset to apply of each partition of the raw topic. A partition is missing if a copy of
+   * the positions lacks it.
+   */
+  readonly positions: ReadonlyMap<number, bigint>
+  /** Partitions that are being filled from the state topic, and the records that are left. */
+  readonly fill: { readonly partitions: number; readonly records: number } | undefined
+}
+
 export interface Positions {
   read(): Promise<PositionsState>
+  /** @returns undefined if Redis has no positions. */
+  readProgress(topic: string): Promise<Progress | undefined>
 }
 
 export interface PositionsOptions {
@@ -38,22 +51,54 @@ const indexesOf = (hash: Hash): IndexOptions | undefined => {
   return country === undefined ? undefined : { indexes: names.split(',') as IndexName[], country }
 }
 
+const isOffset = (text: string | undefined): text is string => text !== undefined && /^\d+$/.test(text)
+
+/** Returns the lowest copy of each position. */
+const positionsIn = (copies: readonly Hash[], topic: string): ReadonlyMap<number, bigint> => {
+  const prefix = positionField(topic, 0).slice(0, -1)
+  const fields = Object.keys(copies[0] ?? {}).filter((field) => field.startsWith(prefix))
+  return new Map(
+    fields.flatMap((field) => {
+      const partition = field.slice(prefix.length)
+      const offsets = copies.map((hash) => hash[field])
+      if (!isOffset(partition) || !offsets.every(isOffset)) return []
+      const lowest = offsets.map(BigInt).reduce((a, b) => (b < a ? b : a))
+      return [[Number(partition), lowest] as const]
+    }),
+  )
+}
+
+/** A fill is stored as `id/state topic id/next/end/raw offset/extent`. */
+const fillIn = (copies: readonly Hash[]): Progress['fill'] => {
+  const left = new Map<string, number>()
+  for (const [field, text] of copies.flatMap((hash) => Object.entries(hash))) {
+    const [, , next, end] = text.split('/')
+    if (!field.endsWith('#fill') || !isOffset(next) || !isOffset(end)) continue
+    left.set(field, Math.max(left.get(field) ?? 0, Number(BigInt(end) - BigInt(next))))
+  }
+  return left.size === 0 ? undefined : { partitions: left.size, records: [...left.values()].reduce((a, b) => a + b) }
+}
+
 export const createPositions = (redis: RedisClient, { keyPrefix, projection }: PositionsOptions): Positions => {
   // On Redis Cluster each master has a copy.
   const keys = isCluster(redis) ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
+  const readCopies = () => Promise.all(keys.map((key) => redis.hgetall(key)))
+  const stateOf = (copies: readonly Hash[]): PositionsState => ({
+    isFilled: copies.every(isFilled),
+    indexes: indexesOf(copies[0] ?? {}),
+    nextOffset: (topic, partition) => {
+      // The position is the lowest copy, because a single master may have been emptied.
+      const offsets = copies.map((copy) => Number(copy[positionField(topic, partition)]))
+      const lowest = Math.min(...offsets)
+      return Number.isNaN(lowest) ? undefined : lowest
+    },
+  })
   return {
-    read: async () => {
-      const copies = await Promise.all(keys.map((key) => redis.hgetall(key)))
-      return {
-        isFilled: copies.every(isFilled),
-        indexes: indexesOf(copies[0] ?? {}),
-        nextOffset: (topic, partition) => {
-          // The position is the lowest copy, because a single master may have been emptied.
-          const offsets = copies.map((copy) => Number(copy[positionField(topic, partition)]))
-          const lowest = Math.min(...offsets)
-          return Number.isNaN(lowest) ? undefined : lowest
-        },
-      }
+    read: async () => stateOf(await readCopies()),
+    readProgress: async (topic) => {
+      const copies = await readCopies()
+      if (copies.every((hash) => Object.keys(hash).length === 0)) return undefined
+      return { ...stateOf(copies), positions: positionsIn(copies, topic), fill: fillIn(copies) }
     },
   }
 }

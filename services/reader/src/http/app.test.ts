@@ -15,11 +15,15 @@ import type { FindCustomers } from '../find-customers.ts'
 import { KafkaUnavailableError } from '../kafka.ts'
 import type { ListCustomers } from '../list-customers.ts'
 import { createReaderMetrics } from '../metrics.ts'
+import { documentOf } from '../pipeline/document.ts'
+import { MEASUREMENT } from '../pipeline/fixtures/measurement.ts'
+import type { PipelineWatch } from '../pipeline/watch.ts'
 import { createAuthenticate } from './api-keys.ts'
 import { type AppOptions, createApp, HEALTH_PATH, OPENAPI_PATH } from './app.ts'
 import { CONSOLE_PATHS } from './console-routes.ts'
 import { SEARCH_PATH } from './list-routes.ts'
 import { openApi } from './openapi.ts'
+import type { PipelineDocument } from './pipeline-document.ts'
 
 const key = (name: string, scopes: ApiKey['scopes'], dealers = ['*']): ApiKey => ({
   ...{ name, scopes, dealers, sha256: hash('sha256', `${name}-key`) },
@@ -30,6 +34,8 @@ const KEYS = [
   key('dealer-a', ['read', 'pii'], ['dealer-a']),
   key('dealer-b', ['read', 'pii'], ['dealer-b']),
   key('only-pii', ['pii']),
+  key('operator', ['operate']),
+  key('operator-a', ['read', 'pii', 'operate'], ['dealer-a']),
 ]
 const VERSION = { timestamp: 1728542293678, id: 'a7b9' }
 const HASH = {
@@ -93,6 +99,7 @@ interface Answers {
   listDealers: ListDealers
   open: Changes['open']
   readEvents: ReadEvents
+  pipeline: Pick<PipelineWatch, 'document'>
   isOpen: boolean
 }
 
@@ -107,6 +114,7 @@ const start = ({
   }),
   open = async ({ view }) => ({ kind: 'stream', body: Readable.from([view(CHANGE)?.data ?? '']) }),
   readEvents = async () => EVENTS,
+  pipeline = { document: () => undefined },
   isOpen = false,
   ...options
 }: Partial<AppOptions> & Partial<Answers> = {}) => {
@@ -118,7 +126,7 @@ const start = ({
   const app = createApp(
     {
       authenticate: createAuthenticate({ READER_AUTH: isOpen ? 'off' : 'keys', READER_API_KEYS: KEYS }),
-      ...{ customers: { read }, find, list, listDealers, changes: { open }, readEvents },
+      ...{ customers: { read }, find, list, listDealers, changes: { open }, readEvents, pipeline },
       metrics: createReaderMetrics(registry),
       onReveal: (name, customerUuids) => revealed.push(`${name} ${customerUuids}`),
       onFailure: (error) => failures.push(error),
@@ -159,6 +167,9 @@ describe('each route', () => {
     .filter(([path]) => !CONSOLE_PATHS.includes(path))
     .flatMap(([path, methods]) => methods.map((method) => ({ path, method })))
   const guarded = routes.filter(({ path }) => path !== OPENAPI_PATH && path !== HEALTH_PATH)
+  /** Routes whose answers belong to all dealers. */
+  const ofOperators = guarded.filter(({ path }) => /^\/v1\/(pipeline|quarantine)/.test(path))
+  const ofDealers = guarded.filter((route) => !ofOperators.includes(route))
 
   it('each route is described in openapi.json, and only document, health and console are open', () => {
     const described = Object.entries(openApi('0').paths).flatMap(([path, methods]) =>
@@ -204,7 +215,14 @@ describe('each route', () => {
     expect(answer.json()).toMatchObject({ type: 'forbidden', status: 403 })
   })
 
-  it.each(guarded)('$method $path shows a key nothing of another dealer', async ({ path, method }) => {
+  it.each(ofOperators)('$method $path refuses a key for some dealers, or without operate', async ({ path, method }) => {
+    for (const name of ['operator-a', 'full']) {
+      const answer = await app.inject(requestTo({ path, method }, { authorization: `Bearer ${name}-key` }))
+      expect(answer.json(), name).toMatchObject({ type: 'forbidden', status: 403 })
+    }
+  })
+
+  it.each(ofDealers)('$method $path shows a key nothing of another dealer', async ({ path, method }) => {
     const none: Parameters<typeof start>[0] = {
       read: async () => ({ kind: 'missing' }),
       find: async () => ({ kind: 'found', customers: [], isTruncated: false }),
@@ -725,5 +743,21 @@ describe('a stream of changes', () => {
   ] as const)('a stream that cannot be opened (%s) gets %s', async (kind, status, type) => {
     const { get } = start({ open: async () => ({ kind }) })
     expect((await get('/v1/changes')).json()).toMatchObject({ status, type })
+  })
+})
+
+describe('the pipeline', () => {
+  it('a reader that has not measured yet answers 503, and then the document', async () => {
+    let document: PipelineDocument | undefined
+    const { get } = start({ pipeline: { document: () => document } })
+    expect((await get('/v1/pipeline', 'operator')).json()).toMatchObject({ type: 'unavailable', status: 503 })
+    document = documentOf([MEASUREMENT], [], 1)
+    const answer = await get('/v1/pipeline', 'operator')
+    expect([answer.statusCode, answer.headers['cache-control']]).toEqual([200, 'no-store'])
+    expect(answer.json()).toEqual(JSON.parse(JSON.stringify(document)))
+  })
+
+  it('a parameter is refused with 400', async () => {
+    expect((await start().get('/v1/pipeline?x=1', 'operator')).json()).toMatchObject({ type: 'invalid-parameter' })
   })
 })

@@ -16,6 +16,7 @@ import type { FindCustomers } from '../find-customers.ts'
 import { KafkaUnavailableError } from '../kafka.ts'
 import type { ListCustomers } from '../list-customers.ts'
 import type { ReaderMetrics } from '../metrics.ts'
+import type { PipelineWatch } from '../pipeline/watch.ts'
 import { type Authenticate, type Client, withoutReveal } from './api-keys.ts'
 import { addChangesRoute } from './changes-route.ts'
 import { addConsoleRoutes } from './console-routes.ts'
@@ -24,6 +25,7 @@ import { addDealersRoute } from './dealers-route.ts'
 import { addEventsRoute } from './events-route.ts'
 import { addListRoutes } from './list-routes.ts'
 import { openApi } from './openapi.ts'
+import { addPipelineRoute } from './pipeline-route.ts'
 import { PROBLEM_CONTENT_TYPE, type Problem, ProblemError, problemDocument, problems } from './problem.ts'
 import { createRateLimit } from './rate-limit.ts'
 import { createEndSpan } from './request-spans.ts'
@@ -37,6 +39,7 @@ export interface AppDependencies {
   /** Undefined if the state topic is switched off. */
   readonly changes: Pick<Changes, 'open'> | undefined
   readonly readEvents: ReadEvents
+  readonly pipeline: Pick<PipelineWatch, 'document'>
   readonly metrics: ReaderMetrics
   /** Called for each answer that shows personal data without a mask. */
   readonly onReveal: (key: string, customerUuids: readonly string[]) => void
@@ -181,6 +184,9 @@ const addChecks = (app: FastifyInstance, { authenticate, metrics }: AppDependenc
     metrics.requests.inc({ key: client.name })
     if (!rate.allows(client.name)) throw new ProblemError('too-many-requests')
     if (!request.client.has(scope)) throw new ProblemError('forbidden', `The API key needs the scope ${scope}.`)
+    // The figures of the pipeline and the records of quarantine belong to all dealers.
+    if (scope === 'operate' && !client.maySee(undefined))
+      throw new ProblemError('forbidden', 'The API key needs the dealers ["*"].')
   })
 }
 
@@ -246,6 +252,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   addDealersRoute(app, deps)
   addChangesRoute(app, deps)
   addEventsRoute(app, deps)
+  addPipelineRoute(app, deps)
   addConsoleRoutes(app)
   const document = JSON.stringify(openApi(options.version))
   app.get(OPENAPI_PATH, { config: { scope: 'open' } }, async (_request, reply) =>

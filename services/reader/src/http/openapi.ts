@@ -7,6 +7,8 @@ import { DEALERS_PATH, MAX_DEALERS } from './dealers-route.ts'
 import { EventsDocument } from './event-document.ts'
 import { MAX_LIMIT, SEARCH_PATH } from './list-routes.ts'
 import { MASK } from './mask.ts'
+import { PipelineDocument } from './pipeline-document.ts'
+import { PIPELINE_PATH } from './pipeline-route.ts'
 import { PROBLEM_CONTENT_TYPE, type Problem, problems } from './problem.ts'
 
 const RETRY_AFTER = { 'Retry-After': { schema: { type: 'integer' }, description: 'Seconds.' } }
@@ -231,6 +233,19 @@ const getChanges = () => ({
   },
 })
 
+const getPipeline = () => ({
+  operationId: 'getPipeline',
+  summary: 'Returns whether all is well, the rates, the lag, quarantine, and the last hour.',
+  description: 'Needs the scope `operate` and a key for all dealers.',
+  responses: {
+    200: {
+      description: 'The last measurement. The reader measures every 10 s.',
+      content: { 'application/json': { schema: { $ref: '#/components/schemas/Pipeline' } } },
+    },
+    ...problemResponses([...ofOneCustomer, 'too-large', 'unsupported-media-type']),
+  },
+})
+
 const getDocument = () => ({
   operationId: 'getOpenApi',
   summary: 'Returns this document.',
@@ -282,6 +297,7 @@ export const openApi = (version: string) => ({
     [DEALERS_PATH]: { get: listDealers() },
     '/v1/customers/{customerUuid}/events': { get: getEvents() },
     [CHANGES_PATH]: { get: getChanges() },
+    [PIPELINE_PATH]: { get: getPipeline() },
     '/openapi.json': { get: getDocument() },
     '/healthz': { get: getHealth() },
   },
@@ -294,6 +310,7 @@ export const openApi = (version: string) => ({
       Change: ChangeDocument,
       Events: EventsDocument,
       Dealer: DealerDocument,
+      Pipeline: PipelineDocument,
       Problem: {
         type: 'object',
         required: ['type', 'status', 'title'],

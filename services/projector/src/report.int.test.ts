@@ -1,0 +1,46 @@
+import { createRegistry, loadSettings } from '@customer-stream/runtime'
+import { connectRedis, createRedis, redisSettings } from '@customer-stream/runtime/redis'
+import { readReport, reportsKey } from '@customer-stream/schemas'
+import { freshNames } from '@customer-stream/testing'
+import { silentLogger, testRedisUrl } from '@customer-stream/testing/vitest'
+import { expect, it, onTestFinished } from 'vitest'
+import { createProjectorMetrics } from './metrics.ts'
+import { reportOf, saveReport } from './report.ts'
+
+const HOUR_MS = 3_600_000
+
+it('a report has the counters of the process, and its freshness by bucket', async () => {
+  const metrics = createProjectorMetrics(createRegistry('test'), { groupId: 'g', topic: 't' })
+  metrics.events.inc({ outcome: 'applied' }, 3)
+  for (const seconds of [0.004, 0.04, 0.04, 9999]) metrics.freshnessSeconds.observe(seconds)
+  const { at, outcomes, freshness } = await reportOf(metrics, 7)
+  expect([at, outcomes]).toEqual([7, { applied: 3, duplicate: 0, stale: 0, erased: 0, quarantined: 0 }])
+  expect(freshness.filter(({ chunks }) => chunks > 0)).toEqual([
+    { maxMs: 5, chunks: 1 },
+    { maxMs: 50, chunks: 2 },
+    { maxMs: null, chunks: 1 },
+  ])
+})
+
+it('each process has one report, and reports of processes that ended are deleted after an hour', async () => {
+  const redis = createRedis(loadSettings(redisSettings, { REDIS_URL: testRedisUrl() }), silentLogger)
+  onTestFinished(() => redis.disconnect())
+  await connectRedis(redis)
+  const { keyPrefix } = freshNames()
+  const save = (instance: string, at: number) =>
+    saveReport(redis, { keyPrefix, instance }, { at, outcomes: { applied: at }, freshness: [] })
+  const stored = async () => {
+    const reports = Object.entries(await redis.hgetall(reportsKey(keyPrefix)))
+    return reports.map(([instance, text]) => [instance, readReport(text)?.at]).toSorted()
+  }
+  await save('a', 1)
+  await save('b', 2)
+  await save('a', HOUR_MS)
+  expect(await stored()).toEqual([
+    ['a', HOUR_MS],
+    ['b', 2],
+  ])
+  await redis.hset(reportsKey(keyPrefix), 'damaged', 'x')
+  await save('a', HOUR_MS + 3)
+  expect(await stored()).toEqual([['a', HOUR_MS + 3]])
+})

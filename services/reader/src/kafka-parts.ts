@@ -1,0 +1,52 @@
+/** Creates the parts that read topics: the history of a customer, and the watch of the pipeline. */
+import type { ReaderSettings } from '@customer-stream/configuration'
+import { createDiagnose, isKafkaError } from '@customer-stream/runtime/kafka'
+import { createRedisDiagnose, type RedisClient } from '@customer-stream/runtime/redis'
+import { quarantineAuditTopicName, topicNames } from '@customer-stream/schemas'
+import { createReadEvents, type ReadEvents } from './customer-events.ts'
+import type { ListDealers } from './dealers.ts'
+import { KafkaUnavailableError, type ReaderKafka } from './kafka.ts'
+import { createPipelineWatch, type PipelineWatch } from './pipeline/watch.ts'
+import type { Positions } from './positions.ts'
+import { createTail } from './quarantine/tail.ts'
+import { createTopicReader } from './topic-reader.ts'
+
+export interface KafkaPartsDependencies {
+  readonly settings: ReaderSettings
+  readonly redis: RedisClient
+  readonly positions: Positions
+  readonly listDealers: ListDealers
+  readonly kafka: Pick<ReaderKafka, 'ask' | 'openAdmin'>
+  /** Aborts when the process stops. */
+  readonly stopping: AbortSignal
+}
+
+export interface KafkaParts {
+  readonly pipeline: PipelineWatch
+  readonly readEvents: ReadEvents
+}
+
+export const createKafkaParts = (deps: KafkaPartsDependencies): KafkaParts => {
+  const { settings, redis, positions, listDealers, kafka, stopping } = deps
+  const { KAFKA_TOPIC_PREFIX: prefix, REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection } = settings
+  const { customers: topic, quarantine: quarantineTopic } = topicNames(prefix)
+  const [ofQuarantine, ofAudit] = [kafka.openAdmin(), kafka.openAdmin()]
+  const clients = {
+    ...{ quarantine: ofQuarantine, audit: ofAudit },
+    connect: () => Promise.all([ofQuarantine.connect(), ofAudit.connect()]),
+  }
+  const tail = createTail(clients, {
+    ...{ topic: quarantineTopic, auditTopic: quarantineAuditTopicName(prefix), signal: stopping },
+  })
+  const [diagnoseKafka, diagnoseRedis] = [createDiagnose(settings), createRedisDiagnose(settings, redis)]
+  const explain = (error: Error, doing: string): string => {
+    const cause = error instanceof KafkaUnavailableError ? (error.cause as Error) : error
+    const isOfKafka = error instanceof KafkaUnavailableError || isKafkaError(error)
+    return (isOfKafka ? diagnoseKafka(cause, doing) : diagnoseRedis(cause)).message
+  }
+  const pipeline = createPipelineWatch(
+    { redis, positions, listDealers, tail, admin: kafka.openAdmin(), ask: kafka.ask, explain },
+    { topic, keyPrefix, projection },
+  )
+  return { pipeline, readEvents: createReadEvents(createTopicReader(kafka, topic), positions) }
+}

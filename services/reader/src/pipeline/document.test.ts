@@ -1,0 +1,171 @@
+import { Value } from '@sinclair/typebox/value'
+import { describe, expect, it } from 'vitest'
+import { PipelineDocument } from '../http/pipeline-document.ts'
+import { documentOf, pointOf } from './document.ts'
+import { MEASUREMENT } from './fixtures/measurement.ts'
+import type { Measurement } from './measurement.ts'
+
+/** A measurement that was made some seconds after MEASUREMENT. */
+const after = (seconds: number, changes: Partial<Measurement> = {}): Measurement => ({
+  ...{ ...MEASUREMENT, at: MEASUREMENT.at + seconds * 1000, clock: seconds * 1000, reports: reported(seconds) },
+  ...changes,
+})
+const reported = (at: number, applied = 5, chunks: readonly (readonly [number | null, number])[] = []) =>
+  new Map([
+    [
+      'p',
+      {
+        at,
+        outcomes: { applied, stale: 1 },
+        freshness: chunks.map(([maxMs, count]) => ({ maxMs, chunks: count })),
+      },
+    ],
+  ])
+const ends = (...offsets: readonly (string | undefined)[]): NonNullable<Measurement['raw']> => ({
+  partitions: offsets.length,
+  watermarks: new Map(
+    offsets.flatMap((high, i) => (high === undefined ? [] : [[i, { low: '0', stable: high, high }] as const])),
+  ),
+})
+const positions = (...offsets: readonly bigint[]): Measurement['progress'] => ({
+  ...(MEASUREMENT.progress as Exclude<Measurement['progress'], 'none' | undefined>),
+  positions: new Map(offsets.entries()),
+})
+const UNKNOWN: Partial<Measurement> = {
+  ...{ raw: undefined, quarantineEnds: undefined, quarantine: undefined, progress: undefined },
+  ...{ reports: undefined, drift: undefined, dealers: undefined },
+}
+
+it('rates are the difference of two measurements by their time', () => {
+  const later = after(10, { raw: ends('30', '40'), reports: reported(10, 25), quarantineEnds: ends('8') })
+  expect(pointOf(MEASUREMENT, later)).toEqual({
+    ...{ at: later.at, storedPerSecond: 4, handledPerSecond: 2, quarantinedPerSecond: 0.5 },
+    ...{ lag: 40, freshnessP50Ms: null, freshnessP99Ms: null },
+  })
+  expect(documentOf([MEASUREMENT, later], [], 1).outcomes).toEqual({ applied: 2, stale: 0 })
+})
+
+it.each([
+  ['the ends of the topic are not known', { raw: undefined }],
+  ['a partition has no leader', { raw: ends('30', undefined) }],
+  ['the topic was created again', { raw: ends('3', '40') }],
+])('the stored rate is null if %s', (_, changes) => {
+  expect(pointOf(MEASUREMENT, after(10, changes)).storedPerSecond).toBeNull()
+})
+
+it('a projector that has just started, or an older projector without a report, gives no wrong rate', () => {
+  const started = new Map([...reported(10), ...new Map([['new', reported(10, 9999).get('p')!]])])
+  expect(pointOf(MEASUREMENT, after(10, { reports: started })).handledPerSecond).toBe(0)
+  const none = { reports: new Map() }
+  expect(pointOf({ ...MEASUREMENT, ...none }, after(10, none)).handledPerSecond).toBeNull()
+})
+
+it('the freshness is interpolated in its bucket, and only of the chunks between the measurements', () => {
+  const before = {
+    ...MEASUREMENT,
+    reports: reported(1, 5, [
+      [10, 1000],
+      [20, 0],
+      [null, 0],
+    ]),
+  }
+  const later = after(10, {
+    reports: reported(10, 5, [
+      [10, 1000],
+      [20, 99],
+      [null, 1],
+    ]),
+  })
+  const { freshness } = documentOf([before, later], [], 1)
+  expect(freshness.p50Ms).toBeCloseTo(10 + 10 * (50 / 99), 5)
+  expect(freshness.p99Ms).toBeCloseTo(20, 5)
+})
+
+it('each value that is not known is null', () => {
+  const unknown = { ...MEASUREMENT, ...UNKNOWN, problems: ['Kafka does not answer.'] }
+  const document = documentOf([unknown, after(10, unknown)], [], 1)
+  expect(document).toMatchObject({
+    ...{ isWell: false, summary: 'There is a problem.', reasons: ['Kafka does not answer.'] },
+    rates: { receivedPerSecond: null, storedPerSecond: null, handledPerSecond: null },
+    lag: { records: null, partitions: [] },
+    ...{ outcomes: null, quarantine: null, dealers: null, drift: null, lastEventAt: null },
+    freshness: { p50Ms: null, p99Ms: null },
+    projection: { isFilled: null, fill: null, indexes: null, projectors: null },
+  })
+})
+
+it('the document of any measurement fits its schema', () => {
+  for (const measurements of [[MEASUREMENT], [MEASUREMENT, after(10)], [{ ...MEASUREMENT, ...UNKNOWN }]]) {
+    const document = documentOf(measurements, [pointOf(MEASUREMENT, after(10))], 1)
+    expect([...Value.Errors(PipelineDocument, JSON.parse(JSON.stringify(document)))]).toEqual([])
+  }
+})
+
+it('one lagging partition, one without a leader: the sum is not known', () => {
+  const document = documentOf([{ ...MEASUREMENT, raw: ends('12', undefined), progress: positions(10n, 20n) }], [], 1)
+  expect(document.lag).toEqual({
+    records: null,
+    partitions: [
+      { partition: 0, position: '10', end: '12', records: 2 },
+      { partition: 1, position: '20', end: null, records: null },
+    ],
+  })
+})
+
+describe('whether all is well', () => {
+  const judged = (...measurements: readonly Measurement[]) => {
+    const { isWell, summary, reasons } = documentOf(measurements, [], 1)
+    return { isWell, summary, reasons: reasons.join('\n') }
+  }
+
+  it('a pipeline without lag, with open records in quarantine, is well and has a notice', () => {
+    const open = { quarantine: { records: 3, openByReason: { 'not-json': 2 }, isCut: true } }
+    const document = documentOf([MEASUREMENT, after(40, open)], [], 1)
+    expect(document).toMatchObject({ isWell: true, summary: 'All is well.', reasons: [] })
+    expect(document.notices).toEqual(['At least 2 open records in quarantine. Look at their reasons.'])
+    expect(document.quarantine).toEqual({ records: 3, open: 2, openByReason: { 'not-json': 2 }, isCut: true })
+  })
+
+  const lagging = { raw: ends('12', '20'), progress: positions(10n, 20n) }
+  it.each([
+    ['a partition stands still', after(0, lagging), after(35, lagging), 'Partition 0 of the raw topic: records wait'],
+    ['no projector reports', MEASUREMENT, after(35, { reports: MEASUREMENT.reports }), 'No projector has reported'],
+    ['Redis has no positions', MEASUREMENT, after(10, { progress: 'none' }), 'Redis has no positions'],
+    ['a partition has no leader', MEASUREMENT, after(10, { raw: ends('10', undefined) }), 'Partition 1 of the raw'],
+    [
+      'Redis is being filled',
+      MEASUREMENT,
+      after(10, { progress: { ...(positions(10n, 20n) as object), fill: { partitions: 1, records: 7 } } as never }),
+      '7 records left',
+    ],
+    [
+      'events are late',
+      after(0, { reports: reported(0, 5, [[60_000, 0]]) }),
+      after(10, { reports: reported(10, 9, [[60_000, 10]]) }),
+      'later than',
+    ],
+  ] as const)('all is not well if %s', (_, first, last, reason) => {
+    expect(judged(first, last)).toMatchObject({ isWell: false, reasons: expect.stringContaining(reason) })
+  })
+
+  it.each([
+    ['a position moves', after(0, lagging), after(35, { ...lagging, progress: positions(11n, 20n) })],
+    ['the records have waited for only 20 s', after(0, lagging), after(20, lagging)],
+    ['the records are new', after(0, { progress: positions(10n, 20n) }), after(35, lagging)],
+  ])('a lag is no problem if %s', (_, first, last) => {
+    expect(judged(first, last)).toMatchObject({ isWell: true, reasons: '' })
+  })
+})
+
+it('a minute that begins before the topic and the projectors were known has rates of the rest', () => {
+  const empty = { ...MEASUREMENT, raw: undefined, reports: new Map() }
+  const started = { raw: ends('10', '20'), reports: reported(20, 5) }
+  const document = documentOf([empty, after(20, started), after(30, { ...started, reports: reported(30, 25) })], [], 1)
+  expect(document.rates).toEqual({ receivedPerSecond: null, storedPerSecond: 0, handledPerSecond: 2 })
+  expect([document.projection.projectors, document.isWell]).toEqual([1, true])
+})
+
+it('a projector that has just started is no silent projector', () => {
+  const document = documentOf([{ ...MEASUREMENT, reports: new Map() }, after(35, { reports: reported(33) })], [], 1)
+  expect(document.reasons).toEqual([])
+})

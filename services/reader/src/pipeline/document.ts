@@ -1,0 +1,101 @@
+/** Makes the answer of `GET /v1/pipeline`. Pure functions. */
+import type { PipelineDocument, PipelinePoint } from '../http/pipeline-document.ts'
+import { judge } from './judge.ts'
+import { lagOf, totalLag } from './lag.ts'
+import type { Measurement } from './measurement.ts'
+import {
+  freshnessMs,
+  handledPerSecond,
+  outcomesPerSecond,
+  pairsOf,
+  projectorsOf,
+  quarantinedPerSecond,
+  storedPerSecond,
+} from './rates.ts'
+
+/** Returns the point of the history at the second measurement. */
+export const pointOf = (before: Measurement, after: Measurement): PipelinePoint => {
+  const pair = [before, after] as const
+  return {
+    at: after.at,
+    storedPerSecond: storedPerSecond(pair) ?? null,
+    handledPerSecond: handledPerSecond(pair) ?? null,
+    quarantinedPerSecond: quarantinedPerSecond(pair) ?? null,
+    lag: totalLag(after) ?? null,
+    freshnessP50Ms: freshnessMs(pair, 0.5) ?? null,
+    freshnessP99Ms: freshnessMs(pair, 0.99) ?? null,
+  }
+}
+
+const quarantineOf = ({ quarantine }: Measurement): PipelineDocument['quarantine'] => {
+  if (quarantine === undefined) return null
+  const { records, openByReason, isCut } = quarantine
+  return { records, open: Object.values(openByReason).reduce((a, b) => a + b, 0), openByReason, isCut }
+}
+
+const driftOf = ({ drift }: Measurement): PipelineDocument['drift'] =>
+  drift
+    ?.toSorted((a, b) => b.first - a.first)
+    .map(({ kind, path, type, first, last, events }) => ({ kind, path, type, firstAt: first, lastAt: last, events })) ??
+  null
+
+const projectionOf = (
+  { progress }: Measurement,
+  version: number,
+  projectors: number | null,
+): PipelineDocument['projection'] => {
+  const known = typeof progress === 'object' ? progress : undefined
+  return {
+    version,
+    isFilled: progress === undefined ? null : (known?.isFilled ?? false),
+    fill: known?.fill ?? null,
+    indexes: known?.indexes ? [...known.indexes.indexes] : null,
+    projectors,
+  }
+}
+
+/**
+ * @param measurements of the last minute, the oldest first, at least one.
+ * @param history points of the last hour, the oldest first.
+ */
+export const documentOf = (
+  measurements: readonly Measurement[],
+  history: readonly PipelinePoint[],
+  projection: number,
+): PipelineDocument => {
+  const last = measurements.at(-1)
+  if (last === undefined) throw new Error('nothing was measured')
+  const { isWell, summary, reasons, notices } = judge(measurements)
+  const { ofTopic, ofReports } = pairsOf(measurements, last)
+  // A single measurement has no rates.
+  const unlessSingle = <T>([first]: readonly [Measurement, Measurement], value: T | undefined) =>
+    first === last ? null : (value ?? null)
+  return {
+    checkedAt: last.at,
+    ...{ isWell, summary, reasons: [...reasons], notices: [...notices] },
+    rates: {
+      // Only the ingress knows it.
+      receivedPerSecond: null,
+      storedPerSecond: unlessSingle(ofTopic, storedPerSecond(ofTopic)),
+      handledPerSecond: unlessSingle(ofReports, handledPerSecond(ofReports)),
+    },
+    lastEventAt: last.dealers?.lastEventAt ?? null,
+    lag: {
+      records: totalLag(last) ?? null,
+      partitions: lagOf(last).map(({ partition, position, end, records }) => ({
+        partition,
+        position: position === undefined ? null : String(position),
+        end: end === undefined ? null : String(end),
+        records: records ?? null,
+      })),
+    },
+    outcomes: unlessSingle(ofReports, outcomesPerSecond(ofReports)),
+    quarantine: quarantineOf(last),
+    freshness: { p50Ms: freshnessMs(ofReports, 0.5) ?? null, p99Ms: freshnessMs(ofReports, 0.99) ?? null },
+    projection: projectionOf(last, projection, unlessSingle(ofReports, projectorsOf(ofReports))),
+    dealers: last.dealers ? { silent: last.dealers.silent, known: last.dealers.known } : null,
+    drift: driftOf(last),
+    sender: { eventsAtRisk: null, refusedPerSecond: null },
+    history: [...history],
+  }
+}

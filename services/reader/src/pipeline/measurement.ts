@@ -1,0 +1,45 @@
+/** What one measurement of the pipeline found. A part that is not known is undefined. */
+import type { Watermarks } from '@customer-stream/runtime/kafka'
+import type { Drift, ProjectorReport } from '@customer-stream/schemas'
+import type { Progress } from '../positions.ts'
+
+/** The partitions of a topic. A partition without a leader has no watermarks. */
+export interface TopicEnds {
+  readonly partitions: number
+  readonly watermarks: ReadonlyMap<number, Watermarks>
+}
+
+/** Records of quarantine (the dead-letter topic). */
+export interface QuarantineCounts {
+  readonly records: number
+  /** Records that no operator has redriven or dropped, by reason, without further copies. */
+  readonly openByReason: Readonly<Record<string, number>>
+  /** True if only the newest records were counted. */
+  readonly isCut: boolean
+}
+
+export interface DealerCounts {
+  readonly known: number
+  readonly silent: number
+  /** Receipt of the last event of any dealer, Unix milliseconds. */
+  readonly lastEventAt: number | undefined
+}
+
+export interface Measurement {
+  /** Unix milliseconds. */
+  readonly at: number
+  /** The same time on a clock that never goes back, milliseconds. */
+  readonly clock: number
+  /** Sentences about the questions that have no answer. */
+  readonly problems: readonly string[]
+  /** The raw topic of customers. */
+  readonly raw: TopicEnds | undefined
+  readonly quarantineEnds: TopicEnds | undefined
+  readonly quarantine: QuarantineCounts | undefined
+  /** `none`: Redis has no positions. */
+  readonly progress: Progress | 'none' | undefined
+  /** Reports by projector. */
+  readonly reports: ReadonlyMap<string, ProjectorReport> | undefined
+  readonly drift: readonly Drift[] | undefined
+  readonly dealers: DealerCounts | undefined
+}

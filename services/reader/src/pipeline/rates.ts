@@ -1,0 +1,111 @@
+/** Rates and freshness between two measurements. Pure functions. */
+import type { FreshnessBucket, ProjectorReport } from '@customer-stream/schemas'
+import type { Measurement, TopicEnds } from './measurement.ts'
+
+/**
+ * Returns the pairs from which the rates of the last minute follow: of the topic, and of the
+ * projectors. At a start, the first measurements may lack one of both.
+ * @param measurements of the last minute, the oldest first, at least one.
+ */
+export const pairsOf = (measurements: readonly Measurement[], last: Measurement) => {
+  const first = (isKnown: (measurement: Measurement) => boolean) => measurements.find(isKnown) ?? last
+  const reporting = first(({ reports }) => reports !== undefined && reports.size > 0)
+  // A projector that has begun later is compared with its own first report.
+  const firstReports = new Map(measurements.toReversed().flatMap((each) => [...(each.reports ?? [])]))
+  const isFirst = reporting === last
+  return {
+    ofTopic: [first(({ raw }) => raw !== undefined), last] as const,
+    ofReports: [isFirst ? last : { ...reporting, reports: firstReports }, last] as const,
+  }
+}
+
+type Pair = readonly [before: Measurement, after: Measurement]
+
+const secondsOf = ([before, after]: Pair): number => Math.max(0.001, (after.clock - before.clock) / 1000)
+
+/** Returns undefined if a partition is not known in both, or if the topic was created again. */
+const addedTo = (before: TopicEnds | undefined, after: TopicEnds | undefined): number | undefined => {
+  if (before === undefined || after === undefined || after.watermarks.size < after.partitions) return undefined
+  let sum = 0
+  for (const [partition, { high }] of after.watermarks) {
+    const from = before.watermarks.get(partition)?.high
+    // A partition that was added begins at 0.
+    const added = Number(BigInt(high) - BigInt(from ?? '0'))
+    if (added < 0 || (from === undefined && partition < before.partitions)) return undefined
+    sum += added
+  }
+  return sum
+}
+
+const perSecond = (pair: Pair, count: number | undefined) => (count === undefined ? undefined : count / secondsOf(pair))
+
+/** Records that the raw topic got in a second. */
+export const storedPerSecond = (pair: Pair): number | undefined => perSecond(pair, addedTo(pair[0].raw, pair[1].raw))
+
+export const quarantinedPerSecond = (pair: Pair): number | undefined =>
+  perSecond(pair, addedTo(pair[0].quarantineEnds, pair[1].quarantineEnds))
+
+/**
+ * Returns the two reports of each projector that is in both measurements. Undefined if no projector
+ * has stored a report, for example because it is an older version.
+ */
+const reportPairs = ([before, after]: Pair): (readonly [ProjectorReport, ProjectorReport])[] | undefined => {
+  if (before.reports === undefined || after.reports === undefined || after.reports.size === 0) return undefined
+  return [...after.reports].flatMap(([instance, report]) => {
+    const earlier = before.reports?.get(instance)
+    return earlier === undefined ? [] : [[earlier, report] as const]
+  })
+}
+
+/** Handled records a second, by outcome. */
+export const outcomesPerSecond = (pair: Pair): Readonly<Record<string, number>> | undefined => {
+  const pairs = reportPairs(pair)
+  if (pairs === undefined) return undefined
+  const sums: Record<string, number> = {}
+  for (const [before, after] of pairs)
+    for (const [outcome, count] of Object.entries(after.outcomes))
+      sums[outcome] = (sums[outcome] ?? 0) + Math.max(0, count - (before.outcomes[outcome] ?? 0)) / secondsOf(pair)
+  return sums
+}
+
+export const handledPerSecond = (pair: Pair): number | undefined => {
+  const outcomes = outcomesPerSecond(pair)
+  return outcomes && Object.values(outcomes).reduce((a, b) => a + b, 0)
+}
+
+/** Number of projectors that have reported between the measurements. */
+export const projectorsOf = ([before, after]: Pair): number | undefined => {
+  if (before.reports === undefined || after.reports === undefined || after.reports.size === 0) return undefined
+  return [...after.reports].filter(([instance, { at }]) => before.reports?.get(instance)?.at !== at).length
+}
+
+/** Returns the chunks of each bucket that were applied between the measurements. */
+const freshnessBetween = (pair: Pair): readonly FreshnessBucket[] => {
+  const chunks = new Map<number | null, number>()
+  for (const [before, after] of reportPairs(pair) ?? [])
+    for (const [i, bucket] of after.freshness.entries()) {
+      const added = Math.max(0, bucket.chunks - (before.freshness[i]?.chunks ?? 0))
+      chunks.set(bucket.maxMs, (chunks.get(bucket.maxMs) ?? 0) + added)
+    }
+  return [...chunks]
+    .map(([maxMs, count]) => ({ maxMs, chunks: count }))
+    .sort((a, b) => (a.maxMs ?? Number.POSITIVE_INFINITY) - (b.maxMs ?? Number.POSITIVE_INFINITY))
+}
+
+/**
+ * Returns a quantile of the freshness in milliseconds, interpolated inside its bucket. Undefined if
+ * nothing was applied. In the last bucket, returns the bound of the bucket before.
+ */
+export const freshnessMs = (pair: Pair, quantile: number): number | undefined => {
+  const buckets = freshnessBetween(pair)
+  const total = buckets.reduce((sum, { chunks }) => sum + chunks, 0)
+  if (total === 0) return undefined
+  let [below, minMs] = [0, 0]
+  for (const { maxMs, chunks } of buckets) {
+    if (chunks > 0 && below + chunks >= quantile * total)
+      return maxMs === null ? minMs : minMs + (maxMs - minMs) * ((quantile * total - below) / chunks)
+    below += chunks
+    minMs = maxMs ?? minMs
+  }
+  return minMs
+}

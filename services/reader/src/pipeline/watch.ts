@@ -1,0 +1,133 @@
+/** Measures the pipeline again and again, and keeps the last hour in memory. */
+import { readWatermarks, type TopicAdmin } from '@customer-stream/runtime/kafka'
+import type { RedisClient } from '@customer-stream/runtime/redis'
+import { driftKey, readDrift, readReport, reportsKey } from '@customer-stream/schemas'
+import type { ListDealers } from '../dealers.ts'
+import type { PipelineDocument, PipelinePoint } from '../http/pipeline-document.ts'
+import type { Positions } from '../positions.ts'
+import type { QuarantineTail, Tail } from '../quarantine/tail.ts'
+import { documentOf, pointOf } from './document.ts'
+import type { DealerCounts, Measurement, QuarantineCounts, TopicEnds } from './measurement.ts'
+
+export const MEASURE_INTERVAL_MS = 10_000
+const MAX_POINTS = 360
+/** Measurements of the last minute, from which rates are calculated. */
+const MINUTE_MS = 60_000
+/** Judging a dealer takes about 0.1 ms, and its state changes slowly. */
+const DEALERS_INTERVAL_MS = 60_000
+
+export interface WatchDependencies {
+  readonly redis: RedisClient
+  readonly positions: Pick<Positions, 'readProgress'>
+  readonly listDealers: ListDealers
+  readonly tail: QuarantineTail
+  /** A client for the raw topic alone. */
+  readonly admin: TopicAdmin
+  /** Limits the time of a question. */
+  readonly ask: <T>(doing: string, question: () => Promise<T>) => Promise<T>
+  /** Returns a sentence about a failed question. */
+  readonly explain: (error: Error, doing: string) => string
+}
+
+export interface WatchOptions {
+  readonly topic: string
+  readonly keyPrefix: string
+  readonly projection: number
+}
+
+export interface PipelineWatch {
+  /** Measures once. Never rejects, because a failed question is a part of the answer. */
+  measure(): Promise<void>
+  /** Undefined until the first measurement. */
+  document(): PipelineDocument | undefined
+}
+
+const quarantineOf = ({ records, watermarks, isCut, actionFor }: Tail): QuarantineCounts => {
+  const openByReason: Record<string, number> = {}
+  const origins = new Set<string>()
+  for (const record of records) {
+    const isCopy = record.origin !== undefined && origins.has(record.origin)
+    if (record.origin !== undefined) origins.add(record.origin)
+    if (isCopy || actionFor(record) !== undefined) continue
+    openByReason[record.reason] = (openByReason[record.reason] ?? 0) + 1
+  }
+  const offsets = [...watermarks.values()].map(({ low, stable }) => Number(BigInt(stable) - BigInt(low)))
+  return { records: offsets.reduce((a, b) => a + b, 0), openByReason, isCut }
+}
+
+export const createPipelineWatch = (deps: WatchDependencies, options: WatchOptions): PipelineWatch => {
+  const { redis, positions, listDealers, tail, admin, ask, explain } = deps
+  const { topic, keyPrefix, projection } = options
+  let measurements: readonly Measurement[] = []
+  let history: readonly PipelinePoint[] = []
+  let dealers: { readonly clock: number; readonly counts: DealerCounts } | undefined
+
+  const readRaw = async (): Promise<TopicEnds> => {
+    await admin.connect()
+    const described = (await admin.describeTopics([topic])).get(topic) ?? []
+    return { partitions: described.length, watermarks: await readWatermarks(admin, topic) }
+  }
+
+  const readReports = async (): Promise<Measurement['reports']> => {
+    const entries = Object.entries(await redis.hgetall(reportsKey(keyPrefix)))
+    return new Map(
+      entries.flatMap(([instance, text]) => {
+        const report = readReport(text)
+        return report ? [[instance, report] as const] : []
+      }),
+    )
+  }
+
+  const readDrifts = async () =>
+    Object.entries(await redis.hgetall(driftKey(keyPrefix))).flatMap(([field, text]) => readDrift(field, text) ?? [])
+
+  const countDealers = async (): Promise<DealerCounts | undefined> => {
+    if (dealers && performance.now() - dealers.clock < DEALERS_INTERVAL_MS) return dealers.counts
+    const page = await listDealers({ maySee: () => true, after: undefined, limit: Number.POSITIVE_INFINITY })
+    if (page.kind !== 'page') return undefined
+    const counts = {
+      known: page.dealers.length,
+      silent: page.dealers.filter(({ state }) => state === 'silent').length,
+      lastEventAt: page.dealers.length > 0 ? Math.max(...page.dealers.map((each) => each.lastEventAt)) : undefined,
+    }
+    dealers = { clock: performance.now(), counts }
+    return counts
+  }
+
+  const measureOnce = async (): Promise<Measurement> => {
+    const problems = new Set<string>()
+    /** Returns undefined if the question fails. */
+    const attempt = <T>(doing: string, question: () => Promise<T>): Promise<T | undefined> =>
+      question().catch((error: Error) => {
+        problems.add(explain(error, doing))
+        return undefined
+      })
+    const kafka = <T>(doing: string, question: () => Promise<T>) => attempt(doing, () => ask(doing, question))
+    const ofRedis = 'read the state of the projectors'
+    const [raw, found, progress, reports, drift, counts] = await Promise.all([
+      kafka('measure the lag', readRaw),
+      kafka('count quarantine', tail.refresh),
+      attempt(ofRedis, async () => (await positions.readProgress(topic)) ?? ('none' as const)),
+      attempt(ofRedis, readReports),
+      attempt(ofRedis, readDrifts),
+      attempt(ofRedis, countDealers),
+    ])
+    return {
+      ...{ at: Date.now(), clock: performance.now(), problems: [...problems] },
+      ...{ raw, progress, reports, drift, dealers: counts },
+      quarantineEnds: found && { partitions: found.watermarks.size, watermarks: found.watermarks },
+      quarantine: found && quarantineOf(found),
+    }
+  }
+
+  return {
+    measure: async () => {
+      const measured = await measureOnce()
+      const before = measurements.at(-1)
+      if (before) history = [...history, pointOf(before, measured)].slice(-MAX_POINTS)
+      const from = measured.clock - MINUTE_MS - MEASURE_INTERVAL_MS / 2
+      measurements = [...measurements.filter(({ clock }) => clock >= from), measured]
+    },
+    document: () => (measurements.length === 0 ? undefined : documentOf(measurements, history, projection)),
+  }
+}

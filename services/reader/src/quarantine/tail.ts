@@ -1,0 +1,171 @@
+/**
+ * Keeps facts about the newest records of quarantine (the dead-letter topic) and about the actions
+ * of operators in memory, without the bytes. Each refresh reads only what is new.
+ */
+import {
+  type Action,
+  type AuditEntry,
+  createEntries,
+  originOf,
+  placeOf,
+  type QuarantinedRecord,
+  readEntry,
+  readQuarantined,
+} from '@customer-stream/quarantine'
+import {
+  createPartitionReader,
+  errorType,
+  partsOf,
+  readTopicIdentity,
+  readWatermarks,
+  type TopicAdmin,
+  type Watermarks,
+} from '@customer-stream/runtime/kafka'
+
+/** Maximum number of records in memory, about 400 bytes each. */
+const MAX_RECORDS = 20_000
+
+export interface RecordFacts
+  extends Pick<QuarantinedRecord, 'partition' | 'offset' | 'receivedAt' | 'reason' | 'stage' | 'source'> {
+  /** Null if quarantine has no bytes of the record. */
+  readonly bytes: number | null
+  /** Name of the original, which all copies of the record share. */
+  readonly origin: string | undefined
+}
+
+export interface Tail {
+  readonly topicId: string | null
+  readonly hasAudit: boolean
+  readonly watermarks: ReadonlyMap<number, Watermarks>
+  /** The newest first. */
+  readonly records: readonly RecordFacts[]
+  /** True if quarantine has older records. */
+  readonly isCut: boolean
+  actionFor(record: Pick<RecordFacts, 'partition' | 'offset' | 'origin'>): Action | undefined
+  /** Entries of the audit about one record, the oldest first. */
+  entriesOf(place: Pick<RecordFacts, 'partition' | 'offset'>): readonly AuditEntry[]
+}
+
+/** The records and the audit of one quarantine topic. */
+interface State {
+  readonly topicId: string | null
+  readonly entries: ReturnType<typeof createEntries>
+  readonly history: Map<string, AuditEntry[]>
+  records: readonly RecordFacts[]
+  /** Next offset to read, by partition. */
+  readonly next: Map<number, bigint>
+  readonly nextOfAudit: Map<number, bigint>
+  isCut: boolean
+}
+
+const newState = (topicId: string | null): State => ({
+  ...{ topicId, entries: createEntries(topicId), history: new Map(), records: [] },
+  ...{ next: new Map(), nextOfAudit: new Map(), isCut: false },
+})
+
+const factsOf = (record: QuarantinedRecord): RecordFacts => {
+  const { partition, offset, receivedAt, reason, stage, source, value } = record
+  return {
+    ...{ partition, offset, receivedAt, reason, stage, source },
+    bytes: value?.length ?? null,
+    origin: originOf(record),
+  }
+}
+
+export const newestFirst = (
+  a: Pick<RecordFacts, 'receivedAt' | 'partition' | 'offset'>,
+  b: Pick<RecordFacts, 'receivedAt' | 'partition' | 'offset'>,
+): number => b.receivedAt - a.receivedAt || a.partition - b.partition || Number(BigInt(b.offset) - BigInt(a.offset))
+
+export interface TailOptions {
+  readonly topic: string
+  readonly auditTopic: string
+  /** Ends a refresh when the process stops. */
+  readonly signal: AbortSignal
+}
+
+/** @param admin opens a client that is connected. Each topic needs its own client. */
+export const createTail = (
+  admin: { readonly quarantine: TopicAdmin; readonly audit: TopicAdmin; readonly connect: () => Promise<unknown> },
+  { topic, auditTopic, signal }: TailOptions,
+) => {
+  let state: State | undefined
+  let running: Promise<Tail> | undefined
+
+  const readNew = async (current: State, marks: ReadonlyMap<number, Watermarks>): Promise<readonly RecordFacts[]> => {
+    const reader = createPartitionReader(admin.quarantine, topic)
+    const most = BigInt(Math.ceil(MAX_RECORDS / Math.max(1, marks.size)))
+    const added: RecordFacts[] = []
+    for (const [partition, { low, stable }] of marks) {
+      const [oldest, end] = [BigInt(low), BigInt(stable)]
+      const from = current.next.get(partition) ?? oldest
+      const start = end - from > most ? end - most : from > oldest ? from : oldest
+      if (start > from) current.isCut = true
+      const range = { topic, partition, start, end }
+      // A batch that cannot be read is skipped. The operator's command names it.
+      for await (const part of partsOf(reader, range, { signal, onUnreadable: () => {} }))
+        added.push(...part.map((record) => factsOf(readQuarantined(record, partition))))
+      current.next.set(partition, end)
+    }
+    return added
+  }
+
+  /** @returns false if there is no audit, because nothing was redriven or dropped yet. */
+  const readAudit = async (current: State): Promise<boolean> => {
+    const found = await admin.audit.describeTopics([auditTopic]).catch((error: Error) => {
+      if (errorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION') return undefined
+      throw error
+    })
+    if (found === undefined) return false
+    const reader = createPartitionReader(admin.audit, auditTopic)
+    for (const [partition, { low, stable }] of await readWatermarks(admin.audit, auditTopic)) {
+      const start = current.nextOfAudit.get(partition) ?? BigInt(low)
+      const range = { topic: auditTopic, partition, start, end: BigInt(stable) }
+      for await (const part of partsOf(reader, range, { signal, onUnreadable: () => {} }))
+        for (const { value } of part) {
+          const entry = readEntry(value)
+          if (entry === undefined || !current.entries.add(entry)) continue
+          const place = placeOf(entry)
+          current.history.set(place, [...(current.history.get(place) ?? []), entry])
+        }
+      current.nextOfAudit.set(partition, BigInt(stable))
+    }
+    return true
+  }
+
+  const refresh = async (): Promise<Tail> => {
+    await admin.connect()
+    const topicId = (await readTopicIdentity(admin.quarantine, topic)).topicId ?? null
+    const marks = await readWatermarks(admin.quarantine, topic)
+    // A topic that was created again has other records at the same offsets.
+    const current = state?.topicId === topicId ? state : newState(topicId)
+    state = current
+    const added = await readNew(current, marks)
+    const kept = current.records.filter(({ partition, offset }) => {
+      const low = marks.get(partition)?.low
+      return low === undefined || BigInt(offset) >= BigInt(low)
+    })
+    const sorted = added.length === 0 ? kept : [...added, ...kept].sort(newestFirst)
+    if (sorted.length > MAX_RECORDS) current.isCut = true
+    current.records = sorted.slice(0, MAX_RECORDS)
+    const hasAudit = await readAudit(current)
+    const { entries, history, records, isCut } = current
+    return {
+      ...{ topicId, hasAudit, watermarks: marks, records, isCut },
+      actionFor: ({ partition, offset, origin }) => entries.actionAt({ partition, offset }, origin),
+      entriesOf: (place) => history.get(placeOf(place)) ?? [],
+    }
+  }
+
+  return {
+    /** Reads what is new. A call during another refresh gets its result. */
+    refresh: (): Promise<Tail> => {
+      running ??= refresh().finally(() => {
+        running = undefined
+      })
+      return running
+    },
+  }
+}
+
+export type QuarantineTail = ReturnType<typeof createTail>
