@@ -5,7 +5,8 @@ import { freshNames } from '@customer-stream/testing'
 import { silentLogger, testRedisUrl } from '@customer-stream/testing/vitest'
 import { expect, it, onTestFinished } from 'vitest'
 import { createProjectorMetrics } from './metrics.ts'
-import { reportOf, saveReport } from './report.ts'
+import { reportOf } from './report.ts'
+import { saveReport } from './report-store.ts'
 
 const HOUR_MS = 3_600_000
 

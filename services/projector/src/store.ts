@@ -19,7 +19,7 @@ import {
   type PositionStore,
   windowText,
 } from './position-store.ts'
-import { saveReport } from './report.ts'
+import { saveReport } from './report-store.ts'
 
 /** Result of storing the newest event of one customer. */
 export type StoreOutcome = 'applied' | 'duplicate' | 'stale' | 'erased'

@@ -60,7 +60,7 @@ const adminApp = createAdminApp({ registry, checks: readiness.checks, settings }
 
 const secretFiles = { schemas: readerSettings, env: process.env, rules: readerRules, registry, logger }
 lifecycle.onStop('secret files', watchSecretFiles(settings, secretFiles))
-// Parts stop in reverse order: first "not ready", then requests, clients and traces, then this port.
+// Parts stop in reverse order: readiness, requests, clients, traces, and last the admin port.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
 lifecycle.onStop('traces', traces.stop)
 lifecycle.onStop('kafka', kafka.disconnect)

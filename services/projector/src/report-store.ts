@@ -1,0 +1,20 @@
+import type { RedisClient } from '@customer-stream/runtime/redis'
+import { type ProjectorReport, readReport, reportsKey } from '@customer-stream/schemas'
+
+/** Reports of processes that ended are deleted after this time. */
+const KEPT_MS = 3_600_000
+
+/** Stores the report, and deletes old reports of other processes. */
+export const saveReport = async (
+  redis: RedisClient,
+  { keyPrefix, instance }: { readonly keyPrefix: string; readonly instance: string },
+  report: ProjectorReport,
+): Promise<void> => {
+  const key = reportsKey(keyPrefix)
+  await redis.hset(key, instance, JSON.stringify(report))
+  const others = (await redis.hkeys(key)).filter((each) => each !== instance)
+  if (others.length === 0) return
+  const texts = await redis.hmget(key, ...others)
+  const old = others.filter((_, i) => report.at - (readReport(texts[i] ?? '')?.at ?? 0) > KEPT_MS)
+  if (old.length > 0) await redis.hdel(key, ...old)
+}
