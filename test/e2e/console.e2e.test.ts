@@ -202,6 +202,22 @@ it('the view of the flow shows a change while it happens, and reveals nothing', 
   expect(reveals()).toBe(before)
 })
 
+it('the history of a customer shows each event, and marks the changes to the version before', async () => {
+  const { customerUuid, timestamp } = await store({ customer: { lastName: 'Byron' } })
+  await store({ customerUuid, timestamp: timestamp + 1, customer: { lastName: 'Lovelace' } })
+  const page = await openConsole()
+  await signIn(page, 'full-api-key')
+  await openView(page, 'Look-up')
+  await lookUp(page, 'Customer id', customerUuid)
+  await page.getByRole('button', { name: 'Show the events' }).click()
+  await page.getByText('2 events found.').waitFor()
+  await page.getByText('Details').first().click()
+  expect(await page.locator('main').textContent()).not.toMatch(/Lovelace|Byron/)
+  await page.getByRole('button', { name: 'Reveal the raw events' }).click()
+  await page.getByText('"lastName').first().waitFor()
+  await page.getByRole('row').filter({ hasText: 'changed, was Byron' }).waitFor()
+})
+
 it('the view of dealers shows the customers and the state of each dealer', async () => {
   const dealeruuid = `dealer-${Date.now()}`
   await store({ dealeruuid })

@@ -14,6 +14,11 @@ it('a comparison names each added, changed and removed value by its place', () =
   ])
 })
 
+it('each value of a first version is new', () => {
+  const after = { a: 1, b: undefined }
+  expect(compareVersions(undefined, after)).toEqual([{ path: 'a', kind: 'added', before: undefined, after: 1 }])
+})
+
 it('a number that JavaScript would round keeps its digits', () => {
   expect(parseExact('{"a":12345678901234567890,"b":1.0,"c":7}')).toEqual({ a: '12345678901234567890', b: '1.0', c: 7 })
 })

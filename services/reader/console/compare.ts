@@ -12,6 +12,7 @@ export interface Change {
 
 /** Lists the values of a document by their places. An empty list or object is a value. */
 const leavesOf = (value: unknown, path = ''): readonly (readonly [string, unknown])[] => {
+  if (value === undefined) return []
   if (typeof value !== 'object' || value === null) return [[path, value]]
   const isList = Array.isArray(value)
   const members = Object.entries(value)

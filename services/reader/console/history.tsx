@@ -1,47 +1,28 @@
 import { useSignal } from '@preact/signals'
+import type { EventDocument, EventsDocument } from '../src/http/event-document.ts'
 import { ask } from './api.ts'
 import { type Change, compareVersions } from './compare.ts'
 import { customerPath } from './customer-path.ts'
-import { parseExact } from './exact-json.ts'
 import { countOf, UNKNOWN } from './format.ts'
 import { Problem } from './problem.tsx'
 import { Scroll } from './scroll.tsx'
 import { Time } from './time.tsx'
 import { Value } from './value.tsx'
 
-interface HistoryEvent {
-  readonly version: { readonly timestamp: number; readonly id: string } | null
-  readonly outcome: string | null
-  readonly receivedAt: number
-  readonly source: { readonly topic: string; readonly partition: number; readonly offset: string }
-  readonly raw?: string
-}
-
-interface HistoryDocument {
-  /** The newest record first. */
-  readonly events: readonly HistoryEvent[]
-  readonly isCut?: boolean
-}
-
 const DAY_MS = 86_400_000
 const PERIODS = { '1 day': DAY_MS, '7 days': 7 * DAY_MS, '30 days': 30 * DAY_MS } as const
 type Period = keyof typeof PERIODS
 
-/** Returns the customer of a raw event. Undefined if the bytes are no event. */
-const parseRaw = (raw: string | undefined): unknown => {
-  try {
-    const { payload } = parseExact(raw ?? '') as { readonly payload?: unknown }
-    const content = typeof payload === 'string' ? parseExact(payload) : payload
-    return (content as { readonly customerWithVehicles?: unknown }).customerWithVehicles ?? content
-  } catch {
-    return undefined
-  }
+/** Returns the parts of an event that describe the customer. */
+const contentOf = ({ document }: EventDocument) => {
+  const { customer, vehicles, addresses, texts } = document ?? {}
+  return { customer, vehicles, addresses, texts }
 }
 
 /** Returns the event of the newest version that is older than this event. */
-const eventBefore = (events: readonly HistoryEvent[], { version }: HistoryEvent): HistoryEvent | undefined =>
+const eventBefore = (events: readonly EventDocument[], { version }: EventDocument): EventDocument | undefined =>
   events
-    .filter((each) => version !== null && each.version !== null && each.version.timestamp < version.timestamp)
+    .filter((each) => each.document && version && each.version && each.version.timestamp < version.timestamp)
     .toSorted((a, b) => b.version!.timestamp - a.version!.timestamp)[0]
 
 const MARKS: Readonly<Record<Change['kind'], string>> = { added: 'new', removed: 'gone', changed: 'changed', same: '' }
@@ -82,26 +63,31 @@ const RawAndParsed = ({
   event,
   events,
 }: {
-  readonly event: HistoryEvent
-  readonly events: readonly HistoryEvent[]
+  readonly event: EventDocument
+  readonly events: readonly EventDocument[]
 }) => {
   const before = eventBefore(events, event)
-  const parsed = parseRaw(event.raw)
   return (
     <div class="columns">
-      <section>
-        <h4>Raw</h4>
-        <Scroll name="Raw event">
-          <pre>{event.raw}</pre>
-        </Scroll>
-      </section>
+      {event.raw !== undefined && (
+        <section>
+          <h4>Raw</h4>
+          {event.rawIsUtf8 === false && <p class="problem">Bytes that are no UTF-8 were replaced.</p>}
+          <Scroll name="Raw event">
+            <pre>{event.raw}</pre>
+          </Scroll>
+        </section>
+      )}
       <section>
         <h4>Parsed</h4>
-        {parsed === undefined ? (
-          <p>The bytes are no event of a customer.</p>
+        {event.document === undefined ? (
+          <p>The event cannot be used{event.reason !== undefined && `: ${event.reason}`}.</p>
         ) : (
           <Scroll name="Parsed event">
-            <Changes changes={compareVersions(parseRaw(before?.raw), parsed)} isFirst={before === undefined} />
+            <Changes
+              changes={compareVersions(before && contentOf(before), contentOf(event))}
+              isFirst={before === undefined}
+            />
           </Scroll>
         )}
       </section>
@@ -109,12 +95,12 @@ const RawAndParsed = ({
   )
 }
 
-const OUTCOMES: Readonly<Record<string, string>> = { applied: 'good', current: 'good', quarantined: 'bad' }
+const OUTCOMES: Readonly<Record<string, string>> = { applied: 'good', unusable: 'bad' }
 
-const Events = ({ events }: HistoryDocument) => (
+const Events = ({ events }: EventsDocument) => (
   <ol class="history">
     {events.map((event) => {
-      const { version, outcome, receivedAt, source, raw } = event
+      const { version, outcome, receivedAt, source, isCurrent } = event
       return (
         <li key={`${source.partition} ${source.offset}`}>
           <p>
@@ -122,17 +108,16 @@ const Events = ({ events }: HistoryDocument) => (
               <Time at={receivedAt} />
             </strong>{' '}
             <span class={`badge ${OUTCOMES[outcome ?? ''] ?? 'unknown'}`}>{outcome ?? 'outcome not known'}</span>
+            {isCurrent && ' Redis has this event.'}
           </p>
           <p class="faint">
             version <bdi>{version ? `${version.timestamp}:${version.id}` : UNKNOWN}</bdi>, record{' '}
             {`${source.topic}/${source.partition}/${source.offset}`}
           </p>
-          {raw !== undefined && (
-            <details>
-              <summary>Raw and parsed</summary>
-              <RawAndParsed event={event} events={events} />
-            </details>
-          )}
+          <details>
+            <summary>Details</summary>
+            <RawAndParsed event={event} events={events} />
+          </details>
         </li>
       )
     })}
@@ -141,14 +126,14 @@ const Events = ({ events }: HistoryDocument) => (
 
 /** The events of a customer as a time line. */
 export const History = ({ customerUuid }: { readonly customerUuid: string }) => {
-  const history = useSignal<HistoryDocument | undefined>(undefined)
+  const history = useSignal<EventsDocument | undefined>(undefined)
   const problem = useSignal<Error | undefined>(undefined)
   const period = useSignal<Period>('1 day')
   const read = async (reveals: boolean) => {
     try {
       const since = Date.now() - PERIODS[period.value]
       const path = `${customerPath(customerUuid)}/events?since=${since}${reveals ? '&raw=1' : ''}`
-      history.value = await ask<HistoryDocument>(path, { reveals })
+      history.value = await ask<EventsDocument>(path, { reveals })
       problem.value = undefined
     } catch (error) {
       problem.value = error as Error
@@ -179,7 +164,10 @@ export const History = ({ customerUuid }: { readonly customerUuid: string }) => 
         </button>
       </div>
       <Problem error={problem.value} />
-      <p role="status">{history.value && `${countOf(history.value.events.length, 'event')} found.`}</p>
+      <p role="status">
+        {history.value && `${countOf(history.value.events.length, 'event')} found.`}
+        {history.value?.searched.isComplete === false && ' Older events were left out.'}
+      </p>
       {history.value && <Events {...history.value} />}
     </article>
   )
