@@ -1,5 +1,5 @@
 import { existsSync, realpathSync } from 'node:fs'
-import { access, cp, mkdir, readFile, rename, symlink, writeFile } from 'node:fs/promises'
+import { access, cp, mkdir, readdir, readFile, rename, symlink, utimes, writeFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { freePorts } from './free-ports.ts'
 import { type GuardedProcess, untilExit, untilReady } from './guarded-process.ts'
@@ -22,6 +22,8 @@ export const propertiesOf = (entries: Readonly<Record<string, string>>): string 
 const LOG4J_FILE = 'log4j2.properties'
 const PROPERTIES_FILE = 'server.properties'
 const META_FILE = 'meta.properties'
+/** File with Java's option for the class path. */
+const CLASS_PATH_FILE = 'class-path.txt'
 const CLUSTER_ID = '4L6g3nShT-eMCtK--X86sw'
 
 interface Node {
@@ -105,7 +107,8 @@ const javaIn = (folder: string, maxHeap: string, flags: readonly string[], ...ma
     // folder.
     ...['-XX:-UsePerfData', `-Djava.io.tmpdir=${TEMPORARY_FOLDER}`],
     `-Dlog4j2.configurationFile=${join(LIB_FOLDER, LOG4J_FILE)}`,
-    ...['-cp', join(LIB_FOLDER, '*'), ...main],
+    `@${join(LIB_FOLDER, CLASS_PATH_FILE)}`,
+    ...main,
   ],
   env: JAVA_LOCALE,
   cwd: folder,
@@ -120,6 +123,17 @@ const makeBrokerFolder = async (run: Run, name: string, jars: string, properties
   return folder
 }
 
+/**
+ * Writes the class path. Java takes `lib/*` in the order of the directory, which a copy changes.
+ * Gives the jars times in whole seconds, because a copy may round other times. Java refuses an
+ * archive if the order or a time has changed.
+ */
+const fixClassPath = async (jars: string): Promise<void> => {
+  const names = (await readdir(jars)).filter((name) => name.endsWith('.jar')).toSorted()
+  await Promise.all(names.map((name) => utimes(join(jars, name), 0, 0)))
+  await writeFile(join(jars, CLASS_PATH_FILE), `-cp ${names.map((name) => join(LIB_FOLDER, name)).join(':')}\n`)
+}
+
 const runBroker = (run: Run, folder: string, maxHeap: string, flag: string, logFile: string): GuardedProcess =>
   run.start({ ...javaIn(folder, maxHeap, [flag], 'kafka.Kafka', PROPERTIES_FILE), logFile })
 
@@ -129,6 +143,7 @@ const runBroker = (run: Run, folder: string, maxHeap: string, flag: string, logF
  */
 const prepareKafka = async (run: Run, jars: string): Promise<void> => {
   await writeFile(join(jars, LOG4J_FILE), log4jProperties)
+  await fixClassPath(jars)
   const [port, controllerPort] = (await freePorts(2)) as [number, number]
   const node = { id: 1, port, controllerPort, listeners: [] }
   const folder = await makeBrokerFolder(run, 'first-kafka', jars, serverProperties(node, [node], singleBroker))
@@ -152,7 +167,7 @@ export const fetchKafka = async (run: Run, log: (line: string) => void): Promise
   await requireJavaAndMaven(log)
   return fetchOnce(
     {
-      name: `kafka-${KAFKA_VERSION}-archived`,
+      name: `kafka-${KAFKA_VERSION}-with-archive`,
       artifacts: [
         `org.apache.kafka:kafka_2.13:${KAFKA_VERSION}`,
         'org.apache.logging.log4j:log4j-core:2.25.4',
