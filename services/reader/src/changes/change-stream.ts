@@ -129,10 +129,10 @@ export const createChangeStream = (
   const pump = () => {
     if (hasEnded || !isLive) return
     if (place < log.first) {
-      if (isFull)
-        return cutOff()
-        // A burst was larger than the log, so it is not the client that is slow.
-      ;[isLive, isAligned] = [false, false]
+      if (isFull) return cutOff()
+      // A burst was larger than the log, so it is not the client that is slow.
+      isLive = false
+      isAligned = false
       return startCatchUp()
     }
     while (!isFull && place < log.end) {
