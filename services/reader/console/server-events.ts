@@ -1,6 +1,6 @@
 /**
- * Reads Server-Sent Events from an answer of fetch, because EventSource of a browser cannot send the
- * API key.
+ * Reads Server-Sent Events from an answer of fetch, because EventSource of a browser cannot send
+ * the API key.
  */
 export interface ServerEvent {
   readonly name: string
