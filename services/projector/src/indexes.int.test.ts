@@ -204,14 +204,13 @@ describe('an index', () => {
 
   it('thousands of terms in the field _index block Redis for a moment only', async () => {
     const { apply, indexOf } = fresh()
-    const phones = (from: number) => Array.from({ length: 5000 }, (_, i) => `+1415${from + i}`)
+    const phones = (from: number) => Array.from({ length: 10_000 }, (_, i) => `+1415${from + i}`)
     await apply([customerOf('a', 5, phones(2_000_000), 'a')])
     // Both lines stay, because both events have the same timestamp.
     await apply([customerOf('a', 5, phones(3_000_000), 'b')])
     expect((await indexOf('a'))?.split('\n').length).toBe(2)
-    const begun = performance.now()
-    await apply([customerOf('a', 6, ['1'])])
-    expect(performance.now() - begun).toBeLessThan(1000)
+    // If the time were quadratic, Redis would not answer this call before the client gives up.
+    expect(await apply([customerOf('a', 6, ['1'])])).toEqual(['applied'])
   })
 
   it('a hash without terms, written while indexes are switched off, has no entry', async () => {
