@@ -591,7 +591,15 @@ export const projectorGuards: readonly Guard[] = [
     file: `${folder}/indexes.ts`,
     from: 'if (changed.length === 0) return token',
     to: 'if (changed.length >= 0) return token',
-    test: indexes('a document of a fill that a newer event overtakes'),
+    test: indexes('of a fill that a newer event overtakes leaves no entry'),
+  },
+  {
+    guard: 'a field _index that stays as it is is compared, too',
+    prevents: 'late entries of a repeated event, which an erasure does not find',
+    file: `${folder}/indexes.ts`,
+    from: "if (text === '' && index === '') return []",
+    to: 'if (text === index) return []',
+    test: indexes('of a fill that a newer event overtakes leaves no entry'),
   },
   {
     guard: 'the last line of the field _index is found in linear time',

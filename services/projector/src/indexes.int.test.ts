@@ -279,8 +279,12 @@ it('a failover that loses the entries but not the customers does not move the po
   expect(await found('1')).toEqual(['a'])
 })
 
-it('a document of a fill that a newer event overtakes leaves no entry', async () => {
+it.each([
+  ['a new document', []],
+  ['a document of the stored event', [customerOf('a', 1, ['1'])]],
+])('%s of a fill that a newer event overtakes leaves no entry', async (_, stored) => {
   const { store, storeOf, apply, found } = fresh()
+  await apply(stored)
   let isOvertaken = false
   const filling = storeOf(
     watched(async (script) => {

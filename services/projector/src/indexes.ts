@@ -174,9 +174,9 @@ export const createIndexes = (client: RedisClient, keyPrefix: string): Indexes =
         if (index === undefined || !isCurrent) return []
         // An entry of an event with the same timestamp stays. The field must name it.
         const text = kept.has(customer.customerUuid) ? index.replace(/^\?/, '') : textOf(customer.terms)
-        return text === index
-          ? []
-          : [{ key: customerKey(customer.customerUuid, keyPrefix), old: index, text, customer }]
+        // A field that stays as it is may have changed before these entries were added.
+        if (text === '' && index === '') return []
+        return [{ key: customerKey(customer.customerUuid, keyPrefix), old: index, text, customer }]
       })
       const changed = await confirm(fields)
       if (changed.length === 0) return token

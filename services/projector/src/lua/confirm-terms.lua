@@ -13,10 +13,12 @@ yet. So the comparison and the write are atomic.
 local changed = {}
 for i, key in ipairs(KEYS) do
   local old, new = ARGV[2 * i - 1], ARGV[2 * i]
-  if redis.call('HGET', key, '_index') == old then
-    if new == '' then redis.call('HDEL', key, '_index') else redis.call('HSET', key, '_index', new) end
-  else
+  if redis.call('HGET', key, '_index') ~= old then
     changed[#changed + 1] = i
+  elseif new == '' then
+    redis.call('HDEL', key, '_index')
+  elseif new ~= old then
+    redis.call('HSET', key, '_index', new)
   end
 end
 return changed
