@@ -64,7 +64,8 @@ ARG SERVICE
 COPY tsconfig.json ./
 COPY services/${SERVICE} services/${SERVICE}
 RUN test "${SERVICE}" != reader || \
-  (npm ci --ignore-scripts --workspace @customer-stream/reader && npm run build -w @customer-stream/reader)
+  (npm ci --ignore-scripts --workspace @customer-stream/reader --include-workspace-root && \
+  npm run build -w @customer-stream/reader)
 
 FROM ${NODE_IMAGE} AS service
 ARG SERVICE
