@@ -7,12 +7,12 @@ import { type CountryCode, parsePhoneNumberFromString } from 'libphonenumber-js/
 
 const unlessEmpty = (text: string): string | undefined => (text === '' ? undefined : text)
 
-/** Matches a number in its indexed form. Saves 6 µs, which the library needs for a number. */
+/** Matches a number in its indexed form. The library is not called for it, which saves 6 µs. */
 const NORTH_AMERICAN = /^\+1[2-9]\d{2}[2-9]\d{6}$/
 
 /**
  * Returns a phone number as E.164 without its extension, e.g. `+14152002671`. Undefined if the text
- * is no possible phone number.
+ * is not a possible phone number.
  *
  * A possible number has a length of its country. It need not be valid: whether an area code exists
  * depends on the version of the library. A customer with a new area code would not be found.

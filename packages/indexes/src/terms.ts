@@ -15,7 +15,7 @@ const MAX_LENGTH = 512
 const textsOf = (list: unknown, field: string): string[] =>
   (Array.isArray(list) ? list : []).map((item) => item?.[field]).filter((text) => typeof text === 'string')
 
-/** Returns the values of one index. Undefined: no term. Values may repeat. */
+/** Returns the values of one index. Undefined if it has no value. Values may repeat. */
 const valuesOf = (
   index: IndexName,
   { customer, vehicles, dealerUuid }: Pick<CustomerState, 'customer' | 'vehicles' | 'dealerUuid'>,

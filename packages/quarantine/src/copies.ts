@@ -1,7 +1,7 @@
 /** Finds further copies of a record in quarantine. */
 import { originOf, type Place, placeOf, type QuarantinedRecord } from './record.ts'
 
-/** Maximum number of originals that are known, so that memory stays bounded. */
+/** Maximum number of originals that are remembered. Bounds the memory. */
 const MAX_ORIGINALS = 200_000
 
 export const createCopies = () => {

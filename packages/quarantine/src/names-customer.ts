@@ -7,8 +7,8 @@ const unescaped = (text: string): string =>
     .replaceAll(/\\+\//g, '/')
 
 /**
- * Returns each text between two quotes. These texts include all JSON strings, and also the JSON
- * between strings, which does no harm. An id with a quote or a backslash is not found.
+ * Returns each text between two quotes. The result has all JSON strings, and also the JSON between
+ * them. The extra texts are harmless. An id with a quote or a backslash is not found.
  */
 export const textsIn = (json: string): string[] => unescaped(json).split(/\\*"/)
 

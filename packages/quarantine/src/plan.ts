@@ -1,6 +1,7 @@
 /**
- * Decides what a redrive does with a record of quarantine. The rules are those of the services: the
- * ingress chooses topic and key, and the projector decides whether the record can be applied.
+ * Decides what a redrive does with a record of quarantine. The rules are the same as in the
+ * services. The rules of the ingress select topic and key. The rules of the projector decide
+ * whether the record can be applied.
  */
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import {

@@ -1,4 +1,4 @@
-/** Which records of quarantine are meant. */
+/** Selects records of quarantine (the dead-letter topic). */
 import { nearestName } from '@customer-stream/runtime/command-line'
 import { QUARANTINE_REASONS } from '@customer-stream/schemas'
 import { namesCustomer } from './names-customer.ts'

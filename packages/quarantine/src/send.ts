@@ -1,4 +1,4 @@
-/** Sends records to Kafka, for a command that a person waits for. */
+/** Sends records to Kafka while a person waits for the result. */
 import { retryWithBackoff } from '@customer-stream/runtime'
 import type { VerifiedProducer } from '@customer-stream/runtime/kafka'
 import { attributed, errorType, NotStoredError, type OutgoingRecord } from '@customer-stream/runtime/kafka'
@@ -42,7 +42,7 @@ export const sendAll = async (
 
 const isRefusal = (error: unknown): boolean => error instanceof NotStoredError && error.kind === 'refused'
 
-/** Outcome of a send. Kafka has stored each record that is in neither of the two maps. */
+/** Outcome of a send. Kafka has stored each record that is in neither map. */
 export interface Sent {
   /** Records that Kafka refuses, each with Kafka's error message. */
   readonly refusals: ReadonlyMap<OutgoingRecord, string>

@@ -12,17 +12,18 @@ const WEEK_MS = 7 * 24 * HOUR_MS
 const SLOTS_PER_HOUR = HOUR_MS / SLOT_MS
 const HOURS_PER_WEEK = WEEK_MS / HOUR_MS
 
-/** The rhythm of a dealer has this many weeks before its last event. */
+/** Number of weeks of a dealer's rhythm. They are before the week of its last event. */
 const RHYTHM_WEEKS = 5
 /**
- * Number of weeks whose bits are needed, including the current week: the rhythm, the pause until a
- * dealer counts as gone, and one more week, because the first week of a dealer is not whole.
+ * Number of weeks whose bits are needed, including the current week. They cover the rhythm, and the
+ * pause until a dealer counts as gone. One more week is needed, because the first week of a dealer
+ * is not whole.
  */
 export const WEEKS = 10
 
-/** A dealer is silent if a pause as long as this one has at most this probability. */
+/** A dealer is silent if a pause of this length has at most this probability. */
 const IMPROBABLE = 1e-4
-/** A rhythm of less than this many weeks is too short to judge a silence. */
+/** Minimum weeks of a rhythm. A shorter rhythm cannot show whether a silence is unusual. */
 const MIN_WEEKS = 2
 /** After this time without an event a dealer counts as gone. */
 const GONE_MS = 4 * WEEK_MS
@@ -45,7 +46,8 @@ export const slotOf = (at: number): ActivitySlot => ({
 export const startOfSlot = ({ week, bit }: ActivitySlot): number => week * WEEK_MS + bit * SLOT_MS
 
 /**
- * Returns the key of a string with the bits of one week. The key expires after {@link WEEKS} weeks.
+ * Returns the key of a string with the bits of one week. The key expires {@link ACTIVITY_TTL_MS}
+ * after its last change.
  */
 export const activityKey = (dealerUuid: string, week: number, prefix: string = DEFAULT_KEY_PREFIX): string =>
   `${prefix}dealer:{${dealerUuid}}:${week}`
@@ -67,7 +69,7 @@ const isActive = (bits: WeekBits | undefined, bit: number): boolean =>
 
 /**
  * - `active`: the pause since the last event is usual.
- * - `silent`: a pause as long as this one is improbable in the dealer's rhythm.
+ * - `silent`: a pause of this length is improbable in the dealer's rhythm.
  * - `gone`: the dealer has sent no event for four weeks.
  * - `new`: the rhythm is too short to judge a pause. It needs two whole weeks.
  */
@@ -100,7 +102,7 @@ export const judgeActivity = (weeks: ReadonlyMap<number, WeekBits>, last: number
     for (let slot = 0; slot < SLOTS_PER_HOUR; slot++) if (isActiveAt(hourStart + slot * SLOT_MS)) count += 1
     return count
   }
-  // The rhythm has the weeks before the pause. Their first week is that of the first event.
+  // The rhythm has whole weeks: after the week of the first event, before that of the last event.
   const pauseWeek = Math.floor(last / WEEK_MS)
   const first = Math.min(...[...weeks].flatMap(([week, bits]) => (bits.some((byte) => byte !== 0) ? [week] : [])))
   const known = Array.from({ length: RHYTHM_WEEKS }, (_, i) => pauseWeek - 1 - i).filter((week) => week > first)
@@ -110,7 +112,8 @@ export const judgeActivity = (weeks: ReadonlyMap<number, WeekBits>, last: number
     return active / Math.max(1, known.length * SLOTS_PER_HOUR)
   })
   /**
-   * The least share of the hour and its neighbours, because summer time moves a rhythm by an hour.
+   * Lowest share of the hour, the hour before and the hour after, because summer time moves a
+   * rhythm by an hour.
    */
   const shareAt = (at: number) => {
     const hourOfWeek = Math.floor((at % WEEK_MS) / HOUR_MS)

@@ -10,8 +10,7 @@ import { isRawNumber } from './json.ts'
 /**
  * - `unknown-field`: the documentation lacks this field.
  * - `other-type`: the documentation names other JSON types for this field.
- * - `new-value`: the documentation lists the values of this field, and this value is not one of
- *   them.
+ * - `new-value`: the documentation lists the values of this field, and lacks this value.
  * - `large`: a text of more than 1,000 characters, or a list of more than 100 entries.
  */
 export type DifferenceKind = 'unknown-field' | 'other-type' | 'new-value' | 'large'
@@ -30,10 +29,10 @@ export interface Difference {
 
 const MAX_CHARACTERS = 1000
 const MAX_ENTRIES = 100
-/** The rest of an event with more differences is not compared. */
+/** Maximum number of differences of an event. The rest of the event is not compared. */
 const MAX_DIFFERENCES = 100
 
-/** The names of the vendor look like this. Any other name may be data, e.g. an e-mail address. */
+/** The vendor's names have this form. Any other name may be data, e.g. an e-mail address. */
 const FIELD_NAME = /^[A-Za-z][A-Za-z_]{0,49}$/
 
 const ADDRESS_TYPES = new Set<unknown>(['COMMON', 'PRIMARY', 'BILLING', 'OTHER'])
@@ -81,11 +80,11 @@ const compare = (schema: TSchema, value: unknown, path: string, found: Differenc
 
 /**
  * Returns the differences between an event and the vendor's documentation, at most 100. Empty if
- * there is none. A field may be missing, so a missing field is no difference.
+ * there is none. A missing field is not a difference.
  */
 export const differencesOf = ({ envelope, customerWithVehicles }: CustomersEvent): readonly Difference[] => {
   const found: Difference[] = []
-  // The parsed payload takes the place of this text.
+  // The parsed payload is compared instead of this text.
   compare(Envelope, { ...envelope, payload: null }, 'envelope', found)
   compare(CustomersPayload.properties.customerWithVehicles, customerWithVehicles, '', found)
   return found
@@ -104,7 +103,9 @@ export interface Drift extends Difference {
 /** Name of a difference in the hash of {@link driftKey}. */
 export const driftField = ({ kind, path, type }: Difference): string => `${kind} ${type} ${path}`
 
-/** Value of a field of this hash. The script merge-drift.lua reads and writes the same form. */
+/**
+ * Value of a difference in this hash. The script merge-drift.lua reads and writes the same form.
+ */
 export const driftValue = ({ first, last, events }: Pick<Drift, 'first' | 'last' | 'events'>): string =>
   `${first}/${last}/${events}`
 

@@ -1,4 +1,4 @@
-/** Indexes in Redis: by which values a customer is found, and under which keys. */
+/** Indexes in Redis: the values by which a customer is found, and the keys. */
 import { DEFAULT_KEY_PREFIX } from './keys.ts'
 
 export const indexNames = ['phone', 'email', 'vin', 'key', 'dealer'] as const
@@ -13,7 +13,7 @@ export type IndexTerm = `${IndexName}:${string}`
 
 /**
  * Returns the key of a term: a sorted set of customers. Member: customerUuid. Score: timestamp of
- * the customer's event, Unix milliseconds. Of the index `dealer`, the score is the timestamp of the
+ * the customer's event, Unix milliseconds. In the index `dealer`, the score is the timestamp of the
  * newest event. A member is a candidate: it counts only if {@link currentTerms} of its hash has the
  * term.
  */
@@ -25,7 +25,7 @@ export const indexKey = (term: IndexTerm, prefix: string = DEFAULT_KEY_PREFIX): 
 /**
  * Returns the terms of each event that the field `_index` of a hash names, the newest event last.
  * The field is a JSON array of the terms. While entries are added or removed, the field has its
- * pending form: `?`, then one such array for each event, one a line. An empty line is an event
+ * pending form: `?`, then a line with such an array for each event. An empty line is an event
  * without terms.
  */
 const events = (index: string): readonly (readonly IndexTerm[])[] =>

@@ -1,6 +1,6 @@
 /**
  * The report of a projector: its counters since its start. Each projector stores its report in
- * Redis every five seconds, so that a reader without access to its metrics can show rates.
+ * Redis every five seconds. So a reader can show rates without access to the projectors' metrics.
  */
 import { DEFAULT_KEY_PREFIX } from './keys.ts'
 
@@ -25,7 +25,7 @@ export const reportsKey = (prefix: string = DEFAULT_KEY_PREFIX): string => `${pr
 
 const isCount = (value: unknown): value is number => typeof value === 'number' && value >= 0
 
-/** Reads a value of the hash of {@link reportsKey}. Undefined if the value is no report. */
+/** Reads a value of the hash of {@link reportsKey}. Undefined if the value is not a report. */
 export const readReport = (text: string): ProjectorReport | undefined => {
   try {
     const report: ProjectorReport = JSON.parse(text)

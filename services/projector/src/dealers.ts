@@ -19,7 +19,7 @@ import {
 } from '@customer-stream/schemas'
 import { all } from './position-hash.ts'
 
-/** Longer ids are not stored. */
+/** Maximum length of a dealer's id. Longer ids are not stored. */
 const MAX_ID_LENGTH = 200
 /** Number of dealers that are judged before other work gets a turn. One takes about 0.1 ms. */
 const DEALERS_PER_TURN = 20
@@ -103,7 +103,7 @@ export const createDealers = (
       const arrivals = noted
       noted = new Map()
       try {
-        // One dealer after another: after a rebuild, each may have thousands of bits.
+        // Store one dealer after another, because each may have thousands of bits after a rebuild.
         for (const [dealerUuid, each] of arrivals) {
           await store(dealerUuid, each)
           arrivals.delete(dealerUuid)

@@ -16,7 +16,9 @@ import {
 import type { ProjectorMetrics } from './metrics.ts'
 import { script } from './position-hash.ts'
 
-/** After a comparison that took a time t, the next one begins after 99 t, so they take 1 %. */
+/**
+ * After a comparison of duration t, a pause of 99 t follows. So comparisons take 1 % of the time.
+ */
 const PAUSE = 99
 /** Maximum number of differences in memory and in Redis. */
 const MAX_DIFFERENCES = 1000

@@ -31,7 +31,7 @@ export interface Fill {
   readonly hasKept: boolean
 }
 
-/** What a fill changes while it runs. */
+/** The members that a fill changes while it runs. */
 export type Progress = Pick<Fill, 'next' | 'isComplete' | 'hasKept'> & Partial<Pick<Fill, 'end'>>
 
 export interface FillStore {

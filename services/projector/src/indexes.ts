@@ -4,7 +4,7 @@
  * A reader checks each entry against the customer's hash. So a superfluous entry is harmless, but a
  * missing entry is a fault. Entries are added before the position moves. An entry is removed only
  * if no newer event has added the same entry. The field `_index` of a hash names all entries that
- * may exist, so that a crash leaves no entry that an erasure would not find.
+ * may exist. So an erasure finds every entry, even after a crash.
  */
 import { randomUUID } from 'node:crypto'
 import { type IndexOptions, indexTerms } from '@customer-stream/indexes'
@@ -87,7 +87,8 @@ export interface Indexes {
   /**
    * Checks the result of {@link Indexes.file} on Redis Cluster, which has no chain.
    * @throws LostChunkError if a master has lost an entry, or if another process has changed the
-   *   terms of a customer in the meantime. Its removals may have come before these entries.
+   *   terms of a customer in the meantime. That process may have removed these entries before they
+   *   were added.
    */
   assertFiled(filings: readonly Filing[]): Promise<void>
 }

@@ -1,6 +1,6 @@
 /**
- * Watches what the sender does: differences from its documentation, and silent dealers. A failure
- * here is only logged, and never delays or changes an event.
+ * Watches the sender for differences from its documentation, and for silent dealers. A failure here
+ * is only logged, and never delays or changes an event.
  */
 import { createThrottledLog, type Logger } from '@customer-stream/runtime'
 import type { RedisClient } from '@customer-stream/runtime/redis'
@@ -14,7 +14,7 @@ export interface SenderWatch {
   sample(records: readonly RawRecord[]): void
   /** Looks at the events of a chunk that is being applied. */
   note(events: readonly ReceivedEvent[]): void
-  /** Stores what was seen since the last call. */
+  /** Stores the observations since the last call. */
   save(): Promise<void>
   /** Counts the silent dealers. */
   countSilent(): Promise<void>

@@ -52,7 +52,7 @@ export interface ChunkOptions extends MoveOptions {
 export interface AppliedStates {
   /** The customers that are not erased. */
   readonly stored: readonly CustomerHash[]
-  /** Those of the customers of whom Redis keeps a newer hash only because of `keepsNewer`. */
+  /** The customers whose newer hash Redis keeps only because of `keepsNewer`. */
   readonly kept: readonly CustomerHash[]
   /** The customers whose entries in indexes were updated. */
   readonly filings: readonly Filing[]
@@ -211,8 +211,8 @@ type Scripts = RedisClient & {
 }
 
 /**
- * @throws LostChunkError if Redis lacks one of these customers, or has an older version, or the
- *   same version of a lower projection.
+ * @throws LostChunkError if Redis lacks one of these customers, or has it with an older version.
+ *   Also if Redis has the same version of a lower projection.
  */
 export const assertStored = async (
   redis: RedisClient,
@@ -356,7 +356,7 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
    * customers and their entries are still there. One call cannot write customers and position,
    * because they are in different slots. If a master is replaced before its token is stored, the
    * check finds customers or entries missing. If a master is replaced later, the new master has the
-   * customers and entries, or it lacks the token, so `moveAfter` fails.
+   * customers and entries, or it lacks the token. Without the token, `moveAfter` fails.
    */
   const writeOnCluster: Write = async (customers, partition, _from, to, { oldest = '0', isPublished }) => {
     const { position, token: tokenField, fill: fillField } = fields(partition)

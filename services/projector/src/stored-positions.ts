@@ -93,9 +93,10 @@ export const createStoredPositions = (
   }
 
   /**
-   * Begins to fill a partition from the state topic, in two cases: the state topic has the
-   * documents of all events before a committed offset, or Kafka has deleted raw records. Otherwise
-   * does nothing, because the raw topic has all events.
+   * Begins to fill a partition from the state topic, in two cases:
+   * - The state topic has the documents of all events before a committed offset.
+   * - Kafka has deleted raw records.
+   * Otherwise does nothing, because the raw topic has all events.
    * @returns the raw offset from which events are applied, and whether the state topic has all
    *   documents of earlier events. Undefined if the partition of the state topic has no leader.
    */
@@ -186,8 +187,8 @@ export const createStoredPositions = (
 
   /**
    * Moves each position back to the offset up to which the state topic has all documents. This
-   * offset is lower than the position if the state topic is new, or if a projector without a state
-   * topic has moved the position.
+   * offset is lower than the position in two cases: the state topic is new, or a projector without
+   * a state topic has moved the position.
    * @returns true if a position was moved.
    */
   const goBackToPublished = async (

@@ -30,7 +30,7 @@ export class ApiError extends Error {
 export interface Asked {
   readonly method?: 'GET' | 'POST'
   readonly body?: unknown
-  /** True: answers have personal data without a mask, and the reader logs the reveal. */
+  /** If true, the answer shows personal data without a mask, and the reader logs the reveal. */
   readonly reveals?: boolean
   readonly signal?: AbortSignal
   readonly headers?: Readonly<Record<string, string>>
@@ -47,7 +47,7 @@ const problemOf = async (answer: Response): Promise<ApiError> => {
   return new ApiError(answer.status, type ?? 'unknown', title ?? `The reader answered ${answer.status}.`, detail)
 }
 
-/** Resolves with an answer of 2xx. Rejects with an ApiError. */
+/** Resolves with an answer of 2xx. Rejects with an ApiError, or after an abort with its error. */
 const fetchWith = async (key: string, path: string, asked: Asked): Promise<Response> => {
   const { method = 'GET', body, reveals = false, signal: abort, headers } = asked
   const answer = await fetch(path, {
@@ -85,7 +85,9 @@ export const open = async (path: string, asked: Asked = {}): Promise<Response> =
 export const ask = async <Answer>(path: string, asked: Asked = {}): Promise<Answer> =>
   parseExact(await (await open(path, asked)).text()) as Answer
 
-/** Any guarded route. The reader checks the API key before it checks the scope. */
+/**
+ * A route that needs an API key. The reader checks the key first, so other errors do not matter.
+ */
 const CHECKED_PATH = '/v1/customers/-'
 
 /** Resolves when the reader has accepted the key. */

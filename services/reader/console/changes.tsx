@@ -22,7 +22,6 @@ const RETRY_MS = 3000
 
 const latest = signal<readonly Change[]>([])
 const problem = signal<Error | undefined>(undefined)
-/** True while the stream is open. */
 const isOpen = signal(false)
 
 const readOnce = async (lastId: string | undefined, stopping: AbortSignal, onId: (id: string) => void) => {
@@ -42,7 +41,10 @@ const readOnce = async (lastId: string | undefined, stopping: AbortSignal, onId:
   )
 }
 
-/** Follows the changes until the signal aborts. If the stream ends, follows a new one. */
+/**
+ * Follows the changes until the signal aborts, or until the reader refuses the key. Opens the
+ * stream again if it ends.
+ */
 const followChanges = async (stopping: AbortSignal): Promise<void> => {
   let lastId: string | undefined
   while (!stopping.aborted) {

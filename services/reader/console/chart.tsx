@@ -19,7 +19,7 @@ const DASHES = [[], [], [2, 3]]
 
 const styleOf = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name)
 
-/** Canvas knows no CSS variables, and no `light-dark()`. */
+/** A canvas supports neither CSS variables nor `light-dark()`. */
 const colourOf = (name: string, element: HTMLElement): string => {
   element.style.color = styleOf(name)
   return getComputedStyle(element).color
@@ -55,7 +55,7 @@ const optionsOf = ({ series, format }: ChartProps, host: HTMLElement): uPlot.Opt
   }
 }
 
-/** Rows of a table that is short enough to read: one point of each minute. */
+/** Returns one point of each minute, so that the table is short enough to read. */
 const sampled = (times: readonly number[]): readonly number[] =>
   times.flatMap((at, i) => (i === times.length - 1 || at - (times[i - 1] ?? 0) > at % 60_000 ? [i] : [])).reverse()
 

@@ -51,7 +51,7 @@ const Origin = ({ document }: { readonly document: CustomerDocument }) => {
 
 const CONTACT = ['emails', 'phoneNumbers', 'bestTimeToContact']
 
-/** A part without members has no place on the card. */
+/** Returns false for a part without members, which the card leaves out. */
 const isGiven = (value: unknown): boolean => value != null && Object.keys(value).length > 0
 
 const Parts = ({ document }: { readonly document: CustomerDocument }) => {

@@ -180,7 +180,7 @@ export const Dealers = () => {
   useEffect(() => {
     void readPage()
     const timer = setInterval(() => {
-      // A longer list stays as it is, because a person reads it.
+      // Do not refresh a list that has more pages, because a person reads it.
       if (!document.hidden && page.value?.cursor === undefined) void readPage()
     }, INTERVAL_MS)
     return () => clearInterval(timer)

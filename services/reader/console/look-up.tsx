@@ -51,7 +51,8 @@ const submit = async (event: TargetedSubmitEvent<HTMLFormElement>) => {
   const form = new FormData(event.currentTarget)
   const text = String(form.get('text') ?? '').trim()
   if (text === '') return
-  // Only an id may be in the address of the page. A phone number would stay in the history.
+  // Only an id may be in the address of the page. A phone number would stay in the history of the
+  // browser.
   goTo('look-up')
   await lookUp(form.get('kind') as Kind, text)
 }

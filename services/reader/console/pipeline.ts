@@ -1,4 +1,4 @@
-/** The state of the pipeline, asked every few seconds while a person can see the page. */
+/** The state of the pipeline. It is requested every few seconds while a person can see the page. */
 import { signal } from '@preact/signals'
 import type { PipelineDocument } from '../src/http/pipeline-document.ts'
 import { ApiError, ask } from './api.ts'
@@ -7,7 +7,7 @@ const INTERVAL_MS = 5000
 
 /** The last answer. Stays during an outage, with its time. */
 export const pipeline = signal<PipelineDocument | undefined>(undefined)
-/** Undefined if the last request had an answer. */
+/** Error of the last request. Undefined if the request succeeded. */
 export const pipelineError = signal<Error | undefined>(undefined)
 
 /** Returns true if this key, or this reader, never gets the state of the pipeline. */
@@ -24,7 +24,7 @@ const askOnce = async (signalOfStop: AbortSignal): Promise<void> => {
   }
 }
 
-/** Begins to ask. Returns a function that ends it. */
+/** Starts the requests. Returns a function that stops them. */
 export const watchPipeline = (): (() => void) => {
   const stopping = new AbortController()
   let timer = 0

@@ -1,5 +1,5 @@
 /**
- * Reads Server-Sent Events from an answer of fetch, because EventSource of a browser cannot send
+ * Reads Server-Sent Events from an answer to `fetch`, because a browser's EventSource cannot send
  * the API key.
  */
 export interface ServerEvent {

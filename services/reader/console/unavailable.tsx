@@ -1,7 +1,7 @@
 import { isWithheld, pipelineError } from './pipeline.ts'
 import { Problem } from './problem.tsx'
 
-/** The place of figures that the reader has not given. */
+/** Shown instead of figures that the reader has not sent. */
 export const Unavailable = () =>
   pipelineError.value ? (
     <section class="card">

@@ -1,12 +1,12 @@
 import type { ComponentChildren } from 'preact'
 import { UNKNOWN } from './format.ts'
 
-/** Text that the reader puts in the place of personal data. */
+/** Text that the reader sends instead of personal data. */
 const MASK = '***'
 
 export const isMasked = (value: unknown): boolean => JSON.stringify(value)?.includes(`"${MASK}"`) ?? false
 
-/** A text of the sender. Preact makes a text node of it, so markup in it has no effect. */
+/** A text from the sender. Preact makes it a text node, so markup in the text has no effect. */
 const Text = ({ text }: { readonly text: string }) =>
   text === MASK ? (
     <span class="masked">

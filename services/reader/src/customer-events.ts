@@ -1,4 +1,4 @@
-/** Reads the history of one customer from the raw topic. Never reads more than a bounded part. */
+/** Reads the history of one customer from a bounded part of the raw topic. */
 import type { FetchedRecord } from '@customer-stream/runtime/kafka'
 import {
   type CustomerState,
@@ -15,10 +15,11 @@ import type { Positions } from './positions.ts'
 import type { TopicReader } from './topic-reader.ts'
 
 /**
- * - `applied`: it was the newest event when the projector read it.
- * - `older`, `repeat`: an event before it is newer, or is the same.
- * - `unusable`: it can never be applied. `reason` says why.
- * - `waiting`: the projector has not read it yet.
+ * - `applied`: the event was the newest event when the projector read it.
+ * - `older`: an earlier record has a newer event.
+ * - `repeat`: an earlier record has the same event.
+ * - `unusable`: the event can never be applied. `reason` says why.
+ * - `waiting`: the projector has not read the event yet.
  */
 export const OUTCOMES = ['applied', 'older', 'repeat', 'unusable', 'waiting'] as const
 export type Outcome = (typeof OUTCOMES)[number]
@@ -28,7 +29,7 @@ export interface CustomerEvent {
   /** Unix milliseconds. */
   readonly receivedAt: number
   readonly version: Version | undefined
-  /** Undefined if it is not known. */
+  /** Undefined if the outcome is not known. */
   readonly outcome: Outcome | undefined
   readonly reason: string | undefined
   /** True if Redis has the customer from this event. */
@@ -44,7 +45,7 @@ export interface CustomerEvents {
   readonly partition: number
   /** The newest event first. */
   readonly events: readonly CustomerEvent[]
-  /** Offsets that were read: from `from`, before `end`. */
+  /** The records that were read: from the offset `from` up to, not including, `end`. */
   readonly from: number
   readonly end: number
   /** True if the events are all events since the given time. */
@@ -61,11 +62,11 @@ export interface EventsQuery {
 
 export type ReadEvents = (query: EventsQuery) => Promise<CustomerEvents>
 
-/** Maximum records that one request reads, of all customers of the partition. */
+/** Maximum number of records that one request reads, of all customers of the partition. */
 export const MAX_RECORDS = 20_000
-/** Maximum events of an answer. */
+/** Maximum number of events in an answer. */
 export const MAX_EVENTS = 100
-/** Maximum bytes of the events of an answer. One event may be larger. */
+/** Maximum bytes of all events in an answer. A single event may be larger. */
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024
 
 type Unjudged = Omit<CustomerEvent, 'outcome' | 'isCurrent'>
@@ -75,7 +76,7 @@ export interface Evidence {
   readonly current: number | undefined
   /** Offset of the next record to apply. */
   readonly next: number | undefined
-  /** True if the events before these are unknown. */
+  /** True if earlier events of the customer are unknown. */
   readonly hasUnknownBefore: boolean
 }
 
@@ -126,7 +127,7 @@ export const createReadEvents =
   async ({ customerUuid, since, current }) => {
     const { topic } = raw
     const partition = partitionOf(customerUuid, await raw.countPartitions())
-    // Read the position before the end, so that a record after the position was not applied then.
+    // Read the position before the end. A record after this position was not applied at that time.
     const next = (await positions.read()).nextOffset(topic, partition)
     const [marks, start] = await Promise.all([raw.watermarks(), raw.offsetAt(partition, since)])
     const mark = marks.get(partition)

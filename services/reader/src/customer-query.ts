@@ -9,13 +9,13 @@ export interface CustomerQuery {
   readonly dealer?: string
 }
 
-/** Maximum characters of a value. A longer value has no term. */
+/** Maximum number of characters of a value. A longer value has no term. */
 const MAX_CHARACTERS = 512
 
 const isText = (value: unknown): value is string =>
   typeof value === 'string' && value !== '' && value.length <= MAX_CHARACTERS
 
-/** Returns undefined if the body is no query. */
+/** Returns undefined if the body is not a query. */
 export const readQuery = (body: unknown): CustomerQuery | undefined => {
   if (typeof body !== 'object' || body === null) return undefined
   const { phone, email, vin, dealer, key } = body as Record<string, unknown>
@@ -41,7 +41,7 @@ const indexedValue = ({ index, text, dealer }: CustomerQuery, country: string): 
 
 /**
  * Returns the term of the index, in the form in which the projector files customers.
- * @returns undefined if the value has no term, for example if it is no phone number.
+ * @returns undefined if the value has no term, for example if it is not a phone number.
  */
 export const termOf = (query: CustomerQuery, country: string): IndexTerm | undefined => {
   const value = indexedValue(query, country)

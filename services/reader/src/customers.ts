@@ -11,13 +11,16 @@ import {
 } from '@customer-stream/schemas'
 import type { Positions } from './positions.ts'
 
-/** Returns true if the client may see customers of this dealer. Undefined: without a dealer. */
+/**
+ * Returns true if the client may see customers of this dealer. `undefined`: customers without a
+ * dealer.
+ */
 export type MaySee = (dealerUuid: string | undefined) => boolean
 
 /**
- * What a client may know of a customer:
+ * Result of reading a customer for a client:
  * - `missing`: no customer that the client may see, and Redis is not being filled.
- * - `filling`: no such customer, but Redis was emptied, and the projector has not filled it yet.
+ * - `filling`: no such customer, but the projector has not filled an emptied Redis yet.
  */
 export type Reading =
   | {
@@ -40,7 +43,7 @@ export class DamagedCustomerError extends Error {
 /** Customers that have a term. */
 export interface CustomersWithTerm {
   readonly customers: readonly StoredCustomer[]
-  /** Number of given customers that were read, from the first. The others would be too much. */
+  /** Number of customers that were read, from the first. The others would exceed the limit. */
   readonly readCount: number
 }
 
@@ -52,7 +55,8 @@ export interface Customers {
    */
   read(customerUuid: string, maySee: MaySee): Promise<Reading>
   /**
-   * Reads those of the customers that have the term now. An entry of an index is only a candidate.
+   * Reads the given customers, and returns the customers that have the term now. An entry of an
+   * index is only a candidate.
    * @throws DamagedCustomerError if a hash has no usable version.
    */
   readWithTerm(customerUuids: readonly string[], term: IndexTerm, maySee: MaySee): Promise<CustomersWithTerm>
@@ -64,7 +68,7 @@ type Hash = Readonly<Record<string, string>>
 
 /** Maximum UTF-16 code units of the hashes of one answer, except for the last chunk. */
 const MAX_ANSWER_LENGTH = 8 * 1024 * 1024
-/** Hashes that are read together. A hash may have a megabyte. */
+/** Number of hashes that are read together. A hash may have a megabyte. */
 const CHUNK = 25
 
 const lengthOf = (hash: Hash): number => Object.values(hash).reduce((sum, text) => sum + text.length, 0)
@@ -78,7 +82,7 @@ const customerOf = (customerUuid: string, hash: Hash): StoredCustomer => {
 /**
  * Returns true if the hash of a customer has the term.
  * @param index the field `_index` of the hash.
- * @throws DamagedCustomerError if the field is no list of terms.
+ * @throws DamagedCustomerError if the field is not a list of terms.
  */
 export const hasTerm = (customerUuid: string, index: string | undefined, term: IndexTerm): boolean => {
   try {
@@ -88,7 +92,7 @@ export const hasTerm = (customerUuid: string, index: string | undefined, term: I
   }
 }
 
-/** A key that is no hash belongs to another application, so it has no customer. */
+/** A key that is not a hash belongs to another application, so it holds no customer. */
 export const unlessWrongType =
   <T>(value: T) =>
   (error: Error): T => {

@@ -14,7 +14,7 @@ import { type Customers, hasTerm, type MaySee, unlessWrongType } from './custome
 import type { Positions } from './positions.ts'
 
 /**
- * - `no-term`: the value cannot be looked up, for example because it is no phone number.
+ * - `no-term`: the value cannot be looked up, for example because it is not a phone number.
  * - `no-index`: the projector keeps no such index in this Redis.
  * - `filling`: Redis was emptied, so customers may be missing.
  */
@@ -25,7 +25,7 @@ export type Found =
 export type FindCustomers = (query: CustomerQuery, maySee: MaySee) => Promise<Found>
 
 export const MAX_FOUND = 100
-/** Maximum entries of an index that one search checks. */
+/** Maximum number of entries of an index that one search checks. */
 const MAX_CANDIDATES = 10_000
 const CHUNK = 500
 

@@ -19,7 +19,7 @@ export interface ReaderKafka {
   /** Opens a client, which the caller must disconnect. */
   open(): KafkaClient
   /**
-   * Opens an admin client, which `disconnect` ends. Each topic needs its own client: if a kafkajs
+   * Opens an admin client, which `disconnect` ends. Each topic needs its own client. If a kafkajs
    * client cannot get the metadata of one topic, it fails for all its topics.
    */
   openAdmin(): TopicAdmin

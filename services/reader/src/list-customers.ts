@@ -26,7 +26,9 @@ export type Page =
 
 export type ListCustomers = (dealerUuid: string, options: PageOptions) => Promise<Page>
 
-/** More entries than a page are read, because some may have the timestamp of the page before. */
+/**
+ * Entries that are read beyond a page, because some may have the timestamp of the previous page.
+ */
 const SPARE = 100
 
 const isAfter = (place: Place, after: Place): boolean =>

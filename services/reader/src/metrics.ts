@@ -6,7 +6,7 @@ import { problems } from './http/problem.ts'
 const SECONDS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5]
 const ANSWER_CLASSES = ['2xx', '3xx', '4xx', '5xx'] as const
 
-/** Answers that are no problems. */
+/** Answers that are not problems. */
 const ANSWERS = ['ok', 'not-modified'] as const
 
 const createStreamMetrics = (registry: Registry) => {

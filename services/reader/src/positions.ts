@@ -15,14 +15,14 @@ export interface PositionsState {
   nextOffset(topic: string, partition: number): number | undefined
 }
 
-/** How far the projectors are. */
+/** Progress of the projectors. */
 export interface Progress extends Omit<PositionsState, 'nextOffset'> {
   /**
    * Next offset to apply of each partition of the raw topic. A partition is missing if a copy of
    * the positions lacks it.
    */
   readonly positions: ReadonlyMap<number, bigint>
-  /** Partitions that are being filled from the state topic, and the records that are left. */
+  /** Number of partitions that are being filled, and of records that the fills must still read. */
   readonly fill: { readonly partitions: number; readonly records: number } | undefined
 }
 

@@ -10,7 +10,6 @@ ARGV[5]  lookahead's window to which the chunk belongs, start/end, '' if there i
 ARGV[6]  id of the state topic that has all documents before the new position, '' if there is none
 ARGV[7]  position in the erasures topic, three parts with slashes between them: id of the topic, next
          offset to execute, id of the state topic that has the tombstones. '' to change nothing.
-
 ARGV[8]  settings of the indexes with which the positions were claimed, '' if indexes are off
 
 Reply    1 = the position now is ARGV[3]

@@ -49,7 +49,7 @@ export const createChangeLog = ({ maxChanges, maxBytes }: ChangeLogLimits): Chan
   let bytes = 0
   let offsets: number[] = []
   let texts: string[] = []
-  /** Offset from which on the log has all changes, by partition. */
+  /** Offset from which the log has all changes, for each partition. */
   let starts: number[] = []
 
   const id = () => positionText(topic ?? '', texts)

@@ -25,7 +25,7 @@ export type StreamEnd = (typeof STREAM_ENDS)[number]
 export interface ChangeStreamDependencies {
   readonly log: ChangeLog
   readonly view: ChangeView
-  /** Reads older changes of a partition from Kafka, from an offset to another one. */
+  /** Reads older changes of a partition from Kafka, from `offset` up to, not including, `until`. */
   readonly readOlder: (partition: number, offset: number, until: number) => Promise<FetchedPart>
   /** Called with the customers of a group of events, before the events are sent. */
   readonly onShown: (names: readonly ('changed' | 'removed')[], changed: readonly string[]) => void
@@ -35,7 +35,7 @@ export interface ChangeStreamDependencies {
 export interface ChangeStream {
   /** The text of the events. */
   readonly body: Readable
-  /** Sends the changes that the log has got. */
+  /** Sends the new changes of the log. */
   pump(): void
   /** Sends a heartbeat with the position. Cuts the stream off if its client reads nothing. */
   beat(): void
@@ -130,7 +130,7 @@ export const createChangeStream = (
     if (hasEnded || !isLive) return
     if (place < log.first) {
       if (isFull) return cutOff()
-      // A burst was larger than the log, so it is not the client that is slow.
+      // The burst was larger than the log, so the client is not too slow.
       isLive = false
       isAligned = false
       return startCatchUp()

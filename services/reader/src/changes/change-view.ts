@@ -2,7 +2,7 @@
 import type { Change } from './change.ts'
 
 export interface ViewOptions {
-  /** Undefined: all customers. */
+  /** Undefined if the stream shows all customers. */
   readonly customers: ReadonlySet<string> | undefined
   /** Returns true if the stream shows customers of this dealer. */
   readonly showsDealer: (dealerUuid: string | undefined) => boolean
@@ -24,7 +24,7 @@ export interface ShownEvent {
 /** Returns undefined if the stream does not show the change. */
 export type ChangeView = (change: Change) => ShownEvent | undefined
 
-/** Maximum customers that a stream remembers. */
+/** Maximum number of customers that a stream remembers. */
 const MAX_REMEMBERED = 1000
 
 /**

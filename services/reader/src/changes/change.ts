@@ -1,4 +1,7 @@
-/** One record of the state topic, as streams show it. It is parsed once, for the first stream. */
+/**
+ * One record of the state topic, as streams show it. The record is parsed once, for the first
+ * stream.
+ */
 import { readStateRecord } from '@customer-stream/schemas'
 import { type ChangeDocument, stateDocument } from '../http/customer-document.ts'
 import { maskCustomer } from '../http/mask.ts'

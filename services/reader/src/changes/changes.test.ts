@@ -45,7 +45,7 @@ const setUp = ({
         watermarks: async () =>
           new Map(partitions.map(({ length }, i) => [i, { low: '0', stable: `${length}`, high: `${length}` }])),
         read: async (partition, offset, until) => {
-          // A fetch brings a part of the range only.
+          // A fetch returns only a part of the range.
           const records = partitions[partition]!.slice(offset, Math.min(until, offset + 2))
           return { records, nextOffset: String(offset + records.length) }
         },

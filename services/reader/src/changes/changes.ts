@@ -14,7 +14,7 @@ export interface StreamRequest {
   /** Name of the API key. */
   readonly key: string
   readonly view: ChangeView
-  /** Undefined: the stream begins at the end. */
+  /** Undefined if the stream begins at the end of the topic. */
   readonly after: StreamPosition | undefined
   /** Called with the customers of a group of events that shows documents. */
   readonly onChanged: (customerUuids: readonly string[]) => void
@@ -25,7 +25,7 @@ export interface StreamRequest {
 /**
  * - `full`: the process has READER_MAX_STREAMS streams.
  * - `key-full`: the API key has READER_MAX_KEY_STREAMS streams.
- * - `gone`: the changes after the position are not complete, or it belongs to another topic.
+ * - `gone`: Kafka lacks changes after the position, or the position belongs to another topic.
  * - `unavailable`: Kafka does not answer, or the service stops.
  */
 export type OpenedStream =
@@ -50,8 +50,8 @@ export interface ChangesOptions {
 const LOG_LIMITS = { maxChanges: 10_000, maxBytes: 16 * 1024 * 1024 }
 
 /**
- * Streams get the changes of this time in one group. Otherwise each change would cost a pass over
- * all streams.
+ * Time for which changes are collected. Streams then get these changes in one group. Otherwise each
+ * change would cost a pass over all streams.
  */
 const GROUP_MS = 10
 

@@ -4,7 +4,7 @@
  */
 
 export interface StreamPosition {
-  /** First digits of the topic's id. The offsets of another topic mean other records. */
+  /** First digits of the topic's id. Another topic has other records at these offsets. */
   readonly topic: string
   /** Time at which the reader wrote the position, Unix seconds. */
   readonly writtenAt: number
@@ -26,7 +26,7 @@ export const offsetText = (offset: number): string => offset.toString(36)
 
 const form = /^([0-9a-f]{8}|none)\.([0-9a-z]{1,10})\.([0-9a-z]{1,11}(?:-[0-9a-z]{1,11})*)$/
 
-/** Returns undefined if the text is no position. */
+/** Returns undefined if the text is not a position. */
 export const readPosition = (text: string): StreamPosition | undefined => {
   const [, topic = '', writtenAt = '', offsets = ''] = form.exec(text) ?? []
   const numbers = [writtenAt, ...offsets.split('-')].map((digits) => Number.parseInt(digits, 36))

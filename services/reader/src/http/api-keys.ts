@@ -6,7 +6,7 @@ export interface Client {
   /** Name of the key. `none` if READER_AUTH is off. */
   readonly name: string
   has(scope: Scope): boolean
-  /** Returns true if the key may see customers of this dealer, or without a dealer. */
+  /** Returns true if the key may see customers of this dealer. `undefined`: without a dealer. */
   maySee(dealerUuid: string | undefined): boolean
 }
 
@@ -37,7 +37,7 @@ export const withoutReveal = (client: Client): Client => ({
 const ANYBODY = clientOf({ name: 'none', scopes: SCOPES, dealers: ['*'] })
 
 /**
- * Compares the digest with all keys in constant time, so that the delay of the answer does not
+ * Compares the digest with all keys in constant time. Otherwise the delay of the answer would
  * reveal how much of a digest matched.
  */
 const findClient = (
@@ -51,7 +51,7 @@ const findClient = (
 }
 
 /**
- * Checks each request with the keys that the settings have at that time, because their file may
+ * Checks each request with the current keys of the settings, because the file of the keys may
  * change.
  */
 export const createAuthenticate = (settings: Pick<ReaderSettings, 'READER_AUTH' | 'READER_API_KEYS'>): Authenticate => {

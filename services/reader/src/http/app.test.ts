@@ -91,7 +91,7 @@ const EVENTS: CustomerEvents = {
   ],
 }
 
-/** What the parts behind the routes answer. */
+/** Answers of the parts behind the routes. */
 interface Answers {
   read: Customers['read']
   find: FindCustomers

@@ -56,7 +56,7 @@ export interface AppDependencies {
 
 export interface AppOptions {
   readonly version: string
-  /** Maximum requests a second of each API key. */
+  /** Maximum number of requests a second for each API key. */
   readonly maxRate: number
   readonly waitMs: number
   readonly maxWaiting: number
@@ -75,7 +75,7 @@ const MASK_HEADER = 'x-mask'
 /** Value of Retry-After in seconds. */
 const RETRY_AFTER_SECONDS = '1'
 
-/** Maximum characters of a customerUuid in a path. Node limits all headers to 16 KiB. */
+/** Maximum number of characters of a customerUuid in a path. Node limits all headers to 16 KiB. */
 const MAX_PARAMETER_CHARACTERS = 16_384
 
 const problemOfClientError = (error: { code?: string }): Problem => {
@@ -236,7 +236,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     // After SIGTERM, each answer closes its connection, so that no client has an open connection
     // when the port closes.
     if (stopping.aborted) reply.header('connection', 'close')
-    // The questions of a load balancer are no requests of clients.
+    // The health checks of a load balancer are not counted as requests of clients.
     if (request.routeOptions.url === HEALTH_PATH) return
     // A path that fastify cannot decode has no time of arrival.
     const seconds = (performance.now() - (request.arrivedAt || performance.now())) / 1000

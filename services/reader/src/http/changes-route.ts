@@ -19,7 +19,7 @@ export interface ChangesRouteDependencies extends RevealDependencies {
 
 export const CHANGES_PATH = '/v1/changes'
 
-/** Maximum customers, and maximum dealers, of one stream. */
+/** Maximum number of customers that one stream may select. Also the maximum number of dealers. */
 export const MAX_FILTERS = 100
 
 const listOf = (value: unknown, name: string): readonly string[] | undefined => {
@@ -94,7 +94,7 @@ export const addChangesRoute = (app: FastifyInstance, deps: ChangesRouteDependen
       isValid: () => authenticate(authorization) === key,
     })
     if (opened.kind !== 'stream') throw problemOf(opened.kind)
-    // The heartbeats show whether the client is there, also if no customer changes for a long time.
+    // The heartbeats show whether the client is there, even if no customer changes for a long time.
     reply.raw.setTimeout(0, () => undefined)
     // Proxies such as nginx must not collect the events.
     reply.headers({ 'cache-control': 'no-store', vary: 'authorization', 'x-accel-buffering': 'no' })

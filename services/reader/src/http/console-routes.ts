@@ -1,6 +1,6 @@
 /**
  * The console: a web page and its files. They need no API key, because the page asks for the key.
- * The page has no customer data of its own.
+ * The page itself has no data of customers.
  */
 import { hash } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'

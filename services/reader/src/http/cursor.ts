@@ -10,7 +10,7 @@ export const writeCursor = ({ dealerUuid, since }: CursorList, { timestamp, cust
   Buffer.from(JSON.stringify([dealerUuid, since, timestamp, customerUuid])).toString('base64url')
 
 /**
- * Reads a cursor. A forged cursor with valid content is harmless: it is only a place in a list that
+ * Reads a cursor. A forged cursor with valid content is harmless. It is only a place in a list that
  * the API key may read.
  * @returns undefined if the cursor is damaged, or belongs to another list.
  */

@@ -11,7 +11,7 @@ export interface RevealDependencies {
   readonly onReveal: (key: string, customerUuids: readonly string[]) => void
 }
 
-/** Converts a customer for this API key. Does not report a reveal. */
+/** Returns the document that this API key may see. Does not report a reveal. */
 export const documentFor = (client: Client, stored: StoredCustomer): CustomerDocument => {
   const document = customerDocument(stored)
   if (document === undefined) throw new DamagedCustomerError(stored.customer.customerUuid)

@@ -1,6 +1,6 @@
 /**
- * The customer as the reader answers it. Redis keeps the text of each field and not its type, so
- * this document has the members of the state document as far as the text has a documented type.
+ * The document with which the reader answers. Redis has the text of each field, but not its type.
+ * So a member has its documented type if its text fits this type. Otherwise it stays a text.
  */
 import {
   Addresses,

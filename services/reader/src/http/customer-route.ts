@@ -18,15 +18,14 @@ export interface CustomerRouteDependencies extends RevealDependencies {
 }
 
 export interface CustomerRouteOptions {
-  /** Time that a request waits for its version. */
+  /** Maximum time for which a request waits for its version. */
   readonly waitMs: number
-  /** Maximum requests that wait for a version at the same time. */
+  /** Maximum number of requests that wait for a version at the same time. */
   readonly maxWaiting: number
 }
 
 export const CUSTOMER_PATH = '/v1/customers/:customerUuid'
 
-/** Reads the parameter `min-version`. */
 const minVersionOf = (query: Readonly<Record<string, unknown>>) => {
   const { 'min-version': text, ...others } = query
   const [unknown] = Object.keys(others)

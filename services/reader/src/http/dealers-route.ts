@@ -18,8 +18,8 @@ const documentOf = ({ dealerUuid, state, lastEventAt, customers, lastDay, usualD
 const writeCursor = (dealerUuid: string): string => Buffer.from(JSON.stringify([dealerUuid])).toString('base64url')
 
 /**
- * A forged cursor with valid content is harmless: it is only a place among the dealers that the API
- * key may see.
+ * Reads a cursor. A forged cursor with valid content is harmless. It is only a place in a list that
+ * the API key may read.
  */
 const readCursor = (text: unknown): string | undefined => {
   if (text === undefined) return undefined
@@ -27,7 +27,7 @@ const readCursor = (text: unknown): string | undefined => {
     const [dealerUuid] = JSON.parse(Buffer.from(String(text), 'base64url').toString())
     if (typeof dealerUuid === 'string' && writeCursor(dealerUuid) === text) return dealerUuid
   } catch {
-    // The text is no cursor.
+    // The text is not a cursor.
   }
   throw invalid('cursor must be the cursor of the page before.')
 }

@@ -41,7 +41,6 @@ export const demandDealer = (client: Client, dealerUuid: string): void => {
   if (!client.maySee(dealerUuid)) throw new ProblemError('forbidden', 'The API key may not see this dealer.')
 }
 
-/** Reads the parameters of a list. */
 const listOptions = (dealerUuid: string, query: Readonly<Record<string, unknown>>) => {
   const { 'changed-since': sinceText, cursor, limit: limitText, ...others } = query
   if (Object.keys(others).length > 0) throw invalid('The parameters are changed-since, cursor and limit.')

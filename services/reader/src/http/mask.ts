@@ -5,8 +5,8 @@ export const MASK = '***'
 
 /**
  * Documented fields that identify no person, by the list or object that has them. Every other value
- * is masked, because the sender may add a field at any time. The type of a field in this table is
- * checked before: a field with another type is one of the texts, which are all masked.
+ * is masked, because the sender may add a field at any time. The types of these fields were checked
+ * earlier. A field with another type is in `texts`, and all texts are masked.
  */
 const SHOWN: Readonly<Record<string, ReadonlySet<string>>> = {
   customer: new Set([

@@ -26,7 +26,7 @@ const problemResponse = (types: readonly Problem[], status: number) => ({
   },
 })
 
-/** Answers that a request to another address or with another method gets. */
+/** Problems of requests to an unknown path or with a wrong method. They belong to no operation. */
 const notOfAnOperation: readonly Problem[] = ['not-found', 'method-not-allowed']
 
 /** Problems of one operation only. */
@@ -78,7 +78,7 @@ const getCustomer = () => ({
   },
 })
 
-/** Problems that need a customerUuid in the path, or the parameter `min-version`. */
+/** Problems of requests with a customerUuid in the path, or with the parameter `min-version`. */
 const ofOneCustomer = ['customer-not-found', 'version-not-reached'] as const
 
 const listResponse = (description: string, more: object) => ({

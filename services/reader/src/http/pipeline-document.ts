@@ -9,7 +9,7 @@ const Rate = (description: string) =>
 const Offset = CustomerState.properties.source.properties.offset
 const Counts = (description: string) => Type.Record(Type.String(), Type.Number({ minimum: 0 }), { description })
 
-/** A point of the history. Its values are averages of the time since the point before. */
+/** A point of the history. Its values are averages of the time since the previous point. */
 export const PipelinePoint = Type.Object({
   at: UnixMs('Time of the measurement.'),
   storedPerSecond: Rate('Events that Kafka stored.'),

@@ -13,7 +13,7 @@ export const versionText = ({ timestamp, id }: Version): string => {
   return `${timestamp}:${encoded.length <= MAX_CHARACTERS ? encoded : `sha256=${hash('sha256', id)}`}`
 }
 
-/** Reads `TIMESTAMP:ID`. Returns undefined if the text is no version. */
+/** Reads `TIMESTAMP:ID`. Returns undefined if the text is not a version. */
 export const readVersionText = (text: string): Version | undefined => {
   const [, timestamp, id] = /^(\d{1,16}):(.+)$/s.exec(text) ?? []
   const version = readVersion({ timestamp, id })

@@ -74,7 +74,7 @@ export const documentOf = (
     checkedAt: last.at,
     ...{ isWell, summary, reasons: [...reasons], notices: [...notices] },
     rates: {
-      // Only the ingress knows it.
+      // Only the ingress knows this rate.
       receivedPerSecond: null,
       storedPerSecond: unlessSingle(ofTopic, storedPerSecond(ofTopic)),
       handledPerSecond: unlessSingle(ofReports, handledPerSecond(ofReports)),

@@ -6,7 +6,9 @@ export interface PartitionLag {
   readonly position: bigint | undefined
   /** Undefined if the partition has no leader. */
   readonly end: bigint | undefined
-  /** Records that are not handled. Undefined if one of both is not known. */
+  /**
+   * Records that are not handled yet. Undefined if the end, or the progress in Redis, is not known.
+   */
   readonly records: number | undefined
 }
 
@@ -22,7 +24,7 @@ export const lagOf = ({ raw, progress }: Measurement): readonly PartitionLag[] =
     return { partition, position, end, records }
   })
 
-/** Returns the lag of all partitions. Undefined if the lag of one is not known. */
+/** Returns the lag of all partitions. Undefined if the lag of one partition is not known. */
 export const totalLag = (measurement: Measurement): number | undefined => {
   const lags = lagOf(measurement).map(({ records }) => records)
   if (lags.length === 0 || lags.includes(undefined)) return undefined

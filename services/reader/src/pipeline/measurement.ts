@@ -1,4 +1,4 @@
-/** What one measurement of the pipeline found. A part that is not known is undefined. */
+/** Result of one measurement of the pipeline. A part that is not known is undefined. */
 import type { Watermarks } from '@customer-stream/runtime/kafka'
 import type { Drift, ProjectorReport } from '@customer-stream/schemas'
 import type { Progress } from '../positions.ts'
@@ -30,7 +30,7 @@ export interface Measurement {
   readonly at: number
   /** The same time on a clock that never goes back, milliseconds. */
   readonly clock: number
-  /** Sentences about the questions that have no answer. */
+  /** A sentence about each question without an answer. */
   readonly problems: readonly string[]
   /** The raw topic of customers. */
   readonly raw: TopicEnds | undefined

@@ -3,14 +3,14 @@ import type { FreshnessBucket, ProjectorReport } from '@customer-stream/schemas'
 import type { Measurement, TopicEnds } from './measurement.ts'
 
 /**
- * Returns the pairs from which the rates of the last minute follow: of the topic, and of the
- * projectors. At a start, the first measurements may lack one of both.
+ * Returns two pairs of measurements for the rates of the last minute. One pair is for the topic,
+ * the other for the projectors. After a start, the first measurements may lack one of these parts.
  * @param measurements of the last minute, the oldest first, at least one.
  */
 export const pairsOf = (measurements: readonly Measurement[], last: Measurement) => {
   const first = (isKnown: (measurement: Measurement) => boolean) => measurements.find(isKnown) ?? last
   const reporting = first(({ reports }) => reports !== undefined && reports.size > 0)
-  // A projector that has begun later is compared with its own first report.
+  // A projector that started later is compared with its own first report.
   const firstReports = new Map(measurements.toReversed().flatMap((each) => [...(each.reports ?? [])]))
   const isFirst = reporting === last
   return {
@@ -23,7 +23,7 @@ type Pair = readonly [before: Measurement, after: Measurement]
 
 const secondsOf = ([before, after]: Pair): number => Math.max(0.001, (after.clock - before.clock) / 1000)
 
-/** Returns undefined if a partition is not known in both, or if the topic was created again. */
+/** Returns undefined if one measurement lacks a partition, or if the topic was created again. */
 const addedTo = (before: TopicEnds | undefined, after: TopicEnds | undefined): number | undefined => {
   if (before === undefined || after === undefined || after.watermarks.size < after.partitions) return undefined
   let sum = 0
