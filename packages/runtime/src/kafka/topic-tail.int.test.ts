@@ -40,7 +40,7 @@ const follow = (lookBack: number) => {
   let problem: Error | undefined
   const ended = followTopic({
     ...{ admin: own, topic, lookBack, signal: stopping.signal },
-    onBegin: (id, positions) => begun.push(`${id.length} ${[0, 1, 2].map((partition) => positions.get(partition) ?? '-')}`),
+    onBegin: (id, positions) => begun.push(`${id.length} ${[0, 1, 2].map((each) => positions.get(each) ?? '-')}`),
     onPart: (partition, { records }) => seen.push(...records.map(({ value }) => `${partition} ${value}`)),
     onProblem: (error) => {
       problem = error
