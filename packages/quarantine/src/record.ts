@@ -31,7 +31,7 @@ export const placeOf = ({ partition, offset }: Place): string => `${partition}/$
 
 /**
  * Reads `PARTITION/OFFSET`.
- * @throws Error with the problem of the text.
+ * @throws Error that says what is wrong with the text.
  */
 export const readPlace = (text: string): Place => {
   const [, partition, offset] = /^(\d{1,9})\/(\d{1,18})$/.exec(text) ?? []

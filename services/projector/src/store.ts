@@ -97,8 +97,8 @@ export interface Store extends PositionStore {
    * chunk that is being written at the same time fails. `moveAfter` then stores the position in the
    * erasures topic.
    * @param topicId id of the erasures topic.
-   * @returns `erased`, or `stale` if the hash is kept: its event is newer than an erasure
-   *   `until-now`, or a later erasure of the customer was executed.
+   * @returns `erased`, or `stale` if the hash is kept. A hash is kept if its event is newer than an
+   *   erasure `until-now`, or if a later erasure of the customer was executed.
    */
   writeErasures(
     erasures: readonly PlacedErasure[],
@@ -280,8 +280,8 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
    * @param place arguments 2 to 5 of the script.
    * @param position arguments 7 to 13 of the script. Default: only argument 7, for a call that does
    *   not use positions.
-   * @param withMarks false on Redis Cluster until the script asks for the keys of the marks,
-   *   because a call with two keys fails while a slot moves (TRYAGAIN).
+   * @param withMarks false on Redis Cluster until the script asks for the keys of the marks.
+   *   Otherwise a call with two keys would fail while a slot moves (TRYAGAIN).
    */
   const applyAtOnce = async (
     customers: readonly IndexedCustomer[],
@@ -352,7 +352,7 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
   }
 
   /**
-   * Writes the customers, stores a token beside each copy of the position, and then checks that the
+   * Writes the customers, and stores a token beside each copy of the position. Then checks that the
    * customers and their entries are still there. One call cannot write customers and position,
    * because they are in different slots. If a master is replaced before its token is stored, the
    * check finds customers or entries missing. If a master is replaced later, the new master has the
