@@ -37,7 +37,7 @@ export interface AuditEntry extends Place {
   readonly sentTo?: string
 }
 
-/** Maximum characters of each text of an entry. */
+/** Maximum number of characters of each text of an entry. */
 export const MAX_AUDIT_TEXT = 1000
 
 type AuditedRecord = Pick<QuarantinedRecord, 'partition' | 'offset' | 'headers' | 'receivedAt'>
