@@ -741,9 +741,17 @@ export const projectorGuards: readonly Guard[] = [
     prevents:
       'customers that the state topic lacks, after it was created again or an older projector moved the position',
     file: `${folder}/stored-positions.ts`,
-    from: 'if (BigInt(to) >= BigInt(position) ||',
-    to: 'if (BigInt(to) >= 0n ||',
+    from: 'if (BigInt(to) >= BigInt(position)) continue',
+    to: 'if (BigInt(to) >= 0n) continue',
     test: projection('a position goes back to the offset up to which the state topic has all documents'),
+  },
+  {
+    guard: 'a position that moves while it is set back is read again',
+    prevents: 'customers that a new state topic lacks, because a chunk moved the position at the same time',
+    file: `${folder}/stored-positions.ts`,
+    from: 'return seen.length > 0 || isMovedMeanwhile',
+    to: 'return seen.length > 0',
+    test: unit(`${folder}/stored-positions.test.ts`, 'a position that moves while it is set back'),
   },
   {
     guard: 'a position that has already moved counts only with the token',

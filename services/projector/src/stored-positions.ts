@@ -189,7 +189,8 @@ export const createStoredPositions = (
    * Moves each position back to the offset up to which the state topic has all documents. This
    * offset is lower than the position in two cases: the state topic is new, or a projector without
    * a state topic has moved the position.
-   * @returns true if a position was moved.
+   * @returns true if a position was moved, here or by a chunk that was written at the same time.
+   *   That chunk may have its documents in the earlier state topic, so its position goes back, too.
    */
   const goBackToPublished = async (
     stateTopicId: string | undefined,
@@ -200,6 +201,7 @@ export const createStoredPositions = (
     const published = await store.publishedPositions([...stored.keys()])
     const seen: object[] = []
     let areRecordsGone = false
+    let isMovedMeanwhile = false
     for (const [partition, position] of stored) {
       const low = watermarks.get(partition)?.low
       if (!isOffset(position) || low === undefined) continue
@@ -207,7 +209,11 @@ export const createStoredPositions = (
       const complete = known?.stateTopicId === stateTopicId ? known.offset : '0'
       const isGone = BigInt(complete) < BigInt(low)
       const to = isGone ? low : complete
-      if (BigInt(to) >= BigInt(position) || !(await store.movePosition(partition, position, to))) continue
+      if (BigInt(to) >= BigInt(position)) continue
+      if (!(await store.movePosition(partition, position, to))) {
+        isMovedMeanwhile = true
+        continue
+      }
       seen.push({ partition, position, to })
       areRecordsGone ||= isGone
     }
@@ -219,7 +225,7 @@ export const createStoredPositions = (
             ? '. Kafka has deleted older events, so the state topic lacks each customer without a later event'
             : ''),
       )
-    return seen.length > 0
+    return seen.length > 0 || isMovedMeanwhile
   }
 
   /**
