@@ -139,16 +139,16 @@ export default defineConfig({
       },
       {
         ...shared,
-        // Each file of the fault suite kills and freezes its own three brokers. Two files run at
-        // the same time, because they mostly wait. No other tests run at this time, because they
-        // would take too much of the CPU. A group starts when the group with the lower `groupOrder`
-        // has ended. The short form has no upgrades from earlier releases, and no restored disks.
+        // Each file of the fault suite kills and freezes its own three brokers. One file runs
+        // at a time, and no other tests, because some faults demand an answer within the time that
+        // the sender waits. A group starts when the group with the lower `groupOrder` has ended. The
+        // short form has no upgrades from earlier releases, and no restored disks.
         test: {
           name: 'faults',
           include: process.env.FAULTS === 'short' ? faults : [...faults, ...longFaults],
           setupFiles: leaks,
           hookTimeout: 120_000,
-          maxWorkers: 2,
+          maxWorkers: 1,
           sequence: { groupOrder: 2 },
         },
       },

@@ -8,7 +8,7 @@ const { faults, title } = readCommandLine({
   name: 'test:faults',
   usage: `npm run test:faults -- [--short] [FAULT]
 
-    --short    each fault for a shorter time, without upgrades and restored disks: 13 minutes instead of 31
+    --short    each fault for a shorter time, without upgrades and restored disks
     FAULT      only the faults whose title has this text, e.g. "Redis hung"
   FAULT_SEED repeats the random choices of a run.`,
   options: { short: 'flag' },
