@@ -1,6 +1,6 @@
 /** Creates the parts that use topics: the history of a customer, the pipeline, and quarantine. */
 import type { ReaderSettings } from '@customer-stream/configuration'
-import { createDiagnose, isKafkaError } from '@customer-stream/runtime/kafka'
+import { createDiagnose, isKafkaError, NotStoredError } from '@customer-stream/runtime/kafka'
 import { createRedisDiagnose, type RedisClient } from '@customer-stream/runtime/redis'
 import { quarantineAuditTopicName, topicNames } from '@customer-stream/schemas'
 import { createReadEvents, type ReadEvents } from './customer-events.ts'
@@ -29,6 +29,15 @@ export interface KafkaParts {
   readonly quarantine: Quarantine
 }
 
+/** An error that is not of Kafka already has a sentence for the operator, e.g. about the audit topic. */
+const createExplainRedrive = (settings: ReaderSettings) => {
+  const diagnose = createDiagnose(settings, 'request')
+  return (error: Error & { readonly code?: string }): string =>
+    isKafkaError(error) || error instanceof NotStoredError || error.code !== undefined
+      ? diagnose(error, 'redrive the record').message
+      : error.message
+}
+
 export const createKafkaParts = (deps: KafkaPartsDependencies): KafkaParts => {
   const { settings, redis, positions, listDealers, kafka, stopping } = deps
   const { KAFKA_TOPIC_PREFIX: prefix, REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection } = settings
@@ -52,7 +61,8 @@ export const createKafkaParts = (deps: KafkaPartsDependencies): KafkaParts => {
     { topic, keyPrefix, projection },
   )
   const quarantine = createQuarantine({
-    ...{ kafka, tail, reader: createTopicReader(kafka, quarantineTopic), explain },
+    ...{ kafka, tail, reader: createTopicReader(kafka, quarantineTopic) },
+    explain: createExplainRedrive(settings),
     redrive: createRedrive(settings, kafka.open, stopping),
   })
   return { pipeline, readEvents: createReadEvents(createTopicReader(kafka, topic), positions), quarantine }

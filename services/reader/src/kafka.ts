@@ -28,7 +28,7 @@ export interface ReaderKafka {
    * @param doing completes "The service cannot …".
    * @throws KafkaUnavailableError if Kafka refuses, or does not answer in time.
    */
-  ask<T>(doing: string, question: () => Promise<T>, timeoutMs?: number): Promise<T>
+  ask<T>(doing: string, question: () => Promise<T>): Promise<T>
   /** Reports why the changes cannot be read. Undefined if they can be read. */
   report(error: Error | undefined): void
   /** Message about the last report. Undefined if Kafka answers. */
@@ -62,10 +62,10 @@ export const createReaderKafka = ({
       admins.push(admin)
       return admin
     },
-    ask: async (doing, question, timeoutMs = ANSWER_MS) => {
+    ask: async (doing, question) => {
       try {
         const asked = question()
-        await answerOf(() => asked, timeoutMs)
+        await answerOf(() => asked, ANSWER_MS)
         obstacles.report(doing, undefined)
         return await asked
       } catch (cause) {

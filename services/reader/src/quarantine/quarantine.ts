@@ -1,5 +1,6 @@
 /** Answers questions about quarantine (the dead-letter topic), and redrives one record at a time. */
 import { type AuditEntry, type Place, type QuarantinedRecord, readQuarantined } from '@customer-stream/quarantine'
+import { answerOf } from '@customer-stream/runtime'
 import type { ReaderKafka } from '../kafka.ts'
 import type { TopicReader } from '../topic-reader.ts'
 import type { Redrive, Redriven, RedriveRequest } from './redrive.ts'
@@ -7,7 +8,6 @@ import { factsOf, newestFirst, type QuarantineTail, type RecordFacts, type Tail 
 
 /** A redrive opens clients and waits for acknowledgements, so it may take longer than a question. */
 const REDRIVE_MS = 20_000
-const DOING = 'redrive a record of quarantine'
 
 type Handled = ReturnType<Tail['actionFor']>
 export type Listed = RecordFacts & { readonly handled: Handled }
@@ -55,8 +55,8 @@ export interface QuarantineDependencies {
   readonly tail: QuarantineTail
   readonly reader: TopicReader
   readonly redrive: Redrive
-  /** Returns a sentence about a failed question. */
-  readonly explain: (error: Error, doing: string) => string
+  /** Returns a sentence about a failed redrive. */
+  readonly explain: (error: Error) => string
 }
 
 export const createQuarantine = ({ kafka, tail, reader, redrive, explain }: QuarantineDependencies): Quarantine => {
@@ -88,9 +88,12 @@ export const createQuarantine = ({ kafka, tail, reader, redrive, explain }: Quar
       uncertain = sentence
     }
     try {
-      return await kafka.ask(DOING, () => start({ record, tail: current, requestedBy, onUncertain }), REDRIVE_MS)
+      // A failure is no outage of the service: a reader without the right to write is complete.
+      const started = start({ record, tail: current, requestedBy, onUncertain })
+      await answerOf(() => started, REDRIVE_MS)
+      return await started
     } catch (error) {
-      const why = explain(error as Error, DOING)
+      const why = explain(error as Error)
       throw new RedriveError(uncertain === undefined ? why : `${uncertain} ${why}`, false)
     }
   }
