@@ -1,7 +1,9 @@
 /** A reader with the rights of the section "Least rights" in docs/operating.md, and no other. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { quarantineAuditDemand } from '@customer-stream/configuration'
 import { waitUntil } from '@customer-stream/runtime'
+import { makeCustomersEvent } from '@customer-stream/simulator'
 import { apiKeys, READER_KEY, type ServiceProcess, startService } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
 import { openSite, openWorld, type Site, type World } from './site.ts'
@@ -12,7 +14,7 @@ const TOPICS = /^\| reader \| topics ([^:]+): READ \|$/m.exec(DOCUMENT)?.[1]?.ma
 const REDIS_RIGHTS = /ACL SETUSER reader on >password ([^`]+)/.exec(DOCUMENT)?.[1]?.trim().split(/\s+/) ?? []
 
 /** Numbers of Kafka's protocol. */
-const [READ, ALLOW, TOPIC, LITERAL] = [3, 3, 2, 3]
+const [READ, WRITE, DESCRIBE_CONFIGS, ALLOW, TOPIC, LITERAL] = [3, 4, 10, 3, 2, 3]
 
 let world: World
 let site: Site
@@ -39,14 +41,14 @@ afterAll(async () => {
   await world?.close()
 })
 
-const right = (topic: string) => ({
+const right = (topic: string, operation = READ) => ({
   ...{ resourceType: TOPIC, resourceName: site.topics.customers.replace('customers.raw', topic) },
   ...{ resourcePatternType: LITERAL, principal: `User:${user}`, host: '*' },
-  ...{ operation: READ, permissionType: ALLOW },
+  ...{ operation, permissionType: ALLOW },
 })
 
-const startReader = async (name: string, topics: readonly string[]): Promise<ServiceProcess> => {
-  await world.administrator.createAcls({ acl: topics.map(right) })
+const startReader = async (name: string, topics: readonly string[], settings = {}): Promise<ServiceProcess> => {
+  await world.administrator.createAcls({ acl: topics.map((topic) => right(topic)) })
   const redisUrl = new URL(world.brokers.redisUrl)
   redisUrl.username = user
   redisUrl.password = site.password
@@ -55,11 +57,12 @@ const startReader = async (name: string, topics: readonly string[]): Promise<Ser
     KAFKA_SASL_USERNAME: user,
     REDIS_URL: redisUrl.href,
     READER_API_KEYS: apiKeys([{ name: 'full', scopes: ['read', 'pii', 'operate'], dealers: ['*'] }]),
+    ...settings,
   }
   const reader = await startService('reader', env, join(site.folder, `${name}.log`))
   onTestFinished(async () => {
     await reader.end()
-    await world.administrator.deleteAcls({ filters: topics.map(right) })
+    await world.administrator.deleteAcls({ filters: topics.map((topic) => right(topic)) })
   })
   return reader
 }
@@ -108,4 +111,52 @@ it('a reader that may not read the state topic names the right, and answers what
   await waitUntil('the readiness names the right', readiness, (text) => named.test(text))
   expect(await statuses(reader)).toEqual({ ...ALL_WELL, changes: 503 })
   expect(await reader.metric('reader_kafka_available')).toBe(0)
+})
+
+it('a redrive without the right to write names the right, and with it the record is redriven', {
+  timeout: 60_000,
+}, async () => {
+  const row = /^\| reader, for redrives \| (.+) \|$/m.exec(DOCUMENT)?.[1]
+  expect(row).toBe('also topics `customers.raw`, `other.raw`: WRITE; topic `quarantine.audit`: WRITE, DESCRIBE_CONFIGS')
+  const reader = await startReader('redrive', TOPICS, { MAX_FUTURE_MS: '1000000000000' })
+  const { topic: auditTopic } = quarantineAuditDemand(site.topics.customers.replace('customers.raw', ''))
+  await world.administrator.createTopics({
+    waitForLeaders: false,
+    topics: [
+      {
+        ...{ topic: auditTopic, numPartitions: 1, replicationFactor: 1 },
+        configEntries: [{ name: 'retention.ms', value: '-1' }],
+      },
+    ],
+  })
+  const { body } = makeCustomersEvent({ timestamp: Date.now() + 48 * 3600 * 1000 })
+  expect(await site.postBody(body.toString())).toBe(202)
+  await reader.untilReady()
+  const headers = { authorization: `Bearer ${READER_KEY}` }
+  const ask = async (path: string, method = 'GET') =>
+    JSON.parse(await (await fetch(`${reader.url}/v1/quarantine${path}`, { method, headers })).text())
+  const { records } = await waitUntil(
+    'the record is in quarantine',
+    () => ask('?reason=too-far-in-future'),
+    (found) => found.records?.length === 1,
+  )
+  const redrive = `/${records[0].id}/redrive`
+  expect(await ask(`${redrive}?dry-run=1`, 'POST')).toMatchObject({ outcome: 'would-redrive' })
+  // The settings of the audit topic are checked first.
+  expect(await ask(redrive, 'POST')).toMatchObject({ detail: expect.stringContaining('Grant DESCRIBE_CONFIGS') })
+  await world.administrator.createAcls({ acl: [right('quarantine.audit', DESCRIBE_CONFIGS)] })
+  const denied = await waitUntil(
+    'the check of the settings passes',
+    () => ask(redrive, 'POST'),
+    ({ detail }) => !detail?.includes('DESCRIBE_CONFIGS'),
+  )
+  expect(denied).toMatchObject({ type: 'redrive-unavailable', detail: expect.stringMatching(/customers\.raw.*WRITE/) })
+  await world.administrator.createAcls({
+    acl: [...['customers.raw', 'other.raw', 'quarantine.audit'].map((topic) => right(topic, WRITE))],
+  })
+  await waitUntil(
+    'the record is redriven',
+    () => ask(redrive, 'POST'),
+    ({ outcome }) => outcome === 'redriven',
+  )
 })
