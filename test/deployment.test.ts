@@ -326,8 +326,12 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect([...grantedRights(user)].toSorted()).toEqual([...new Set(documentedRights(row))].toSorted())
   })
 
-  it.each(USERS)('the commands of docs/operating.md grant the user %s these rights', (user) => {
-    const section = read('docs/operating.md').split('\n## Least rights')[1]!.split('\n## ')[0]!
+  const [basicCommands = '', redriveCommands = ''] = read('docs/operating.md')
+    .split('\n## Least rights')[1]!
+    .split('\n## ')[0]!
+    .split('*for redrives* only')
+  /** Returns the rights on topics that commands of docs/operating.md grant to a user. */
+  const commandRights = (section: string, user: string): readonly string[] => {
     const granted = [...section.replaceAll('\\\n', '').matchAll(/^allow --allow-principal User:(\w+) (.+)$/gm)]
       .filter(([, name]) => name === user)
       .flatMap(([, , options = '']) => {
@@ -339,7 +343,18 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
           return topics.map((topic) => `${name} ${topic}`)
         })
       })
-    expect([...new Set(granted)].toSorted()).toEqual([...grantedRights(user)].toSorted())
+    return [...new Set(granted)].toSorted()
+  }
+  it.each(USERS)('the commands of docs/operating.md grant the user %s these rights', (user) => {
+    expect(commandRights(basicCommands, user)).toEqual([...grantedRights(user)].toSorted())
+  })
+
+  it('the commands for redrives grant the reader the rights of the row for redrives', () => {
+    const row = rightsRows.find((line) => line.startsWith('| reader, for redrives |')) ?? ''
+    const rights = commandRights(redriveCommands, 'reader')
+    expect(rights.length).toBeGreaterThan(0)
+    expect(rights).toEqual(documentedRights(row).toSorted())
+    expect(rights.filter((right) => grantedRights('reader').has(right))).toEqual([])
   })
 
   it("the commands' user has the rights of each command in Kafka, except of a redrive", () => {

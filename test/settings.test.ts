@@ -14,17 +14,58 @@ import { expect, it } from 'vitest'
 import { clientRules, clientSettings } from '../packages/cli/src/with-clients.ts'
 
 const required = { KAFKA_BROKERS: 'a:1', REDIS_URL: 'redis://a:1' }
-const foreign = (own: Settings, other: Settings): Record<string, string> =>
-  Object.fromEntries(Object.keys(other).flatMap((name) => (name in own ? [] : [[name, 'x']])))
+/** Returns the problems, or none if the environment is accepted. */
+const problemsWith = (load: (env: NodeJS.ProcessEnv) => unknown, env: NodeJS.ProcessEnv): readonly string[] => {
+  try {
+    load(env)
+    return []
+  } catch (error) {
+    expect(error).toBeInstanceOf(SettingsError)
+    return (error as SettingsError).problems
+  }
+}
 
-it.each([
-  ['ingress', ingressSettings, projectorSettings],
-  ['projector', projectorSettings, ingressSettings],
-  ['ingress', ingressSettings, readerSettings],
-  ['projector', projectorSettings, readerSettings],
-  ['reader', readerSettings, { ...ingressSettings, ...projectorSettings }],
-])('the %s accepts an environment with the settings of the other services', (_, own, other) => {
-  expect(() => loadSettings<Settings>(own, { ...foreign(own, other), ...required })).not.toThrow()
+/** How each service loads its settings. */
+const SERVICES = {
+  ingress: (env: NodeJS.ProcessEnv) => loadSettings(ingressSettings, env, ingressRules),
+  projector: (env: NodeJS.ProcessEnv) => loadSettings(projectorSettings, env, projectorRules),
+  reader: (env: NodeJS.ProcessEnv) => loadSettings(readerSettings, env, readerRules, ingressSettings),
+}
+const services = Object.entries(SERVICES)
+const API_KEY = { name: 'a', sha256: 'a'.repeat(64), scopes: ['read'], dealers: ['*'] }
+/** One environment with the settings that the three services need. */
+const SHARED = {
+  ...required,
+  MYKAARMA_SIGNING_SECRETS: 'a=secret',
+  MYKAARMA_TOKENS: 'a=token',
+  MYKAARMA_CHARSET: 'windows-1252',
+  READER_API_KEYS: JSON.stringify([API_KEY]),
+}
+const EVERY: Settings = { ...ingressSettings, ...projectorSettings, ...readerSettings }
+
+it.each(services)('the %s starts with the environment file of all services', (_, load) => {
+  expect(() => load(SHARED)).not.toThrow()
+})
+
+it.each(services)('the %s takes no setting of another service for a misspelt one', (_, load) => {
+  const names = Object.entries(EVERY).flatMap(([name, schema]) => [name, ...(schema.secret ? [`${name}_FILE`] : [])])
+  const env = { ...Object.fromEntries(names.map((name) => [name, 'x'])), ...SHARED }
+  // Some values of the own settings are wrong here, so other problems are expected.
+  expect(problemsWith(load, env).filter((problem) => problem.includes('is not a setting'))).toEqual([])
+})
+
+it.each(services)('the %s refuses a misspelt setting of itself', (service, load) => {
+  const { settings } = PROGRAMS[service]!
+  for (const name of Object.keys(settings).filter((each) => each.includes('_') && each.length >= 8)) {
+    const problems = problemsWith(load, { ...SHARED, [`${name}X`]: 'x' })
+    expect(problems).toContain(`${name}X is not a setting; the nearest is ${name}`)
+  }
+})
+
+it.each(['ingress', 'reader'] as const)('the %s refuses a misspelt setting of the sender', (service) => {
+  const problems = problemsWith(SERVICES[service], { ...SHARED, MYKAARMA_TOKNES: 'a=b', MYKAARMA_CODEPAGE: 'x' })
+  expect(problems).toContain('MYKAARMA_TOKNES is not a setting; the nearest is MYKAARMA_TOKENS')
+  expect(problems).toContainEqual(expect.stringContaining('MYKAARMA_CODEPAGE is not a setting'))
 })
 
 const PROGRAMS: Readonly<Record<string, { settings: Settings; rules: readonly unknown[] }>> = {
@@ -63,13 +104,7 @@ const problemsOf = (program: string, name: string, value: string): readonly stri
   }
   const legal = Object.entries(context).filter(([given]) => given in settings && given !== setting)
   const own = Object.fromEntries([...legal, [name, value]])
-  try {
-    loadSettings(settings, own, rules as readonly Rule<Settings>[])
-    return []
-  } catch (error) {
-    expect(error).toBeInstanceOf(SettingsError)
-    return (error as SettingsError).problems
-  }
+  return problemsWith((env) => loadSettings(settings, env, rules as readonly Rule<Settings>[]), own)
 }
 
 const FILLER = 'x'.repeat(100_000)

@@ -32,6 +32,7 @@ allow projector Read,DescribeConfigs $(topics customers.raw customers.erasures c
 allow projector Write,DescribeConfigs $(topics quarantine customers.state)
 allow projector Read --group customer-stream-projector
 allow reader Read $(topics customers.raw customers.state quarantine quarantine.audit customers.erasures)
+# For redrives with the console, the reader also needs the rights of the row "reader, for redrives".
 # The commands read every topic, and write erasures and the audit of quarantine. Only `quarantine
 # redrive --execute` needs more: Write on customers.raw and other.raw.
 allow operator Read,DescribeConfigs \

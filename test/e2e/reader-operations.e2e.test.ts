@@ -3,21 +3,31 @@ import { makeCustomersEvent } from '@customer-stream/simulator'
 import { openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
 import type { PipelineDocument } from '../../services/reader/src/http/pipeline-document.ts'
+import type {
+  QuarantineDetail,
+  QuarantineList,
+  RedriveAnswer,
+} from '../../services/reader/src/http/quarantine-document.ts'
 
 let pipeline: Pipeline
 let reader: ServiceProcess
 let ingress: ServiceProcess
 beforeAll(async () => {
   pipeline = await openPipeline(inject('brokers'))
-  const started = await Promise.all([pipeline.start('ingress'), pipeline.start('projector'), pipeline.start('reader')])
+  const started = await Promise.all([
+    pipeline.start('ingress'),
+    pipeline.start('projector'),
+    // The token belongs to the ingress, because services may share one environment file.
+    pipeline.start('reader', { MYKAARMA_CHARSET: 'windows-1252', MYKAARMA_TOKENS: 'main=token' }),
+  ])
   ingress = started[0]
   reader = started[2]
   await Promise.all(started.map((service) => service.untilReady()))
 })
 afterAll(() => pipeline?.close())
 
-const get = async <T>(path: string) => {
-  const answer = await fetch(`${reader.url}${path}`, { headers: { authorization: 'Bearer full-api-key' } })
+const get = async <T>(path: string, method = 'GET') => {
+  const answer = await fetch(`${reader.url}${path}`, { method, headers: { authorization: 'Bearer full-api-key' } })
   return { status: answer.status, body: (await answer.json()) as T }
 }
 
@@ -44,4 +54,36 @@ it('the pipeline counts what was stored, handled and quarantined, and says that 
     rates: { storedPerSecond: expect.any(Number), handledPerSecond: expect.any(Number), receivedPerSecond: null },
   })
   expect(body.history.length).toBeGreaterThan(0)
+})
+
+it('a record is listed, shown and redriven once, and its customer appears', async () => {
+  const customerUuid = 'zoe'
+  // Only the reader knows the charset, so the ingress puts the body into quarantine.
+  const payload = JSON.stringify({ customerWithVehicles: { customer: { customerUuid, firstName: 'Zo\u00eb' } } })
+  const latin = Buffer.from(JSON.stringify({ id: 'e1', timestamp: 1, type: 'customers', payload }), 'latin1')
+  expect((await pipeline.post(ingress, latin)).status).toBe(400)
+  const listed = await waitUntil(
+    'the record is listed',
+    () => get<QuarantineList>('/v1/quarantine?reason=not-utf8'),
+    ({ body: { records } }) => records?.length === 1,
+  )
+  const [{ id, handled } = { id: '', handled: null }] = listed.body.records
+  expect(handled).toBeNull()
+  const shown = await get<QuarantineDetail>(`/v1/quarantine/${id}`)
+  expect(shown.body).toMatchObject({ id, base64: latin.toString('base64'), history: [] })
+  const redrive = async (query = '') => (await get<RedriveAnswer>(`/v1/quarantine/${id}/redrive${query}`, 'POST')).body
+  const topic = pipeline.topics.customers
+  expect(await redrive('?dry-run=1')).toEqual({ id, outcome: 'would-redrive', topic })
+  expect((await get(`/v1/customers/${customerUuid}`)).status).toBe(404)
+  expect(await redrive()).toEqual({ id, outcome: 'redriven', topic })
+  await waitUntil(
+    'the customer appears',
+    () => get<{ customer: { firstName: string } }>(`/v1/customers/${customerUuid}`),
+    ({ body: found }) => found.customer?.firstName === 'Zo\u00eb',
+  )
+  expect(await redrive()).toEqual({ id, outcome: 'handled-before' })
+  expect((await get<QuarantineDetail>(`/v1/quarantine/${id}`)).body).toMatchObject({
+    handled: 'redriven',
+    history: [{ action: 'redriven', requestedBy: 'full', sentTo: topic }],
+  })
 })

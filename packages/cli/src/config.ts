@@ -37,7 +37,7 @@ const SERVICES = {
   },
   reader: {
     settings: readerSettings,
-    load: (given: NodeJS.ProcessEnv) => loadSettings(readerSettings, given, readerRules),
+    load: (given: NodeJS.ProcessEnv) => loadSettings(readerSettings, given, readerRules, ingressSettings),
   },
 }
 

@@ -170,6 +170,12 @@ const HEADER_VALUE = /^[ -~\u00a0-\u00ff]{1,8192}$/
 const largestRecordBytes = (settings: Pick<IngressSettings, 'MAX_BODY_BYTES'>): number =>
   settings.MAX_BODY_BYTES + RECORD_OVERHEAD_BYTES
 
+/** Rule of each service that has the setting MYKAARMA_CHARSET. */
+export const charsetRule = (charset: string | undefined): string | undefined =>
+  charset === undefined || encodingOf(charset) !== undefined
+    ? undefined
+    : `MYKAARMA_CHARSET: ${quoted(charset)} is not a charset of the Encoding Standard, such as windows-1252`
+
 export const ingressRules: readonly Rule<typeof ingressSettings>[] = [
   ...processRules,
   ...kafkaRules,
@@ -209,10 +215,7 @@ export const ingressRules: readonly Rule<typeof ingressSettings>[] = [
         'never arrive'
       )
   },
-  ({ MYKAARMA_CHARSET: charset }) => {
-    if (charset !== undefined && encodingOf(charset) === undefined)
-      return `MYKAARMA_CHARSET: ${quoted(charset)} is not a charset of the Encoding Standard, such as windows-1252`
-  },
+  ({ MYKAARMA_CHARSET }) => charsetRule(MYKAARMA_CHARSET),
   ({ MYKAARMA_TOKENS: tokens }) => {
     const [name] = [...tokens].find(([, token]) => !HEADER_VALUE.test(token)) ?? []
     if (name !== undefined)

@@ -3,6 +3,7 @@ import {
   decodedSecret,
   integer,
   type Loaded,
+  optionalText,
   processRules,
   processSettings,
   type Rule,
@@ -10,7 +11,7 @@ import {
 import { kafkaRules, kafkaSettings } from '@customer-stream/runtime/kafka'
 import { redisRules, redisSettings } from '@customer-stream/runtime/redis'
 import { readApiKeys } from './api-keys.ts'
-import { ingressSettings } from './ingress.ts'
+import { charsetRule, ingressSettings } from './ingress.ts'
 import { projectorSettings } from './projector.ts'
 
 export const readerSettings = {
@@ -68,6 +69,15 @@ export const readerSettings = {
     ...projectorSettings.PROJECTION_VERSION,
     description: 'Number of the hash layout. Give reader and projector the same value.',
   },
+  MAX_FUTURE_MS: {
+    ...projectorSettings.MAX_FUTURE_MS,
+    description: 'Limit of a redrive. Give reader and projector the same value.',
+  },
+  MYKAARMA_CHARSET: optionalText({
+    description:
+      'Charset that a redrive uses for bodies that declare no charset and are not UTF-8. Give reader and ingress the ' +
+      'same value.',
+  }),
   MAX_CONNECTIONS: { ...ingressSettings.MAX_CONNECTIONS, default: 3000 },
   REQUEST_TIMEOUT_MS: {
     ...ingressSettings.REQUEST_TIMEOUT_MS,
@@ -97,6 +107,7 @@ export const readerRules: readonly Rule<typeof readerSettings>[] = [
   ...processRules,
   ...redisRules,
   ...kafkaRules,
+  ({ MYKAARMA_CHARSET }) => charsetRule(MYKAARMA_CHARSET),
   ({ READER_AUTH, READER_API_KEYS }) =>
     READER_AUTH === 'off' || READER_API_KEYS.length > 0
       ? undefined

@@ -26,6 +26,9 @@ interface Clients {
 const SEND_MS = 10_000
 const METADATA_MAX_AGE_MS = 5000
 
+/** The audit topic, and whether it exists. */
+type AuditPlace = Pick<OpenQuarantine, 'auditTopic'> & { readonly audit: Pick<Audit, 'exists'> }
+
 /**
  * Checks the settings of the audit topic. Creates the topic if it is missing and
  * `KAFKA_CREATE_TOPICS` is true.
@@ -35,7 +38,7 @@ const METADATA_MAX_AGE_MS = 5000
 export const requireAudit = async (
   { admin }: Pick<Clients, 'admin'>,
   settings: KafkaSettings,
-  { audit, auditTopic }: Pick<OpenQuarantine, 'auditTopic'> & { readonly audit: Pick<Audit, 'exists'> },
+  { audit, auditTopic }: AuditPlace,
 ): Promise<void> => {
   const demand = quarantineAuditDemand(settings.KAFKA_TOPIC_PREFIX)
   if (audit.exists) {
@@ -62,7 +65,7 @@ export const requireAudit = async (
 export const openWriter = async (
   clients: Clients,
   settings: KafkaSettings,
-  quarantine: OpenQuarantine,
+  quarantine: AuditPlace,
   topics: readonly string[],
   signal: AbortSignal,
 ): Promise<VerifiedProducer> => {

@@ -1,6 +1,6 @@
-/** Creates the parts that read topics: the history of a customer, and the watch of the pipeline. */
+/** Creates the parts that use topics: the history of a customer, the pipeline, and quarantine. */
 import type { ReaderSettings } from '@customer-stream/configuration'
-import { createDiagnose, isKafkaError } from '@customer-stream/runtime/kafka'
+import { createDiagnose, isKafkaError, NotStoredError } from '@customer-stream/runtime/kafka'
 import { createRedisDiagnose, type RedisClient } from '@customer-stream/runtime/redis'
 import { quarantineAuditTopicName, topicNames } from '@customer-stream/schemas'
 import { createReadEvents, type ReadEvents } from './customer-events.ts'
@@ -8,6 +8,8 @@ import type { ListDealers } from './dealers.ts'
 import { KafkaUnavailableError, type ReaderKafka } from './kafka.ts'
 import { createPipelineWatch, type PipelineWatch } from './pipeline/watch.ts'
 import type { Positions } from './positions.ts'
+import { createQuarantine, type Quarantine } from './quarantine/quarantine.ts'
+import { createRedrive } from './quarantine/redrive.ts'
 import { createTail } from './quarantine/tail.ts'
 import { createTopicReader } from './topic-reader.ts'
 
@@ -16,7 +18,7 @@ export interface KafkaPartsDependencies {
   readonly redis: RedisClient
   readonly positions: Positions
   readonly listDealers: ListDealers
-  readonly kafka: Pick<ReaderKafka, 'ask' | 'openAdmin'>
+  readonly kafka: Pick<ReaderKafka, 'ask' | 'open' | 'openAdmin'>
   /** Aborts when the process stops. */
   readonly stopping: AbortSignal
 }
@@ -24,6 +26,16 @@ export interface KafkaPartsDependencies {
 export interface KafkaParts {
   readonly pipeline: PipelineWatch
   readonly readEvents: ReadEvents
+  readonly quarantine: Quarantine
+}
+
+/** An error that is not of Kafka already has a sentence for the operator. */
+const createExplainRedrive = (settings: ReaderSettings) => {
+  const diagnose = createDiagnose(settings, 'request')
+  return (error: Error & { readonly code?: string }): string =>
+    isKafkaError(error) || error instanceof NotStoredError || error.code !== undefined
+      ? diagnose(error, 'redrive the record').message
+      : error.message
 }
 
 export const createKafkaParts = (deps: KafkaPartsDependencies): KafkaParts => {
@@ -48,5 +60,10 @@ export const createKafkaParts = (deps: KafkaPartsDependencies): KafkaParts => {
     { redis, positions, listDealers, tail, admin: kafka.openAdmin(), ask: kafka.ask, explain },
     { topic, keyPrefix, projection },
   )
-  return { pipeline, readEvents: createReadEvents(createTopicReader(kafka, topic), positions) }
+  const quarantine = createQuarantine({
+    ...{ kafka, tail, reader: createTopicReader(kafka, quarantineTopic) },
+    explain: createExplainRedrive(settings),
+    redrive: createRedrive(settings, kafka.open, stopping),
+  })
+  return { pipeline, readEvents: createReadEvents(createTopicReader(kafka, topic), positions), quarantine }
 }

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { LAST_ANSWERS_MS, readerRules, readerSettings } from '@customer-stream/configuration'
+import { ingressSettings, LAST_ANSWERS_MS, readerRules, readerSettings } from '@customer-stream/configuration'
 import {
   adminPortOf,
   closeServer,
@@ -31,7 +31,7 @@ import { createReadiness } from './readiness.ts'
 
 const OUTAGE_INTERVAL_MS = 2000
 
-const settings = settingsOrExit('reader', readerSettings, process.env, readerRules)
+const settings = settingsOrExit('reader', readerSettings, process.env, readerRules, ingressSettings)
 const logger = createLogger('reader', settings.LOG_LEVEL)
 const lifecycle = createLifecycle({ logger, deadlineMs: settings.SHUTDOWN_DEADLINE_MS })
 const registry = createRegistry('reader')

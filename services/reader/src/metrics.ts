@@ -71,7 +71,7 @@ export const createReaderMetrics = (registry: Registry) => {
     }),
     reveals: new Counter({
       name: 'reader_reveals_total',
-      help: 'Customers whose personal data was shown without a mask. The log has a line for each.',
+      help: 'Customers, and records of quarantine, that were shown without a mask. The log has a line for each.',
       registers,
     }),
     waiting: new Gauge({

@@ -304,7 +304,7 @@ const outageMessageOf = ({ settings, facts, kafka, cannot, retrying, lastMessage
 /**
  * Creates the function that diagnoses errors of kafkajs. A diagnosis is an outage, or a problem
  * that a person must fix. The diagnosis names the setting or the right to check.
- * @param program kind of the caller: a service keeps trying, a command ends.
+ * @param program kind of the caller: a service keeps trying, a command or a request ends.
  */
 export const createDiagnose =
   (settings: KafkaSettings, program: Program = 'service'): Diagnose =>

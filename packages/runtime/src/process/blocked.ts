@@ -22,7 +22,7 @@ const BLOCKED_REASONS = [
 export type BlockedReason = (typeof BLOCKED_REASONS)[number]
 
 /** Kind of the program that meets an obstacle. */
-export type Program = 'service' | 'command'
+export type Program = 'service' | 'command' | 'request'
 
 /**
  * Description of one obstacle for an operator. `message` says what happened, what the service does

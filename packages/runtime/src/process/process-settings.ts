@@ -95,15 +95,19 @@ export const processRules: readonly Rule<typeof processSettings>[] = [
       : 'SHUTDOWN_DELAY_MS must be below SHUTDOWN_DEADLINE_MS: otherwise the shutdown would end before its first step',
 ]
 
-/** Loads the settings. If a setting is wrong, prints all problems and exits with code 2. */
+/**
+ * Loads the settings. If a setting is wrong, prints all problems and exits with code 2.
+ * @param others settings of other services that may be in the same environment. They are not read.
+ */
 export const settingsOrExit = <S extends Settings>(
   service: string,
   settings: S,
   env: NodeJS.ProcessEnv,
   rules: readonly Rule<NoInfer<S>>[],
+  others: Settings = {},
 ): Loaded<S> => {
   try {
-    return loadSettings(settings, env, rules)
+    return loadSettings(settings, env, rules, others)
   } catch (error) {
     if (!(error instanceof SettingsError)) throw error
     process.stderr.write(`${service} cannot start. ${error.message}\n`)

@@ -296,10 +296,16 @@ const means = (name: string, setting: string): boolean => {
   return name.length >= 12 && setting === `MYKAARMA_${name}`
 }
 
-const misspelt = (settings: Settings, env: NodeJS.ProcessEnv): string[] => {
-  const known = Object.entries(settings).flatMap(([name, schema]) => (schema.secret ? [name, `${name}_FILE`] : [name]))
+/** Returns the names of all variables that these settings read. */
+const variablesOf = (settings: Settings): readonly string[] =>
+  Object.entries(settings).flatMap(([name, schema]) => (schema.secret ? [name, `${name}_FILE`] : [name]))
+
+const misspelt = (settings: Settings, env: NodeJS.ProcessEnv, others: Settings): string[] => {
+  const own = variablesOf(settings)
   // Ignore prefixes of other services, because services may share one environment file.
-  const prefixes = ourPrefixes.filter((prefix) => known.some((name) => name.startsWith(prefix)))
+  const prefixes = ourPrefixes.filter((prefix) => own.some((name) => name.startsWith(prefix)))
+  const ofOthers = variablesOf(others).filter((name) => prefixes.some((prefix) => name.startsWith(prefix)))
+  const known = [...own, ...ofOthers]
   return Object.keys(env).flatMap((name) => {
     if (known.includes(name) || serviceLink.test(name)) return []
     const byDistance = known.map((other) => ({ other, steps: distance(name, other) })).sort((a, b) => a.steps - b.steps)
@@ -352,14 +358,16 @@ export const brokenRules = <S extends Settings>(
 /**
  * Reads and checks all settings.
  * @param rules checks of several settings. A rule that reads a wrong setting is skipped.
+ * @param others settings of other services that may be in the same environment. They are not read.
  * @throws SettingsError with all problems.
  */
 export const loadSettings = <S extends Settings>(
   settings: S,
   env: NodeJS.ProcessEnv,
   rules: readonly Rule<NoInfer<S>>[] = [],
+  others: Settings = {},
 ): Loaded<S> => {
-  const problems = misspelt(settings, env)
+  const problems = misspelt(settings, env, others)
   const wrong = new Set<PropertyKey>()
   const loaded: Record<string, unknown> = {}
   for (const [name, schema] of Object.entries(settings)) {

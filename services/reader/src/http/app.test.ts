@@ -18,6 +18,7 @@ import { createReaderMetrics } from '../metrics.ts'
 import { documentOf } from '../pipeline/document.ts'
 import { MEASUREMENT } from '../pipeline/fixtures/measurement.ts'
 import type { PipelineWatch } from '../pipeline/watch.ts'
+import { type FoundRecord, type Listed, type Quarantine, RedriveError } from '../quarantine/quarantine.ts'
 import { createAuthenticate } from './api-keys.ts'
 import { type AppOptions, createApp, HEALTH_PATH, OPENAPI_PATH } from './app.ts'
 import { CONSOLE_PATHS } from './console-routes.ts'
@@ -35,6 +36,7 @@ const KEYS = [
   key('dealer-b', ['read', 'pii'], ['dealer-b']),
   key('only-pii', ['pii']),
   key('operator', ['operate']),
+  key('revealer', ['operate', 'pii']),
   key('operator-a', ['read', 'pii', 'operate'], ['dealer-a']),
 ]
 const VERSION = { timestamp: 1728542293678, id: 'a7b9' }
@@ -91,6 +93,22 @@ const EVENTS: CustomerEvents = {
   ],
 }
 
+const QUARANTINED: Listed = {
+  ...{ partition: 3, offset: '17', receivedAt: 5, reason: 'not-json', stage: 'ingress', source: undefined },
+  ...{ bytes: 4, origin: 'raw/1/2@5', handled: undefined },
+}
+const foundRecord = (value: Buffer | null): FoundRecord => ({
+  facts: QUARANTINED,
+  record: { ...QUARANTINED, key: Buffer.from('ada'), value, headers: { reason: 'not-json' } },
+  history: [{ topicId: 'a', partition: 3, offset: '17', action: 'dropped', at: 9, requestedBy: 'ops', note: 'a test' }],
+})
+const QUARANTINE: Quarantine = {
+  topic: 't.quarantine',
+  list: async () => ({ records: [QUARANTINED], hasMore: false, isCut: false }),
+  read: async () => foundRecord(Buffer.from('{"é"')),
+  redrive: async () => ({ outcome: 'redriven', topic: 't.customers.raw' }),
+}
+
 /** Answers of the parts behind the routes. */
 interface Answers {
   read: Customers['read']
@@ -100,6 +118,7 @@ interface Answers {
   open: Changes['open']
   readEvents: ReadEvents
   pipeline: Pick<PipelineWatch, 'document'>
+  quarantine: Partial<Quarantine>
   isOpen: boolean
 }
 
@@ -115,6 +134,7 @@ const start = ({
   open = async ({ view }) => ({ kind: 'stream', body: Readable.from([view(CHANGE)?.data ?? '']) }),
   readEvents = async () => EVENTS,
   pipeline = { document: () => undefined },
+  quarantine = {},
   isOpen = false,
   ...options
 }: Partial<AppOptions> & Partial<Answers> = {}) => {
@@ -127,8 +147,10 @@ const start = ({
     {
       authenticate: createAuthenticate({ READER_AUTH: isOpen ? 'off' : 'keys', READER_API_KEYS: KEYS }),
       ...{ customers: { read }, find, list, listDealers, changes: { open }, readEvents, pipeline },
+      quarantine: { ...QUARANTINE, ...quarantine },
       metrics: createReaderMetrics(registry),
       onReveal: (name, customerUuids) => revealed.push(`${name} ${customerUuids}`),
+      onRecordReveal: (name, id) => revealed.push(`${name} ${id}`),
       onFailure: (error) => failures.push(error),
       tracer: {
         start: (span) => ({
@@ -154,7 +176,8 @@ const start = ({
 
 const CUSTOMER = '/v1/customers/ada'
 /** A path for each route, with a customer of dealer-a. */
-const pathOf = (route: string) => route.replace(':customerUuid', 'ada').replace(':dealerUuid', 'dealer-a')
+const pathOf = (route: string) =>
+  route.replace(':customerUuid', 'ada').replace(':dealerUuid', 'dealer-a').replace(':id', 't.quarantine-3-17')
 /** Returns a valid request to a route. */
 const requestTo = ({ path, method }: { readonly path: string; readonly method: string }, headers: object) => ({
   ...{ method: method as 'GET', url: pathOf(path), headers: { ...headers } },
@@ -759,5 +782,115 @@ describe('the pipeline', () => {
 
   it('a parameter is refused with 400', async () => {
     expect((await start().get('/v1/pipeline?x=1', 'operator')).json()).toMatchObject({ type: 'invalid-parameter' })
+  })
+})
+
+describe('quarantine', () => {
+  const RECORD = '/v1/quarantine/t.quarantine-3-17'
+
+  it('the list has the facts of each record, and no bytes', async () => {
+    const answer = await start().get('/v1/quarantine', 'operator')
+    expect(answer.json()).toEqual({
+      records: [
+        {
+          ...{ id: 't.quarantine-3-17', partition: 3, offset: '17', receivedAt: 5, reason: 'not-json' },
+          ...{ explanation: expect.any(String), stage: 'ingress', source: null, bytes: 4, handled: null },
+        },
+      ],
+    })
+  })
+
+  it('a cursor continues after the last record, and belongs to one reason', async () => {
+    const asked: unknown[] = []
+    const { get } = start({
+      quarantine: {
+        list: async (query) => {
+          asked.push(query)
+          return { records: [QUARANTINED], hasMore: true, isCut: true }
+        },
+      },
+    })
+    const { cursor, truncated } = (await get('/v1/quarantine?reason=not-json&limit=1', 'operator')).json()
+    expect(truncated).toBe(true)
+    await get(`/v1/quarantine?reason=not-json&cursor=${cursor}`, 'operator')
+    expect(asked).toEqual([
+      { reason: 'not-json', after: undefined, limit: 1 },
+      { reason: 'not-json', after: { receivedAt: 5, partition: 3, offset: '17' }, limit: 100 },
+    ])
+    for (const query of [`cursor=${cursor}`, `reason=not-utf8&cursor=${cursor}`, 'cursor=x', 'limit=501', 'x=1'])
+      expect((await get(`/v1/quarantine?${query}`, 'operator')).json(), query).toMatchObject({
+        type: 'invalid-parameter',
+      })
+  })
+
+  it('a reason that no record has and this version does not know is refused with the nearest reason', async () => {
+    const { get } = start({ quarantine: { list: async () => ({ records: [], hasMore: false, isCut: false }) } })
+    const answer = await get('/v1/quarantine?reason=not-jsn', 'operator')
+    expect(answer.json()).toMatchObject({ type: 'invalid-parameter', detail: expect.stringContaining('not-json') })
+    expect((await get('/v1/quarantine?reason=not-json', 'operator')).json()).toEqual({ records: [] })
+  })
+
+  it('the bytes of a record need the scope pii, and each reveal is reported', async () => {
+    const { get, revealed, count } = start()
+    for (const [name, headers] of [['operator'], ['revealer', { 'x-mask': 'on' }]] as const)
+      expect((await get(RECORD, name, headers)).json()).toMatchObject({ type: 'forbidden', status: 403 })
+    expect(revealed).toEqual([])
+    const answer = await get(RECORD, 'revealer')
+    expect(answer.json()).toMatchObject({
+      ...{ id: 't.quarantine-3-17', key: 'ada', headers: { reason: 'not-json' }, text: '{"é"' },
+      history: [{ action: 'dropped', at: 9, requestedBy: 'ops', note: 'a test' }],
+    })
+    expect(answer.headers['cache-control']).toBe('no-store')
+    expect(revealed).toEqual(['revealer t.quarantine-3-17'])
+    expect(await count('reader_answers_total', 'ok')).toBe(1)
+  })
+
+  it('bytes that are no text are in base64, and a record without bytes has neither', async () => {
+    const read = (value: Buffer | null) =>
+      start({ quarantine: { read: async () => foundRecord(value) } }).get(RECORD, 'revealer')
+    expect((await read(Buffer.from([0xff]))).json()).toMatchObject({ base64: '/w==' })
+    expect(Object.keys((await read(null)).json())).not.toEqual(expect.arrayContaining(['text']))
+  })
+
+  it.each(['other-3-17', 't.quarantine-3', 't.quarantine-x-1', 't.quarantine-3-17-1', 't.quarantine'])(
+    'the id %s is no record',
+    async (id) => {
+      expect((await start().get(`/v1/quarantine/${id}`, 'revealer')).json()).toMatchObject({ type: 'record-not-found' })
+    },
+  )
+
+  it('a redrive has the name of its key, and a dry run has no name', async () => {
+    const asked: unknown[] = []
+    const redrive: Quarantine['redrive'] = async (place, requestedBy) => {
+      asked.push([place, requestedBy])
+      return { outcome: 'redriven', topic: 't.customers.raw' }
+    }
+    const { app } = start({ quarantine: { redrive } })
+    const headers = { authorization: 'Bearer operator-key' }
+    const post = (query: string) => app.inject({ method: 'POST', url: `${RECORD}/redrive${query}`, headers })
+    expect((await post('')).json()).toEqual({ id: 't.quarantine-3-17', outcome: 'redriven', topic: 't.customers.raw' })
+    await post('?dry-run=1')
+    expect(asked).toEqual([
+      [{ partition: 3, offset: '17' }, 'operator'],
+      [{ partition: 3, offset: '17' }, undefined],
+    ])
+    for (const query of ['?dry-run=yes', '?dry-run=1&dry-run=1', '?x=1'])
+      expect((await post(query)).json()).toMatchObject({ type: 'invalid-parameter' })
+    expect(asked.length).toBe(2)
+  })
+
+  it.each([
+    [new RedriveError('', true), { status: 409, type: 'redrive-running' }],
+    [new RedriveError('no right', false), { status: 503, type: 'redrive-unavailable', detail: 'no right' }],
+    [undefined, { status: 404, type: 'record-not-found' }],
+  ])('a redrive that is not possible (%s) gets its problem', async (error, problem) => {
+    const redrive = async () => {
+      if (error) throw error
+      return undefined
+    }
+    const { app } = start({ quarantine: { redrive } })
+    const headers = { authorization: 'Bearer operator-key' }
+    const answer = await app.inject({ method: 'POST', url: `${RECORD}/redrive`, headers })
+    expect(answer.json()).toMatchObject(problem)
   })
 })

@@ -17,6 +17,7 @@ import { KafkaUnavailableError } from '../kafka.ts'
 import type { ListCustomers } from '../list-customers.ts'
 import type { ReaderMetrics } from '../metrics.ts'
 import type { PipelineWatch } from '../pipeline/watch.ts'
+import type { Quarantine } from '../quarantine/quarantine.ts'
 import { type Authenticate, type Client, withoutReveal } from './api-keys.ts'
 import { addChangesRoute } from './changes-route.ts'
 import { addConsoleRoutes } from './console-routes.ts'
@@ -27,6 +28,7 @@ import { addListRoutes } from './list-routes.ts'
 import { openApi } from './openapi.ts'
 import { addPipelineRoute } from './pipeline-route.ts'
 import { PROBLEM_CONTENT_TYPE, type Problem, ProblemError, problemDocument, problems } from './problem.ts'
+import { addQuarantineRoutes } from './quarantine-routes.ts'
 import { createRateLimit } from './rate-limit.ts'
 import { createEndSpan } from './request-spans.ts'
 
@@ -40,9 +42,12 @@ export interface AppDependencies {
   readonly changes: Pick<Changes, 'open'> | undefined
   readonly readEvents: ReadEvents
   readonly pipeline: Pick<PipelineWatch, 'document'>
+  readonly quarantine: Quarantine
   readonly metrics: ReaderMetrics
   /** Called for each answer that shows personal data without a mask. */
   readonly onReveal: (key: string, customerUuids: readonly string[]) => void
+  /** Called for each answer that shows the bytes of a record of quarantine. */
+  readonly onRecordReveal: (key: string, id: string) => void
   /** Called for each answer that needs a person: a bug, or a damaged hash. */
   readonly onFailure: (error: Error, traceId: string | undefined) => void
   /** Undefined if traces are off. */
@@ -253,6 +258,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   addChangesRoute(app, deps)
   addEventsRoute(app, deps)
   addPipelineRoute(app, deps)
+  addQuarantineRoutes(app, deps)
   addConsoleRoutes(app)
   const document = JSON.stringify(openApi(options.version))
   app.get(OPENAPI_PATH, { config: { scope: 'open' } }, async (_request, reply) =>

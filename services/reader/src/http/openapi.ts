@@ -10,6 +10,8 @@ import { MASK } from './mask.ts'
 import { PipelineDocument } from './pipeline-document.ts'
 import { PIPELINE_PATH } from './pipeline-route.ts'
 import { PROBLEM_CONTENT_TYPE, type Problem, problems } from './problem.ts'
+import { QuarantineDetail, QuarantineList, RedriveAnswer } from './quarantine-document.ts'
+import { MAX_RECORDS_PER_PAGE, QUARANTINE_PATH } from './quarantine-routes.ts'
 
 const RETRY_AFTER = { 'Retry-After': { schema: { type: 'integer' }, description: 'Seconds.' } }
 
@@ -29,8 +31,13 @@ const problemResponse = (types: readonly Problem[], status: number) => ({
 /** Problems of requests to an unknown path or with a wrong method. They belong to no operation. */
 const notOfAnOperation: readonly Problem[] = ['not-found', 'method-not-allowed']
 
-/** Problems of one operation only. */
-const ofOneOperation: readonly Problem[] = ['position-gone']
+/** Problems of few operations only. */
+const ofOneOperation: readonly Problem[] = [
+  'position-gone',
+  'record-not-found',
+  'redrive-running',
+  'redrive-unavailable',
+]
 
 /**
  * @param others problems that this operation never has.
@@ -246,6 +253,60 @@ const getPipeline = () => ({
   },
 })
 
+const recordId = {
+  ...{ name: 'id', in: 'path', required: true, description: '`<topic>-<partition>-<offset>`.' },
+  schema: { type: 'string' },
+}
+
+const jsonAnswer = (description: string, schema: string) => ({
+  description,
+  content: { 'application/json': { schema: { $ref: `#/components/schemas/${schema}` } } },
+})
+
+const listQuarantine = () => ({
+  operationId: 'listQuarantine',
+  summary: 'Lists the newest records of quarantine (the dead-letter topic), without their bytes.',
+  description: 'Needs the scope `operate` and a key for all dealers.',
+  parameters: [
+    { name: 'reason', in: 'query', description: 'Only records with this reason.', schema: { type: 'string' } },
+    { name: 'cursor', in: 'query', description: 'The cursor of the page before.', schema: { type: 'string' } },
+    {
+      name: 'limit',
+      in: 'query',
+      schema: { type: 'integer', minimum: 1, maximum: MAX_RECORDS_PER_PAGE, default: 100 },
+    },
+  ],
+  responses: {
+    200: jsonAnswer('A page of records, the newest first.', 'QuarantineList'),
+    ...problemResponses([...ofOneCustomer, 'too-large', 'unsupported-media-type']),
+  },
+})
+
+const getQuarantined = () => ({
+  operationId: 'getQuarantineRecord',
+  summary: 'Returns one record of quarantine with its bytes.',
+  description: 'Needs the scopes `operate` and `pii`, and a key for all dealers. The log has a line for each answer.',
+  parameters: [recordId],
+  responses: {
+    200: jsonAnswer('The record.', 'QuarantineRecord'),
+    ...problemResponses([...ofOneCustomer, 'too-large', 'unsupported-media-type'], ['record-not-found']),
+  },
+})
+
+const redriveRecord = () => ({
+  operationId: 'redriveQuarantineRecord',
+  summary: 'Sends a record of quarantine to its raw topic again.',
+  description: 'Needs the scope `operate` and a key for all dealers. The audit gets the name of the key.',
+  parameters: [
+    recordId,
+    { name: 'dry-run', in: 'query', description: '1: writes nothing.', schema: { enum: ['0', '1'] } },
+  ],
+  responses: {
+    200: jsonAnswer('What was done, or why nothing was done.', 'Redrive'),
+    ...problemResponses(ofOneCustomer, ['record-not-found', 'redrive-running', 'redrive-unavailable']),
+  },
+})
+
 const getDocument = () => ({
   operationId: 'getOpenApi',
   summary: 'Returns this document.',
@@ -298,6 +359,9 @@ export const openApi = (version: string) => ({
     '/v1/customers/{customerUuid}/events': { get: getEvents() },
     [CHANGES_PATH]: { get: getChanges() },
     [PIPELINE_PATH]: { get: getPipeline() },
+    [QUARANTINE_PATH]: { get: listQuarantine() },
+    [`${QUARANTINE_PATH}/{id}`]: { get: getQuarantined() },
+    [`${QUARANTINE_PATH}/{id}/redrive`]: { post: redriveRecord() },
     '/openapi.json': { get: getDocument() },
     '/healthz': { get: getHealth() },
   },
@@ -311,6 +375,9 @@ export const openApi = (version: string) => ({
       Events: EventsDocument,
       Dealer: DealerDocument,
       Pipeline: PipelineDocument,
+      QuarantineList,
+      QuarantineRecord: QuarantineDetail,
+      Redrive: RedriveAnswer,
       Problem: {
         type: 'object',
         required: ['type', 'status', 'title'],

@@ -8,8 +8,10 @@ export const problems = {
   forbidden: { status: 403, title: 'The API key does not allow this request.' },
   'not-found': { status: 404, title: 'There is nothing at this address.' },
   'customer-not-found': { status: 404, title: 'There is no such customer.' },
+  'record-not-found': { status: 404, title: 'Quarantine has no such record.' },
   'method-not-allowed': { status: 405, title: 'The method is not allowed here.' },
   'request-timeout': { status: 408, title: 'The request did not arrive in time.' },
+  'redrive-running': { status: 409, title: 'The reader redrives another record. Send the request again.' },
   'position-gone': {
     status: 410,
     title: 'Changes after this event are missing. Read the customers again, and open a stream without Last-Event-ID.',
@@ -20,6 +22,7 @@ export const problems = {
   'headers-too-large': { status: 431, title: 'The headers are too large.' },
   'internal-error': { status: 500, title: 'The service failed.' },
   unavailable: { status: 503, title: 'The data cannot be read now. Send the request again.' },
+  'redrive-unavailable': { status: 503, title: 'The record cannot be redriven now.' },
   'version-not-reached': { status: 504, title: 'The version was not stored in time. Send the request again.' },
 } as const
 

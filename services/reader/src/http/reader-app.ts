@@ -4,7 +4,8 @@ import type { FastifyInstance } from 'fastify'
 import { createAuthenticate } from './api-keys.ts'
 import { type AppDependencies, createApp } from './app.ts'
 
-export interface ReaderAppDependencies extends Omit<AppDependencies, 'authenticate' | 'onReveal' | 'onFailure'> {
+export interface ReaderAppDependencies
+  extends Omit<AppDependencies, 'authenticate' | 'onReveal' | 'onRecordReveal' | 'onFailure'> {
   readonly settings: ReaderSettings
   readonly logger: Logger
 }
@@ -22,6 +23,8 @@ export const createReaderApp = ({ settings, logger, ...deps }: ReaderAppDependen
       authenticate: createAuthenticate(settings),
       onReveal: (key, customers) =>
         logger.info({ event: 'revealed', key, customers }, 'an answer showed personal data of customers'),
+      onRecordReveal: (key, record) =>
+        logger.info({ event: 'revealed', key, record }, 'an answer showed the bytes of a record of quarantine'),
       onFailure: (err, traceId) => logFailure({ err, ...(traceId !== undefined && { traceId }) }),
     },
     {

@@ -63,7 +63,7 @@ const newState = (topicId: string | null): State => ({
   ...{ next: new Map(), nextOfAudit: new Map(), isCut: false },
 })
 
-const factsOf = (record: QuarantinedRecord): RecordFacts => {
+export const factsOf = (record: QuarantinedRecord): RecordFacts => {
   const { partition, offset, receivedAt, reason, stage, source, value } = record
   return {
     ...{ partition, offset, receivedAt, reason, stage, source },
@@ -157,13 +157,20 @@ export const createTail = (
     }
   }
 
+  const join = (): Promise<Tail> => {
+    running ??= refresh().finally(() => {
+      running = undefined
+    })
+    return running
+  }
+
   return {
     /** Reads what is new. A call during another refresh gets its result. */
-    refresh: (): Promise<Tail> => {
-      running ??= refresh().finally(() => {
-        running = undefined
-      })
-      return running
+    refresh: join,
+    /** Reads what is new. The reading begins after the call, so it has each earlier entry. */
+    refreshAgain: async (): Promise<Tail> => {
+      await running?.catch(() => undefined)
+      return join()
     },
   }
 }
