@@ -96,7 +96,7 @@ export const foldProfile = (profile: Profiler.Profile, afterMs = 0): Frame => {
     if (folded.totalMs > 0) caller.callees.set(key, folded)
     caller.totalMs += folded.totalMs - before
   }
-  const root = frame('all that was busy', '', 'node')
+  const root = frame('all busy time', '', 'node')
   for (const id of profile.nodes[0]?.children ?? []) fold(nodes.get(id)!, root)
   return root
 }

@@ -202,7 +202,7 @@ it('the view of the flow shows a change while it happens, and reveals nothing', 
   expect(reveals()).toBe(before)
 })
 
-it('the history of a customer shows each event, and marks the changes to the version before', async () => {
+it('the history of a customer shows each event, and marks the changes since the previous version', async () => {
   const { customerUuid, timestamp } = await store({ customer: { lastName: 'Byron' } })
   await store({ customerUuid, timestamp: timestamp + 1, customer: { lastName: 'Lovelace' } })
   const page = await openConsole()

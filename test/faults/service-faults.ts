@@ -82,8 +82,8 @@ const eraseAll = async ({ kafka, erasuresTopic }: Arena['pipeline'], customers: 
 }
 
 /**
- * Starts a projector again. `interrupted.ts` then pauses it at its next call of a Lua script or
- * produce request. `cause` makes the projector reach this call.
+ * Starts a projector again. `interrupted.ts` then pauses the projector at its next call of a Lua
+ * script, or at its next produce request. `cause` must cause this call.
  */
 const pauseAt = async <T>(projector: ManagedService, what: string, cause: () => Promise<T>): Promise<T> => {
   await projector.kill()

@@ -4,7 +4,7 @@ import { guards } from './guards.ts'
 
 const textOf = (file: string) => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
 
-/** The names of scenarios are the titles of the fault suite. They are in a file of their own. */
+/** Returns the source of the scenarios. Their names are the titles of the fault suite. */
 const testsIn = (file: string): string =>
   file.endsWith('-faults.e2e.test.ts') ? textOf(file.replace('.e2e.test.ts', '.ts')) : ''
 

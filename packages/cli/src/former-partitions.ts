@@ -25,9 +25,8 @@ export const hasForeignKey = (records: readonly FetchedRecord[], partition: numb
   records.some(({ key }) => key !== null && partitionOf(key.toString(), count) !== partition)
 
 /**
- * Reads the first records of each possible partition, which are its oldest. If all their keys
- * belong to this partition, no partition was added after these records. The command then need not
- * read the rest.
+ * Reads the oldest records of each possible partition. If all their keys belong to this partition,
+ * no partition was added after these records. The command then need not read the rest.
  */
 export const formerPartitions = async (
   admin: TopicAdmin,

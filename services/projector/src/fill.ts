@@ -123,8 +123,8 @@ interface Step {
   /** Offset of the state topic to read from. */
   readonly from: string
   /**
-   * Undefined if the step replaces the kept hashes. The step then leaves the stored progress at the
-   * end.
+   * Undefined if the step replaces the kept hashes. The step then does not move the stored
+   * progress, which is at the end.
    */
   readonly kept: KeptHashes | undefined
   readonly signal: AbortSignal

@@ -42,8 +42,8 @@ export interface Filing {
   /** True if the hash has the event of the customer. False if the event is stale or erased. */
   readonly isCurrent: boolean
   /**
-   * The field `_index` of the hash. Undefined if a newer event has the same terms as the event
-   * before.
+   * The field `_index` of the hash. Undefined if a newer event has the same terms as the previous
+   * event.
    */
   readonly index: string | undefined
 }

@@ -1,6 +1,7 @@
 /**
- * Runs a partition's chunks and erasures at different times. If both ran at the same time, each
- * would replace the token of the other. The result would still be right, but only after retries.
+ * Runs a partition's erasures never at the same time as its chunks. If both ran at the same time,
+ * each would replace the token of the other. The result would still be right, but only after
+ * retries.
  */
 export interface Turns {
   /** Runs a chunk after the erasures of the partition that are running or wait for their turn. */

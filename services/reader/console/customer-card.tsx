@@ -51,7 +51,7 @@ const Origin = ({ document }: { readonly document: CustomerDocument }) => {
 
 const CONTACT = ['emails', 'phoneNumbers', 'bestTimeToContact']
 
-/** Returns false for a part without members, which the card leaves out. */
+/** Returns true if the customer has this part. The card leaves out a missing or empty part. */
 const isGiven = (value: unknown): boolean => value != null && Object.keys(value).length > 0
 
 const Parts = ({ document }: { readonly document: CustomerDocument }) => {

@@ -33,7 +33,7 @@ const Changes = ({ changes, isFirst }: { readonly changes: readonly Change[]; re
       <tr>
         <th scope="col">Field</th>
         <th scope="col">Value</th>
-        <th scope="col">{isFirst ? 'No earlier event' : 'Since the version before'}</th>
+        <th scope="col">{isFirst ? 'No earlier event' : 'Change since the previous version'}</th>
       </tr>
     </thead>
     <tbody>

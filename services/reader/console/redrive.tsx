@@ -12,7 +12,7 @@ const redrive = async (id: string, isDryRun: boolean): Promise<RedriveAnswer> =>
   try {
     return await ask<RedriveAnswer>(path, { method: 'POST' })
   } catch (error) {
-    // A record that cannot be redriven must not stop the other records. An outage must stop them.
+    // A record that cannot be redriven must not stop the other records. Only an outage stops all.
     if (error instanceof ApiError && [400, 404, 409, 422].includes(error.status))
       return { id, outcome: 'refused', why: error.message }
     throw error

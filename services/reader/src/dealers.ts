@@ -23,7 +23,7 @@ export interface Dealer extends DealerActivity {
 
 export interface DealersOptions {
   readonly maySee: (dealerUuid: string) => boolean
-  /** The last dealer of the page before. Undefined for the first page. */
+  /** The last dealer of the previous page. Undefined for the first page. */
   readonly after: string | undefined
   readonly limit: number
 }

@@ -14,7 +14,7 @@ export interface Place {
 export interface PageOptions {
   /** Unix milliseconds. Earlier changes are left out. */
   readonly since: number
-  /** Last entry of the page before. Undefined for the first page. */
+  /** Last entry of the previous page. Undefined for the first page. */
   readonly after: Place | undefined
   readonly limit: number
 }

@@ -62,7 +62,9 @@ export const splitKeys = async ({ pipeline: { admin } }: Arena, topic: string): 
   )
 }
 
-/** Returns a sentence for each document of the state topic that is older than the one before it. */
+/**
+ * Returns a sentence for each state document that is older than its customer's previous document.
+ */
 export const olderDocuments = async ({ pipeline }: Arena): Promise<readonly string[]> => {
   const { note, wentBack } = createVersionLog('state topic')
   await readTopic(pipeline.admin, pipeline.stateTopic, ({ key, value }) => {

@@ -46,9 +46,9 @@ export interface RedisCluster {
   readonly url: string
   /** URLs of all nodes with `rediss:`. Empty if the cluster has no certificate. */
   readonly tlsUrl: string
-  /** Masters at the start. A failover does not change this list. */
+  /** Nodes that were masters at the start. A failover does not change this list. */
   readonly masters: readonly RedisNode[]
-  /** Replica of each master at the start. Empty without replicas. */
+  /** Nodes that were replicas at the start, one for each master. Empty without replicas. */
   readonly replicas: readonly RedisNode[]
   /**
    * Moves a slot to another master, as resharding does. During the move, the old master answers ASK

@@ -9,8 +9,8 @@ import type { Destination } from './drain.ts'
 import { openSpool } from './spool.ts'
 
 /**
- * Replaces a function of the file system until the end of the test. Modules that are loaded already
- * get the replacement too, which a mocked module would not reach.
+ * Replaces a function of the file system until the end of the test. Modules that are already loaded
+ * also call the replacement. `vi.mock` would not change these modules.
  */
 const replace = (name: 'unlink' | 'open', call: (path: string) => unknown) => {
   const original = fs[name] as (...args: unknown[]) => Promise<never>

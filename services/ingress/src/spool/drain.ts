@@ -191,7 +191,7 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
 
   /**
    * Sends a failing partition's records until the cursor has caught up or a send fails. Each send
-   * may have twice as many records as the send before.
+   * may have twice as many records as the previous send.
    */
   const retry = async (partition: string, cursor: Cursor, destination: Destination, isStopped: () => boolean) => {
     for (;;) {

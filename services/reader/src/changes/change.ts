@@ -18,7 +18,7 @@ export interface Change {
   readonly bytes: number
   /** Undefined if the record is neither a document nor a tombstone. */
   content(): ChangeContent | undefined
-  /** Returns the document as JSON. Undefined if it is nested too deep. */
+  /** Returns the document as JSON. Undefined if the document is nested too deep. */
   text(isMasked: boolean): string | undefined
 }
 

@@ -29,7 +29,7 @@ const readCursor = (text: unknown): string | undefined => {
   } catch {
     // The text is not a cursor.
   }
-  throw invalid('cursor must be the cursor of the page before.')
+  throw invalid('cursor must be the cursor of the previous page.')
 }
 
 export const addDealersRoute = (app: FastifyInstance, { listDealers }: { readonly listDealers: ListDealers }): void => {

@@ -49,7 +49,7 @@ const listOptions = (dealerUuid: string, query: Readonly<Record<string, unknown>
   if (cursor === undefined) return { since, limit, after: undefined }
   const after = typeof cursor === 'string' ? readCursor(cursor, { dealerUuid, since }) : undefined
   if (after) return { since, limit, after }
-  throw invalid('cursor must be the cursor of the page before, with the same changed-since.')
+  throw invalid('cursor must be the cursor of the previous page, with the same changed-since.')
 }
 
 export const addListRoutes = (app: FastifyInstance, { find, list, ...reveal }: ListRoutesDependencies): void => {

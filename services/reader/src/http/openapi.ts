@@ -141,7 +141,7 @@ const listDealerCustomers = () => ({
       description: 'Leaves out customers whose event is older. Unix milliseconds.',
       schema: { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER, default: 0 },
     },
-    { name: 'cursor', in: 'query', description: 'The cursor of the page before.', schema: { type: 'string' } },
+    { name: 'cursor', in: 'query', description: 'The cursor of the previous page.', schema: { type: 'string' } },
     { name: 'limit', in: 'query', schema: { type: 'integer', minimum: 1, maximum: MAX_LIMIT, default: 100 } },
   ],
   responses: {
@@ -157,7 +157,7 @@ const listDealers = () => ({
   summary: 'Lists dealers with their activity, in the order of their ids.',
   description: 'Needs the scope `read`. Lists the dealers of the API key from which an event has arrived.',
   parameters: [
-    { name: 'cursor', in: 'query', description: 'The cursor of the page before.', schema: { type: 'string' } },
+    { name: 'cursor', in: 'query', description: 'The cursor of the previous page.', schema: { type: 'string' } },
     {
       name: 'limit',
       in: 'query',

@@ -51,7 +51,9 @@ export const PipelineDocument = Type.Object(
     }),
     lastEventAt: OrNull(UnixMs('Receipt of the last event of any dealer.')),
     lag: Type.Object({
-      records: OrNull(Type.Integer({ minimum: 0, description: 'Sum of all partitions. Null if one is not known.' })),
+      records: OrNull(
+        Type.Integer({ minimum: 0, description: 'Sum of the partitions. Null if one lag is not known.' }),
+      ),
       partitions: Type.Array(PartitionLag),
     }),
     outcomes: OrNull(Counts('Handled records a second by outcome, average of the last minute at most.')),

@@ -10,8 +10,8 @@ const first = (value: string | string[] | undefined): string | undefined =>
 
 /**
  * Exports one span for each answered request. A stranger must not choose which traces are exported.
- * So the span of a request without a valid key begins a new trace. It has only a link to the given
- * context.
+ * So the span of a request without a valid key begins a new trace. The span has only a link to the
+ * given context.
  */
 export const createEndSpan =
   (tracer: Tracer | undefined): EndSpan =>

@@ -94,7 +94,7 @@ const freshnessBetween = (pair: Pair): readonly FreshnessBucket[] => {
 
 /**
  * Returns a quantile of the freshness in milliseconds, interpolated inside its bucket. Undefined if
- * nothing was applied. In the last bucket, returns the bound of the bucket before.
+ * nothing was applied. In the last bucket, returns the bound of the previous bucket.
  */
 export const freshnessMs = (pair: Pair, quantile: number): number | undefined => {
   const buckets = freshnessBetween(pair)
