@@ -4,7 +4,7 @@
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { openApi as readerOpenApi } from '../services/reader/src/http/openapi.ts'
+import { openApi as readerOpenApi } from '../services/reader/src/http/openapi/openapi.ts'
 import { asyncApi } from './contract/asyncapi.ts'
 import { jsonSchemas } from './contract/json-schemas.ts'
 import { openApi } from './contract/openapi.ts'

@@ -23,7 +23,7 @@ import { createAuthenticate } from './api-keys.ts'
 import { type AppOptions, createApp, HEALTH_PATH, OPENAPI_PATH } from './app.ts'
 import { CONSOLE_PATHS } from './console-routes.ts'
 import { SEARCH_PATH } from './list-routes.ts'
-import { openApi } from './openapi.ts'
+import { openApi } from './openapi/openapi.ts'
 import type { PipelineDocument } from './pipeline-document.ts'
 
 const key = (name: string, scopes: ApiKey['scopes'], dealers = ['*']): ApiKey => ({
