@@ -79,10 +79,22 @@ const statuses = async ({ url }: ServiceProcess) => {
     customersOfDealer: await statusOf('/v1/dealers/nobody/customers'),
     dealers: await statusOf('/v1/dealers'),
     changes: await statusOf('/v1/changes'),
+    events: await statusOf(`/v1/customers/${customerUuid}/events`),
+    pipeline: await statusOf('/v1/pipeline'),
   }
 }
 
-const ALL_WELL = { customer: 200, missing: 404, search: 200, customersOfDealer: 200, dealers: 200, changes: 200 }
+const ALL_WELL = {
+  ...{ customer: 200, missing: 404, search: 200, customersOfDealer: 200, dealers: 200 },
+  ...{ changes: 200, events: 200, pipeline: 200 },
+}
+
+const readinessOf = ({ adminUrl }: ServiceProcess) => fetch(`${adminUrl}/readyz`).then((answer) => answer.text())
+
+const reasonsOf = async ({ url }: ServiceProcess): Promise<readonly string[]> => {
+  const answer = await fetch(`${url}/v1/pipeline`, { headers: { authorization: `Bearer ${READER_KEY}` } })
+  return ((await answer.json()) as { reasons: string[] }).reasons
+}
 
 it('a reader with only the rights of docs/operating.md gives all answers', { timeout: 60_000 }, async () => {
   expect([TOPICS.length > 0, REDIS_RIGHTS.length > 8]).toEqual([true, true])
@@ -93,6 +105,7 @@ it('a reader with only the rights of docs/operating.md gives all answers', { tim
     () => statuses(reader),
     (found) => JSON.stringify(found) === JSON.stringify(ALL_WELL),
   )
+  expect(await reasonsOf(reader)).toEqual([])
 })
 
 it('a reader that may not read the state topic names the right, and answers what needs only Redis', {
@@ -103,9 +116,70 @@ it('a reader that may not read the state topic names the right, and answers what
     TOPICS.filter((topic) => topic !== 'customers.state'),
   )
   await reader.untilReady()
-  const readiness = () => fetch(`${reader.adminUrl}/readyz`).then((answer) => answer.text())
   const named = /read topic \S+customers\.state .*Grant READ on the topic/
-  await waitUntil('the readiness names the right', readiness, (text) => named.test(text))
+  await waitUntil(
+    'the readiness names the right',
+    () => readinessOf(reader),
+    (text) => named.test(text),
+  )
   expect(await statuses(reader)).toEqual({ ...ALL_WELL, changes: 503 })
   expect(await reader.metric('reader_kafka_available')).toBe(0)
+})
+
+it.each([
+  ['customers.raw', { events: 503 }],
+  ['quarantine', {}],
+  ['quarantine.audit', {}],
+])(
+  'a reader that may not read the topic %s names the right, and needs no restart when it gets the right',
+  {
+    timeout: 60_000,
+  },
+  async (topic, failing) => {
+    const reader = await startReader(
+      `no-${topic}`,
+      TOPICS.filter((each) => each !== topic),
+    )
+    await reader.untilReady()
+    await waitUntil(
+      'the reader has read the state topic and measured the pipeline',
+      () => statuses(reader),
+      ({ changes, pipeline }) => changes === 200 && pipeline === 200,
+    )
+    expect(await statuses(reader)).toEqual({ ...ALL_WELL, ...failing })
+    const { resourceName } = right(topic)
+    expect(await reasonsOf(reader)).toEqual([
+      expect.stringMatching(new RegExp(`to read topic ${resourceName} .*Grant READ on the topic`)),
+    ])
+    await world.administrator.createAcls({ acl: [right(topic)] })
+    onTestFinished(() => world.administrator.deleteAcls({ filters: [right(topic)] }).then(() => undefined))
+    await waitUntil(
+      'the pipeline is well',
+      () => reasonsOf(reader),
+      (reasons) => reasons.length === 0,
+    )
+    expect(await statuses(reader)).toEqual(ALL_WELL)
+  },
+)
+
+it('a reader that lacks any one right at Redis names it and never answers 500', { timeout: 60_000 }, async () => {
+  const reader = await startReader('redis', TOPICS)
+  await reader.untilReady()
+  const change = (...rules: readonly string[]) => world.redis.call('ACL', 'SETUSER', user, ...rules)
+  const rights = REDIS_RIGHTS.map((each) => each.replace('mykaarma:', site.keyPrefix))
+  const keys = rights.filter((each) => each.startsWith('~'))
+  // Without PING, a service works. Without INFO, ioredis prints a warning.
+  const commands = rights.filter((each) => each.startsWith('+') && each !== '+ping' && each !== '+info')
+  expect([keys.length, commands.length]).toEqual([6, 7])
+  const losses = [
+    ...keys.map((key) => [key, ['resetkeys', ...keys.filter((each) => each !== key)]] as const),
+    ...commands.map((command) => [command, [command.replace('+', '-')]] as const),
+  ]
+  for (const [lost, rules] of losses) {
+    await change(...rules)
+    expect(await readinessOf(reader), lost).toMatch(/does not allow its user a command or a key .*operating\.md/)
+    expect([200, 404, 503], lost).toEqual(expect.arrayContaining(Object.values(await statuses(reader))))
+    await change(...keys, ...commands)
+    await reader.untilReady()
+  }
 })

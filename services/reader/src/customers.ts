@@ -1,9 +1,12 @@
 /** Reads customers from Redis. Never writes. */
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import {
+  activityKey,
   currentTerms,
   customerFromHash,
   customerKey,
+  dealersKey,
+  driftKey,
   type IndexTerm,
   indexKey,
   isPending,
@@ -135,14 +138,22 @@ export const createCustomers = (redis: RedisClient, positions: Positions, keyPre
       return { customers, readCount }
     },
     check: async () => {
-      // No customer and no term is empty. The reads show that Redis answers and grants all rights.
-      const [{ indexes }] = await Promise.all([positions.read(), readHash('')])
+      // No customer, dealer or term is empty. The reads show that Redis answers and grants all
+      // rights.
+      const [{ indexes }] = await Promise.all([
+        positions.read(),
+        readHash(''),
+        redis.zrange(dealersKey(keyPrefix), '0', '0'),
+        redis.get(activityKey('', 0, keyPrefix)),
+        redis.hgetall(driftKey(keyPrefix)),
+      ])
       if (indexes === undefined) return
       const noTerm = indexKey('vin:', keyPrefix)
       await Promise.all([
         redis.hmget(customerKey('', keyPrefix), '_index'),
         redis.zrevrange(noTerm, 0, 0),
         redis.zrangebyscore(noTerm, 0, 0),
+        redis.zcard(noTerm),
       ])
     },
   }

@@ -57,8 +57,8 @@ const rows: readonly Row[] = [
     reason: 'authorization',
     happened: 'does not allow its user a command or a key',
     hint:
-      'Grant the user the commands and the keys (customer:*, erased:*, positions:*, index:* after ' +
-      'REDIS_KEY_PREFIX) that docs/operating.md names.',
+      'Grant the user the commands and the keys (customer:*, erased:*, positions:*, index:*, dealers, dealer:*, ' +
+      'drift after REDIS_KEY_PREFIX) that docs/operating.md names.',
   },
   {
     pattern: /WRONGTYPE/,

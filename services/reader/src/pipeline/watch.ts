@@ -105,7 +105,7 @@ export const createPipelineWatch = (deps: WatchDependencies, options: WatchOptio
     const kafka = <T>(doing: string, question: () => Promise<T>) => attempt(doing, () => ask(doing, question))
     const ofRedis = 'read the state of the projectors'
     const [raw, found, progress, reports, drift, counts] = await Promise.all([
-      kafka('measure the lag', readRaw),
+      kafka(`read topic ${topic}`, readRaw),
       kafka('count quarantine', tail.refresh),
       attempt(ofRedis, async () => (await positions.readProgress(topic)) ?? ('none' as const)),
       attempt(ofRedis, readReports),

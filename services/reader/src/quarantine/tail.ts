@@ -13,6 +13,7 @@ import {
   readQuarantined,
 } from '@customer-stream/quarantine'
 import {
+  attributed,
   createPartitionReader,
   errorType,
   partsOf,
@@ -133,14 +134,18 @@ export const createTail = (
     return true
   }
 
-  const refresh = async (): Promise<Tail> => {
-    await admin.connect()
+  const readQuarantine = async () => {
     const topicId = (await readTopicIdentity(admin.quarantine, topic)).topicId ?? null
     const marks = await readWatermarks(admin.quarantine, topic)
     // A topic that was created again has other records at the same offsets.
     const current = state?.topicId === topicId ? state : newState(topicId)
     state = current
-    const added = await readNew(current, marks)
+    return { current, marks, added: await readNew(current, marks) }
+  }
+
+  const refresh = async (): Promise<Tail> => {
+    await admin.connect()
+    const { current, marks, added } = await attributed(`read topic ${topic}`, readQuarantine)
     const kept = current.records.filter(({ partition, offset }) => {
       const low = marks.get(partition)?.low
       return low === undefined || BigInt(offset) >= BigInt(low)
@@ -148,8 +153,8 @@ export const createTail = (
     const sorted = added.length === 0 ? kept : [...added, ...kept].sort(newestFirst)
     if (sorted.length > MAX_RECORDS) current.isCut = true
     current.records = sorted.slice(0, MAX_RECORDS)
-    const hasAudit = await readAudit(current)
-    const { entries, history, records, isCut } = current
+    const hasAudit = await attributed(`read topic ${auditTopic}`, () => readAudit(current))
+    const { topicId, entries, history, records, isCut } = current
     return {
       ...{ topicId, hasAudit, watermarks: marks, records, isCut },
       actionFor: ({ partition, offset, origin }) => entries.actionAt({ partition, offset }, origin),
