@@ -571,8 +571,13 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
       ports: [{ port: 9464 }],
       to: [peer('ingress'), peer('projector'), peer('reader')],
     })
-    for (const part of ['ingress', 'projector', 'reader'])
+    for (const part of ['projector', 'reader'])
       expect(policyOf(part)?.ingress).toContainEqual({ ports: [{ port: 'admin' }], from: [...prometheus, peer('cli')] })
+    expect(policyOf('ingress')?.ingress).toContainEqual({
+      ports: [{ port: 'admin' }],
+      from: [...prometheus, peer('cli'), peer('reader')],
+    })
+    expect(policyOf('reader')?.egress).toContainEqual({ ports: [{ port: 9464 }], to: [peer('ingress')] })
     const open = objectsOf().find(({ kind, metadata }) => kind === 'NetworkPolicy' && metadata.name.endsWith('ingress'))
     expect(open?.spec.ingress).toContainEqual({ ports: [{ port: 'admin' }], from: [{ namespaceSelector: {} }] })
   })
@@ -685,6 +690,19 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     )
     expect(policy?.spec.ingress).toContainEqual({ ports: [{ port: 'http' }], from: crm })
     expect(policy?.spec.egress).toContainEqual({ ports: [{ port: 6379 }, { port: 26379 }] })
+  })
+
+  it('the reader gets the name of all admin ports of the ingresses', (context) => {
+    context.skip(noHelm !== undefined, noHelm)
+    const objects = objectsOf()
+    const service = objects.find(({ kind, metadata }) => kind === 'Service' && metadata.name.endsWith('ingress-admin'))
+    expect(service?.spec).toMatchObject({ clusterIP: 'None', ports: [{ port: 9464, targetPort: 'admin' }] })
+    const containers = podsOf(objects).flatMap((pod) => pod.containers)
+    const reader = containers.find(({ name }) => name === 'reader')
+    expect(reader?.env).toContainEqual({
+      name: 'INGRESS_ADMIN_URLS',
+      value: `http://${service?.metadata.name}:9464`,
+    })
   })
 
   it('the readers scale by CPU', (context) => {

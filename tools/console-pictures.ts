@@ -102,9 +102,12 @@ try {
   cleanUps.push(() => brokers.stop())
   const pipeline = await openPipeline(brokers)
   cleanUps.push(() => pipeline.close())
-  const services = await Promise.all([pipeline.start('ingress'), pipeline.start('projector'), pipeline.start('reader')])
-  await Promise.all(services.map((service) => service.untilReady()))
-  const [ingress, , reader] = services
+  const ingress = await pipeline.start('ingress')
+  const [projector, reader] = await Promise.all([
+    pipeline.start('projector'),
+    pipeline.start('reader', { INGRESS_ADMIN_URLS: ingress.adminUrl }),
+  ])
+  await Promise.all([ingress, projector, reader].map((service) => service.untilReady()))
   const load = createSimulation({
     ...{ url: `${ingress.url}/webhooks/mykaarma`, secret: pipeline.secret, token: pipeline.token },
     ...{ events: seconds * 40, customers: 500, ratePerSecond: 40, repeats: 0.1, disorder: 0.1, other: 0.05, seed: 7 },

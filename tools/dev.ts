@@ -40,6 +40,7 @@ try {
     projector: { ...shared, REDIS_URL: brokers.redisUrl, ADMIN_PORT: projectorAdmin },
     reader: {
       ...{ ...shared, REDIS_URL: brokers.redisUrl, PORT: readerPort, ADMIN_PORT: readerAdmin },
+      INGRESS_ADMIN_URLS: `http://127.0.0.1:${ingressAdmin}`,
       READER_API_KEYS: apiKeys([{ name: 'desk', scopes: ['read', 'pii', 'operate'], dealers: ['*'] }]),
     },
   }

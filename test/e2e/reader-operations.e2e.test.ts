@@ -14,15 +14,17 @@ let reader: ServiceProcess
 let ingress: ServiceProcess
 beforeAll(async () => {
   pipeline = await openPipeline(inject('brokers'))
+  ingress = await pipeline.start('ingress')
   const started = await Promise.all([
-    pipeline.start('ingress'),
     pipeline.start('projector'),
-    // The token belongs to the ingress, because services may share one environment file.
-    pipeline.start('reader', { MYKAARMA_CHARSET: 'windows-1252', MYKAARMA_TOKENS: 'main=token' }),
+    pipeline.start('reader', {
+      INGRESS_ADMIN_URLS: ingress.adminUrl,
+      // The token belongs to the ingress, because services may share one environment file.
+      ...{ MYKAARMA_CHARSET: 'windows-1252', MYKAARMA_TOKENS: 'main=token' },
+    }),
   ])
-  ingress = started[0]
-  reader = started[2]
-  await Promise.all(started.map((service) => service.untilReady()))
+  reader = started[1]
+  await Promise.all([ingress, ...started].map((service) => service.untilReady()))
 })
 afterAll(() => pipeline?.close())
 
@@ -44,15 +46,22 @@ it('the pipeline counts what was stored, handled and quarantined, and says that 
   expect((await pipeline.post(ingress, Buffer.from('not json'))).status).toBe(400)
   const { body } = await untilPipeline(
     'a measurement has the events',
-    ({ lag, outcomes, quarantine }) => lag?.records === 0 && (outcomes?.applied ?? 0) > 0 && quarantine?.open === 1,
+    ({ lag, outcomes, quarantine, sender }) =>
+      lag?.records === 0 &&
+      (outcomes?.applied ?? 0) > 0 &&
+      quarantine?.open === 1 &&
+      (sender.refusedPerSecond ?? 0) > 0,
   )
   expect(body).toMatchObject({
     ...{ isWell: true, summary: 'All is well.', reasons: [] },
     quarantine: { records: 1, openByReason: { 'not-json': 1 } },
     projection: { isFilled: true, projectors: 1 },
     freshness: { p50Ms: expect.any(Number), p99Ms: expect.any(Number) },
-    rates: { storedPerSecond: expect.any(Number), handledPerSecond: expect.any(Number), receivedPerSecond: null },
+    rates: { storedPerSecond: expect.any(Number), handledPerSecond: expect.any(Number) },
+    sender: { eventsAtRisk: 0 },
   })
+  // Five events were accepted, and one request was refused.
+  expect(body.rates.receivedPerSecond).toBeCloseTo(6 * body.sender.refusedPerSecond!, 5)
   expect(body.history.length).toBeGreaterThan(0)
 })
 

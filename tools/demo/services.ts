@@ -25,7 +25,8 @@ export const startServices = async (pipeline: Pipeline, replicas: number, signal
   const startIngress = () => pipeline.start('ingress', { ...env, PORT: String(port), ADMIN_PORT: String(adminPort) })
   const startProjector = () =>
     pipeline.start('projector', { ...env, CONSUMER_SESSION_TIMEOUT_MS: String(SESSION_TIMEOUT_MS) })
-  const starts = [startIngress(), startProjector(), pipeline.start('reader', env)] as const
+  const readerEnv = { ...env, INGRESS_ADMIN_URLS: `http://127.0.0.1:${adminPort}` }
+  const starts = [startIngress(), startProjector(), pipeline.start('reader', readerEnv)] as const
   let [ingress, projector, reader] = await unlessAborted(Promise.all(starts), signal)
   await unlessAborted(Promise.all([ingress, projector, reader].map((service) => service.untilReady())), signal)
   return {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
+import { readMetrics } from '@customer-stream/runtime'
 import { expect, it } from 'vitest'
 import { ALERT_COUNTERS, counterNotices } from './service-counters.ts'
-import { readMetrics } from './service-probe.ts'
 
 const projector = { kind: 'projector', url: 'http://p' } as const
 

@@ -1,5 +1,6 @@
 /** Counters that fire an alert, with their values since the start of the service. */
-import type { MetricsSample, ServiceAddress, ServiceKind } from './service-probe.ts'
+import type { MetricsSample } from '@customer-stream/runtime'
+import type { ServiceAddress, ServiceKind } from './service-probe.ts'
 import { counted } from './terminal-text.ts'
 
 interface AlertCounter {

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { expect, it, onTestFinished } from 'vitest'
-import { askMetrics, askReadiness, readMetrics } from './service-probe.ts'
+import { askMetrics, askReadiness } from './service-probe.ts'
 
 /** Returns the URL of a port at which no server listens. */
 const closedPort = async (): Promise<string> => {
@@ -85,11 +85,6 @@ it('the service probe stops reading an endless answer', async () => {
   })
   const { problems } = await askReadiness({ kind: 'ingress', url })
   expect(problems[0]).toContain('more than 8388608 bytes')
-})
-
-it('readMetrics adds up the series that have the given labels', () => {
-  const { sum } = readMetrics('# HELP a x\na{answer="accepted",service="i"} 2\na{answer="other"} 3\nab 5\n', 0)
-  expect([sum('a'), sum('a', { answer: 'accepted' }), sum('ab'), sum('c')]).toEqual([5, 2, 5, 0])
 })
 
 it('a service without metrics has no sample', async () => {

@@ -1,4 +1,5 @@
 /** Asks the admin port of a service for its readiness and its counters. */
+import { fetchText, type MetricsSample, readMetrics, requestProblem } from '@customer-stream/runtime'
 
 export type ServiceKind = 'ingress' | 'projector'
 
@@ -16,41 +17,6 @@ export interface ServiceStatus extends Omit<ServiceAddress, 'token'> {
   readonly problems: readonly string[]
   /** Details of passed checks, such as the progress of a fill. */
   readonly details: readonly string[]
-}
-
-/** Values of a service's metrics. `at`: milliseconds of a clock that never goes back. */
-export interface MetricsSample {
-  readonly at: number
-  /** Returns the sum of the metric's series that have these labels. */
-  sum(name: string, labels?: Readonly<Record<string, string>>): number
-}
-
-const TIMEOUT_MS = 3000
-/** Maximum size of an answer. The metrics of a service need about 100 kB. */
-const MAX_BYTES = 8 * 1024 * 1024
-
-/** Fetches a text, of at most `MAX_BYTES`. Rejects after 3 s. */
-const fetchText = async (url: string, token?: string): Promise<{ readonly code: number; readonly text: string }> => {
-  const response = await fetch(url, {
-    signal: AbortSignal.timeout(TIMEOUT_MS),
-    redirect: 'error',
-    ...(token !== undefined && { headers: { authorization: `Bearer ${token}` } }),
-  })
-  const parts: Uint8Array[] = []
-  let bytes = 0
-  for await (const part of response.body ?? []) {
-    bytes += part.length
-    if (bytes > MAX_BYTES) throw new Error(`the answer has more than ${MAX_BYTES} bytes`)
-    parts.push(part)
-  }
-  return { code: response.status, text: Buffer.concat(parts).toString() }
-}
-
-/** Returns the cause of a failed request, e.g. `ECONNREFUSED`. */
-const requestProblem = (error: unknown): string => {
-  const { name, message, cause } = error as Error & { cause?: { code?: string; message?: string } }
-  if (name === 'TimeoutError') return `no answer within ${TIMEOUT_MS / 1000} s`
-  return cause?.code ?? cause?.message ?? message
 }
 
 interface Check {
@@ -98,24 +64,6 @@ export const askReadiness = async ({ kind, url, token }: ServiceAddress): Promis
     }
   } catch (error) {
     return silent(`does not answer: ${requestProblem(error)}. Check that the service runs, and its ADMIN_PORT`)
-  }
-}
-
-const SERIES = /^([a-zA-Z_:]\w*)(?:\{(.*)\})? (\S+)/
-
-/** Reads the text format of Prometheus. */
-export const readMetrics = (text: string, at: number): MetricsSample => {
-  const series = text.split('\n').flatMap((line) => {
-    const [, name, labels = '', value] = SERIES.exec(line) ?? []
-    return name === undefined ? [] : [{ name, labels, value: Number(value) }]
-  })
-  return {
-    at,
-    sum: (name, labels = {}) =>
-      series
-        .filter((each) => each.name === name)
-        .filter((each) => Object.entries(labels).every(([label, value]) => each.labels.includes(`${label}="${value}"`)))
-        .reduce((total, { value }) => total + value, 0),
   }
 }
 

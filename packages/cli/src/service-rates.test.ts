@@ -1,5 +1,5 @@
+import { readMetrics } from '@customer-stream/runtime'
 import { expect, it } from 'vitest'
-import { readMetrics } from './service-probe.ts'
 import { ratesOf } from './service-rates.ts'
 
 const samples = (kind: 'ingress' | 'projector', before: string, after: string) => ({

@@ -1,4 +1,5 @@
-import type { MetricsSample, ServiceKind } from './service-probe.ts'
+import type { MetricsSample } from '@customer-stream/runtime'
+import type { ServiceKind } from './service-probe.ts'
 
 /** Rates of all services together, in requests or records a second. */
 export interface Rates {

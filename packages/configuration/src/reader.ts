@@ -1,6 +1,7 @@
 import {
   choice,
   decodedSecret,
+  httpAddresses,
   integer,
   type Loaded,
   optionalText,
@@ -64,6 +65,12 @@ export const readerSettings = {
     minimum: 1,
     maximum: 100_000,
     description: 'Maximum streams of changes of each API key, in each process. Further streams get 429.',
+  }),
+  INGRESS_ADMIN_URLS: httpAddresses({
+    description:
+      'Addresses of the admin ports of the ingresses, for example `http://ingress:9464`. The reader asks each ' +
+      'address of a host name, and sends its own `ADMIN_TOKEN`. Without this setting the reader does not know the ' +
+      'requests of the sender.',
   }),
   PROJECTION_VERSION: {
     ...projectorSettings.PROJECTION_VERSION,

@@ -20,10 +20,28 @@ const INTERVAL_MS = 30_000
 const page = signal<Page | undefined>(undefined)
 const problem = signal<Error | undefined>(undefined)
 
-const readPage = async (cursor?: string): Promise<void> => {
+const askPage = (cursor: string | undefined): Promise<Page> =>
+  ask<Page>(`/v1/dealers${cursor === undefined ? '' : `?cursor=${encodeURIComponent(cursor)}`}`)
+
+/** Reads pages from the first dealer until the list has `minimum` dealers, or all dealers. */
+const readPages = async (minimum: number): Promise<Page> => {
+  let list = await askPage(undefined)
+  while (list.cursor !== undefined && list.dealers.length < minimum) {
+    const next = await askPage(list.cursor)
+    list = { ...next, dealers: [...list.dealers, ...next.dealers] }
+  }
+  return list
+}
+
+const shown = (): number => page.value?.dealers.length ?? 0
+
+/** A refresh never shortens the list, because a person may read a later page. */
+const show = async (minimum: number): Promise<void> => {
+  const before = shown()
   try {
-    const read = await ask<Page>(`/v1/dealers${cursor === undefined ? '' : `?cursor=${encodeURIComponent(cursor)}`}`)
-    page.value = cursor === undefined ? read : { ...read, dealers: [...(page.value?.dealers ?? []), ...read.dealers] }
+    const list = await readPages(minimum)
+    // A person may have asked for more dealers meanwhile.
+    if (shown() <= Math.max(before, list.dealers.length)) page.value = list
     problem.value = undefined
   } catch (error) {
     problem.value = error as Error
@@ -104,7 +122,7 @@ const Dealer = ({ dealers, cursor }: Page) => (
       </Scroll>
     )}
     {cursor !== undefined && (
-      <button type="button" onClick={() => readPage(cursor)}>
+      <button type="button" onClick={() => show(dealers.length + 1)}>
         More dealers
       </button>
     )}
@@ -116,19 +134,21 @@ const Sender = ({ sender, rates }: PipelineDocument) => (
     <h2>Health of the sender</h2>
     <dl class="fields">
       <div>
-        <dt>requests received</dt>
+        <dt>requests received, average of the last minute</dt>
         <dd class="number">{formatRate(rates.receivedPerSecond)}</dd>
       </div>
       <div>
-        <dt>requests refused</dt>
+        <dt>requests refused, average of the last minute</dt>
         <dd class="number">{formatRate(sender.refusedPerSecond)}</dd>
       </div>
       <div>
-        <dt>refused events that have not come back, at most</dt>
+        <dt>events at risk: refused with 503 and not accepted later, at most</dt>
         <dd class="number">{formatCount(sender.eventsAtRisk)}</dd>
       </div>
     </dl>
-    <p class="faint">A dash: the ingresses have not reported this figure to the reader.</p>
+    {sender.eventsAtRisk === null && (
+      <p class="faint">A dash: the reader does not know this figure. INGRESS_ADMIN_URLS must name each ingress.</p>
+    )}
   </section>
 )
 
@@ -178,12 +198,14 @@ const Drift = ({ drift }: PipelineDocument) => (
 
 export const Dealers = () => {
   useEffect(() => {
-    void readPage()
+    void show(0)
     const timer = setInterval(() => {
-      // Do not refresh a list that has more pages, because a person reads it.
-      if (!document.hidden && page.value?.cursor === undefined) void readPage()
+      if (!document.hidden) void show(shown())
     }, INTERVAL_MS)
-    return () => clearInterval(timer)
+    return () => {
+      clearInterval(timer)
+      page.value = undefined
+    }
   }, [])
   return (
     <>

@@ -3,7 +3,7 @@ import { Changes } from './changes.tsx'
 import { Chart } from './chart.tsx'
 import { countOf, formatCount, formatRate, UNKNOWN } from './format.ts'
 import { pipeline } from './pipeline.ts'
-import { freshnessOf, lagOf, ratesOf } from './rates.ts'
+import { freshnessOf, lagOf, ratesOf, requestsOf } from './rates.ts'
 import { Scroll } from './scroll.tsx'
 import { Unavailable } from './unavailable.tsx'
 
@@ -78,6 +78,7 @@ const Figures = () => {
   const { value: state } = pipeline
   if (state === undefined) return <Unavailable />
   const { outcomes, quarantine, rates } = state
+  const requests = requestsOf(state)
   const perSecond = {
     'received by ingresses': rates.receivedPerSecond,
     'stored in Kafka': rates.storedPerSecond,
@@ -90,6 +91,7 @@ const Figures = () => {
         <Chart {...ratesOf(state)} />
         <Chart {...freshnessOf(state)} />
         <Chart {...lagOf(state)} />
+        {requests && <Chart {...requests} />}
       </div>
       <div class="grid">
         <Partitions {...state} />

@@ -17,6 +17,20 @@ export const ratesOf = (state: PipelineDocument): ChartProps => ({
   ],
 })
 
+/** Undefined if no point of the last hour has the requests of the sender. */
+export const requestsOf = (state: PipelineDocument): ChartProps | undefined =>
+  state.history.every(({ receivedPerSecond }) => receivedPerSecond === null)
+    ? undefined
+    : {
+        title: 'Requests of the sender a second, the last hour',
+        times: timesOf(state),
+        format: formatRate,
+        series: [
+          { name: 'received by ingresses', values: valuesOf(state, 'receivedPerSecond') },
+          { name: 'refused', values: valuesOf(state, 'refusedPerSecond') },
+        ],
+      }
+
 export const freshnessOf = (state: PipelineDocument): ChartProps => ({
   title: 'Time from receipt to Redis, the last hour',
   times: timesOf(state),

@@ -6,6 +6,7 @@ import { quarantineAuditTopicName, topicNames } from '@customer-stream/schemas'
 import { createReadEvents, type ReadEvents } from './customer-events.ts'
 import type { ListDealers } from './dealers.ts'
 import { KafkaUnavailableError, type ReaderKafka } from './kafka.ts'
+import { askIngresses } from './pipeline/ingresses.ts'
 import { createPipelineWatch, type PipelineWatch } from './pipeline/watch.ts'
 import type { Positions } from './positions.ts'
 import { createQuarantine, type Quarantine } from './quarantine/quarantine.ts'
@@ -57,7 +58,10 @@ export const createKafkaParts = (deps: KafkaPartsDependencies): KafkaParts => {
     return (isOfKafka ? diagnoseKafka(cause, doing) : diagnoseRedis(cause)).message
   }
   const pipeline = createPipelineWatch(
-    { redis, positions, listDealers, tail, admin: kafka.openAdmin(), ask: kafka.ask, explain },
+    {
+      ...{ redis, positions, listDealers, tail, admin: kafka.openAdmin(), ask: kafka.ask, explain },
+      askIngresses: () => askIngresses(settings),
+    },
     { topic, keyPrefix, projection },
   )
   const quarantine = createQuarantine({

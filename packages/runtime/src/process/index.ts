@@ -1,4 +1,5 @@
 export * from './admin.ts'
+export * from './admin-request.ts'
 export * from './backoff.ts'
 export * from './blocked.ts'
 export * from './certificate-expiry.ts'

@@ -9,6 +9,7 @@ import {
   effectiveSettings,
   flag,
   httpAddress,
+  httpAddresses,
   httpHeaders,
   integer,
   list,
@@ -37,6 +38,7 @@ const settings = {
   SPOOL_DIR: optionalText({ description: 'folder' }),
   QUARANTINE_RECORDS: recordPlaces({ description: 'records' }),
   OTEL_EXPORTER_OTLP_ENDPOINT: httpAddress({ description: 'address' }),
+  INGRESS_ADMIN_URLS: httpAddresses({ description: 'addresses' }),
   OTEL_EXPORTER_OTLP_HEADERS: httpHeaders({ description: 'headers' }),
   OTEL_TRACES_SAMPLER_ARG: ratio({ default: 1, description: 'ratio' }),
 } satisfies Settings
@@ -219,6 +221,15 @@ it('effectiveSettings returns the value and the source of each setting, without 
     { name: 'SECRET', isSecret: true, source: 'environment' },
     { name: 'SECRET_IN_FILE', isSecret: true, source: 'file' },
   ])
+})
+
+it('a list of addresses is read, and a wrong address in the list is refused', () => {
+  expect(load({ INGRESS_ADMIN_URLS: 'http://a:9464/, https://b' }).INGRESS_ADMIN_URLS).toEqual([
+    'http://a:9464',
+    'https://b',
+  ])
+  expect(load({}).INGRESS_ADMIN_URLS).toEqual([])
+  expect(() => load({ INGRESS_ADMIN_URLS: 'http://a:9464,b:9464' })).toThrow('not an address like')
 })
 
 describe('settings of traces', () => {

@@ -128,20 +128,28 @@ export const decodedSecret = <T>(read: (value: string) => T, options: Described 
     .Decode(read)
     .Encode(() => '')
 
-/** `http://host:port`, without the slash at its end. Undefined if the setting is empty. */
+/** Returns an address without the slash at its end. */
+const readHttpAddress = (value: string): string => {
+  const url = URL.parse(value)
+  // The messages do not show the value, because the value may have a password.
+  if (!url || !/^https?:$/.test(url.protocol)) throw new Error('the value is not an address like http://host:4318')
+  if (url.username !== '' || url.password !== '')
+    throw new Error('the value has a user or a password; give these in a header')
+  if (url.search !== '' || url.hash !== '') throw new Error('the value has a query or a fragment')
+  return url.href.replace(/\/+$/, '')
+}
+
+/** `http://host:port`. Undefined if the setting is empty. */
 export const httpAddress = (options: Described) =>
   Type.Transform(Type.String({ shown: '`http://…` or `https://…`', default: '', ...options }))
-    .Decode((value): string | undefined => {
-      if (value === '') return undefined
-      const url = URL.parse(value)
-      // The messages do not show the value, because the value may have a password.
-      if (!url || !/^https?:$/.test(url.protocol)) throw new Error('the value is not an address like http://host:4318')
-      if (url.username !== '' || url.password !== '')
-        throw new Error('the value has a user or a password; give these in a header')
-      if (url.search !== '' || url.hash !== '') throw new Error('the value has a query or a fragment')
-      return url.href.replace(/\/+$/, '')
-    })
+    .Decode((value): string | undefined => (value === '' ? undefined : readHttpAddress(value)))
     .Encode((value) => value ?? '')
+
+/** `http://host:port,http://host:port` */
+export const httpAddresses = (options: Described) =>
+  Type.Transform(Type.String({ shown: '`http://…` or `https://…`, comma-separated', default: '', ...options }))
+    .Decode((value): readonly string[] => entriesOf(value).map(readHttpAddress))
+    .Encode((value) => value.join(','))
 
 /** Throws if the text is no value of an HTTP header. */
 const headerValue = (name: string, encoded: string): string => {

@@ -12,6 +12,8 @@ const Counts = (description: string) => Type.Record(Type.String(), Type.Number({
 /** A point of the history. Its values are averages of the time since the previous point. */
 export const PipelinePoint = Type.Object({
   at: UnixMs('Time of the measurement.'),
+  receivedPerSecond: Rate('Requests of the sender at all ingresses.'),
+  refusedPerSecond: Rate('Requests of the sender that were refused, 503 included.'),
   storedPerSecond: Rate('Events that Kafka stored.'),
   handledPerSecond: Rate('Events that the projectors handled, whatever the outcome.'),
   quarantinedPerSecond: Rate('Records that went to quarantine (the dead-letter topic).'),
@@ -45,7 +47,7 @@ export const PipelineDocument = Type.Object(
     reasons: Type.Array(Type.String(), { description: 'One sentence for each problem, with the next step.' }),
     notices: Type.Array(Type.String(), { description: 'Sentences about things to look at that are no outage.' }),
     rates: Type.Object({
-      receivedPerSecond: Rate('Requests of the sender at all known ingresses.'),
+      receivedPerSecond: Rate('Requests of the sender at all ingresses.'),
       storedPerSecond: Rate('Events that Kafka stored in the topic of customers.'),
       handledPerSecond: Rate('Events that the projectors handled, whatever the outcome.'),
     }),
@@ -92,7 +94,12 @@ export const PipelineDocument = Type.Object(
     drift: OrNull(Type.Array(DriftEntry, { description: 'Differences from the documentation, the newest first.' })),
     sender: Type.Object({
       eventsAtRisk: OrNull(
-        Type.Integer({ description: 'Events that were refused with 503 and have not come back. An upper limit.' }),
+        Type.Integer({
+          minimum: 0,
+          description:
+            'Events of the last 24 hours that got 503 and were not accepted later. An upper limit, since the last ' +
+            'start of each ingress.',
+        }),
       ),
       refusedPerSecond: Rate('Requests of the sender that were refused, 503 included.'),
     }),

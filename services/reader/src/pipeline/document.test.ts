@@ -33,13 +33,20 @@ const positions = (...offsets: readonly bigint[]): Measurement['progress'] => ({
 })
 const UNKNOWN: Partial<Measurement> = {
   ...{ raw: undefined, quarantineEnds: undefined, quarantine: undefined, progress: undefined },
-  ...{ reports: undefined, drift: undefined, dealers: undefined },
+  ...{ reports: undefined, drift: undefined, dealers: undefined, ingresses: undefined },
 }
 
 it('rates are the difference of two measurements by their time', () => {
   const later = after(10, { raw: ends('30', '40'), reports: reported(10, 25), quarantineEnds: ends('8') })
   expect(pointOf(MEASUREMENT, later)).toEqual({
-    ...{ at: later.at, storedPerSecond: 4, handledPerSecond: 2, quarantinedPerSecond: 0.5 },
+    ...{
+      at: later.at,
+      receivedPerSecond: 0,
+      refusedPerSecond: 0,
+      storedPerSecond: 4,
+      handledPerSecond: 2,
+      quarantinedPerSecond: 0.5,
+    },
     ...{ lag: 40, freshnessP50Ms: null, freshnessP99Ms: null },
   })
   expect(documentOf([MEASUREMENT, later], [], 1).outcomes).toEqual({ applied: 2, stale: 0 })
@@ -58,6 +65,36 @@ it('a projector that has just started, or an older projector without a report, g
   expect(pointOf(MEASUREMENT, after(10, { reports: started })).handledPerSecond).toBe(0)
   const none = { reports: new Map() }
   expect(pointOf({ ...MEASUREMENT, ...none }, after(10, none)).handledPerSecond).toBeNull()
+})
+
+describe('requests of the sender', () => {
+  const counts = (accepted: number, refused: number, eventsAtRisk = 0) => ({ accepted, refused, eventsAtRisk })
+  const asked = (seconds: number, ingresses: Readonly<Record<string, ReturnType<typeof counts>>> | undefined) =>
+    after(seconds, { ingresses: ingresses && new Map(Object.entries(ingresses)) })
+
+  it('the requests of all ingresses are added up', () => {
+    const before = asked(0, { a: counts(100, 10), b: counts(5, 0) })
+    const document = documentOf([before, asked(10, { a: counts(120, 20, 2), b: counts(15, 0, 1) })], [], 1)
+    expect(document.rates.receivedPerSecond).toBe(4)
+    expect(document.sender).toEqual({ refusedPerSecond: 1, eventsAtRisk: 3 })
+    expect(document.notices).toEqual([
+      'At most 3 events got 503 and were not accepted later. See the alert EventsUnavailable in docs/runbook.md.',
+    ])
+  })
+
+  it('an ingress that began again counts from 0, and a new ingress gives no wrong rate', () => {
+    const before = asked(0, { a: counts(1000, 500) })
+    const point = pointOf(before, asked(10, { a: counts(20, 10), b: counts(9999, 9999) }))
+    expect([point.receivedPerSecond, point.refusedPerSecond]).toEqual([3, 1])
+  })
+
+  it('figures of the sender are null if the counts of one ingress are not known', () => {
+    const document = documentOf([asked(0, { a: counts(1, 1) }), asked(10, undefined)], [], 1)
+    expect([document.rates.receivedPerSecond, document.sender]).toEqual([
+      null,
+      { eventsAtRisk: null, refusedPerSecond: null },
+    ])
+  })
 })
 
 it('the freshness is interpolated in its bucket, and only of the chunks between the measurements', () => {
@@ -89,6 +126,7 @@ it('each value that is not known is null', () => {
     rates: { receivedPerSecond: null, storedPerSecond: null, handledPerSecond: null },
     lag: { records: null, partitions: [] },
     ...{ outcomes: null, quarantine: null, dealers: null, drift: null, lastEventAt: null },
+    sender: { eventsAtRisk: null, refusedPerSecond: null },
     freshness: { p50Ms: null, p99Ms: null },
     projection: { isFilled: null, fill: null, indexes: null, projectors: null },
   })
@@ -161,7 +199,7 @@ it('a minute that begins before the topic and the projectors were known has rate
   const empty = { ...MEASUREMENT, raw: undefined, reports: new Map() }
   const started = { raw: ends('10', '20'), reports: reported(20, 5) }
   const document = documentOf([empty, after(20, started), after(30, { ...started, reports: reported(30, 25) })], [], 1)
-  expect(document.rates).toEqual({ receivedPerSecond: null, storedPerSecond: 0, handledPerSecond: 2 })
+  expect(document.rates).toEqual({ receivedPerSecond: 0, storedPerSecond: 0, handledPerSecond: 2 })
   expect([document.projection.projectors, document.isWell]).toEqual([1, true])
 })
 

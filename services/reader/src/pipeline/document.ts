@@ -4,12 +4,15 @@ import { judge } from './judge.ts'
 import { lagOf, totalLag } from './lag.ts'
 import type { Measurement } from './measurement.ts'
 import {
+  eventsAtRisk,
   freshnessMs,
   handledPerSecond,
   outcomesPerSecond,
   pairsOf,
   projectorsOf,
   quarantinedPerSecond,
+  receivedPerSecond,
+  refusedPerSecond,
   storedPerSecond,
 } from './rates.ts'
 
@@ -18,6 +21,8 @@ export const pointOf = (before: Measurement, after: Measurement): PipelinePoint 
   const pair = [before, after] as const
   return {
     at: after.at,
+    receivedPerSecond: receivedPerSecond(pair) ?? null,
+    refusedPerSecond: refusedPerSecond(pair) ?? null,
     storedPerSecond: storedPerSecond(pair) ?? null,
     handledPerSecond: handledPerSecond(pair) ?? null,
     quarantinedPerSecond: quarantinedPerSecond(pair) ?? null,
@@ -66,7 +71,7 @@ export const documentOf = (
   const last = measurements.at(-1)
   if (last === undefined) throw new Error('nothing was measured')
   const { isWell, summary, reasons, notices } = judge(measurements)
-  const { ofTopic, ofReports } = pairsOf(measurements, last)
+  const { ofTopic, ofReports, ofIngresses } = pairsOf(measurements, last)
   // A single measurement has no rates.
   const unlessSingle = <T>([first]: readonly [Measurement, Measurement], value: T | undefined) =>
     first === last ? null : (value ?? null)
@@ -74,8 +79,7 @@ export const documentOf = (
     checkedAt: last.at,
     ...{ isWell, summary, reasons: [...reasons], notices: [...notices] },
     rates: {
-      // Only the ingress knows this rate.
-      receivedPerSecond: null,
+      receivedPerSecond: unlessSingle(ofIngresses, receivedPerSecond(ofIngresses)),
       storedPerSecond: unlessSingle(ofTopic, storedPerSecond(ofTopic)),
       handledPerSecond: unlessSingle(ofReports, handledPerSecond(ofReports)),
     },
@@ -95,7 +99,10 @@ export const documentOf = (
     projection: projectionOf(last, projection, unlessSingle(ofReports, projectorsOf(ofReports))),
     dealers: last.dealers ? { silent: last.dealers.silent, known: last.dealers.known } : null,
     drift: driftOf(last),
-    sender: { eventsAtRisk: null, refusedPerSecond: null },
+    sender: {
+      eventsAtRisk: eventsAtRisk(last) ?? null,
+      refusedPerSecond: unlessSingle(ofIngresses, refusedPerSecond(ofIngresses)),
+    },
     history: [...history],
   }
 }

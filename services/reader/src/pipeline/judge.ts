@@ -1,7 +1,7 @@
 /** Says in sentences whether all is well. Pure functions. */
 import { lagOf, standingStill } from './lag.ts'
 import type { Measurement } from './measurement.ts'
-import { freshnessMs, projectorsOf } from './rates.ts'
+import { eventsAtRisk, freshnessMs, projectorsOf } from './rates.ts'
 
 export interface Judgement {
   readonly isWell: boolean
@@ -58,10 +58,18 @@ const reasonsOf = (measurements: readonly Measurement[], last: Measurement): str
   return reasons
 }
 
-const noticesOf = ({ quarantine, dealers, drift }: Measurement): string[] => {
+const noticesOf = (last: Measurement): string[] => {
+  const { quarantine, dealers, drift } = last
+  const atRisk = eventsAtRisk(last) ?? 0
   const open = Object.values(quarantine?.openByReason ?? {}).reduce((a, b) => a + b, 0)
   const atLeast = quarantine?.isCut ? 'at least ' : ''
   return [
+    ...(atRisk > 0
+      ? [
+          `at most ${counted(atRisk, 'event')} got 503 and ${atRisk === 1 ? 'was' : 'were'} not accepted later. ` +
+            'See the alert EventsUnavailable in docs/runbook.md.',
+        ]
+      : []),
     ...(open > 0 ? [`${atLeast}${counted(open, 'open record')} in quarantine. Look at their reasons.`] : []),
     ...(dealers && dealers.silent > 0
       ? [`${counted(dealers.silent, 'dealer')} silent at an hour at which they usually send events.`]

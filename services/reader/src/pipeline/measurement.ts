@@ -18,6 +18,16 @@ export interface QuarantineCounts {
   readonly isCut: boolean
 }
 
+/** Counts of an ingress since its start. */
+export interface IngressCounts {
+  /** Requests answered with 202. */
+  readonly accepted: number
+  /** Requests of the sender with any other answer. */
+  readonly refused: number
+  /** Events that got 503 and were not accepted later. */
+  readonly eventsAtRisk: number
+}
+
 export interface DealerCounts {
   readonly known: number
   readonly silent: number
@@ -42,4 +52,6 @@ export interface Measurement {
   readonly reports: ReadonlyMap<string, ProjectorReport> | undefined
   readonly drift: readonly Drift[] | undefined
   readonly dealers: DealerCounts | undefined
+  /** Counts by address of an admin port. Undefined if the counts of one ingress are not known. */
+  readonly ingresses: ReadonlyMap<string, IngressCounts> | undefined
 }

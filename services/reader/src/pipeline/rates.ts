@@ -1,21 +1,24 @@
 /** Rates and freshness between two measurements. Pure functions. */
 import type { FreshnessBucket, ProjectorReport } from '@customer-stream/schemas'
-import type { Measurement, TopicEnds } from './measurement.ts'
+import type { IngressCounts, Measurement, TopicEnds } from './measurement.ts'
 
 /**
- * Returns two pairs of measurements for the rates of the last minute. One pair is for the topic,
- * the other for the projectors. After a start, the first measurements may lack one of these parts.
+ * Returns pairs of measurements for the rates of the last minute: for the topic, the projectors and
+ * the ingresses. After a start, the first measurements may lack one of these parts.
  * @param measurements of the last minute, the oldest first, at least one.
  */
 export const pairsOf = (measurements: readonly Measurement[], last: Measurement) => {
   const first = (isKnown: (measurement: Measurement) => boolean) => measurements.find(isKnown) ?? last
   const reporting = first(({ reports }) => reports !== undefined && reports.size > 0)
-  // A projector that started later is compared with its own first report.
-  const firstReports = new Map(measurements.toReversed().flatMap((each) => [...(each.reports ?? [])]))
-  const isFirst = reporting === last
+  const counting = first(({ ingresses }) => ingresses !== undefined)
+  // A process that started later is compared with its own first report.
+  const backwards = measurements.toReversed()
+  const firstReports = new Map(backwards.flatMap((each) => [...(each.reports ?? [])]))
+  const firstCounts = new Map(backwards.flatMap((each) => [...(each.ingresses ?? [])]))
   return {
     ofTopic: [first(({ raw }) => raw !== undefined), last] as const,
-    ofReports: [isFirst ? last : { ...reporting, reports: firstReports }, last] as const,
+    ofReports: [reporting === last ? last : { ...reporting, reports: firstReports }, last] as const,
+    ofIngresses: [counting === last ? last : { ...counting, ingresses: firstCounts }, last] as const,
   }
 }
 
@@ -44,6 +47,32 @@ export const storedPerSecond = (pair: Pair): number | undefined => perSecond(pai
 
 export const quarantinedPerSecond = (pair: Pair): number | undefined =>
   perSecond(pair, addedTo(pair[0].quarantineEnds, pair[1].quarantineEnds))
+
+/** Returns the increase of a counter. A counter that is lower than before began again at 0. */
+const increase = (before: number, after: number): number => (after < before ? after : after - before)
+
+/** Requests of the sender a second. Undefined if the counts of an ingress are not known. */
+const requestsPerSecond = (pair: Pair, countsOf: (counts: IngressCounts) => number): number | undefined => {
+  const [{ ingresses: before }, { ingresses: after }] = pair
+  if (before === undefined || after === undefined) return undefined
+  const increases = [...after].map(([url, counts]) => {
+    const earlier = before.get(url)
+    return earlier === undefined ? 0 : increase(countsOf(earlier), countsOf(counts))
+  })
+  return perSecond(
+    pair,
+    increases.reduce((a, b) => a + b, 0),
+  )
+}
+
+export const receivedPerSecond = (pair: Pair): number | undefined =>
+  requestsPerSecond(pair, ({ accepted, refused }) => accepted + refused)
+
+export const refusedPerSecond = (pair: Pair): number | undefined => requestsPerSecond(pair, ({ refused }) => refused)
+
+/** Events of all ingresses that got 503 and were not accepted later. */
+export const eventsAtRisk = ({ ingresses }: Measurement): number | undefined =>
+  ingresses && [...ingresses.values()].reduce((sum, counts) => sum + counts.eventsAtRisk, 0)
 
 /**
  * Returns the two reports of each projector that is in both measurements. Undefined if no projector

@@ -7,6 +7,7 @@ import type { PipelineDocument, PipelinePoint } from '../http/pipeline-document.
 import type { Positions } from '../positions.ts'
 import type { QuarantineTail, Tail } from '../quarantine/tail.ts'
 import { documentOf, pointOf } from './document.ts'
+import type { IngressAnswers } from './ingresses.ts'
 import type { DealerCounts, Measurement, QuarantineCounts, TopicEnds } from './measurement.ts'
 
 export const MEASURE_INTERVAL_MS = 10_000
@@ -23,6 +24,8 @@ export interface WatchDependencies {
   readonly tail: QuarantineTail
   /** A client for the raw topic alone. */
   readonly admin: TopicAdmin
+  /** Never rejects. */
+  readonly askIngresses: () => Promise<IngressAnswers>
   /** Limits the time of a question. */
   readonly ask: <T>(doing: string, question: () => Promise<T>) => Promise<T>
   /** Returns a sentence about a failed question. */
@@ -56,7 +59,7 @@ const quarantineOf = ({ records, watermarks, isCut, actionFor }: Tail): Quaranti
 }
 
 export const createPipelineWatch = (deps: WatchDependencies, options: WatchOptions): PipelineWatch => {
-  const { redis, positions, listDealers, tail, admin, ask, explain } = deps
+  const { redis, positions, listDealers, tail, admin, askIngresses, ask, explain } = deps
   const { topic, keyPrefix, projection } = options
   let measurements: readonly Measurement[] = []
   let history: readonly PipelinePoint[] = []
@@ -104,17 +107,18 @@ export const createPipelineWatch = (deps: WatchDependencies, options: WatchOptio
       })
     const kafka = <T>(doing: string, question: () => Promise<T>) => attempt(doing, () => ask(doing, question))
     const ofRedis = 'read the state of the projectors'
-    const [raw, found, progress, reports, drift, counts] = await Promise.all([
+    const [raw, found, progress, reports, drift, counts, answers] = await Promise.all([
       kafka(`read topic ${topic}`, readRaw),
       kafka('count quarantine', tail.refresh),
       attempt(ofRedis, async () => (await positions.readProgress(topic)) ?? ('none' as const)),
       attempt(ofRedis, readReports),
       attempt(ofRedis, readDrifts),
       attempt(ofRedis, countDealers),
+      askIngresses(),
     ])
     return {
-      ...{ at: Date.now(), clock: performance.now(), problems: [...problems] },
-      ...{ raw, progress, reports, drift, dealers: counts },
+      ...{ at: Date.now(), clock: performance.now(), problems: [...problems, ...answers.problems] },
+      ...{ raw, progress, reports, drift, dealers: counts, ingresses: answers.ingresses },
       quarantineEnds: found && { partitions: found.watermarks.size, watermarks: found.watermarks },
       quarantine: found && quarantineOf(found),
     }
