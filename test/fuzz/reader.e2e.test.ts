@@ -38,8 +38,8 @@ it.skipIf(schemathesis === undefined)(
       ...{ document: 'reader-openapi.json', url: reader.url, cwd: pipeline.folder },
       options: [
         ...['--header', 'authorization: Bearer full-api-key'],
-        // Every request has the header, so this check would need another run. The tables of
-        // `services/reader/src/http/app.test.ts` have requests without a key.
+        // Every request has the header, so this check would need another run.
+        // `services/reader/src/http/app.test.ts` has requests without a key.
         ...['--exclude-checks', 'ignored_auth'],
         // 504 is a documented answer to `min-version`. The metric below counts answers with 500.
         ...['--exclude-checks', 'not_a_server_error'],

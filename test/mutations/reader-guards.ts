@@ -2,6 +2,7 @@ import { brokers, type Guard, unit } from './guard.ts'
 
 const folder = 'services/reader/src'
 const app = (title: string) => unit(`${folder}/http/app.test.ts`, title)
+const customer = (title: string) => unit(`${folder}/http/customer-route.test.ts`, title)
 const mask = (title: string) => unit(`${folder}/http/mask.test.ts`, title)
 const customers = (title: string) => brokers(`${folder}/customers.int.test.ts`, title)
 const lists = (title: string) => brokers(`${folder}/lists.int.test.ts`, title)
@@ -69,7 +70,7 @@ export const readerGuards: readonly Guard[] = [
     file: `${folder}/http/customer-route.ts`,
     from: `\${isMasked ? ';masked' : ''}`,
     to: '',
-    test: app('a masked answer has another ETag, so a client with the scope pii gets the values'),
+    test: customer('a masked answer has another ETag, so a client with the scope pii gets the values'),
   },
   {
     guard: 'a cursor counts only for its own list',
@@ -77,7 +78,10 @@ export const readerGuards: readonly Guard[] = [
     file: `${folder}/http/cursor.ts`,
     from: 'isPlace && writeCursor(list, place) === text',
     to: 'isPlace',
-    test: app('the cursor of a page leads to the next page of the same list, and of no other list'),
+    test: unit(
+      `${folder}/http/list-routes.test.ts`,
+      'the cursor of a page leads to the next page of the same list, and of no other list',
+    ),
   },
   {
     guard: 'the number of waiting requests has a limit',
@@ -85,7 +89,7 @@ export const readerGuards: readonly Guard[] = [
     file: `${folder}/http/customer-route.ts`,
     from: 'if (waiting >= maxWaiting)',
     to: 'if (false)',
-    test: app('only READ_MAX_WAITING requests wait, and a stop ends the wait'),
+    test: customer('only READ_MAX_WAITING requests wait, and a stop ends the wait'),
   },
   {
     guard: 'the reader answers requests without a host itself',

@@ -1,0 +1,31 @@
+import { expect, it } from 'vitest'
+import { start } from './fixtures/start-app.ts'
+
+const headers = { 'last-event-id': 'x' }
+
+it.each(['customer=', 'dealer=', 'customers=a', 'since=1', `${'customer=a&'.repeat(101)}`])(
+  'a stream with %s is refused with 400',
+  async (query) => {
+    const answer = await start().get(`/v1/changes?${query}`)
+    expect(answer.json()).toMatchObject({ status: 400, type: 'invalid-parameter' })
+  },
+)
+
+it('an id that no event has is refused with 400, and a dealer that the key may not see with 403', async () => {
+  const { get } = start()
+  expect((await get('/v1/changes', 'full', headers)).json()).toMatchObject({ status: 400, type: 'invalid-parameter' })
+  expect((await get('/v1/changes?dealer=dealer-b', 'dealer-a')).json()).toMatchObject({
+    status: 403,
+    type: 'forbidden',
+  })
+})
+
+it.each([
+  ['full', 503, 'unavailable'],
+  ['key-full', 429, 'too-many-requests'],
+  ['gone', 410, 'position-gone'],
+  ['unavailable', 503, 'unavailable'],
+] as const)('a stream that cannot be opened (%s) gets %s', async (kind, status, type) => {
+  const { get } = start({ open: async () => ({ kind }) })
+  expect((await get('/v1/changes')).json()).toMatchObject({ status, type })
+})
