@@ -12,7 +12,7 @@ import {
   text,
 } from '@customer-stream/runtime'
 import { kafkaRules, kafkaSettings } from '@customer-stream/runtime/kafka'
-import { redisRules, redisSettings } from '@customer-stream/runtime/redis'
+import { redisRules, redisSettings } from '@customer-stream/runtime/redis-settings'
 import {
   DEFAULT_KEY_PREFIX,
   DEFAULT_TOPIC_PREFIX,

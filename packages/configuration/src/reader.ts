@@ -10,7 +10,7 @@ import {
   type Rule,
 } from '@customer-stream/runtime'
 import { kafkaRules, kafkaSettings } from '@customer-stream/runtime/kafka'
-import { redisRules, redisSettings } from '@customer-stream/runtime/redis'
+import { redisRules, redisSettings } from '@customer-stream/runtime/redis-settings'
 import { readApiKeys } from './api-keys.ts'
 import { charsetRule, ingressSettings } from './ingress.ts'
 import { projectorSettings } from './projector.ts'

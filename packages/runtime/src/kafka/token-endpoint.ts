@@ -1,4 +1,3 @@
-import { request as requestHttp } from 'node:http'
 import { request as requestHttps } from 'node:https'
 import {
   allowInsecureRequests,
@@ -9,6 +8,7 @@ import {
   processClientCredentialsResponse,
   ResponseBodyError,
 } from 'oauth4webapi'
+import { request as requestHttp } from '../process/node-http.ts'
 import type { KafkaSettings } from './settings.ts'
 import { type Token, TokenError } from './token-cache.ts'
 

@@ -4,11 +4,11 @@
  * docs/configuration.md is generated from the schemas.
  */
 import { readFileSync } from 'node:fs'
-import { validateHeaderValue } from 'node:http'
 import { BlockList, isIP } from 'node:net'
 import { type StaticDecode, type TSchema, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { distance } from 'fastest-levenshtein'
+import { validateHeaderValue } from './node-http.ts'
 
 interface Described {
   readonly description: string

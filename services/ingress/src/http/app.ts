@@ -1,6 +1,6 @@
-import { type IncomingMessage, METHODS, STATUS_CODES } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { Tracer } from '@customer-stream/runtime'
+import { METHODS, STATUS_CODES, type Tracer } from '@customer-stream/runtime'
 import type { TopicNames } from '@customer-stream/schemas'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import type { End, Outcome } from '../delivery/publisher.ts'

@@ -2,10 +2,9 @@
  * The public port. Order of checks: path, method, API key, rate, scope, parameters. Each route
  * names the scope that it needs, or `open`.
  */
-import { METHODS, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Scope } from '@customer-stream/configuration'
-import type { Tracer } from '@customer-stream/runtime'
+import { METHODS, STATUS_CODES, type Tracer } from '@customer-stream/runtime'
 import { isRedisError } from '@customer-stream/runtime/redis'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import type { Changes } from '../changes/changes.ts'
