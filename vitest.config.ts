@@ -9,7 +9,6 @@ const faults = [
   'test/faults/broker-faults.e2e.test.ts',
   'test/faults/redis-faults.e2e.test.ts',
   'test/faults/leaders.e2e.test.ts',
-  'test/faults/pressure-faults.e2e.test.ts',
 ]
 /** Tests of the full fault suite alone. */
 const longFaults = ['test/faults/upgrade.e2e.test.ts', 'test/faults/restore.e2e.test.ts']
@@ -139,17 +138,30 @@ export default defineConfig({
       },
       {
         ...shared,
-        // Each file of the fault suite kills and freezes its own three brokers. One file runs
-        // at a time, and no other tests, because some faults demand an answer within the time that
-        // the sender waits. A group starts when the group with the lower `groupOrder` has ended. The
-        // short form has no upgrades from earlier releases, and no restored disks.
+        // Each file of the fault suite kills and freezes its own three brokers. Two files run at
+        // the same time, because they often wait. No other tests run at this time, because they
+        // would take too much of the CPU. A group starts when the group with the lower `groupOrder`
+        // has ended. The short form has no upgrades from earlier releases, and no restored disks.
         test: {
           name: 'faults',
           include: process.env.FAULTS === 'short' ? faults : [...faults, ...longFaults],
           setupFiles: leaks,
           hookTimeout: 120_000,
-          maxWorkers: 1,
+          maxWorkers: 2,
           sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        ...shared,
+        // The part of the fault suite that demands each answer within the time that the sender waits.
+        // No other file runs at this time, because it could delay these answers.
+        test: {
+          name: 'pressure',
+          include: ['test/faults/pressure-faults.e2e.test.ts'],
+          setupFiles: leaks,
+          hookTimeout: 120_000,
+          maxWorkers: 1,
+          sequence: { groupOrder: 3 },
         },
       },
     ],

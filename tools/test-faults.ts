@@ -17,7 +17,7 @@ const { faults, title } = readCommandLine({
 })
 const titled = title === '' ? [] : ['-t', title]
 // The command `vitest` is on the PATH, because npm adds the commands of installed packages.
-const vitest = spawn('vitest', ['run', '--project', 'faults', ...titled], {
+const vitest = spawn('vitest', ['run', '--project', 'faults', '--project', 'pressure', ...titled], {
   stdio: 'inherit',
   env: { ...process.env, FAULTS: faults },
 })

@@ -3,7 +3,6 @@ import type { Random } from '@customer-stream/simulator'
 import type { ClusterBroker } from '@customer-stream/testing'
 import { changedSettings, type Fault, lasting, sumOver, TOPIC } from './fault.ts'
 import type { Arena } from './harness/arena.ts'
-import { burst, shortQueue, watchQueues } from './pressure-faults.ts'
 
 const partitionsOf = async ({ pipeline }: Arena, topic = pipeline.topics.customers) => {
   const { topics } = await pipeline.administrator.fetchTopicMetadata({ topics: [topic] })
@@ -52,7 +51,7 @@ export const moveLeadership = async (arena: Arena): Promise<void> => {
   await untilReplicated(arena)
 }
 
-const untilReplicated = async (arena: Arena, topic?: string): Promise<void> => {
+export const untilReplicated = async (arena: Arena, topic?: string): Promise<void> => {
   await waitUntil(
     'every replica is in sync',
     async () => (await partitionsOf(arena, topic).catch(() => [])).filter(({ isr }) => isr.length === 3).length,
@@ -179,38 +178,6 @@ export const brokerFaults: readonly Fault[] = [
     },
   },
   {
-    name: 'too few replicas',
-    how: 'two of three brokers down, load and bursts: 503 within the deadline, never 2xx, no memory growth',
-    options: { ingressEnv: shortQueue },
-    inject: async (arena, scale, random) => {
-      const spared = random.pick(arena.cluster.brokers)
-      const [first, second] = arena.cluster.brokers.filter((broker) => broker !== spared)
-      const { ingresses } = arena
-      const accepted = () => sumOver(ingresses, 'ingress_answers_total', { answer: 'accepted' })
-      await Promise.all([first?.kill(), second?.kill()])
-      // Wait for the acknowledgements of records that all replicas have stored.
-      await lasting(1000)
-      const promised = await accepted()
-      const { timedOut } = arena.unanswered()
-      const queues = watchQueues(arena)
-      const memory = async () =>
-        Promise.all(ingresses.map(({ process }) => process.metric('process_resident_memory_bytes')))
-      const before = await memory()
-      await burst(arena)
-      await lasting(1500 + 10_000 * scale)
-      await burst(arena)
-      const after = await memory()
-      await queues.stop()
-      if ((await accepted()) !== promised) throw new Error('an event got 202 that is on too few brokers')
-      if (arena.unanswered().timedOut > timedOut)
-        throw new Error('a request got no answer in the time that the sender waits')
-      const grown = after.map((bytes, i) => (bytes - (before[i] ?? 0)) / 1024 / 1024)
-      if (grown.some((mib) => mib > 100)) throw new Error(`memory grew by ${grown.map(Math.round).join(' and ')} MiB`)
-      await Promise.all([first?.restart(), second?.restart()])
-      await untilReplicated(arena)
-    },
-  },
-  {
     name: 'all brokers down, with the spool',
     how: '202 continues from the disk, even after a SIGKILL of an ingress; events are sent when the brokers are back',
     options: { spool: true },
@@ -229,29 +196,6 @@ export const brokerFaults: readonly Fault[] = [
         (left) => left === 0,
         { timeoutMs: 60_000 },
       )
-    },
-  },
-  {
-    name: 'disk of Kafka full',
-    how:
-      'a broker whose writes fail ends itself; then all brokers: no 202; they start again when there is room, and ' +
-      'events continue',
-    inject: async (arena, scale, random) => {
-      const { brokers } = arena.cluster
-      const first = random.pick(brokers)
-      await first.fillDisk()
-      await arena.untilPromised(200 + 500 * scale)
-      await first.restart()
-      await untilReplicated(arena)
-      await Promise.all(brokers.map((broker) => broker.fillDisk()))
-      const accepted = () => sumOver(arena.ingresses, 'ingress_answers_total', { answer: 'accepted' })
-      const before = await accepted()
-      await burst(arena)
-      await lasting(1500 + 10_000 * scale)
-      if ((await accepted()) !== before) throw new Error('an event got 202 that is not on a disk')
-      await Promise.all(brokers.map((broker) => broker.restart()))
-      await untilReplicated(arena)
-      await arena.untilPromised(100)
     },
   },
   {

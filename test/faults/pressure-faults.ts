@@ -1,8 +1,10 @@
 import { unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { waitUntil } from '@customer-stream/runtime'
 import { type MadeEvent, makeCustomersEvent } from '@customer-stream/simulator'
-import { type Fault, sumOver } from './fault.ts'
+import { untilReplicated } from './broker-faults.ts'
+import { type Fault, lasting, sumOver } from './fault.ts'
 import type { Arena, ManagedService } from './harness/arena.ts'
 
 const fullDisk = `--import ${new URL('./full-disk.ts', import.meta.url).href}`
@@ -29,7 +31,7 @@ const BURST = 100
  * Sends more requests at the same time than each ingress can buffer. Each request must get 503
  * within the time that the sender waits.
  */
-export const burst = async ({ ingresses, post }: Arena) => {
+const burst = async ({ ingresses, post }: Arena) => {
   const told = async (ingress: ManagedService, event: MadeEvent) => {
     const startedAt = performance.now()
     const { status, ok } = await post(ingress, event)
@@ -46,12 +48,15 @@ export const burst = async ({ ingresses, post }: Arena) => {
 }
 
 /** Settings with a queue that is too short for a burst. */
-export const shortQueue = { QUEUE_MAX_RECORDS: '50', QUEUE_MAX_BYTES: '1114112' }
+const shortQueue = { QUEUE_MAX_RECORDS: '50', QUEUE_MAX_BYTES: '1114112' }
 /** Queues of one ingress: one for each topic. */
 const QUEUES = 3
 
+/** Without a pause, the samples alone would use a core, and so delay the answers to the senders. */
+const SAMPLE_PAUSE_MS = 20
+
 /** Samples the buffered records and bytes of the ingresses until it is stopped. */
-export const watchQueues = ({ ingresses }: Arena) => {
+const watchQueues = ({ ingresses }: Arena) => {
   const most = { records: 0, bytes: 0 }
   let watching = true
   const watched = (async () => {
@@ -60,6 +65,7 @@ export const watchQueues = ({ ingresses }: Arena) => {
         most.records = Math.max(most.records, await process.metric('ingress_queue_records'))
         most.bytes = Math.max(most.bytes, await process.metric('ingress_queue_bytes'))
       }
+      await sleep(SAMPLE_PAUSE_MS)
     }
   })()
   // `stop` reports the error. If the scenario fails before `stop`, ignore this error.
@@ -80,11 +86,15 @@ export const watchQueues = ({ ingresses }: Arena) => {
   }
 }
 
-const mustBeAlive = async ({ ingresses }: Arena) => {
-  for (const { process } of ingresses) {
-    const startedAt = performance.now()
-    if (!(await fetch(`${process.adminUrl}/livez`)).ok || performance.now() - startedAt > 1000)
-      throw new Error('/livez did not answer immediately')
+/** Asks the ingresses for /livez again and again, until a time of `performance.now()`. */
+const mustStayAlive = async ({ ingresses }: Arena, until: number) => {
+  while (performance.now() < until) {
+    for (const { process } of ingresses) {
+      const startedAt = performance.now()
+      if (!(await fetch(`${process.adminUrl}/livez`)).ok || performance.now() - startedAt > 1000)
+        throw new Error('/livez did not answer immediately')
+    }
+    await sleep(SAMPLE_PAUSE_MS)
   }
 }
 
@@ -99,7 +109,7 @@ export const pressureFaults: readonly Fault[] = [
       const queues = watchQueues(arena)
       const until = performance.now() + 3000 + 12_000 * scale
       await burst(arena)
-      while (performance.now() < until) await mustBeAlive(arena)
+      await mustStayAlive(arena, until)
       await untilRefused(arena)
       await queues.stop()
       for (const broker of cluster.brokers) await broker.thaw()
@@ -121,8 +131,7 @@ export const pressureFaults: readonly Fault[] = [
       await untilRefused(arena)
       const accepted = () => sumOver(ingresses, 'ingress_answers_total', { answer: 'accepted' })
       const before = await accepted()
-      const until = performance.now() + 1500 + 10_000 * scale
-      while (performance.now() < until) await mustBeAlive(arena)
+      await mustStayAlive(arena, performance.now() + 1500 + 10_000 * scale)
       if ((await accepted()) !== before) throw new Error('an event got 202 that is not on the disk')
       for (const { process } of ingresses)
         if (!(await process.metric('ingress_spool_errors_total'))) throw new Error('the disk was never full')
@@ -139,6 +148,61 @@ export const pressureFaults: readonly Fault[] = [
         (records) => records === 0,
         { timeoutMs: 60_000 },
       )
+    },
+  },
+  {
+    name: 'too few replicas',
+    how: 'two of three brokers down, load and bursts: 503 within the deadline, never 2xx, no memory growth',
+    options: { ingressEnv: shortQueue },
+    inject: async (arena, scale, random) => {
+      const spared = random.pick(arena.cluster.brokers)
+      const [first, second] = arena.cluster.brokers.filter((broker) => broker !== spared)
+      const { ingresses } = arena
+      const accepted = () => sumOver(ingresses, 'ingress_answers_total', { answer: 'accepted' })
+      await Promise.all([first?.kill(), second?.kill()])
+      // Wait for the acknowledgements of records that all replicas have stored.
+      await lasting(1000)
+      const promised = await accepted()
+      const { timedOut } = arena.unanswered()
+      const queues = watchQueues(arena)
+      const memory = async () =>
+        Promise.all(ingresses.map(({ process }) => process.metric('process_resident_memory_bytes')))
+      const before = await memory()
+      await burst(arena)
+      await lasting(1500 + 10_000 * scale)
+      await burst(arena)
+      const after = await memory()
+      await queues.stop()
+      if ((await accepted()) !== promised) throw new Error('an event got 202 that is on too few brokers')
+      if (arena.unanswered().timedOut > timedOut)
+        throw new Error('a request got no answer in the time that the sender waits')
+      const grown = after.map((bytes, i) => (bytes - (before[i] ?? 0)) / 1024 / 1024)
+      if (grown.some((mib) => mib > 100)) throw new Error(`memory grew by ${grown.map(Math.round).join(' and ')} MiB`)
+      await Promise.all([first?.restart(), second?.restart()])
+      await untilReplicated(arena)
+    },
+  },
+  {
+    name: 'disk of Kafka full',
+    how:
+      'a broker whose writes fail ends itself; then all brokers: no 202; they start again when there is room, and ' +
+      'events continue',
+    inject: async (arena, scale, random) => {
+      const { brokers } = arena.cluster
+      const first = random.pick(brokers)
+      await first.fillDisk()
+      await arena.untilPromised(200 + 500 * scale)
+      await first.restart()
+      await untilReplicated(arena)
+      await Promise.all(brokers.map((broker) => broker.fillDisk()))
+      const accepted = () => sumOver(arena.ingresses, 'ingress_answers_total', { answer: 'accepted' })
+      const before = await accepted()
+      await burst(arena)
+      await lasting(1500 + 10_000 * scale)
+      if ((await accepted()) !== before) throw new Error('an event got 202 that is not on a disk')
+      await Promise.all(brokers.map((broker) => broker.restart()))
+      await untilReplicated(arena)
+      await arena.untilPromised(100)
     },
   },
 ]

@@ -27,7 +27,7 @@ export const brokers = under('brokers')
 /**
  * Names a scenario of the fault suite, in its short form. The failure must show a loss of events.
  */
-export const faultRow = (subject: 'broker' | 'redis', title: string): TestReference => ({
-  ...under('faults')(`test/faults/${subject}-faults.e2e.test.ts`, title),
+export const faultRow = (subject: 'broker' | 'pressure' | 'redis', title: string): TestReference => ({
+  ...under(subject === 'pressure' ? 'pressure' : 'faults')(`test/faults/${subject}-faults.e2e.test.ts`, title),
   shows: /missing|an event got 202/,
 })

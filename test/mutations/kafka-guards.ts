@@ -300,7 +300,7 @@ export const kafkaGuards: readonly Guard[] = [
     file: `${folder}/producer.ts`,
     from: 'acks: -1',
     to: 'acks: 1',
-    test: faultRow('broker', 'too few replicas'),
+    test: faultRow('pressure', 'too few replicas'),
   },
   {
     guard: 'consumers begin at the oldest record',

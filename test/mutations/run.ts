@@ -40,7 +40,7 @@ const passesUntouched = async (test: TestReference): Promise<TestRun> => {
  * Returns the maximum number of runs. The test must fail in one of them. A scenario of the fault
  * suite depends on chance, so it gets 3 runs.
  */
-const triesOf = ({ project }: TestReference): number => (project === 'faults' ? 3 : 1)
+const triesOf = ({ project }: TestReference): number => (project === 'faults' || project === 'pressure' ? 3 : 1)
 
 const untilNotPassed = async (test: TestReference): Promise<TestRun> => {
   for (let tries = triesOf(test); ; tries--) {
