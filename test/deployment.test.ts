@@ -425,6 +425,22 @@ describe('Dockerfile', () => {
       }
     expect(read('.dockerignore')).toContain('\n!packages/runtime/health-check.js\n')
   })
+
+  it.each([
+    ['service', ['services/ingress', 'services/projector', 'services/reader']],
+    ['cli', ['packages/cli']],
+  ])('the image %s has the sources of each package that its program needs', (stage, programs) => {
+    const packagesOf = (folder: string): string[] =>
+      Object.keys(JSON.parse(read(`${folder}/package.json`)).dependencies)
+        .filter((name) => name.startsWith('@customer-stream/'))
+        .map((name) => name.replace('@customer-stream/', 'packages/'))
+        .flatMap((each) => [each, ...packagesOf(each)])
+    const needed = new Set(programs.flatMap(packagesOf))
+    const copied = (stages.get(stage) ?? []).flatMap((line) => /^COPY (packages\/\w+) /.exec(line)?.[1] ?? [])
+    const sent = [...read('.dockerignore').matchAll(/^!(.+)\/src$/gm)].map(([, folder]) => folder)
+    expect(copied).toEqual(expect.arrayContaining([...needed]))
+    expect(sent).toEqual(expect.arrayContaining([...needed, ...programs]))
+  })
 })
 
 it.each([
