@@ -166,7 +166,8 @@ def read_state(value: bytes) -> tuple[Version, dict]:
         raise wrong
     if not _is_count(document.get("receivedAt")) or not _is_count(source.get("partition")):
         raise wrong
-    if not isinstance(source.get("topic"), str) or not re.fullmatch("[0-9]+", str(source.get("offset"))):
+    topic, offset = source.get("topic"), source.get("offset")
+    if not isinstance(topic, str) or not isinstance(offset, str) or not re.fullmatch("[0-9]+", offset):
         raise wrong
     if not isinstance(version.get("timestamp"), Number):
         raise wrong

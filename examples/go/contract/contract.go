@@ -9,7 +9,6 @@ import (
 	"math"
 	"regexp"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 
 	"golang.org/x/text/encoding"
@@ -142,11 +141,11 @@ func ReadState(value []byte) (State, error) {
 	source, _ := parseObject(document["source"])
 	uuid, _ := stringOf(document["customerUuid"])
 	own, _ := stringOf(customer["customerUuid"])
-	topic, hasTopic := stringOf(source["topic"])
+	_, hasTopic := stringOf(source["topic"])
 	_, otherIsObject := parseObject(document["other"])
 	_, hasOther := document["other"]
-	offset := strings.Trim(string(source["offset"]), `"`)
-	isDocument := uuid != "" && own == uuid && hasTopic && topic != "" && isCount(source["partition"]) &&
+	offset, _ := stringOf(source["offset"])
+	isDocument := uuid != "" && own == uuid && hasTopic && isCount(source["partition"]) &&
 		isCount(document["receivedAt"]) && digits.MatchString(offset) && isNumber(version["timestamp"]) &&
 		(!hasOther || otherIsObject)
 	if !isDocument {

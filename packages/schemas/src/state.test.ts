@@ -168,6 +168,7 @@ describe('readState', () => {
     ['source', { source: undefined }],
     ['source', { source: { ...source, partition: -1 } }],
     ['source', { source: { ...source, offset: 'x' } }],
+    ['source', { source: { ...source, offset: 7 } }],
   ])('readState names the member %s if it is invalid: %j', (member, change) => {
     expect(read({ ...good, source, ...change })).toEqual({
       ok: false,
@@ -176,6 +177,17 @@ describe('readState', () => {
     })
   })
 })
+
+it.each(['12345678901234567890', '1e400', '{"toString":1}', '[["7"]]'])(
+  'readState refuses a document whose offset is the JSON %s',
+  (offset) => {
+    const place = `"source":{"topic":"t","partition":0,"offset":${offset}}`
+    const value = Buffer.from(
+      `{"customerUuid":"c","version":{"timestamp":5,"id":"e"},"customer":{"customerUuid":"c"},"receivedAt":1,${place}}`,
+    )
+    expect(readState(value)).toMatchObject({ ok: false, detail: 'source is missing or invalid' })
+  },
+)
 
 describe('readStateRecord', () => {
   const document = writeState(stateWith('{"customer":{"customerUuid":"c"}}'))

@@ -97,6 +97,7 @@ export type StateFault = 'not-utf8' | 'not-json' | 'nested-too-deep' | 'not-a-st
 const isObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value) && !isRawNumber(value)
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0
+const isOffset = (value: unknown): boolean => typeof value === 'string' && /^\d+$/.test(value)
 
 /** Returns the name of the first invalid member. Undefined if all members are valid. */
 const wrongMember = (value: JsonObject): string | undefined => {
@@ -107,7 +108,7 @@ const wrongMember = (value: JsonObject): string | undefined => {
   if (!isCount(receivedAt)) return 'receivedAt'
   if (!isObject(other)) return 'other'
   const isPlace = isObject(source) && typeof source.topic === 'string' && isCount(source.partition)
-  return isPlace && /^\d+$/.test(String(source.offset)) ? undefined : 'source'
+  return isPlace && isOffset(source.offset) ? undefined : 'source'
 }
 
 /**

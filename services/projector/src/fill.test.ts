@@ -22,6 +22,12 @@ const stateRecord = (customerUuid: string, timestamp: number | undefined): Fetch
     timestamp: '1000',
   }) as FetchedRecord
 
+/** Writes the offset as a number that a double cannot hold. */
+const withLongOffset = (record: FetchedRecord): FetchedRecord => ({
+  ...record,
+  value: Buffer.from(String(record.value).replace('"offset":"1"', '"offset":12345678901234567890')),
+})
+
 /** Adds a member that this version does not know. */
 const ofNewerSchema = (record: FetchedRecord): FetchedRecord => ({
   ...record,
@@ -196,13 +202,14 @@ it('a fill skips and counts records that are not documents, and deletes an erase
     { ...stateRecord('a', 21), value: Buffer.from('not JSON') },
     { ...stateRecord('a', 22), key: Buffer.from('b') },
     { ...stateRecord('a', 22), key: null },
+    withLongOffset(stateRecord('a', 23)),
     stateRecord('c', 20),
     stateRecord('c', undefined),
   ])
   await world.assign()
   await vi.waitFor(() => expect(world.redis.fill).toBeUndefined())
   expect(versions(world)).toEqual({ a: 20 })
-  expect(await world.registry.metrics()).toMatch(/^projector_unusable_states_total\S* 3$/m)
+  expect(await world.registry.metrics()).toMatch(/^projector_unusable_states_total\S* 4$/m)
 })
 
 it('a fill applies a document of a newer schema, which has an unknown member', async () => {
