@@ -21,6 +21,16 @@ it('a waiting reader gets the next change', async () => {
   expect(await next).toEqual({ done: false, value: change('a', null, 1) })
 })
 
+it('each of several waiting reads of one reader gets a change, or the end', async () => {
+  const feeds = createChangeFeeds()
+  const changes = feeds.open()
+  const waiting = Promise.all([changes.next(), changes.next(), changes.next()])
+  feeds.publish(change('a', null, 1))
+  feeds.publish(change('b', null, 1))
+  feeds.end()
+  expect((await waiting).map(({ value }) => value?.customerUuid)).toEqual(['a', 'b', undefined])
+})
+
 it('a slow reader gets one change per customer, from its last read state to the current state', async () => {
   const feeds = createChangeFeeds()
   const slow = feeds.open()

@@ -9,8 +9,13 @@ export interface TableChange {
 
 interface Feed {
   readonly pending: Map<string, TableChange>
-  /** Ends the wait of a reader for the next change. */
-  wake: () => void
+  /** Resolves all calls of `next` that wait for a change. Undefined if no call waits. */
+  more: PromiseWithResolvers<void> | undefined
+}
+
+const wake = (feed: Feed): void => {
+  feed.more?.resolve()
+  feed.more = undefined
 }
 
 /**
@@ -22,12 +27,12 @@ export const createChangeFeeds = () => {
   let end: { readonly error: Error | undefined } | undefined
 
   const open = (): AsyncIterableIterator<TableChange, undefined> => {
-    const feed: Feed = { pending: new Map(), wake: () => {} }
+    const feed: Feed = { pending: new Map(), more: undefined }
     feeds.add(feed)
     const close = (): IteratorReturnResult<undefined> => {
       feeds.delete(feed)
       feed.pending.clear()
-      feed.wake()
+      wake(feed)
       return { done: true, value: undefined }
     }
     return {
@@ -43,9 +48,8 @@ export const createChangeFeeds = () => {
           }
           if (end?.error) throw end.error
           if (end) break
-          const more = Promise.withResolvers<void>()
-          feed.wake = more.resolve
-          await more.promise
+          feed.more ??= Promise.withResolvers()
+          await feed.more.promise
         }
         return close()
       },
@@ -57,19 +61,20 @@ export const createChangeFeeds = () => {
     open,
     publish: (change: TableChange): void => {
       const { customerUuid, state } = change
-      for (const { pending, wake } of feeds) {
+      for (const feed of feeds) {
+        const { pending } = feed
         const { previous } = pending.get(customerUuid) ?? change
         pending.delete(customerUuid)
         // Skip a customer that was added and removed before this reader read either change.
         if (state === null && previous === null) continue
         pending.set(customerUuid, { customerUuid, state, previous })
-        wake()
+        wake(feed)
       }
     },
     /** Ends each reader after its last change. If there is an error, the reader throws it. */
     end: (error?: Error): void => {
       end = { error }
-      for (const { wake } of feeds) wake()
+      for (const feed of feeds) wake(feed)
     },
   }
 }
