@@ -49,6 +49,21 @@ it('the last record of the state topic must be the document of the newest event'
   expect([compare(), evidence.wrongs(9), [...evidence.unknownStates()]]).toEqual([undefined, [], []])
 })
 
+it.each(['receivedAt', 'topic', 'partition', 'offset'])(
+  'a document is reported as no document if its %s is a number of 20 digits or an object',
+  (member) => {
+    for (const wrong of ['12345678901234567890', '{"toString":1}']) {
+      const { evidence } = setUp()
+      const source = { ...document.source, ...(member in document.source && { [member]: 'wrong' }) }
+      const text = JSON.stringify({ ...document, ...(member === 'receivedAt' && { receivedAt: 'wrong' }), source })
+      const value = Buffer.from(text.replace('"wrong"', wrong))
+      noteState(evidence, { key, value, partition }, PARTITIONS)
+      const reason = 'has a record in the state topic that is not a document'
+      expect(evidence.wrongs(9)).toEqual([{ customerUuid: 'c', reason }])
+    }
+  },
+)
+
 it.each<[string, (typeof document & Record<string, unknown>) | null]>([
   ['is erased', null],
   ['is older', { ...document, version: { timestamp: 4, id: 'e' } }],

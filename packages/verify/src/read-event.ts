@@ -207,11 +207,14 @@ export const readStateDocument = (value: Uint8Array, key: string): StateDocument
     fields.set('_eventId', version.id)
     fields.set('_eventTimestamp', String(version.timestamp))
     const { topic, partition, offset } = source
+    const { receivedAt } = document
+    if (typeof topic !== 'string' || typeof offset !== 'string') return undefined
+    if (typeof partition !== 'number' || typeof receivedAt !== 'number') return undefined
     return {
       customerUuid: key,
       ...version,
       fields,
-      receivedAt: Number(document.receivedAt),
+      receivedAt,
       source: `${topic}/${partition}/${offset}`,
     }
   } catch (error) {
