@@ -109,9 +109,20 @@ export const subscriberGuards: readonly Guard[] = [
     guard: 'a subscription rejects when kafkajs stops its consumer',
     prevents: 'a process that continues and reads nothing',
     file: `${folder}/run-consumer.ts`,
-    from: 'if (!restart && !isEnding())',
-    to: 'if (restart && !isEnding())',
+    from: '    else fail(new SubscriberError(`the consumer',
+    to: '    else void (new SubscriberError(`the consumer',
     test: customers('a subscription rejects if its consumer ends: kafkajs has no codec for the records'),
+  },
+  {
+    guard: 'the end of a subscription waits for a start of its consumer',
+    prevents: 'a consumer that joins the group again after the end, and keeps partitions that it does not handle',
+    file: `${folder}/run-consumer.ts`,
+    from: '  await starting\n',
+    to: '',
+    test: brokers(
+      `${folder}/network.int.test.ts`,
+      'subscribeToCustomers does not join its group again if it ends during an outage',
+    ),
   },
   {
     guard: 'a slow handler sends heartbeats',

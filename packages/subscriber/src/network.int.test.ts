@@ -29,7 +29,7 @@ const openNetwork = async (config: Partial<KafkaConfig> = {}) => {
       return socket
     },
   })
-  return { network, kafka, bytesRead: () => sockets.reduce((sum, socket) => sum + socket.bytesRead, 0) }
+  return { network, kafka, sockets, bytesRead: () => sockets.reduce((sum, socket) => sum + socket.bytesRead, 0) }
 }
 
 type Handler = (customerUuid: string) => void | Promise<void>
@@ -134,6 +134,41 @@ it.each(['cut', 'stalled'] as const)(
     for (const { seen } of running) expect([...new Set(seen)]).toEqual(['before', 'during', 'after'])
   },
 )
+
+/** Resolves when a consumer of this client has ended in an outage, and is starting again. */
+const restartOf = async (kafka: Kafka, sockets: readonly Socket[]) => {
+  const crashed = Promise.withResolvers<void>()
+  const create = kafka.consumer.bind(kafka)
+  kafka.consumer = (config) => {
+    const consumer = create(config)
+    let crashes = 0
+    consumer.on(consumer.events.CRASH, () => {
+      crashes += 1
+      // Only a start opens a connection after the second crash. After the first crash a fetch may.
+      if (crashes === 2) crashed.resolve()
+    })
+    return consumer
+  }
+  await crashed.promise
+  const opened = sockets.length
+  const count = () => sockets.length
+  await waitUntil('the consumer connects again', count, (now) => now > opened, { timeoutMs: 30_000 })
+}
+
+it.each(names)('%s does not join its group again if it ends during an outage', { timeout: 60_000 }, async (name) => {
+  const { network, kafka, sockets } = await openNetwork({ retry: { retries: 3 } })
+  const restarted = restartOf(kafka, sockets)
+  const { write, until, stop } = await subscriptions[name](kafka)
+  await write(['before'])
+  await until('before')
+  network.set('cut')
+  await restarted
+  await stop()
+  network.set('open')
+  // The consumer would connect within a second.
+  await sleep(3000)
+  expect(sockets.every(({ destroyed }) => destroyed)).toBe(true)
+})
 
 it.each(names)('%s fetches no more records while a handler is slower than the topic', async (name) => {
   const { kafka, bytesRead } = await openNetwork()

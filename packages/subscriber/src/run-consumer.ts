@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Consumer, ConsumerConfig, ConsumerRunConfig, Kafka } from 'kafkajs'
 
 /** Error that has ended a subscription or a table. `cause` is the original error. */
@@ -50,6 +51,16 @@ export interface RunOptions {
  */
 const MAX_WAIT_MS = 500
 
+/** Pause before a consumer that has ended in an outage runs again. */
+const RESTART_PAUSE_MS = 1000
+
+const startError = (topic: string, error: unknown): SubscriberError => {
+  const reason = isUnknownTopic(error)
+    ? 'Kafka has no such topic. Check the name of the topic and the brokers'
+    : messageOf(error)
+  return new SubscriberError(`cannot read ${topic}: ${reason}`, { cause: error })
+}
+
 /**
  * Runs a consumer of one topic until the signal aborts. After its start, waits during an outage of
  * Kafka.
@@ -62,6 +73,8 @@ export const runConsumer = async ({ kafka, topic, config, signal, setUp }: RunOp
   const ending = new AbortController()
   const isEnding = () => ending.signal.aborted
   let failure: SubscriberError | undefined
+  /** True if the last crash of the consumer may be an outage of Kafka. */
+  let isOutage = false
   const end = () => {
     ending.abort()
     ended.resolve()
@@ -74,14 +87,15 @@ export const runConsumer = async ({ kafka, topic, config, signal, setUp }: RunOp
     maxWaitTimeInMs: MAX_WAIT_MS,
     ...config,
     allowAutoTopicCreation: false,
-    // Without this option, a crash while the run ends would start the consumer again.
-    retry: { restartOnFailure: async () => !isEnding() },
-  })
-  // kafkajs also emits this event for failures after which it restarts the consumer, such as an
-  // outage.
-  consumer.on(consumer.events.CRASH, ({ payload: { error, restart } }) => {
-    if (!restart && !isEnding())
-      fail(new SubscriberError(`the consumer of ${topic} has ended: ${error.message}`, { cause: error }))
+    retry: {
+      // kafkajs calls this function, and then emits CRASH, if the failure may be an outage. kafkajs
+      // must not restart the consumer: `disconnect` cannot stop a start that is in progress, so the
+      // consumer would join the group again after the end of the run.
+      restartOnFailure: async () => {
+        isOutage = true
+        return false
+      },
+    },
   })
   const runConfig = setUp({
     consumer,
@@ -91,22 +105,34 @@ export const runConsumer = async ({ kafka, topic, config, signal, setUp }: RunOp
     signal: ending.signal,
     fail,
   })
+  const run = async () => {
+    if (!isEnding()) await consumer.run({ ...runConfig, autoCommit: false, eachBatchAutoResolve: false })
+  }
   const start = async () => {
     try {
       await consumer.connect()
       // Without `fromBeginning`, kafkajs silently jumps to the end of a partition if Kafka no
       // longer has the offset.
       await consumer.subscribe({ topics: [topic], fromBeginning: true })
-      if (!isEnding()) await consumer.run({ ...runConfig, autoCommit: false, eachBatchAutoResolve: false })
+      await run()
     } catch (error) {
-      const reason = isUnknownTopic(error)
-        ? 'Kafka has no such topic. Check the name of the topic and the brokers'
-        : messageOf(error)
-      if (!isEnding()) fail(new SubscriberError(`cannot read ${topic}: ${reason}`, { cause: error }))
+      if (!isEnding()) fail(startError(topic, error))
     }
   }
+  let starting: Promise<void> | undefined
+  const restart = async (previous: Promise<void> | undefined) => {
+    await previous
+    await sleep(RESTART_PAUSE_MS, undefined, { signal: ending.signal }).catch(() => undefined)
+    await run().catch(fail)
+  }
+  consumer.on(consumer.events.CRASH, ({ payload: { error } }) => {
+    if (isEnding()) return
+    if (isOutage) starting = restart(starting)
+    else fail(new SubscriberError(`the consumer of ${topic} has ended: ${error.message}`, { cause: error }))
+    isOutage = false
+  })
   signal?.addEventListener('abort', end, { once: true })
-  const starting = start()
+  starting = start()
   await ended.promise
   signal?.removeEventListener('abort', end)
   // Wait for the start, because a consumer that is stopped during its start would connect again.
