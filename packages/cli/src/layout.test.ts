@@ -26,6 +26,12 @@ it('a progress bar is full only at the end', () => {
   expect(barText({ ...state, done: 20_000 }, 200)).toContain('█ 100 %')
 })
 
+it('a full progress bar shows no time left, even if the rate is not known', () => {
+  const full = { ...state, done: 20_000, perSecond: 0, secondsLeft: undefined }
+  expect(barText(full, 200)).toMatch(/█ 100 % +0\/s +0 s left {2}12 behind$/)
+  expect(barText({ ...full, done: 19_999 }, 200)).toContain('? s left')
+})
+
 it('a step shows its duration at the right, and a long text below', () => {
   const text = 'each partition has another leader, and the sender gets 202 again'
   expect(stepText({ mark: '✔', label: 'leader', text, ms: 2949 }, 60).split('\n')).toEqual([

@@ -152,7 +152,7 @@ export const barText = (
   columns: number,
 ): string => {
   const share = Math.min(1, total > 0 ? done / total : 1)
-  const left = secondsLeft === undefined ? '?' : String(Math.ceil(secondsLeft))
+  const left = share === 1 ? '0' : secondsLeft === undefined ? '?' : String(Math.ceil(secondsLeft))
   const texts = [
     `${Math.floor(share * 100)} %`.padStart(6),
     `${number(Math.round(perSecond))}/s`.padStart(9),
