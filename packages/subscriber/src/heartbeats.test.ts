@@ -21,6 +21,23 @@ it('several heartbeats are sent in a session while a batch is handled, and none 
   expect(heartbeat).not.toHaveBeenCalled()
 })
 
+it('a heartbeat is sent within half a second after the interval of kafkajs', async () => {
+  const sentAt: number[] = []
+  let answeredAt = 0
+  const beats = startWith(async () => {
+    // kafkajs has the same condition.
+    if (Date.now() < answeredAt + HEARTBEAT_INTERVAL_MS) return
+    sentAt.push(Date.now())
+    await new Promise((resolve) => setTimeout(resolve, 5))
+    answeredAt = Date.now()
+  })
+  await vi.advanceTimersByTimeAsync(30_000)
+  beats.stop()
+  const pauses = sentAt.slice(1).map((at, i) => at - (sentAt[i] ?? 0))
+  expect(pauses.length).toBeGreaterThan(0)
+  expect(Math.max(...pauses)).toBeLessThanOrEqual(HEARTBEAT_INTERVAL_MS + 505)
+})
+
 it.each([
   ['REBALANCE_IN_PROGRESS', { mustEnd: true, isLost: false }],
   ['UNKNOWN_MEMBER_ID', { mustEnd: true, isLost: true }],

@@ -6,6 +6,11 @@ import type { EachBatchPayload } from 'kafkajs'
  */
 export const SESSION_TIMEOUT_MS = 10_000
 export const HEARTBEAT_INTERVAL_MS = 3000
+/**
+ * kafkajs sends no heartbeat within `HEARTBEAT_INTERVAL_MS` after the answer to the last heartbeat.
+ * A timer of the same interval would send only every second heartbeat.
+ */
+const ATTEMPT_INTERVAL_MS = 500
 
 const typeOf = (error: unknown): unknown => (error as { type?: unknown } | undefined)?.type
 
@@ -36,7 +41,7 @@ export const startHeartbeats = ({ heartbeat }: EachBatchPayload): Heartbeats => 
       if (isLoss(error)) lost.abort(error)
       if (typeOf(error) === 'REBALANCE_IN_PROGRESS') isRebalancing = true
     })
-  }, HEARTBEAT_INTERVAL_MS)
+  }, ATTEMPT_INTERVAL_MS)
   return {
     lost,
     get mustEnd() {
