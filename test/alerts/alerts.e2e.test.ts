@@ -54,9 +54,11 @@ const fireAndEnd = async (cause: Cause) => {
 const draw = async (folder: string) => {
   await sleep(MARGIN_SECONDS * 1000)
   const span = { from: marks[0]! - MARGIN_SECONDS, to: Date.now() / 1000, marks }
-  const processes = [...site.ingresses, ...site.projectors]
-  const instances = processes.map(
-    ({ name, process: { adminUrl } }, i) => [new URL(adminUrl).host, `${name} ${1 + (i % 2)}`] as const,
+  const processes = [...site.ingresses, ...site.projectors].map(
+    ({ name, process: { adminUrl } }, i) => [adminUrl, `${name} ${1 + (i % 2)}`] as const,
+  )
+  const instances = [...processes, [site.reader.adminUrl, 'reader'] as const].map(
+    ([url, name]) => [new URL(url).host, name] as const,
   )
   await drawPictures(site.monitoring, span, new Map(instances), folder)
 }

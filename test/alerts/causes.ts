@@ -2,12 +2,13 @@
 import type { Cause } from './cause.ts'
 import {
   certificateCause,
+  fewerPartitionsCause,
   frozenProjectorCause,
   fullRedisCause,
-  leaderCause,
   lostRedisCause,
   missingCause,
   outageCauses,
+  silentDealerCause,
   silentSenderCause,
   slowCauses,
   topicCause,
@@ -24,12 +25,11 @@ export const rounds: Readonly<Record<string, readonly Cause[]>> = {
   'wrong topics': [topicCause],
   'no process': [missingCause],
   'a lost Redis': [lostRedisCause],
-  'lost partitions and leaders': [frozenProjectorCause, leaderCause],
+  'lost partitions': [frozenProjectorCause, fewerPartitionsCause],
   spool: [spoolCause],
+  'a silent dealer': [silentDealerCause],
   silence: [silentSenderCause],
 }
 
 /** Alerts that no round fires, each with the reason. */
-export const notCaused: Readonly<Record<string, string>> = {
-  DealersSilent: 'a dealer can be silent only after two weeks of events',
-}
+export const notCaused: Readonly<Record<string, string>> = {}

@@ -12,8 +12,8 @@ import { prometheus } from '../prometheus.ts'
 
 /** Divisor of all times in the rules, except the rules of {@link LONG_WINDOWS}. */
 export const SPEED = Number(process.env.ALERTS_SPEED ?? 30)
-/** Divisors of rules with a window of a day or more. */
-const LONG_WINDOWS: Readonly<Record<string, number>> = { NoEvents: 4800, SenderDrift: 4800 }
+/** Divisors of rules with a window of hours or days. */
+const LONG_WINDOWS: Readonly<Record<string, number>> = { NoEvents: 4800, SenderDrift: 4800, DealersSilent: 720 }
 
 interface Rule {
   readonly alert: string

@@ -3,10 +3,9 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { waitUntil } from '@customer-stream/runtime'
-import { makeCustomersEvent } from '@customer-stream/simulator'
+import { makeCustomersEvent, makeOtherEvent } from '@customer-stream/simulator'
 import { askReader, kafkajsOf, type NetworkState } from '@customer-stream/testing'
 import { createAuthority } from '@customer-stream/testing/certificates'
-import { moveLeadership } from '../faults/broker-faults.ts'
 import { changedSettings, TOPIC } from '../faults/fault.ts'
 import { type Cause, none } from './cause.ts'
 import { postSuspicious } from './request-causes.ts'
@@ -16,7 +15,10 @@ import { openTlsFront } from './tls-front.ts'
 const GZIP = 1
 /** More than the projector decompresses. */
 const HUGE_BYTES = 257 * 1024 * 1024
-const DAY_MS = 86_400_000
+/** Default of KAFKA_PARTITIONS. */
+const PARTITIONS = 12
+const HOUR_MS = 3_600_000
+const DAY_MS = 24 * HOUR_MS
 
 const setBrokerNetworks = ({ cluster }: Site, state: NetworkState) => {
   for (const { network } of cluster.brokers) network.set(state)
@@ -210,32 +212,44 @@ export const frozenProjectorCause: Cause = {
       await waitUntil(
         'the other projector has all partitions',
         () => second!.process.metric('projector_assigned_partitions'),
-        (count) => count === 12,
+        (count) => count === PARTITIONS,
       )
       await sleep(1000)
       first!.process.signal('SIGCONT')
       await waitUntil(
         'the projector has partitions again',
         () => first!.process.metric('projector_assigned_partitions'),
-        (count) => count > 0 && count < 12,
+        (count) => count > 0 && count < PARTITIONS,
       )
     }
   },
   repair: none,
 }
 
-export const leaderCause: Cause = {
-  fault: 'partitions get other leaders again and again',
+/** Creates the topic of other events again, with one partition. */
+const recreateOtherTopic = async ({ pipeline }: Site) => {
+  const { administrator, topics } = pipeline
+  const configEntries = await changedSettings(pipeline, topics.other)
+  await administrator.deleteTopics({ topics: [topics.other] })
+  const topic = { topic: topics.other, numPartitions: 1, replicationFactor: 3, configEntries }
+  await waitUntil(
+    'the topic is created again',
+    () => administrator.createTopics({ topics: [topic], waitForLeaders: false }).catch(() => false),
+    (isCreated) => isCreated,
+  )
+}
+
+export const fewerPartitionsCause: Cause = {
+  fault: 'a topic is created again with fewer partitions',
   alerts: ['UnacknowledgedRecords'],
   inject: async (site, fired) => {
-    const [ingress] = site.ingresses
-    await ingress!.end()
-    // The ingress does not ask for the leaders again, so it writes to former leaders.
-    await ingress!.restart({ KAFKA_METADATA_MAX_AGE_MS: '600000' })
-    await ingress!.process.untilReady()
-    while (!fired.aborted) await moveLeadership(site)
+    await recreateOtherTopic(site)
+    const { process } = site.ingresses[0]!
+    while (!fired.aborted) await site.pipeline.post(process, makeOtherEvent().body).then(() => sleep(50))
   },
-  repair: none,
+  repair: async ({ pipeline: { administrator, topics } }) => {
+    await administrator.createPartitions({ topicPartitions: [{ topic: topics.other, count: PARTITIONS }] })
+  },
 }
 
 export const silentSenderCause: Cause = {
@@ -243,4 +257,27 @@ export const silentSenderCause: Cause = {
   alerts: ['NoEvents'],
   inject: (site) => site.stopLoad(),
   repair: ({ pipeline, ingresses }) => pipeline.post(ingresses[0]!.process, makeCustomersEvent().body),
+}
+
+const dealeruuid = 'dealer-that-becomes-silent'
+
+/** Writes an event for each hour of some weeks, up to two days ago. */
+const writeWeeks = async ({ pipeline }: Site) => {
+  const producer = kafkajsOf(pipeline.kafka).producer()
+  await producer.connect()
+  const messages = Array.from({ length: 22 * 24 }, (_, i) => {
+    const timestamp = Date.now() - 24 * DAY_MS + i * HOUR_MS
+    const { customerUuid: key, body: value } = makeCustomersEvent({ dealeruuid, timestamp })
+    return { key, value, timestamp: String(timestamp) }
+  })
+  for (let from = 0; from < messages.length; from += 100)
+    await producer.send({ topic: pipeline.topics.customers, messages: messages.slice(from, from + 100) })
+  await producer.disconnect()
+}
+
+export const silentDealerCause: Cause = {
+  fault: 'a dealer sent events in each hour of some weeks, and has sent none for two days',
+  alerts: ['DealersSilent'],
+  inject: writeWeeks,
+  repair: ({ pipeline, ingresses }) => pipeline.post(ingresses[0]!.process, makeCustomersEvent({ dealeruuid }).body),
 }

@@ -50,13 +50,16 @@ const produce = async ({ pipeline }: Site, topic: string, value: string) => {
   await producer.disconnect()
 }
 
-/** Posts an event that gets 202 and goes to quarantine. */
-export const postSuspicious = ({ pipeline, ingresses }: Site): Promise<number> =>
+/** Posts an event until it gets 202. Other faults of the round may refuse it. */
+const postAccepted = ({ pipeline, ingresses }: Site, { body }: { readonly body: string }): Promise<number> =>
   waitUntil(
-    'the suspicious event is accepted',
-    async () => (await pipeline.post(ingresses[0]!.process, makeCustomersEvent({ timestamp: 0 }).body)).status,
+    'the event is accepted',
+    async () => (await pipeline.post(ingresses[0]!.process, body)).status,
     (status) => status === 202,
   )
+
+/** Posts an event that gets 202 and goes to quarantine. */
+export const postSuspicious = (site: Site): Promise<number> => postAccepted(site, makeCustomersEvent({ timestamp: 0 }))
 
 export const requestCauses: readonly Cause[] = [
   {
@@ -136,15 +139,13 @@ export const requestCauses: readonly Cause[] = [
   {
     fault: 'the sender adds a field',
     alerts: ['SenderDrift'],
-    inject: ({ pipeline, ingresses }) =>
-      pipeline.post(ingresses[0]!.process, makeCustomersEvent({ customer: { leadSource: 'fair' } }).body),
+    inject: (site) => postAccepted(site, makeCustomersEvent({ customer: { leadSource: 'fair' } })),
     repair: none,
   },
   {
     fault: 'an event has its timestamp in the wrong unit',
     alerts: ['SuspiciousEvents', 'RecordsQuarantined'],
-    inject: ({ pipeline, ingresses }) =>
-      pipeline.post(ingresses[0]!.process, makeCustomersEvent({ timestamp: 0 }).body),
+    inject: postSuspicious,
     repair: none,
   },
   {

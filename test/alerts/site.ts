@@ -35,6 +35,7 @@ const LIMITS = {
 } as const
 
 const bug = `--import ${new URL('./bug.ts', import.meta.url).href}`
+const shortIntervals = `--import ${new URL('./short-intervals.ts', import.meta.url).href}`
 const fullDisk = `--import ${new URL('../faults/full-disk.ts', import.meta.url).href}`
 
 const ingressEnv = (files: string) => ({
@@ -55,6 +56,7 @@ const projectorEnv = ({ kafkaBrokers }: KafkaCluster) => ({
   KAFKA_TOPIC_CHECK_MS: '1000',
   // Small chunks, so that a slow Redis makes the projectors slower than the senders.
   CHUNK_RECORDS: '2',
+  NODE_OPTIONS: shortIntervals,
   // Not through the proxies, so that a fault of the network affects only the ingresses.
   KAFKA_BROKERS: kafkaBrokers.join(','),
 })

@@ -28,7 +28,7 @@ const reassign = async (
  * Moves the leadership of each partition. Removes the replica of the old leader, and then adds it
  * again. Without the removal, Kafka would apply a new order of replicas only after some time.
  */
-export const moveLeadership = async (arena: Arena): Promise<void> => {
+const moveLeadership = async (arena: Arena): Promise<void> => {
   const before = await partitionsOf(arena)
   await reassign(
     arena,
