@@ -5,6 +5,7 @@ const app = (title: string) => unit(`${folder}/http/app.test.ts`, title)
 const customer = (title: string) => unit(`${folder}/http/customer-route.test.ts`, title)
 const mask = (title: string) => unit(`${folder}/http/mask.test.ts`, title)
 const customers = (title: string) => brokers(`${folder}/customers.int.test.ts`, title)
+const quarantine = (title: string) => unit(`${folder}/quarantine/quarantine.test.ts`, title)
 const lists = (title: string) => brokers(`${folder}/lists.int.test.ts`, title)
 
 export const readerGuards: readonly Guard[] = [
@@ -146,5 +147,37 @@ export const readerGuards: readonly Guard[] = [
     from: ' && length < MAX_ANSWER_LENGTH',
     to: '',
     test: lists('a page ends early if its customers are large, and no customer is skipped'),
+  },
+  {
+    guard: 'a reader does one redrive at a time',
+    prevents: 'two requests at the same time that send a record twice',
+    file: `${folder}/quarantine/quarantine.ts`,
+    from: 'if (isRunning) throw',
+    to: 'if (false) throw',
+    test: quarantine('a second redrive is refused until the first has ended'),
+  },
+  {
+    guard: 'the lock of a redrive stays until its end, even if the request is answered earlier',
+    prevents: 'a redrive that begins while an earlier one waits for Kafka, and sends its record again',
+    file: `${folder}/quarantine/quarantine.ts`,
+    from: 'if (running === undefined) unlock()',
+    to: 'if (true) unlock()',
+    test: quarantine('a redrive that ends late is reported as running'),
+  },
+  {
+    guard: 'a redriven record is never redriven again',
+    prevents: 'a second click that sends a record twice',
+    file: `${folder}/quarantine/quarantine.ts`,
+    from: `if (current.actionFor(factsOf(record)) === 'redriven') return`,
+    to: 'if (false) return',
+    test: quarantine('a redriven record is not redriven again'),
+  },
+  {
+    guard: 'a refresh that fails reads its records again',
+    prevents: 'records that are missing in the list of quarantine after an outage of one partition',
+    file: `${folder}/quarantine/tail.ts`,
+    from: 'next.set(partition, end)\n    }',
+    to: 'current.next.set(partition, end)\n    }',
+    test: brokers(`${folder}/quarantine/tail.int.test.ts`, 'if a partition cannot be read'),
   },
 ]

@@ -52,8 +52,8 @@ export const requireAudit = async (
   }
   if (!settings.KAFKA_CREATE_TOPICS)
     throw new Error(
-      `Kafka has no topic ${auditTopic}, in which this command records its actions. Create it with ` +
-        'customer-stream topics create, or run this command with KAFKA_CREATE_TOPICS=true.',
+      `Kafka has no topic ${auditTopic}, in which redrives and drops are recorded. Create it with ` +
+        'customer-stream topics create, or set KAFKA_CREATE_TOPICS=true.',
     )
   await checkTopics(admin, settings, [demand], createLogger('quarantine', 'silent'))
 }

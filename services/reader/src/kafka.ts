@@ -10,7 +10,10 @@ import {
 } from '@customer-stream/runtime/kafka'
 import type { ReaderMetrics } from './metrics.ts'
 
-/** Error: Kafka does not answer, or refuses. The cause is the error of the client. */
+/**
+ * Error: Kafka does not answer, or refuses. The cause is the error of the client. The message is
+ * for operators only, because it names addresses and rights.
+ */
 export class KafkaUnavailableError extends Error {
   override readonly name = 'KafkaUnavailableError'
 }
@@ -69,8 +72,9 @@ export const createReaderKafka = ({
         obstacles.report(doing, undefined)
         return await asked
       } catch (cause) {
-        obstacles.report(doing, diagnose(cause, doing))
-        throw new KafkaUnavailableError('Kafka does not answer', { cause })
+        const diagnosis = diagnose(cause as Error, doing)
+        obstacles.report(doing, diagnosis)
+        throw new KafkaUnavailableError(diagnosis.message, { cause })
       }
     },
     report: (error) => {

@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest'
+import { KafkaUnavailableError } from '../kafka.ts'
 import { type Quarantine, RedriveError } from '../quarantine/quarantine.ts'
 import { foundRecord, QUARANTINED, start } from './fixtures/start-app.ts'
 
@@ -93,6 +94,22 @@ it('a redrive has the name of its key, and a dry run has no name', async () => {
   for (const query of ['?dry-run=yes', '?dry-run=1&dry-run=1', '?x=1'])
     expect((await post(query)).json()).toMatchObject({ type: 'invalid-parameter' })
   expect(asked.length).toBe(2)
+})
+
+it('an outage of Kafka, or a missing right, is named to the operator', async () => {
+  const fail = async () => {
+    throw new KafkaUnavailableError('Grant READ on the topic.')
+  }
+  const { app } = start({ quarantine: { list: fail, read: fail, redrive: fail } })
+  const headers = { authorization: 'Bearer revealer-key' }
+  for (const [method, url] of [
+    ['GET', '/v1/quarantine'],
+    ['GET', RECORD],
+    ['POST', `${RECORD}/redrive`],
+  ] as const)
+    expect((await app.inject({ method, url, headers })).json(), url).toMatchObject({
+      ...{ type: 'unavailable', status: 503, detail: 'Grant READ on the topic.' },
+    })
 })
 
 it.each([

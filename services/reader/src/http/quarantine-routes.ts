@@ -9,6 +9,7 @@ import {
 } from '@customer-stream/quarantine'
 import { declaredEncoding, decodeText } from '@customer-stream/schemas'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { KafkaUnavailableError } from '../kafka.ts'
 import type { ReaderMetrics } from '../metrics.ts'
 import {
   type FoundRecord,
@@ -113,9 +114,11 @@ const isDryRun = (query: unknown): boolean => {
   return text === '1'
 }
 
-const problemOf = (error: unknown): unknown => {
-  if (!(error instanceof RedriveError)) return error
-  return error.isRunning ? new ProblemError('redrive-running') : new ProblemError('redrive-unavailable', error.message)
+/** Rethrows an error as a problem that says why. The clients of these routes are operators. */
+const explained = (error: unknown): never => {
+  if (error instanceof KafkaUnavailableError) throw new ProblemError('unavailable', error.message)
+  if (!(error instanceof RedriveError)) throw error
+  throw error.isRunning ? new ProblemError('redrive-running') : new ProblemError('redrive-unavailable', error.message)
 }
 
 export const addQuarantineRoutes = (app: FastifyInstance, deps: QuarantineRoutesDependencies): void => {
@@ -130,7 +133,7 @@ export const addQuarantineRoutes = (app: FastifyInstance, deps: QuarantineRoutes
     const limit = wholeNumber(limitText, 'limit', range)
     const reason = readReason(reasonText)
     const after = readCursor(cursor, reason)
-    const { records, hasMore, isCut } = await quarantine.list({ reason, after, limit })
+    const { records, hasMore, isCut } = await quarantine.list({ reason, after, limit }).catch(explained)
     if (records.length === 0 && reason !== undefined) demandReason(reason)
     const last = records.at(-1)
     const answer: QuarantineList = {
@@ -147,7 +150,7 @@ export const addQuarantineRoutes = (app: FastifyInstance, deps: QuarantineRoutes
     if (!client.has('pii')) throw new ProblemError('forbidden', 'The bytes of a record need the scope pii.')
     if (Object.keys(request.query as object).length > 0) throw invalid('This request has no parameters.')
     const place = placeIn(request, topic)
-    const found = await quarantine.read(place)
+    const found = await quarantine.read(place).catch(explained)
     if (found === undefined) throw new ProblemError('record-not-found')
     const detail = detailOf(topic, found)
     metrics.reveals.inc()
@@ -159,9 +162,7 @@ export const addQuarantineRoutes = (app: FastifyInstance, deps: QuarantineRoutes
   app.post(`${QUARANTINE_PATH}/:id/redrive`, { config, bodyLimit: MAX_BODY_BYTES }, async (request, reply) => {
     const requestedBy = isDryRun(request.query) ? undefined : request.client!.name
     const { id, ...place } = placeIn(request, topic)
-    const redriven = await quarantine.redrive(place, requestedBy).catch((error: unknown) => {
-      throw problemOf(error)
-    })
+    const redriven = await quarantine.redrive(place, requestedBy).catch(explained)
     if (redriven === undefined) throw new ProblemError('record-not-found')
     const answer: RedriveAnswer = { id, ...redriven }
     reply.headers(HEADERS)

@@ -1,5 +1,6 @@
 import type { Action } from '@customer-stream/quarantine'
-import { expect, it } from 'vitest'
+import { expect, it, onTestFinished, vi } from 'vitest'
+import { KafkaUnavailableError } from '../kafka.ts'
 import { createQuarantine, type QuarantineDependencies, RedriveError } from './quarantine.ts'
 import type { Redriven } from './redrive.ts'
 import { newestFirst, type RecordFacts, type Tail } from './tail.ts'
@@ -29,7 +30,7 @@ const open = ({
     tail: { refresh: async () => tail, refreshAgain: async () => tail },
     reader: {
       topic: 't.quarantine',
-      countPartitions: async () => 1,
+      countPartitions: async () => 2,
       watermarks: async () => new Map([[0, { low: '3', high: '9', stable: '9' }]]),
       offsetAt: async () => 0,
       read: async (_, offset) => ({
@@ -65,6 +66,14 @@ it.each(['2', '9'])('a record outside the partition (%s) is not there, and is no
   expect(calls()).toBe(0)
 })
 
+it('a record of a partition without a leader is not called missing, and is not redriven', async () => {
+  const { quarantine, calls } = open({})
+  const place = { partition: 1, offset: '5' }
+  await expect(quarantine.read(place)).rejects.toThrow(KafkaUnavailableError)
+  await expect(quarantine.redrive(place, 'ops')).rejects.toThrow('t.quarantine/1 has no leader')
+  expect([await quarantine.read({ partition: 2, offset: '5' }), calls()]).toEqual([undefined, 0])
+})
+
 it('a redriven record is not redriven again, but a dropped record is', async () => {
   const redriven = open({ action: 'redriven' })
   expect(await redriven.quarantine.redrive(PLACE, 'ops')).toEqual({ outcome: 'handled-before' })
@@ -93,4 +102,19 @@ it('a redrive that fails says whether the record may be stored', async () => {
   const failed = quarantine.redrive(PLACE, 'ops')
   await expect(failed).rejects.toThrow(new RedriveError('It may be stored. no answer', false))
   await expect(quarantine.redrive(PLACE, 'ops')).rejects.toThrow('no answer')
+})
+
+it('a redrive that ends late is reported as running, and no other redrive starts before its end', async () => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  const { promise, resolve } = Promise.withResolvers<Redriven>()
+  const { quarantine, calls } = open({ redrive: () => promise })
+  const late = expect(quarantine.redrive(PLACE, 'ops')).rejects.toThrow('The redrive still runs')
+  await vi.advanceTimersByTimeAsync(20_000)
+  await late
+  await expect(quarantine.redrive(PLACE, 'ops')).rejects.toThrow('Another redrive is running.')
+  resolve({ outcome: 'redriven' })
+  await vi.advanceTimersByTimeAsync(0)
+  expect(await quarantine.redrive(PLACE, 'ops')).toEqual({ outcome: 'redriven' })
+  expect(calls()).toBe(2)
 })

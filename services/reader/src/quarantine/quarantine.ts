@@ -1,13 +1,14 @@
 /** Lists and reads quarantine (the dead-letter topic), and redrives one record at a time. */
 import { type AuditEntry, type Place, type QuarantinedRecord, readQuarantined } from '@customer-stream/quarantine'
 import { answerOf } from '@customer-stream/runtime'
-import type { ReaderKafka } from '../kafka.ts'
+import { KafkaUnavailableError, type ReaderKafka } from '../kafka.ts'
 import type { TopicReader } from '../topic-reader.ts'
 import type { Redrive, Redriven, RedriveRequest } from './redrive.ts'
 import { factsOf, newestFirst, type QuarantineTail, type RecordFacts, type Tail } from './tail.ts'
 
 /** A redrive opens clients and waits for acknowledgements, so it may take longer than a read. */
 const REDRIVE_MS = 20_000
+const STILL_RUNNING = 'The redrive still runs, and may send the record later. Read the record before you try again.'
 
 type Handled = ReturnType<Tail['actionFor']>
 export type Listed = RecordFacts & { readonly handled: Handled }
@@ -67,6 +68,8 @@ export const createQuarantine = ({ kafka, tail, reader, redrive, explain }: Quar
 
   const fetchRecord = async ({ partition, offset }: Place): Promise<QuarantinedRecord | undefined> => {
     const marks = (await reader.watermarks()).get(partition)
+    if (!marks && partition < (await reader.countPartitions()))
+      throw new KafkaUnavailableError(`The partition ${topic}/${partition} has no leader.`)
     if (!marks || BigInt(offset) < BigInt(marks.low) || BigInt(offset) >= BigInt(marks.stable)) return undefined
     const { records } = await reader.read(partition, Number(offset), Number(offset) + 1)
     const fetched = records.find((each) => each.offset === offset)
@@ -83,16 +86,21 @@ export const createQuarantine = ({ kafka, tail, reader, redrive, explain }: Quar
     const current = await refresh()
     // A record that was dropped by mistake may be redriven, because the operator names its place.
     if (current.actionFor(factsOf(record)) === 'redriven') return { outcome: 'handled-before' }
+    // A dry run writes nothing, so its end does not matter.
+    let hasEnded = requestedBy === undefined
     let uncertain: string | undefined
     const onUncertain = (sentence: string) => {
       uncertain = sentence
     }
     try {
       // A failure is no outage of the service: a reader without the right to write is complete.
-      const started = start({ record, tail: current, requestedBy, onUncertain })
+      const started = start({ record, tail: current, requestedBy, onUncertain }).finally(() => {
+        hasEnded = true
+      })
       await answerOf(() => started, REDRIVE_MS)
       return await started
     } catch (error) {
+      if (!hasEnded) uncertain = STILL_RUNNING
       const why = explain(error as Error)
       throw new RedriveError(uncertain === undefined ? why : `${uncertain} ${why}`, false)
     }

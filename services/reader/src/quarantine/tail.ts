@@ -97,6 +97,7 @@ export const createTail = (
     const reader = createPartitionReader(admin.quarantine, topic)
     const most = BigInt(Math.ceil(MAX_RECORDS / Math.max(1, marks.size)))
     const added: RecordFacts[] = []
+    const next = new Map<number, bigint>()
     for (const [partition, { low, stable }] of marks) {
       const [oldest, end] = [BigInt(low), BigInt(stable)]
       const from = current.next.get(partition) ?? oldest
@@ -106,8 +107,10 @@ export const createTail = (
       // A batch that cannot be read is skipped. The operator's command names it.
       for await (const part of partsOf(reader, range, { signal, onUnreadable: () => {} }))
         added.push(...part.map((record) => factsOf(readQuarantined(record, partition))))
-      current.next.set(partition, end)
+      next.set(partition, end)
     }
+    // If a partition cannot be read, the next refresh reads all of these records again.
+    for (const [partition, end] of next) current.next.set(partition, end)
     return added
   }
 
@@ -122,13 +125,14 @@ export const createTail = (
     for (const [partition, { low, stable }] of await readWatermarks(admin.audit, auditTopic)) {
       const start = current.nextOfAudit.get(partition) ?? BigInt(low)
       const range = { topic: auditTopic, partition, start, end: BigInt(stable) }
+      const added: AuditEntry[] = []
       for await (const part of partsOf(reader, range, { signal, onUnreadable: () => {} }))
-        for (const { value } of part) {
-          const entry = readEntry(value)
-          if (entry === undefined || !current.entries.add(entry)) continue
-          const place = placeOf(entry)
-          current.history.set(place, [...(current.history.get(place) ?? []), entry])
-        }
+        added.push(...part.flatMap(({ value }) => readEntry(value) ?? []))
+      for (const entry of added) {
+        if (!current.entries.add(entry)) continue
+        const place = placeOf(entry)
+        current.history.set(place, [...(current.history.get(place) ?? []), entry])
+      }
       current.nextOfAudit.set(partition, BigInt(stable))
     }
     return true
