@@ -53,30 +53,38 @@ const indexesOf = (hash: Hash): IndexOptions | undefined => {
 
 const isOffset = (text: string | undefined): text is string => text !== undefined && /^\d+$/.test(text)
 
-/** Returns the lowest copy of each position. */
+/**
+ * Returns the position in a field: the lowest copy, because a single master may have been emptied.
+ * Undefined if a copy is missing.
+ */
+const lowestOf = (copies: readonly Hash[], field: string): bigint | undefined => {
+  const offsets = copies.map((hash) => hash[field])
+  return offsets.every(isOffset) ? offsets.map(BigInt).reduce((a, b) => (b < a ? b : a)) : undefined
+}
+
 const positionsIn = (copies: readonly Hash[], topic: string): ReadonlyMap<number, bigint> => {
   const prefix = positionField(topic, 0).slice(0, -1)
   const fields = Object.keys(copies[0] ?? {}).filter((field) => field.startsWith(prefix))
   return new Map(
     fields.flatMap((field) => {
       const partition = field.slice(prefix.length)
-      const offsets = copies.map((hash) => hash[field])
-      if (!isOffset(partition) || !offsets.every(isOffset)) return []
-      const lowest = offsets.map(BigInt).reduce((a, b) => (b < a ? b : a))
-      return [[Number(partition), lowest] as const]
+      const lowest = lowestOf(copies, field)
+      return isOffset(partition) && lowest !== undefined ? [[Number(partition), lowest] as const] : []
     }),
   )
 }
 
 /** A fill is stored as `id/state topic id/next/end/raw offset/extent`. */
 const fillIn = (copies: readonly Hash[]): Progress['fill'] => {
-  const left = new Map<string, number>()
+  const remaining = new Map<string, number>()
   for (const [field, text] of copies.flatMap((hash) => Object.entries(hash))) {
     const [, , next, end] = text.split('/')
     if (!field.endsWith('#fill') || !isOffset(next) || !isOffset(end)) continue
-    left.set(field, Math.max(left.get(field) ?? 0, Number(BigInt(end) - BigInt(next))))
+    remaining.set(field, Math.max(remaining.get(field) ?? 0, Number(BigInt(end) - BigInt(next))))
   }
-  return left.size === 0 ? undefined : { partitions: left.size, records: [...left.values()].reduce((a, b) => a + b) }
+  return remaining.size === 0
+    ? undefined
+    : { partitions: remaining.size, records: [...remaining.values()].reduce((a, b) => a + b) }
 }
 
 export const createPositions = (redis: RedisClient, { keyPrefix, projection }: PositionsOptions): Positions => {
@@ -87,10 +95,8 @@ export const createPositions = (redis: RedisClient, { keyPrefix, projection }: P
     isFilled: copies.every(isFilled),
     indexes: indexesOf(copies[0] ?? {}),
     nextOffset: (topic, partition) => {
-      // The position is the lowest copy, because a single master may have been emptied.
-      const offsets = copies.map((copy) => Number(copy[positionField(topic, partition)]))
-      const lowest = Math.min(...offsets)
-      return Number.isNaN(lowest) ? undefined : lowest
+      const lowest = lowestOf(copies, positionField(topic, partition))
+      return lowest === undefined ? undefined : Number(lowest)
     },
   })
   return {

@@ -29,7 +29,7 @@ import { addPipelineRoute } from './pipeline-route.ts'
 import { PROBLEM_CONTENT_TYPE, type Problem, ProblemError, problemDocument, problems } from './problem.ts'
 import { addQuarantineRoutes } from './quarantine-routes.ts'
 import { createRateLimit } from './rate-limit.ts'
-import { createEndSpan } from './request-spans.ts'
+import { createEndSpan, type EndSpan } from './request-spans.ts'
 
 export interface AppDependencies {
   readonly authenticate: Authenticate
@@ -155,12 +155,12 @@ const openServer = (metrics: ReaderMetrics, options: AppOptions, refuse: Refuse)
 type Refuse = (reply: FastifyReply, problem: Problem, detail?: string, failure?: Error) => FastifyReply
 
 const createRefuse =
-  ({ metrics, tracer, onFailure }: AppDependencies): Refuse =>
+  ({ metrics, onFailure }: AppDependencies, endSpan: EndSpan): Refuse =>
   (reply, problem, detail, failure) => {
     const { status } = problems[problem]
     metrics.answers.inc({ answer: problem })
     reply.code(status).type(PROBLEM_CONTENT_TYPE)
-    const traceId = createEndSpan(tracer)(reply.request, reply, problem)
+    const traceId = endSpan(reply.request, reply, problem)
     if (failure) onFailure(failure, traceId)
     if (status === 401) reply.header('www-authenticate', 'Bearer')
     if (status === 429 || status >= 503) reply.header('retry-after', RETRY_AFTER_SECONDS)
@@ -223,7 +223,7 @@ const collectRoutes = (app: FastifyInstance): void => {
 export const createApp = (deps: AppDependencies, options: AppOptions): FastifyInstance => {
   const { metrics, stopping, tracer } = deps
   const endSpan = createEndSpan(tracer)
-  const refuse = createRefuse(deps)
+  const refuse = createRefuse(deps, endSpan)
   const app = openServer(metrics, options, refuse)
   app.removeContentTypeParser('text/plain')
   app.decorateRequest('arrivedAt', 0)

@@ -5,7 +5,7 @@ import type { Changes, OpenedStream } from '../changes/changes.ts'
 import { readPosition } from '../changes/stream-position.ts'
 import type { Customers } from '../customers.ts'
 import type { Authenticate, Client } from './api-keys.ts'
-import type { RevealDependencies } from './customer-answer.ts'
+import { type RevealDependencies, reportReveal } from './customer-answer.ts'
 import { demandDealer } from './list-routes.ts'
 import { invalid } from './parameters.ts'
 import { ProblemError } from './problem.ts'
@@ -86,11 +86,7 @@ export const addChangesRoute = (app: FastifyInstance, deps: ChangesRouteDependen
     const view = await createView(client, request.query as Readonly<Record<string, unknown>>)
     const opened = await changes.open({
       ...{ key: client.name, view, after },
-      onChanged: (customerUuids) => {
-        if (!client.has('pii')) return
-        metrics.reveals.inc(customerUuids.length)
-        onReveal(client.name, customerUuids)
-      },
+      onChanged: (customerUuids) => reportReveal({ metrics, onReveal }, client, customerUuids),
       isValid: () => authenticate(authorization) === key,
     })
     if (opened.kind !== 'stream') throw problemOf(opened.kind)

@@ -1,28 +1,33 @@
-import type { Place } from '../list-customers.ts'
+import { invalid } from './parameters.ts'
 
-/** The list to which a cursor belongs. */
-export interface CursorList {
-  readonly dealerUuid: string
-  readonly since: number
-}
-
-export const writeCursor = ({ dealerUuid, since }: CursorList, { timestamp, customerUuid }: Place): string =>
-  Buffer.from(JSON.stringify([dealerUuid, since, timestamp, customerUuid])).toString('base64url')
+type Values = readonly (string | number | null)[]
 
 /**
- * Reads a cursor. A forged cursor with valid content is harmless. It is only a place in a list that
- * the API key may read.
- * @returns undefined if the cursor is damaged, or belongs to another list.
+ * Returns the cursor of a page.
+ * @param list the values by which the request selects its list.
+ * @param place the place of the page's last entry.
  */
-export const readCursor = (text: string, list: CursorList): Place | undefined => {
+export const writeCursor = (list: Values, place: Values): string =>
+  Buffer.from(JSON.stringify([...list, ...place])).toString('base64url')
+
+/**
+ * Returns the place in the cursor of a request. A forged cursor with valid content is harmless. It
+ * is only a place in a list that the API key may read.
+ * @param sameAs parameters that must be the same in all pages, for the message.
+ * @throws ProblemError if the cursor is damaged, or belongs to another list.
+ */
+export const readCursor = <Place extends Values>(
+  text: unknown,
+  list: Values,
+  isPlace: (values: readonly unknown[]) => values is Place,
+  sameAs = '',
+): Place => {
   try {
-    const parts: unknown = JSON.parse(Buffer.from(text, 'base64url').toString())
-    const [, , timestamp, customerUuid] = parts as unknown[]
-    const place = { timestamp, customerUuid } as Place
-    const isPlace = Number.isSafeInteger(timestamp) && place.timestamp >= list.since && typeof customerUuid === 'string'
+    const place = JSON.parse(Buffer.from(String(text), 'base64url').toString()).slice(list.length)
     // The text must be exactly the text that `writeCursor` returns for this list and place.
-    return isPlace && writeCursor(list, place) === text ? place : undefined
+    if (isPlace(place) && writeCursor(list, place) === text) return place
   } catch {
-    return undefined
+    // The text is not a cursor.
   }
+  throw invalid(`cursor must be the cursor of the previous page${sameAs && `, with the same ${sameAs}`}.`)
 }

@@ -22,12 +22,9 @@ export const documentFor = (client: Client, stored: StoredCustomer): CustomerDoc
 export const reportReveal = (
   { metrics, onReveal }: RevealDependencies,
   client: Client,
-  documents: readonly Pick<CustomerDocument, 'customerUuid'>[],
+  customerUuids: readonly string[],
 ): void => {
-  if (!client.has('pii') || documents.length === 0) return
-  metrics.reveals.inc(documents.length)
-  onReveal(
-    client.name,
-    documents.map(({ customerUuid }) => customerUuid),
-  )
+  if (!client.has('pii') || customerUuids.length === 0) return
+  metrics.reveals.inc(customerUuids.length)
+  onReveal(client.name, customerUuids)
 }

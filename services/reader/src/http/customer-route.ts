@@ -63,19 +63,19 @@ export const addCustomerRoute = (
     if (version === undefined) return customerOf(await read())
     if (waiting >= maxWaiting) throw new ProblemError('too-many-requests', 'Too many requests wait for a version.')
     metrics.waiting.set(++waiting)
-    const left = new AbortController()
-    once(reply.raw, 'close', { signal: left.signal }).then(
-      () => left.abort(),
+    const disconnected = new AbortController()
+    once(reply.raw, 'close', { signal: disconnected.signal }).then(
+      () => disconnected.abort(),
       () => undefined,
     )
     try {
-      const signal = AbortSignal.any([stopping, left.signal])
+      const signal = AbortSignal.any([stopping, disconnected.signal])
       const { reading, isReached } = await waitForVersion(read, version, { waitMs, signal })
       if (isReached || reading.kind === 'filling') return customerOf(reading)
       if (stopping.aborted) throw new ProblemError('unavailable', 'The service stops.')
       throw new ProblemError('version-not-reached')
     } finally {
-      left.abort()
+      disconnected.abort()
       metrics.waiting.set(--waiting)
     }
   }
@@ -99,7 +99,7 @@ export const addCustomerRoute = (
       'x-applied-at': stored.appliedAt,
     })
     if (matchesTag(request.headers['if-none-match'], tag)) return reply.code(304).send()
-    reportReveal({ metrics, onReveal }, client, [document])
+    reportReveal({ metrics, onReveal }, client, [document.customerUuid])
     // fastify's own serializer would change long numbers.
     return reply.type('application/json').send(JSON.stringify(document))
   })

@@ -47,15 +47,20 @@ const listOptions = (dealerUuid: string, query: Readonly<Record<string, unknown>
   const since = wholeNumber(sinceText, 'changed-since', { minimum: 0, maximum: Number.MAX_SAFE_INTEGER, standard: 0 })
   const limit = wholeNumber(limitText, 'limit', { minimum: 1, maximum: MAX_LIMIT, standard: DEFAULT_LIMIT })
   if (cursor === undefined) return { since, limit, after: undefined }
-  const after = typeof cursor === 'string' ? readCursor(cursor, { dealerUuid, since }) : undefined
-  if (after) return { since, limit, after }
-  throw invalid('cursor must be the cursor of the previous page, with the same changed-since.')
+  const isPlace = (values: readonly unknown[]): values is [number, string] => {
+    const [timestamp, customerUuid, ...rest] = values
+    const isTimestamp = Number.isSafeInteger(timestamp) && Number(timestamp) >= since
+    return isTimestamp && typeof customerUuid === 'string' && rest.length === 0
+  }
+  const [timestamp, customerUuid] = readCursor(cursor, [dealerUuid, since], isPlace, 'changed-since')
+  return { since, limit, after: { timestamp, customerUuid } }
 }
 
 export const addListRoutes = (app: FastifyInstance, { find, list, ...reveal }: ListRoutesDependencies): void => {
   const answer = (reply: FastifyReply, client: Client, customers: readonly StoredCustomer[], more: object) => {
     const documents = customers.map((customer) => documentFor(client, customer))
-    reportReveal(reveal, client, documents)
+    const customerUuids = documents.map(({ customerUuid }) => customerUuid)
+    reportReveal(reveal, client, customerUuids)
     reply.headers({ 'cache-control': 'no-store', vary: 'authorization, x-mask' })
     // fastify's own serializer would change long numbers.
     return reply.type('application/json').send(JSON.stringify({ customers: documents, ...more }))
@@ -80,7 +85,7 @@ export const addListRoutes = (app: FastifyInstance, { find, list, ...reveal }: L
     const options = listOptions(dealerUuid, request.query as Readonly<Record<string, unknown>>)
     const page = await list(dealerUuid, options)
     if (page.kind !== 'page') throw problemOf(page.kind)
-    const cursor = page.next && writeCursor({ dealerUuid, since: options.since }, page.next)
+    const cursor = page.next && writeCursor([dealerUuid, options.since], [page.next.timestamp, page.next.customerUuid])
     return answer(reply, client, page.customers, cursor === undefined ? {} : { cursor })
   })
 }
