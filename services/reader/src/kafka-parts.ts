@@ -43,7 +43,7 @@ export const createKafkaParts = (deps: KafkaPartsDependencies): KafkaParts => {
   const { settings, redis, positions, listDealers, kafka, stopping } = deps
   const { KAFKA_TOPIC_PREFIX: prefix, REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection } = settings
   const { customers: topic, quarantine: quarantineTopic } = topicNames(prefix)
-  const [ofQuarantine, ofAudit] = [kafka.openAdmin(), kafka.openAdmin()]
+  const [ofQuarantine, ofAudit] = [kafka.openAdmin(), kafka.openAdmin({ mayBeMissing: true })]
   const clients = {
     ...{ quarantine: ofQuarantine, audit: ofAudit },
     connect: () => Promise.all([ofQuarantine.connect(), ofAudit.connect()]),

@@ -24,8 +24,10 @@ export interface ReaderKafka {
   /**
    * Opens an admin client, which `disconnect` ends. Each topic needs its own client. If a kafkajs
    * client cannot get the metadata of one topic, it fails for all its topics.
+   * @param options.mayBeMissing the client logs nothing, because kafkajs warns about each request
+   *   for a missing topic. The caller reports errors. Default: false.
    */
-  openAdmin(): TopicAdmin
+  openAdmin(options?: { readonly mayBeMissing?: boolean }): TopicAdmin
   /**
    * Asks Kafka, and reports a failure to the log.
    * @param doing completes "The service cannot …".
@@ -57,11 +59,12 @@ export const createReaderKafka = ({
   const diagnose = createDiagnose(settings)
   const admins: TopicAdmin[] = []
   const open = () => createKafka(settings, { clientId: CLIENT_ID, logger })
+  const openSilent = () => createKafka(settings, { clientId: CLIENT_ID, logger: logger.child({}, { level: 'silent' }) })
   let problem = settings.KAFKA_STATE_TOPIC ? NO_ANSWER_YET : undefined
   return {
     open,
-    openAdmin: () => {
-      const admin = createAdmin(open())
+    openAdmin: ({ mayBeMissing = false } = {}) => {
+      const admin = createAdmin(mayBeMissing ? openSilent() : open())
       admins.push(admin)
       return admin
     },
