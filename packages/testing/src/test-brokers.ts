@@ -1,14 +1,50 @@
 import { createLogger, loadSettings } from '@customer-stream/runtime'
 import { createKafka, type KafkaSettings, kafkaSettings } from '@customer-stream/runtime/kafka'
-import { inject } from 'vitest'
-import type { RedisOptions, RedisServer } from './brokers/index.ts'
-import { openProvider } from './brokers/index.ts'
+import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
+import { afterAll, beforeAll, inject, onTestFinished } from 'vitest'
+import { openProvider, type RedisOptions, type RedisServer } from './brokers/index.ts'
+import { startRedisCluster } from './brokers/local-redis-cluster.ts'
 import type {} from './vitest-brokers.ts'
 
 /** Returns the URL of the test run's Redis. */
 export const testRedisUrl = (): string => inject('brokers').redisUrl
 
 export const silentLogger = createLogger('test', 'silent')
+
+const connect = async (env: Readonly<Record<string, string>>): Promise<RedisClient> => {
+  const client = createRedis(loadSettings(redisSettings, { REDIS_URL: testRedisUrl(), ...env }), silentLogger)
+  await connectRedis(client)
+  return client
+}
+
+/**
+ * Connects a test to the test run's Redis, until the test ends.
+ * @param env settings, for example of another Redis.
+ */
+export const connectTestRedis = async (env: Readonly<Record<string, string>> = {}): Promise<RedisClient> => {
+  const client = await connect(env)
+  onTestFinished(() => client.disconnect())
+  return client
+}
+
+export const REDIS_KINDS = ['one Redis', 'Redis Cluster'] as const
+
+/** Connects the tests of a file to the test run's Redis, and to their own Redis Cluster. */
+export const connectBothKinds = (): Readonly<Record<(typeof REDIS_KINDS)[number], RedisClient>> => {
+  const clients = {} as Record<(typeof REDIS_KINDS)[number], RedisClient>
+  let stop: (() => Promise<void>) | undefined
+  beforeAll(async () => {
+    const cluster = await startRedisCluster()
+    stop = cluster.stop
+    clients['one Redis'] = await connect({})
+    clients['Redis Cluster'] = await connect({ REDIS_URL: cluster.url, REDIS_CLUSTER: 'true' })
+  })
+  afterAll(async () => {
+    for (const client of Object.values(clients)) client.disconnect()
+    await stop?.()
+  })
+  return clients
+}
 
 /** Returns the settings of a service for the test run's Kafka. */
 export const testKafkaSettings = (env: Readonly<Record<string, string>> = {}): KafkaSettings =>

@@ -1,14 +1,10 @@
-import { loadSettings } from '@customer-stream/runtime'
-import { connectRedis, createRedis, redisSettings } from '@customer-stream/runtime/redis'
 import { freshNames } from '@customer-stream/testing'
-import { silentLogger, testRedisUrl } from '@customer-stream/testing/vitest'
-import { expect, it, onTestFinished } from 'vitest'
+import { connectTestRedis } from '@customer-stream/testing/vitest'
+import { expect, it } from 'vitest'
 import { customersInRedis } from './customers-in-redis.ts'
 
 it('the search for customers treats pattern characters in REDIS_KEY_PREFIX as plain characters', async () => {
-  const redis = createRedis(loadSettings(redisSettings, { REDIS_URL: testRedisUrl() }), silentLogger)
-  onTestFinished(() => redis.disconnect())
-  await connectRedis(redis)
+  const redis = await connectTestRedis()
   const { keyPrefix } = freshNames()
   const prefix = `${keyPrefix}[ab]*:`
   await redis.hset(`${prefix}customer:{mine}`, 'a', '1')

@@ -1,38 +1,21 @@
-import { createLogger, loadSettings } from '@customer-stream/runtime'
-import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
 import { activityKey, dealersKey, SLOT_MS, slotOf } from '@customer-stream/schemas'
-import { freshNames, type RedisCluster, startRedisCluster } from '@customer-stream/testing'
-import { testRedisUrl } from '@customer-stream/testing/vitest'
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { freshNames } from '@customer-stream/testing'
+import { connectBothKinds, REDIS_KINDS } from '@customer-stream/testing/vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { createDealers } from './dealers.ts'
 
 const WEEK_MS = 7 * 86_400_000
 /** The time of the test: an hour in the middle of a week. */
 const NOW = 2970 * WEEK_MS + 100.5 * 3_600_000
 
-let cluster: RedisCluster
-const clients = {} as Record<'one Redis' | 'Redis Cluster', RedisClient>
-const connect = async (env: Readonly<Record<string, string>>) => {
-  const client = createRedis(loadSettings(redisSettings, env), createLogger('test', 'silent'))
-  await connectRedis(client)
-  return client
-}
-beforeAll(async () => {
-  cluster = await startRedisCluster()
-  clients['one Redis'] = await connect({ REDIS_URL: testRedisUrl() })
-  clients['Redis Cluster'] = await connect({ REDIS_URL: cluster.url.split(',')[0] ?? '', REDIS_CLUSTER: 'true' })
-})
-afterAll(async () => {
-  for (const client of Object.values(clients)) client.disconnect()
-  await cluster?.stop()
-})
+const clients = connectBothKinds()
 
 const received = (dealerUuid: string | undefined, at: number) => ({
   fieldsAndValues: dealerUuid === undefined ? ['firstName', 'A'] : ['dealerUuid', dealerUuid],
   record: { timestamp: String(at) },
 })
 
-describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
+describe.each(REDIS_KINDS)('on %s', (kind) => {
   const setUp = (keyPrefix = freshNames().keyPrefix) => {
     const redis = clients[kind]
     const warn = vi.fn()

@@ -1,28 +1,12 @@
-import { createLogger, createRegistry, loadSettings } from '@customer-stream/runtime'
-import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
+import { createRegistry } from '@customer-stream/runtime'
 import { driftKey, type RawRecord } from '@customer-stream/schemas'
-import { freshNames, type RedisCluster, startRedisCluster } from '@customer-stream/testing'
-import { testRedisUrl } from '@customer-stream/testing/vitest'
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { freshNames } from '@customer-stream/testing'
+import { connectBothKinds, REDIS_KINDS } from '@customer-stream/testing/vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { createDrift } from './drift.ts'
 import { createProjectorMetrics } from './metrics.ts'
 
-let cluster: RedisCluster
-const clients = {} as Record<'one Redis' | 'Redis Cluster', RedisClient>
-const connect = async (env: Readonly<Record<string, string>>) => {
-  const client = createRedis(loadSettings(redisSettings, env), createLogger('test', 'silent'))
-  await connectRedis(client)
-  return client
-}
-beforeAll(async () => {
-  cluster = await startRedisCluster()
-  clients['one Redis'] = await connect({ REDIS_URL: testRedisUrl() })
-  clients['Redis Cluster'] = await connect({ REDIS_URL: cluster.url.split(',')[0] ?? '', REDIS_CLUSTER: 'true' })
-})
-afterAll(async () => {
-  for (const client of Object.values(clients)) client.disconnect()
-  await cluster?.stop()
-})
+const clients = connectBothKinds()
 
 /** Returns a record of a customers event with these fields of the customer. */
 const record = (customer: object, timestamp = 1000): RawRecord => ({
@@ -37,7 +21,7 @@ const record = (customer: object, timestamp = 1000): RawRecord => ({
   ),
 })
 
-describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
+describe.each(REDIS_KINDS)('on %s', (kind) => {
   const setUp = (keyPrefix = freshNames().keyPrefix) => {
     const redis = clients[kind]
     const registry = createRegistry('test')

@@ -1,32 +1,15 @@
 import { randomUUID } from 'node:crypto'
-import { createLogger, loadSettings } from '@customer-stream/runtime'
-import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
 import { type CustomerHash, clusterPositionsKeys, customerKey, indexKey, positionsKey } from '@customer-stream/schemas'
-import { freshNames, type RedisCluster, startRedisCluster } from '@customer-stream/testing'
-import { testRedisUrl } from '@customer-stream/testing/vitest'
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { freshNames } from '@customer-stream/testing'
+import { connectBothKinds, REDIS_KINDS } from '@customer-stream/testing/vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { createFillStore, type Fill, progressText } from './fill-store.ts'
 import { LostChunkError } from './position-store.ts'
 import { createStore } from './store.ts'
 
 const TOPIC = 'raw'
 const FIELD = `${TOPIC}/0`
-let cluster: RedisCluster
-const clients = {} as Record<'one Redis' | 'Redis Cluster', RedisClient>
-const connect = async (env: Readonly<Record<string, string>>) => {
-  const client = createRedis(loadSettings(redisSettings, env), createLogger('test', 'silent'))
-  await connectRedis(client)
-  return client
-}
-beforeAll(async () => {
-  cluster = await startRedisCluster()
-  clients['one Redis'] = await connect({ REDIS_URL: testRedisUrl() })
-  clients['Redis Cluster'] = await connect({ REDIS_URL: cluster.url.split(',')[0] ?? '', REDIS_CLUSTER: 'true' })
-})
-afterAll(async () => {
-  for (const client of Object.values(clients)) client.disconnect()
-  await cluster?.stop()
-})
+const clients = connectBothKinds()
 
 const start = { stateTopicId: 'state-1', next: '0', end: '100', rawFrom: '30', isComplete: true }
 const first = { ...start, progress: '', keepsNewer: true }
@@ -43,7 +26,7 @@ const snapshot = (customerUuid: string, timestamp: number, projection = 1, sourc
   }).flat(),
 })
 
-describe.each(['one Redis', 'Redis Cluster'] as const)('on %s', (kind) => {
+describe.each(REDIS_KINDS)('on %s', (kind) => {
   const fresh = (projection = 1) => {
     const client = clients[kind]
     const { keyPrefix } = freshNames()

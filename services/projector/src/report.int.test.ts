@@ -1,9 +1,8 @@
-import { createRegistry, loadSettings } from '@customer-stream/runtime'
-import { connectRedis, createRedis, redisSettings } from '@customer-stream/runtime/redis'
+import { createRegistry } from '@customer-stream/runtime'
 import { readReport, reportsKey } from '@customer-stream/schemas'
 import { freshNames } from '@customer-stream/testing'
-import { silentLogger, testRedisUrl } from '@customer-stream/testing/vitest'
-import { expect, it, onTestFinished } from 'vitest'
+import { connectTestRedis } from '@customer-stream/testing/vitest'
+import { expect, it } from 'vitest'
 import { createProjectorMetrics } from './metrics.ts'
 import { reportOf } from './report.ts'
 import { saveReport } from './report-store.ts'
@@ -24,9 +23,7 @@ it('a report has the counters of the process, and its freshness by bucket', asyn
 })
 
 it('each process has one report, and reports of processes that ended are deleted after an hour', async () => {
-  const redis = createRedis(loadSettings(redisSettings, { REDIS_URL: testRedisUrl() }), silentLogger)
-  onTestFinished(() => redis.disconnect())
-  await connectRedis(redis)
+  const redis = await connectTestRedis()
   const { keyPrefix } = freshNames()
   const save = (instance: string, at: number) =>
     saveReport(redis, { keyPrefix, instance }, { at, outcomes: { applied: at }, freshness: [] })

@@ -1,8 +1,7 @@
-import { loadSettings } from '@customer-stream/runtime'
-import { connectRedis, createRedis, isRedisError, redisSettings } from '@customer-stream/runtime/redis'
+import { isRedisError } from '@customer-stream/runtime/redis'
 import { clusterPositionsKeys, customerKey, dealersKey, positionsKey } from '@customer-stream/schemas'
 import { freshNames, type RedisCluster, startRedisCluster } from '@customer-stream/testing'
-import { silentLogger, startRedis, testRedisUrl } from '@customer-stream/testing/vitest'
+import { connectTestRedis, startRedis, testRedisUrl } from '@customer-stream/testing/vitest'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createCustomers, DamagedCustomerError, type Reading } from './customers.ts'
 import { createListDealers } from './dealers.ts'
@@ -10,12 +9,6 @@ import { createFindCustomers } from './find-customers.ts'
 import { createListCustomers } from './list-customers.ts'
 import { createPositions } from './positions.ts'
 
-const open = async (env: Readonly<Record<string, string>> = {}) => {
-  const redis = createRedis(loadSettings(redisSettings, { REDIS_URL: testRedisUrl(), ...env }), silentLogger)
-  onTestFinished(() => redis.disconnect())
-  await connectRedis(redis)
-  return redis
-}
 const anyDealer = () => true
 const HASH = {
   ...{ customerUuid: 'ada', dealerUuid: 'a', firstName: 'Ada', _eventId: 'e', _eventTimestamp: '7' },
@@ -23,7 +16,7 @@ const HASH = {
 }
 
 const setUp = async () => {
-  const redis = await open()
+  const redis = await connectTestRedis()
   const { keyPrefix } = freshNames()
   const positions = positionsKey(1, keyPrefix)
   await redis.hset(positions, { 'raw/0': '5', 'raw/topic': 'id' })
@@ -101,7 +94,7 @@ const setUpReadOnly = async () => {
   const lists = ['+zrevrange', '+zrangebyscore', '+zrange', '+zcard', '+get']
   await change('on', '>p4ssword', ...keys, '+ping', '+info', '+hgetall', '+hmget', ...lists)
   onTestFinished(() => void redis.call('ACL', 'DELUSER', name))
-  const reader = await open({ REDIS_URL: testRedisUrl().replace('redis://', `redis://${name}:p4ssword@`) })
+  const reader = await connectTestRedis({ REDIS_URL: testRedisUrl().replace('redis://', `redis://${name}:p4ssword@`) })
   const customers = createCustomers(reader, createPositions(reader, { keyPrefix, projection: 1 }), keyPrefix)
   return { redis, keyPrefix, positions, reader, customers, change, keys }
 }
@@ -141,7 +134,7 @@ it('a reader that lacks a right for searches is not ready, unless Redis has no i
 it('a Redis that does not answer rejects each read with an error of Redis', async () => {
   const server = await startRedis()
   onTestFinished(() => server.stop())
-  const redis = await open({ REDIS_URL: server.url, REDIS_COMMAND_TIMEOUT_MS: '300' })
+  const redis = await connectTestRedis({ REDIS_URL: server.url, REDIS_COMMAND_TIMEOUT_MS: '300' })
   const customers = createCustomers(redis, createPositions(redis, { keyPrefix: 'k:', projection: 1 }), 'k:')
   expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'filling' })
   await server.pause()
@@ -159,7 +152,11 @@ describe('Redis Cluster', () => {
   afterAll(() => cluster?.stop())
 
   const openCluster = async () => {
-    const redis = await open({ REDIS_URL: cluster.url, REDIS_CLUSTER: 'true', REDIS_COMMAND_TIMEOUT_MS: '1000' })
+    const redis = await connectTestRedis({
+      REDIS_URL: cluster.url,
+      REDIS_CLUSTER: 'true',
+      REDIS_COMMAND_TIMEOUT_MS: '1000',
+    })
     const { keyPrefix } = freshNames()
     const copies = clusterPositionsKeys(1, keyPrefix)
     for (const copy of copies) await redis.hset(copy, 'raw/0', '5')

@@ -1,9 +1,7 @@
-import { loadSettings } from '@customer-stream/runtime'
-import { connectRedis, createRedis, redisSettings } from '@customer-stream/runtime/redis'
 import { activityKey, dealersKey, indexKey, positionsKey, SLOT_MS, slotOf } from '@customer-stream/schemas'
 import { freshNames } from '@customer-stream/testing'
-import { silentLogger, testRedisUrl } from '@customer-stream/testing/vitest'
-import { expect, it, onTestFinished } from 'vitest'
+import { connectTestRedis } from '@customer-stream/testing/vitest'
+import { expect, it } from 'vitest'
 import { createListDealers, type Dealer } from './dealers.ts'
 import { createPositions } from './positions.ts'
 
@@ -12,9 +10,7 @@ const WEEK_MS = 7 * 86_400_000
 const NOW = 2970 * WEEK_MS + 100.5 * 3_600_000
 
 const setUp = async () => {
-  const redis = createRedis(loadSettings(redisSettings, { REDIS_URL: testRedisUrl() }), silentLogger)
-  onTestFinished(() => redis.disconnect())
-  await connectRedis(redis)
+  const redis = await connectTestRedis()
   const { keyPrefix } = freshNames()
   const positionsOf = positionsKey(1, keyPrefix)
   await redis.hset(positionsOf, { 'raw/0': '5', 'raw/indexes': 'dealer,vin/US' })

@@ -1,9 +1,7 @@
-import { loadSettings } from '@customer-stream/runtime'
-import { connectRedis, createRedis, redisSettings } from '@customer-stream/runtime/redis'
 import { customerKey, type IndexTerm, indexKey, positionsKey } from '@customer-stream/schemas'
 import { freshNames } from '@customer-stream/testing'
-import { silentLogger, testRedisUrl } from '@customer-stream/testing/vitest'
-import { expect, it, onTestFinished, vi } from 'vitest'
+import { connectTestRedis } from '@customer-stream/testing/vitest'
+import { expect, it, vi } from 'vitest'
 import { createCustomers, DamagedCustomerError } from './customers.ts'
 import { createFindCustomers } from './find-customers.ts'
 import { createListCustomers, type Place } from './list-customers.ts'
@@ -13,9 +11,7 @@ const VIN = '1GD312CG0BF081737'
 const anyDealer = () => true
 
 const setUp = async () => {
-  const redis = createRedis(loadSettings(redisSettings, { REDIS_URL: testRedisUrl() }), silentLogger)
-  onTestFinished(() => redis.disconnect())
-  await connectRedis(redis)
+  const redis = await connectTestRedis()
   const { keyPrefix } = freshNames()
   const positionsOf = positionsKey(1, keyPrefix)
   await redis.hset(positionsOf, { 'raw/0': '5', 'raw/indexes': 'dealer,phone,vin/US' })
