@@ -1,5 +1,4 @@
 import type { Readable } from 'node:stream'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { createRegistry } from '@customer-stream/runtime'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { createReaderMetrics } from '../metrics.ts'
@@ -111,46 +110,55 @@ const readEvents = (body: Readable) => {
   return { events, seen, names: () => events.map(({ name, customerUuid }) => `${name} ${customerUuid}`) }
 }
 
-/** Waits until the streams have got the changes. */
-const settle = () => sleep(30)
+/** Waits until the assertion holds. */
+const untilHolds = (assertion: () => unknown) => vi.waitFor(assertion, { interval: 2 })
 
 const open = async (site: ReturnType<typeof setUp>, more: Partial<StreamRequest> = {}) => {
   const opened = await site.changes.open(request(more))
   if (opened.kind !== 'stream') throw new Error(opened.kind)
   const reading = readEvents(opened.body)
-  await settle()
+  await untilHolds(() => expect(reading.seen.lastId).not.toBe(''))
   return { ...reading, body: opened.body }
 }
 
 it('the id of each event continues a stream exactly after the event', async () => {
-  const site = setUp({ maxChanges: 7 })
+  const site = setUp({ maxChanges: 7, maxStreams: 100, maxKeyStreams: 100 })
   const all = await open(site)
   const start = all.seen.lastId
   for (let i = 0; i < 30; i++) {
     site.add([0, 1, 2, 0, 1, 0][i % 6]!, `c${i}`, 'a')
-    if (i % 6 === 5) await settle()
+    if (i % 6 === 5) await untilHolds(() => expect(all.events).toHaveLength(i + 1))
   }
   expect(all.names()).toEqual(Array.from({ length: 30 }, (_, i) => `changed c${i}`))
+  const checks: (() => void)[] = []
+  const openAfter = async (id: string, expected: readonly string[]) => {
+    const stream = await open(site, { after: readPosition(id) })
+    await untilHolds(() => expect(stream.names().toSorted(), id).toEqual(expected.toSorted()))
+    const sent = stream.names()
+    checks.push(() => expect(stream.names()).toEqual([...sent, 'changed last']))
+    return stream
+  }
   for (const [i, id] of [start, ...all.events.map((event) => event.id)].entries()) {
-    const later = await open(site, { after: readPosition(id) })
-    expect(later.names().toSorted(), id).toEqual(all.names().slice(i).toSorted())
+    const later = await openAfter(id, all.names().slice(i))
     // The ids of a stream that catches up are exact, too.
     const [first] = later.events
-    const third = await open(site, { after: readPosition(first?.id ?? id) })
-    expect(third.names().toSorted()).toEqual(later.names().slice(1).toSorted())
-    for (const { body } of [later, third]) body.destroy()
+    await openAfter(first?.id ?? id, later.names().slice(1))
   }
+  // No stream repeats an event before this one.
+  site.add(0, 'last', 'a')
+  await untilHolds(() => {
+    for (const check of checks) check()
+  })
 })
 
 it('a burst that is larger than the log is read from Kafka, because the client is not slow', async () => {
   const site = setUp({ maxChanges: 7 })
   const { names, seen, events } = await open(site)
   for (let i = 0; i < 30; i++) site.add(i % 3, `c${i}`, 'a')
-  await settle()
-  expect(names().toSorted()).toEqual(Array.from({ length: 30 }, (_, i) => `changed c${i}`).toSorted())
+  const burst = Array.from({ length: 30 }, (_, i) => `changed c${i}`).toSorted()
+  await untilHolds(() => expect(names().toSorted()).toEqual(burst))
   site.add(0, 'last', 'a')
-  await settle()
-  expect(names().at(-1)).toBe('changed last')
+  await untilHolds(() => expect(names().slice(30)).toEqual(['changed last']))
   expect(seen.isDestroyed).toBe(false)
   expect(readPosition(events.at(-1)?.id ?? '')?.offsets).toEqual([11, 10, 10])
 })
@@ -177,10 +185,13 @@ it('a key for a dealer learns nothing of other dealers: no document, no move, no
   site.add(1, 'ofB', 'b')
   site.add(1, 'ofB', null)
   site.add(2, 'unknown', null)
-  await settle()
-  expect(a.names()).toEqual(['changed moves', 'removed moves'])
-  expect(b.names()).toEqual([...['changed moves', 'changed moves', 'removed moves'], ...['changed ofB', 'removed ofB']])
-  expect(every.names().at(-1)).toBe('removed unknown')
+  for (const dealer of ['a', 'b']) site.add(0, `last of ${dealer}`, dealer)
+  await untilHolds(() =>
+    expect(every.names().slice(-3)).toEqual(['removed unknown', 'changed last of a', 'changed last of b']),
+  )
+  await untilHolds(() => expect(a.names()).toEqual(['changed moves', 'removed moves', 'changed last of a']))
+  const ofB = ['changed moves', 'changed moves', 'removed moves', 'changed ofB', 'removed ofB', 'changed last of b']
+  await untilHolds(() => expect(b.names()).toEqual(ofB))
   expect(a.seen.text).not.toMatch(/ofB|unknown|"b"/)
 })
 
@@ -192,15 +203,14 @@ it('a stream of some customers shows only them, and knows those that were visibl
   site.add(0, 'x', null)
   site.add(0, 'y', null)
   site.add(0, 'y', 'a')
-  await settle()
-  expect(names()).toEqual(['removed x', 'changed y'])
+  await untilHolds(() => expect(names()).toEqual(['removed x', 'changed y']))
 })
 
 it('a document is shown with its types, and without pii it is masked', async () => {
   const site = setUp()
   const [full, masked] = [await open(site), await open(site, { view: viewOf('*', { isMasked: true }) })]
   site.add(0, 'c', 'a', { loyalty: { level: 12345678901234567890n.toString() }, isBusiness: false })
-  await settle()
+  await untilHolds(() => expect([full.events, masked.events].map(({ length }) => length)).toEqual([1, 1]))
   expect(full.seen.text).toMatch(/"firstName":"Ada".*"isBusiness":false/)
   expect(masked.seen.text).toMatch(/"firstName":"\*\*\*".*"isBusiness":false/)
   expect(masked.seen.text).not.toMatch(/Ada|12345678901234567890/)
@@ -213,8 +223,7 @@ it('a record that is no document is left out, and the stream continues', async (
   site.partitions[0]!.push(damaged)
   site.changes.tail.onPart(0, { records: [damaged], nextOffset: '1' })
   site.add(0, 'd', 'a')
-  await settle()
-  expect(names()).toEqual(['changed d'])
+  await untilHolds(() => expect(names()).toEqual(['changed d']))
 })
 
 it('an old position, a position of another topic, and a position after the end are refused', async () => {
@@ -244,38 +253,34 @@ it('a stream that is ahead of this process waits, and repeats nothing', async ()
   site.partitions[0]!.push(record(1, 'b', 'a'))
   const { names, events } = await open(site, { after: readPosition(positionText(TOPIC.slice(0, 8), ['2', '0', '0']))! })
   site.add(1, 'early', 'a')
-  await settle()
-  expect(readPosition(events[0]?.id ?? '')?.offsets).toEqual([2, 1, 0])
+  await untilHolds(() => expect(readPosition(events[0]?.id ?? '')?.offsets).toEqual([2, 1, 0]))
   site.changes.tail.onPart(0, { records: [site.partitions[0]![1]!], nextOffset: '2' })
   site.add(0, 'c', 'a')
-  await settle()
-  expect(names()).toEqual(['changed early', 'changed c'])
+  await untilHolds(() => expect(names()).toEqual(['changed early', 'changed c']))
 })
 
 it('a client that reads too slowly is cut off, and costs only bounded memory', async () => {
   const site = setUp({ maxChanges: 50 })
   const opened = await site.changes.open(request())
   if (opened.kind !== 'stream') throw new Error(opened.kind)
+  // This stream gets each change after the slow stream.
+  const other = await open(site)
   const large = { note: 'x'.repeat(10_000) }
   for (let i = 0; i < 40 && !opened.body.destroyed; i++) {
     for (let j = 0; j < 5; j++) site.add(0, `c${i}`, 'a', large)
-    await settle()
+    await untilHolds(() => expect(other.events).toHaveLength(5 * i + 5))
     expect(opened.body.readableLength).toBeLessThan(200_000)
   }
   expect(opened.body.destroyed).toBe(true)
   expect(await site.registry.metrics()).toContain('reader_streams_ended_total{reason="slow",service="test"} 1')
-  // The other streams continue.
-  const { names } = await open(site)
   site.add(0, 'last', 'a')
-  await settle()
-  expect(names()).toEqual(['changed last'])
+  await untilHolds(() => expect(other.names().at(-1)).toBe('changed last'))
 })
 
 it('a client that reads nothing between two heartbeats is cut off', async () => {
   const site = setUp({ heartbeatMs: 20 })
   const opened = await site.changes.open(request())
   if (opened.kind !== 'stream') throw new Error(opened.kind)
-  await settle()
   site.add(0, 'c', 'a', { note: 'x'.repeat(100_000) })
   await vi.waitFor(() => expect(opened.body.destroyed).toBe(true))
 })
@@ -288,8 +293,7 @@ it('the streams of a key, and all streams, have a limit', async () => {
     ...['stream', 'key-full', 'stream', 'full'],
   ])
   body.destroy()
-  await settle()
-  expect(await kind('k')).toBe('stream')
+  await untilHolds(async () => expect(await kind('k')).toBe('stream'))
 })
 
 it('a stop tells the clients to connect again, and each stream ends', async () => {
@@ -297,8 +301,9 @@ it('a stop tells the clients to connect again, and each stream ends', async () =
   const { seen } = await open(site)
   site.stopping.abort()
   await site.running
-  await settle()
-  expect(seen).toMatchObject({ hasEnded: true, text: expect.stringMatching(/\nretry: \d{4}\n\n$/) })
+  await untilHolds(() =>
+    expect(seen).toMatchObject({ hasEnded: true, text: expect.stringMatching(/\nretry: \d{4}\n\n$/) }),
+  )
   expect((await site.changes.open(request())).kind).toBe('unavailable')
 })
 
@@ -306,8 +311,7 @@ it('a topic that was created again ends each stream, and its positions are refus
   const site = setUp()
   const { seen } = await open(site)
   site.begin('f'.repeat(32))
-  await settle()
-  expect(seen.hasEnded).toBe(true)
+  await untilHolds(() => expect(seen.hasEnded).toBe(true))
   expect((await site.changes.open(request({ after: readPosition(seen.lastId) }))).kind).toBe('gone')
 })
 
@@ -317,8 +321,7 @@ it('a key that is no longer valid ends its stream at the next heartbeat', async 
   const { seen } = await open(site, { isValid: () => isValid })
   expect(seen.hasEnded).toBe(false)
   isValid = false
-  await sleep(40)
-  expect(seen.hasEnded).toBe(true)
+  await untilHolds(() => expect(seen.hasEnded).toBe(true))
 })
 
 it('without Kafka no stream is opened', async () => {
@@ -333,6 +336,5 @@ it('the customers of each group of events are reported once, and only those with
   await open(site, { onChanged: (customers) => reported.push(customers) })
   site.partitions[0]!.push(record(0, 'a', 'a'), record(1, 'b', 'a'), record(2, 'a', null))
   site.changes.tail.onPart(0, { records: site.partitions[0]!, nextOffset: '3' })
-  await settle()
-  expect(reported).toEqual([['a', 'b']])
+  await untilHolds(() => expect(reported).toEqual([['a', 'b']]))
 })
