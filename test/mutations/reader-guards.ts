@@ -10,6 +10,14 @@ const lists = (title: string) => brokers(`${folder}/lists.int.test.ts`, title)
 
 export const readerGuards: readonly Guard[] = [
   {
+    guard: 'the readiness uses each right at Redis',
+    prevents: 'requests that fail, although the reader says that it is ready',
+    file: `${folder}/customers.ts`,
+    from: 'redis.zcard(noTerm),',
+    to: '',
+    test: customers('a reader that lacks a right for searches is not ready, unless Redis has no indexes'),
+  },
+  {
     guard: 'a route needs a valid API key',
     prevents: 'customers that a stranger can read',
     file: `${folder}/http/app.ts`,
