@@ -56,13 +56,23 @@ def _parse_json(text: str, reason: str):
 
 
 def write_json(value) -> str:
-    """Writes JSON as JavaScript does, without blanks. Numbers keep their text."""
+    """Writes JSON as JavaScript does, without blanks. Numbers keep their text.
+
+    Raises Unusable if the value is nested several hundred levels deep.
+    """
+    try:
+        return _write(value)
+    except RecursionError:
+        raise Unusable("nested-too-deep") from None
+
+
+def _write(value) -> str:
     if isinstance(value, Number):
         return value.text
     if isinstance(value, dict):
-        return "{" + ",".join(f"{write_json(name)}:{write_json(member)}" for name, member in value.items()) + "}"
+        return "{" + ",".join(f"{_write(name)}:{_write(member)}" for name, member in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(write_json, value)) + "]"
+        return "[" + ",".join(map(_write, value)) + "]"
     # UTF-8 cannot hold half of a surrogate pair, so it stays an escape.
     return _surrogate.sub(lambda half: f"\\u{ord(half[0]):04x}", json.dumps(value, ensure_ascii=False))
 

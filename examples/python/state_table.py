@@ -21,7 +21,7 @@ def apply(table: Table, key: bytes | None, value: bytes | None) -> None:
     try:
         uuid = (key or b"").decode()
     except UnicodeDecodeError:
-        raise Unusable("not-utf8") from None
+        raise Unusable("wrong-key") from None
     if value is None:
         table.pop(uuid, None)  # a tombstone: the customer was erased
         return

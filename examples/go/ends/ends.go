@@ -9,14 +9,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Of returns the end offset of each partition of a topic that has records now.
+// Of returns the end offset of each partition of a topic that has records now. Records after the
+// start of an open transaction do not count. The record before an end may be a control record, so
+// the client needs the options ReadCommitted and KeepControlRecords.
 func Of(ctx context.Context, client *kgo.Client, topic string) (map[int32]int64, error) {
 	admin := kadm.NewClient(client)
 	starts, err := admin.ListStartOffsets(ctx, topic)
 	if err := cmp.Or(err, starts.Error()); err != nil {
 		return nil, err
 	}
-	listed, err := admin.ListEndOffsets(ctx, topic)
+	listed, err := admin.ListCommittedOffsets(ctx, topic)
 	if err := cmp.Or(err, listed.Error()); err != nil {
 		return nil, err
 	}

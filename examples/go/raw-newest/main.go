@@ -55,6 +55,9 @@ func contentTypeOf(record *kgo.Record) string {
 // apply stores the event of a record if the event is newer than the stored event. An error other
 // than contract.ErrUnusable comes from the store.
 func apply(bucket *bbolt.Bucket, record *kgo.Record) error {
+	if record.Attrs.IsControl() {
+		return nil
+	}
 	event, err := contract.ReadEvent(record.Value, contentTypeOf(record), record.Timestamp.UnixMilli())
 	if err != nil {
 		return err
@@ -159,6 +162,9 @@ func main() {
 		kgo.ConsumerGroup(cmp.Or(os.Getenv("GROUP_ID"), "raw-newest")),
 		kgo.ConsumeTopics(topic),
 		kgo.DisableAutoCommit(),
+		// Skip the records of aborted transactions. The end of a partition may be a control record.
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(),
 		kgo.AdjustFetchOffsetsFn(seekToStored(store, topic)),
 		// If retention has removed the record at the position, go on at the oldest record.
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),

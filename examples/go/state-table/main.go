@@ -24,6 +24,9 @@ type table map[string]contract.State
 
 // apply applies one record. It returns an error if another program wrote the record.
 func (customers table) apply(record *kgo.Record) error {
+	if record.Attrs.IsControl() {
+		return nil
+	}
 	uuid := string(record.Key)
 	if record.Value == nil {
 		delete(customers, uuid) // a tombstone: the customer was erased
@@ -51,6 +54,9 @@ func main() {
 		kgo.SeedBrokers(strings.Split(cmp.Or(os.Getenv("KAFKA_BROKERS"), "localhost:9092"), ",")...),
 		kgo.ConsumeTopics(topic),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
+		// Skip the records of aborted transactions. The end of a partition may be a control record.
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(),
 		// Return fetch errors, because the client would retry and hide them.
 		kgo.KeepRetryableFetchErrors(),
 	)

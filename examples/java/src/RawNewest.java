@@ -27,7 +27,8 @@ final class RawNewest {
 
     private static void apply(Store store, ConsumerRecord<byte[], byte[]> record) throws SQLException {
         Header header = record.headers().lastHeader("content-type");
-        String contentType = header == null ? null : new String(header.value(), StandardCharsets.ISO_8859_1);
+        byte[] declared = header == null ? null : header.value();
+        String contentType = declared == null ? null : new String(declared, StandardCharsets.ISO_8859_1);
         byte[] value = record.value() == null ? new byte[0] : record.value();
         try {
             Contract.Event event = Contract.readEvent(value, contentType, record.timestamp());
@@ -88,6 +89,8 @@ final class RawNewest {
                                 // If retention has removed the record at the position, go on at
                                 // the oldest record.
                                 ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "earliest",
+                                // Skip the records of aborted transactions.
+                                ConsumerConfig.ISOLATION_LEVEL_CONFIG, "read_committed",
                                 // Otherwise a misspelt name would create a topic.
                                 ConsumerConfig.ALLOW_AUTO_CREATE_TOPICS_CONFIG, "false"),
                         new ByteArrayDeserializer(),

@@ -47,6 +47,8 @@ final class StateTable {
                         // If the topic was created again, Kafka no longer has the position. Then
                         // read the whole topic.
                         ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "earliest",
+                        // Skip the records of aborted transactions.
+                        ConsumerConfig.ISOLATION_LEVEL_CONFIG, "read_committed",
                         // Otherwise a misspelt name would create a topic.
                         ConsumerConfig.ALLOW_AUTO_CREATE_TOPICS_CONFIG, "false"),
                 new ByteArrayDeserializer(),
