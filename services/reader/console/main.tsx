@@ -57,6 +57,7 @@ const Console = () => {
         <strong>customer-stream</strong>
         <StateBadge />
         <Navigation current={current} />
+        <a href="docs">API</a>
         <button type="button" onClick={() => signOut()}>
           Sign out
         </button>

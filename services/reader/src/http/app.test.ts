@@ -3,13 +3,14 @@ import { Readable } from 'node:stream'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { HEALTH_PATH, OPENAPI_PATH } from './app.ts'
 import { CONSOLE_PATHS } from './console-routes.ts'
+import { DOCS_PATH } from './docs-page.ts'
 import { CUSTOMER, HASH, KEYS, pathOf, readingOf, requestTo, start } from './fixtures/start-app.ts'
 import { openApi } from './openapi/openapi.ts'
 
 describe('each route', () => {
   const { app } = start()
   const routes = [...app.routes]
-    .filter(([path]) => !CONSOLE_PATHS.includes(path))
+    .filter(([path]) => ![...CONSOLE_PATHS, DOCS_PATH].includes(path))
     .flatMap(([path, methods]) => methods.map((method) => ({ path, method })))
   const guarded = routes.filter(({ path }) => path !== OPENAPI_PATH && path !== HEALTH_PATH)
   /** Routes whose answers belong to all dealers. */

@@ -22,6 +22,7 @@ import { addChangesRoute } from './changes-route.ts'
 import { addConsoleRoutes } from './console-routes.ts'
 import { addCustomerRoute } from './customer-route.ts'
 import { addDealersRoute } from './dealers-route.ts'
+import { addDocsRoute } from './docs-page.ts'
 import { addEventsRoute } from './events-route.ts'
 import { addListRoutes } from './list-routes.ts'
 import { openApi } from './openapi/openapi.ts'
@@ -259,7 +260,9 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   addPipelineRoute(app, deps)
   addQuarantineRoutes(app, deps)
   addConsoleRoutes(app)
-  const document = JSON.stringify(openApi(options.version))
+  const api = openApi(options.version)
+  addDocsRoute(app, api)
+  const document = JSON.stringify(api)
   app.get(OPENAPI_PATH, { config: { scope: 'open' } }, async (_request, reply) =>
     reply.type('application/json').send(document),
   )

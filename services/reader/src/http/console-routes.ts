@@ -27,14 +27,15 @@ export const CONSOLE_PATHS: readonly string[] = Object.keys(FILES)
  * Only files of the reader itself may load or run. `require-trusted-types-for` refuses each text
  * that a script would insert as HTML.
  */
-const POLICY = [
+export const POLICY = [
   "default-src 'none'",
   ...["script-src 'self'", "style-src 'self'", "img-src 'self'", "connect-src 'self'"],
   ...["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"],
   ...["require-trusted-types-for 'script'", "trusted-types 'none'"],
 ].join('; ')
 
-const HEADERS = {
+/** Headers of each page, and of its files. */
+export const PAGE_HEADERS = {
   'content-security-policy': POLICY,
   'x-content-type-options': 'nosniff',
   'referrer-policy': 'no-referrer',
@@ -81,7 +82,7 @@ export const addConsoleRoutes = (app: FastifyInstance): void => {
       // Without its script the page would be empty.
       await readScript().catch(notBuilt)
       const { tag, plain, compressed } = await read()
-      reply.headers({ ...HEADERS, etag: tag })
+      reply.headers({ ...PAGE_HEADERS, etag: tag })
       if (matchesTag(request.headers['if-none-match'], tag)) return reply.code(304).send()
       const takesGzip = /\bgzip\b/.test(request.headers['accept-encoding'] ?? '')
       if (takesGzip) reply.header('content-encoding', 'gzip')

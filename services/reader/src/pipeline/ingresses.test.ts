@@ -13,12 +13,12 @@ ingress_sender_refusals_total{problem="too-large",sender="proven"} 4
 ingress_events_at_risk 1
 `
 
-/** Starts the admin port of an ingress on the loopback address. Returns its port. */
+/** Starts the admin port of an ingress on every IPv4 address. Returns its port. */
 const serve = async (body: string, token?: string): Promise<number> => {
   const server = createServer(({ url, headers }, response) => {
     const isAllowed = token === undefined || headers.authorization === `Bearer ${token}`
     response.writeHead(url !== '/metrics' ? 404 : isAllowed ? 200 : 401).end(body)
-  }).listen(0, '127.0.0.1')
+  }).listen(0, '0.0.0.0')
   await once(server, 'listening')
   onTestFinished(() => {
     server.closeAllConnections()
@@ -37,10 +37,12 @@ it('the counts have the requests of the sender, and not the requests of stranger
   expect([ingresses, problems]).toEqual([new Map([[url, { accepted: 7, refused: 9, eventsAtRisk: 1 }]]), []])
 })
 
-it('a host name with an IPv4 and an IPv6 address is one ingress', async () => {
+it('each IPv4 address of a host name is an ingress, and its IPv6 address counts no ingress twice', async () => {
   const port = await serve(METRICS)
-  const { ingresses } = await askIngresses({ INGRESS_ADMIN_URLS: [`http://localhost:${port}`] })
-  expect([...(ingresses ?? []).keys()]).toEqual([`http://127.0.0.1:${port}`])
+  const addresses = ['127.0.0.1', '127.0.0.2', '::1'].map((address) => ({ address, family: address === '::1' ? 6 : 4 }))
+  const answers = await askIngresses({ INGRESS_ADMIN_URLS: [`http://ingress:${port}`] }, async () => addresses)
+  expect(answers.problems).toEqual([])
+  expect([...(answers.ingresses ?? []).keys()]).toEqual([`http://127.0.0.1:${port}`, `http://127.0.0.2:${port}`])
 })
 
 it.each([

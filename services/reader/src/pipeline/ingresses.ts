@@ -16,15 +16,20 @@ export interface IngressAnswers {
   readonly problems: readonly string[]
 }
 
+/** Returns the addresses of a host name, IPv4 first. */
+type Find = (hostname: string) => Promise<readonly { readonly address: string; readonly family: number }[]>
+
+const findAddresses: Find = (hostname) => lookup(hostname, { all: true, order: 'ipv4first' })
+
 /**
  * Returns a URL for each address of the host name, because several ingresses may have one name.
  * With both kinds of addresses, returns only IPv4. Otherwise an ingress would count twice.
  */
-const urlsOf = async (url: string): Promise<readonly string[]> => {
+const urlsOf = async (url: string, find: Find): Promise<readonly string[]> => {
   const { protocol, hostname, port } = new URL(url)
   // A certificate has the name of the host.
   if (protocol === 'https:') return [url]
-  const found = await lookup(hostname.replace(/^\[|\]$/g, ''), { all: true, order: 'ipv4first' })
+  const found = await find(hostname.replace(/^\[|\]$/g, ''))
   const path = new URL(url).pathname.replace(/\/$/, '')
   return found
     .filter(({ family }) => family === found[0]?.family)
@@ -48,7 +53,7 @@ const countsOf = async (url: string, token: string | undefined): Promise<Ingress
 }
 
 /** Asks all ingresses. Never rejects. */
-export const askIngresses = async (settings: IngressesSettings): Promise<IngressAnswers> => {
+export const askIngresses = async (settings: IngressesSettings, find = findAddresses): Promise<IngressAnswers> => {
   const { INGRESS_ADMIN_URLS: named, ADMIN_TOKEN: token } = settings
   if (named.length === 0) return { ingresses: undefined, problems: [] }
   const problems: string[] = []
@@ -63,7 +68,7 @@ export const askIngresses = async (settings: IngressesSettings): Promise<Ingress
   const askOne = async (url: string) => ingresses.set(url, await countsOf(url, token))
   await Promise.all(
     named.map((name) =>
-      attempt(name, async () => Promise.all((await urlsOf(name)).map((url) => attempt(url, () => askOne(url))))),
+      attempt(name, async () => Promise.all((await urlsOf(name, find)).map((url) => attempt(url, () => askOne(url))))),
     ),
   )
   return { ingresses: problems.length === 0 ? ingresses : undefined, problems }
