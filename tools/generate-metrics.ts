@@ -3,17 +3,16 @@
  * `npm run docs`. A test fails when the page is stale.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
+import { createLogger, LOG_EVENTS } from '@customer-stream/runtime'
 import {
   createCertificateMetric,
-  createLogger,
   createObstacles,
   createReadyGauge,
   createRegistry,
   createSecretFileMetrics,
   createTraceMetrics,
-  LOG_EVENTS,
   type Registry,
-} from '@customer-stream/runtime'
+} from '@customer-stream/runtime/service'
 import { createIngressMetrics } from '../services/ingress/src/metrics.ts'
 import { createProjectorMetrics } from '../services/projector/src/metrics.ts'
 import { createReaderMetrics } from '../services/reader/src/metrics.ts'

@@ -19,7 +19,6 @@ import {
 } from '@customer-stream/schemas'
 import { murmur2 } from '@customer-stream/schemas/partitioner'
 import { compareHash, type ReadRange, readSource } from './compare-hash.ts'
-import { compareIndexes } from './compare-indexes.ts'
 import { compareState, noteState } from './compare-state.ts'
 import { customersInRedis } from './customers-in-redis.ts'
 import { compareErasedHash, compareErasedState, compareMark, noteErasure } from './erasures.ts'
@@ -417,6 +416,8 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
       onProgress('comparing the indexes')
       const onWrong = (customerUuid: string, reason: string) => evidence.wrong(customerUuid, reason)
       const { redis, keyPrefix, projection } = options
+      // Only this comparison needs the rules of phone numbers, which load slowly.
+      const { compareIndexes } = await import('./compare-indexes.ts')
       await compareIndexes({ redis, keyPrefix, projection, topic: topics.customers, onWrong, signal })
     }
     let state: { readonly records: number; readonly open: readonly OpenTransaction[] } | undefined

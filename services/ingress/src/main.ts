@@ -5,16 +5,13 @@ import {
   closeServer,
   createLifecycle,
   createLogger,
-  createObstacles,
-  createRegistry,
-  createTraces,
   openPort,
   periodically,
   settingsOrExit,
-  watchSecretFiles,
 } from '@customer-stream/runtime'
 import { createAdminApp } from '@customer-stream/runtime/admin-app'
 import { createDiagnose } from '@customer-stream/runtime/kafka'
+import { createObstacles, createRegistry, createTraces, watchSecretFiles } from '@customer-stream/runtime/service'
 import { topicNames } from '@customer-stream/schemas'
 import { createDelivery, type Delivery } from './delivery/delivery.ts'
 import { createWebhookApp } from './http/webhook-app.ts'

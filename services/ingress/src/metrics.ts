@@ -1,4 +1,4 @@
-import { Counter, Gauge, Histogram, type Registry, startAtZero } from '@customer-stream/runtime'
+import { Counter, Gauge, Histogram, type Registry, startAtZero } from '@customer-stream/runtime/service'
 import type { End } from './delivery/publisher.ts'
 import { FAILED_CHECKS, SENDERS } from './http/authenticate.ts'
 import { createEventsAtRisk } from './http/events-at-risk.ts'

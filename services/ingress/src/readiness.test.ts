@@ -1,5 +1,6 @@
-import { createObstacles, createRegistry, loadSettings } from '@customer-stream/runtime'
+import { loadSettings } from '@customer-stream/runtime'
 import { createDiagnose, kafkaSettings } from '@customer-stream/runtime/kafka'
+import { createObstacles, createRegistry } from '@customer-stream/runtime/service'
 import { silentLogger } from '@customer-stream/testing/vitest'
 import { expect, it } from 'vitest'
 import { createReadiness, type ReadinessDependencies } from './readiness.ts'

@@ -1,5 +1,5 @@
-import { createRegistry } from '@customer-stream/runtime'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
+import { createRegistry } from '@customer-stream/runtime/service'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { createChunkWriter } from './chunk-writer.ts'

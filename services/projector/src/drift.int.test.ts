@@ -1,4 +1,4 @@
-import { createRegistry } from '@customer-stream/runtime'
+import { createRegistry } from '@customer-stream/runtime/service'
 import { driftKey, type RawRecord } from '@customer-stream/schemas'
 import { freshNames } from '@customer-stream/testing'
 import { connectBothKinds, REDIS_KINDS } from '@customer-stream/testing/vitest'

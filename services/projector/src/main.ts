@@ -5,12 +5,8 @@ import {
   closeServer,
   createLifecycle,
   createLogger,
-  createObstacles,
-  createRegistry,
-  createTraces,
   openPort,
   settingsOrExit,
-  watchSecretFiles,
 } from '@customer-stream/runtime'
 import { createAdminApp } from '@customer-stream/runtime/admin-app'
 import {
@@ -21,6 +17,7 @@ import {
   readTopicIdentity,
 } from '@customer-stream/runtime/kafka'
 import { causeOf, createRedis } from '@customer-stream/runtime/redis'
+import { createObstacles, createRegistry, createTraces, watchSecretFiles } from '@customer-stream/runtime/service'
 import { createFillStore } from './fill-store.ts'
 import { createKafkaClients } from './kafka-clients.ts'
 import { createMeasurement } from './measurement.ts'

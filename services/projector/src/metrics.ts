@@ -1,4 +1,4 @@
-import { Counter, Gauge, Histogram, type Registry, startAtZero } from '@customer-stream/runtime'
+import { Counter, Gauge, Histogram, type Registry, startAtZero } from '@customer-stream/runtime/service'
 import type { QuarantineReason } from './project.ts'
 import type { StoreOutcome } from './store.ts'
 

@@ -1,4 +1,4 @@
-import { createRegistry } from '@customer-stream/runtime'
+import { createRegistry } from '@customer-stream/runtime/service'
 import { readReport, reportsKey } from '@customer-stream/schemas'
 import { freshNames } from '@customer-stream/testing'
 import { connectTestRedis } from '@customer-stream/testing/vitest'

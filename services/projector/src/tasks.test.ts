@@ -1,4 +1,4 @@
-import { createRegistry } from '@customer-stream/runtime'
+import { createRegistry } from '@customer-stream/runtime/service'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { createProjectorMetrics } from './metrics.ts'
 import { startTasks } from './tasks.ts'

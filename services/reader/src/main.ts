@@ -5,17 +5,14 @@ import {
   closeServer,
   createLifecycle,
   createLogger,
-  createObstacles,
-  createRegistry,
-  createTraces,
   openPort,
   periodically,
   retryWithBackoff,
   settingsOrExit,
-  watchSecretFiles,
 } from '@customer-stream/runtime'
 import { createAdminApp } from '@customer-stream/runtime/admin-app'
 import { connectRedis, createRedis, createRedisDiagnose } from '@customer-stream/runtime/redis'
+import { createObstacles, createRegistry, createTraces, watchSecretFiles } from '@customer-stream/runtime/service'
 import { followChanges } from './changes/follow-changes.ts'
 import { createCustomers } from './customers.ts'
 import { createListDealers } from './dealers.ts'

@@ -1,4 +1,4 @@
-import { Counter, Gauge, Histogram, type Registry, startAtZero } from '@customer-stream/runtime'
+import { Counter, Gauge, Histogram, type Registry, startAtZero } from '@customer-stream/runtime/service'
 import { STREAM_ENDS } from './changes/change-stream.ts'
 import { FAILED_CHECKS } from './http/api-keys.ts'
 import { problems } from './http/problem.ts'

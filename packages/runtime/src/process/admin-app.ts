@@ -1,7 +1,8 @@
 import { hash, timingSafeEqual } from 'node:crypto'
 import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify'
-import { createReadyGauge, type ReadinessCheck } from './admin.ts'
+import type { ReadinessCheck } from './admin.ts'
 import type { Registry } from './metrics.ts'
+import { createReadyGauge } from './ready-gauge.ts'
 
 /** A digest of fixed length, because `timingSafeEqual` needs inputs of equal length. */
 const digestOf = (text: string): Buffer => hash('sha256', text, 'buffer')

@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest'
-import { answerOf, createReadyGauge, readinessCheck } from './admin.ts'
+import { answerOf, readinessCheck } from './admin.ts'
 import { createAdminApp } from './admin-app.ts'
 import { createRegistry } from './metrics.ts'
+import { createReadyGauge } from './ready-gauge.ts'
 import { version } from './version.ts'
 
 it('a readiness check without a problem is ready', () => {

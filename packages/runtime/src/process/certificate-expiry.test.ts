@@ -1,7 +1,8 @@
 import { createAuthority } from '@customer-stream/testing/certificates'
 import { expect, it } from 'vitest'
-import { certificateExpiries, createCertificateMetric } from './certificate-expiry.ts'
+import { certificateExpiries } from './certificate-expiry.ts'
 import { createRegistry } from './metrics.ts'
+import { createCertificateMetric } from './secret-files.ts'
 import { loadSettings, optionalCertificates, optionalSecret } from './settings.ts'
 
 const schemas = {

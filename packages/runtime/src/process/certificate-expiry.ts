@@ -1,4 +1,3 @@
-import { Gauge, type Registry } from './metrics.ts'
 import type { Loaded, Settings } from './settings.ts'
 import { certificatesOf } from './tls.ts'
 
@@ -12,16 +11,3 @@ export const certificateExpiries = <S extends Settings>(schemas: S, loaded: Load
     }),
   )
 }
-
-/** @param expiries called for each scrape, because a changed file may have a new certificate. */
-export const createCertificateMetric = (registry: Registry, expiries: () => ReadonlyMap<string, Date>) =>
-  new Gauge({
-    name: 'customer_stream_certificate_expiry_timestamp_seconds',
-    help: 'Unix time when the first certificate of a setting expires, by setting. Absent without a certificate.',
-    labelNames: ['setting'],
-    registers: [registry],
-    collect() {
-      this.reset()
-      for (const [setting, end] of expiries()) this.set({ setting }, end.getTime() / 1000)
-    },
-  })

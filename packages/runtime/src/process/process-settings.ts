@@ -14,6 +14,9 @@ import {
   text,
 } from './settings.ts'
 
+/** Maximum time that a shutdown waits for the collector of traces. */
+export const TRACES_STOP_MS = 1000
+
 /** Settings that all processes have. */
 export const processSettings = {
   HOST: text({ default: '0.0.0.0', description: 'Local address of the public port and the admin port.' }),

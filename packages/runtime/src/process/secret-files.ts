@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
-import { certificateExpiries, createCertificateMetric } from './certificate-expiry.ts'
+import { certificateExpiries } from './certificate-expiry.ts'
 import type { Logger } from './log.ts'
 import { Counter, Gauge, type Registry } from './metrics.ts'
 import { periodically } from './periodically.ts'
@@ -32,6 +32,19 @@ export const createSecretFileMetrics = (registry: Registry) => ({
     registers: [registry],
   }),
 })
+
+/** @param expiries called for each scrape, because a changed file may have a new certificate. */
+export const createCertificateMetric = (registry: Registry, expiries: () => ReadonlyMap<string, Date>) =>
+  new Gauge({
+    name: 'customer_stream_certificate_expiry_timestamp_seconds',
+    help: 'Unix time when the first certificate of a setting expires, by setting. Absent without a certificate.',
+    labelNames: ['setting'],
+    registers: [registry],
+    collect() {
+      this.reset()
+      for (const [setting, end] of expiries()) this.set({ setting }, end.getTime() / 1000)
+    },
+  })
 
 /** Content of each file, by the name of its setting. For an unreadable file, the error. */
 type Contents = ReadonlyMap<string, string | Error>

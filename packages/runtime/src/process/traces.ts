@@ -5,6 +5,7 @@
 import { answerOf } from './admin.ts'
 import { createThrottledLog, type Logger } from './log.ts'
 import { Counter, type Registry, startAtZero } from './metrics.ts'
+import { TRACES_STOP_MS } from './process-settings.ts'
 import type { Tracer } from './tracer.ts'
 import { version } from './version.ts'
 
@@ -23,9 +24,6 @@ export interface TraceSettings {
   readonly OTEL_TRACES_SAMPLER?: 'parentbased_traceidratio' | 'traceidratio'
   readonly OTEL_TRACES_SAMPLER_ARG?: number
 }
-
-/** Maximum time that a shutdown waits for the collector. */
-export const TRACES_STOP_MS = 1000
 
 const LOG_INTERVAL_MS = 60_000
 

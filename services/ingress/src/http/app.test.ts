@@ -1,6 +1,7 @@
 import { createHmac } from 'node:crypto'
 import { gzipSync } from 'node:zlib'
-import { createRegistry, type SpanOptions } from '@customer-stream/runtime'
+import type { SpanOptions } from '@customer-stream/runtime'
+import { createRegistry } from '@customer-stream/runtime/service'
 import { parseEvent, topicNames } from '@customer-stream/schemas'
 import { describe, expect, it } from 'vitest'
 import type { End } from '../delivery/publisher.ts'

@@ -1,4 +1,4 @@
-import { createRegistry } from '@customer-stream/runtime'
+import { createRegistry } from '@customer-stream/runtime/service'
 import { sign } from '@customer-stream/simulator'
 import { expect, it } from 'vitest'
 import { createIngressMetrics } from '../metrics.ts'

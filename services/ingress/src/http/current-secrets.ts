@@ -1,5 +1,5 @@
 import { checksOf, type IngressSettings } from '@customer-stream/configuration'
-import { startAtZero } from '@customer-stream/runtime'
+import { startAtZero } from '@customer-stream/runtime/service'
 import type { IngressMetrics } from '../metrics.ts'
 import { type Authenticate, createAuthenticate } from './authenticate.ts'
 

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream'
-import { createRegistry } from '@customer-stream/runtime'
+import { createRegistry } from '@customer-stream/runtime/service'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { createReaderMetrics } from '../metrics.ts'
 import { createChangeLog } from './change-log.ts'
