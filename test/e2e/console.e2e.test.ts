@@ -4,9 +4,11 @@ import { readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { AxeBuilder } from '@axe-core/playwright'
 import { waitUntil } from '@customer-stream/runtime'
+import { dealersKey, positionsKey } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { openPipeline, type Pipeline, type ServiceProcess, untilApplied } from '@customer-stream/testing'
+import { freePorts, openPipeline, type Pipeline, type ServiceProcess, untilApplied } from '@customer-stream/testing'
 import { startChromium } from '@customer-stream/testing/chromium'
+import { startRedis } from '@customer-stream/testing/vitest'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, beforeEach, expect, inject, it, onTestFinished } from 'vitest'
 
@@ -29,9 +31,14 @@ beforeAll(async () => {
   }
   await buildConsole()
   pipeline = await openPipeline(inject('brokers'))
-  const services = await Promise.all([pipeline.start('ingress'), pipeline.start('projector'), pipeline.start('reader')])
-  await Promise.all(services.map((service) => service.untilReady()))
-  ;[ingress, , reader] = services as [ServiceProcess, ServiceProcess, ServiceProcess]
+  ingress = await pipeline.start('ingress')
+  const started = [
+    pipeline.start('projector'),
+    pipeline.start('reader', { INGRESS_ADMIN_URLS: ingress.adminUrl }),
+  ] as const
+  const [projector] = await Promise.all(started)
+  reader = await started[1]
+  await Promise.all([ingress, projector, reader].map((service) => service.untilReady()))
 }, 300_000)
 afterAll(async () => {
   await browser?.close()
@@ -40,23 +47,23 @@ afterAll(async () => {
 beforeEach((context) => context.skip(browser === undefined, noBrowser))
 
 /** Opens the console in a fresh browser. Fails the test if the page breaks its rules. */
-const openConsole = async (theme: 'light' | 'dark' = 'light'): Promise<Page> => {
+const openConsole = async (theme: 'light' | 'dark' = 'light', url = reader.url): Promise<Page> => {
   const context = await browser!.newContext({ colorScheme: theme })
   const page = await context.newPage()
   const faults: string[] = []
   page.on('pageerror', ({ message }) => faults.push(message))
-  // Chromium reports a broken Content-Security-Policy, and an answer of 400 or more, as an error.
+  // Chromium also reports no answer, and an answer of 400 or more, as an error.
   page.on('console', (line) => {
-    if (line.type() === 'error' && !line.text().includes('the server responded with')) faults.push(line.text())
+    if (line.type() === 'error' && !/the server responded with|net::ERR_/.test(line.text())) faults.push(line.text())
   })
   page.on('request', (request) => {
-    if (!request.url().startsWith(reader.url)) faults.push(request.url())
+    if (!request.url().startsWith(url)) faults.push(request.url())
   })
   onTestFinished(async () => {
     await context.close()
     expect(faults).toEqual([])
   })
-  await page.goto(`${reader.url}/`)
+  await page.goto(`${url}/`)
   return page
 }
 
@@ -188,6 +195,9 @@ it.each(['light', 'dark'] as const)('axe finds no violation in the %s theme', as
     await page.waitForLoadState('networkidle')
     expect([view, await violationsOf(page, theme)]).toEqual([view, []])
   }
+  await page.getByRole('link', { name: 'API' }).click()
+  await page.getByRole('heading', { name: 'GET /v1/pipeline' }).waitFor()
+  expect(await violationsOf(page, theme)).toEqual([])
 })
 
 it('the view of the flow shows a change while it happens, and reveals nothing', async () => {
@@ -235,6 +245,86 @@ it('the view of dealers shows the customers and the state of each dealer', async
     },
     (text) => /new1.* ago/.test(text ?? ''),
   )
+})
+
+it('Overview and Flow show the figures of a running pipeline', async () => {
+  const page = await openConsole()
+  await signIn(page, 'full-api-key')
+  const figureOf = async (name: string) =>
+    (await page.getByRole('link', { name }).locator('strong').textContent()) ?? ''
+  await waitUntil(
+    'the figures are on the page',
+    async () => {
+      await store()
+      return Promise.all(
+        ['Events stored', 'Events handled', 'From receipt to Redis', 'Lag', 'Events at risk'].map(figureOf),
+      )
+    },
+    ([stored = '', handled = '', freshness = '', lag, atRisk]) =>
+      /[1-9].*\/s$/.test(stored) &&
+      /[1-9].*\/s$/.test(handled) &&
+      /[1-9].* m?s$/.test(freshness) &&
+      lag === '0' &&
+      atRisk === '0',
+  )
+  await page.getByText('1 projector', { exact: true }).waitFor()
+  await page.getByRole('heading', { name: 'All is well.' }).waitFor()
+  await openView(page, 'Flow')
+  const rowOf = (name: string) => page.locator('dl > div').filter({ hasText: name }).locator('dd').textContent()
+  expect(await rowOf('applied')).toMatch(/[1-9].*\/s$/)
+  expect(await rowOf('received by ingresses')).toMatch(/[1-9].*\/s$/)
+  await page.getByRole('heading', { name: 'Requests of the sender a second, the last hour' }).waitFor()
+  const lags = page.getByRole('region', { name: 'Table of partitions' }).getByRole('row')
+  expect(await lags.count()).toBeGreaterThan(1)
+})
+
+it('an outage of Redis and of the reader is on the page, with the last figures, and so is its end', async () => {
+  const redis = await startRedis({ args: ['--appendfsync', 'always'] })
+  onTestFinished(() => redis.stop())
+  const client = await pipeline.connectRedis(redis.url)
+  await client.hset(positionsKey(1, pipeline.keyPrefix), `${pipeline.topics.customers}/0`, '0')
+  client.disconnect()
+  const [port] = (await freePorts(1)).map(String)
+  const env = { REDIS_URL: redis.url, REDIS_COMMAND_TIMEOUT_MS: '500', PORT: port! }
+  const first = await pipeline.start('reader', env)
+  await first.untilReady()
+  const page = await openConsole('light', first.url)
+  await signIn(page, 'full-api-key')
+  const lag = page.getByRole('link', { name: 'Lag' }).locator('strong')
+  const reason = page.getByRole('listitem').filter({ hasText: 'Redis redis://' })
+  await lag.filter({ hasText: /\d/ }).waitFor()
+  expect(await reason.count()).toBe(0)
+  await redis.kill()
+  await reason.first().waitFor()
+  await lag.filter({ hasText: '–' }).waitFor()
+  await redis.restart()
+  await reason.first().waitFor({ state: 'detached' })
+  await lag.filter({ hasText: /\d/ }).waitFor()
+  await first.end()
+  await page.getByText('The reader does not answer.').waitFor()
+  await page.getByText('The figures below are of').waitFor()
+  expect(await lag.textContent()).toMatch(/\d/)
+  await (await pipeline.start('reader', env)).untilReady()
+  await page.getByText('The reader does not answer.').waitFor({ state: 'detached' })
+  await page.getByText('Checked at').waitFor()
+})
+
+it('a refresh keeps all dealers that a person has loaded', async () => {
+  const ids = Array.from({ length: 600 }, (_, i) => `many-${String(i).padStart(3, '0')}`)
+  const key = dealersKey(pipeline.keyPrefix)
+  await pipeline.redis.zadd(key, ...ids.flatMap((id) => [String(Date.now()), id]))
+  onTestFinished(async () => void (await pipeline.redis.zrem(key, ...ids)))
+  const page = await openConsole()
+  await page.clock.install()
+  await signIn(page, 'masked-api-key')
+  await openView(page, 'Dealers')
+  await page.getByRole('button', { name: 'More dealers' }).click()
+  await page.getByText('many-599').waitFor()
+  await pipeline.redis.zadd(key, String(Date.now()), 'many-600')
+  onTestFinished(async () => void (await pipeline.redis.zrem(key, 'many-600')))
+  await page.clock.fastForward(31_000)
+  await page.getByText('many-600').waitFor()
+  expect(await page.getByText('many-000').count()).toBe(1)
 })
 
 it('the first view needs less than 150 kB', async () => {
