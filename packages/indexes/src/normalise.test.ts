@@ -1,4 +1,5 @@
 import fc from 'fast-check'
+import { type CountryCode, parsePhoneNumberFromString } from 'libphonenumber-js/max'
 import { describe, expect, it } from 'vitest'
 import { normaliseEmail, normalisePhone, normaliseVin } from './normalise.ts'
 
@@ -25,12 +26,26 @@ describe('a phone number', () => {
   })
 
   it('a number that needs no library has the form that the library gives', () => {
-    const digits = fc.array(fc.integer({ min: 0, max: 9 }), { minLength: 10, maxLength: 10 })
+    const digit = fc.integer({ min: 0, max: 9 })
+    // 011 is the prefix for calls to other countries.
+    const areaDigits = fc.oneof(fc.constant([0, 1, 1]), fc.array(digit, { minLength: 3, maxLength: 3 }))
+    const spelling = fc.record({
+      code: fc.constantFrom('', '1', '+1', '+', '01'),
+      area: areaDigits.map((digits) => digits.join('')),
+      rest: fc.array(digit, { minLength: 6, maxLength: 8 }).map((digits) => digits.join('')),
+      separators: fc.array(fc.constantFrom('', '', ' ', '-', '.', '(', ') '), { minLength: 3, maxLength: 3 }),
+      hasBrackets: fc.boolean(),
+      country: fc.constantFrom('US', 'CA', 'AG', 'BS', 'DO', 'PR', 'GB', 'DE'),
+    })
     fc.assert(
-      fc.property(digits, (list) => {
-        const number = `+1${list.join('')}`
-        expect(normalisePhone(number, 'US')).toBe(normalisePhone(` ${number}`, 'US'))
+      fc.property(spelling, ({ code, area, rest, separators, hasBrackets, country }) => {
+        const [first = '', second = '', third = ''] = separators
+        const start = `${code}${first}${hasBrackets ? `(${area})` : area}`
+        const number = `${start}${second}${rest.slice(0, 3)}${third}${rest.slice(3)}`
+        const parsed = parsePhoneNumberFromString(number, country as CountryCode)
+        expect(normalisePhone(number, country)).toBe(parsed?.isPossible() ? parsed.number : undefined)
       }),
+      { numRuns: 5000 },
     )
   })
 })
