@@ -139,8 +139,8 @@ export const fillGuards: readonly Guard[] = [
     guard: 'each call of a fill checks the token of the previous call',
     prevents: 'missing customers after a failover within a fetch of documents',
     file: `${folder}/store.ts`,
-    from: 'requiredToken: token, newToken, waitsForFill: false',
-    to: 'newToken, waitsForFill: false',
+    from: 'requiredToken: token, newToken }',
+    to: "requiredToken: '', newToken }",
     test: fillStore('a fill of several calls does not continue after lost customers'),
   },
   {

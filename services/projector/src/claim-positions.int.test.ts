@@ -111,6 +111,7 @@ it('if Redis is emptied between the claim and the first position, the next claim
   await store.claimPositions(here, false)
   await redis.del(positionsKey(1, keyPrefix))
   await expect(store.movePosition(0, undefined, '5')).rejects.toThrow(LostChunkError)
+  await expect(store.applyChunk([], 0, undefined, '5')).rejects.toThrow(LostChunkError)
   expect(await store.claimPositions(here, false)).toBe(0)
   expect(await store.movePosition(0, undefined, '5')).toBe(true)
 })

@@ -1,5 +1,7 @@
 /**
- * Keeps the indexes in step with the customers' hashes. An index has a sorted set for each term.
+ * Keeps the indexes in step with the customers' hashes. An index has a sorted set for each term. On
+ * a single Redis, apply-snapshots.lua itself adds entries if it need not remove others. All other
+ * changes of entries are made here.
  *
  * A reader checks each entry against the customer's hash. So a superfluous entry is harmless, but a
  * missing entry is a fault. Entries are added before the position moves. An entry is removed only

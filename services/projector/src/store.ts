@@ -141,6 +141,8 @@ const outcomes = new Map<number, StoreOutcome>([
   [2, 'erased'],
   [KEPT, 'stale'],
 ])
+/** First reply of apply-snapshots.lua if it has moved the position. */
+const MOVED = 2
 /** Reply of apply-snapshots.lua if the call must be repeated with the keys of the marks. */
 const NEEDS_MARK = 3
 
@@ -154,29 +156,41 @@ const ANNOUNCEMENT_MS = 60_000
 /** Redis does nothing else during a call, so a call is limited to 250 × about 20 µs = 5 ms. */
 const CUSTOMERS_PER_CALL = 250
 /**
+ * Maximum entries of a customer that apply-snapshots.lua adds to indexes: 250 × 16 × about 2 µs =
+ * 8 ms. The entries of a customer with more terms are added by calls of their own.
+ */
+const MAX_ENTRIES_AT_ONCE = 16
+/**
  * Maximum fields and values of a part of a fill: 250 customers of usual size. Documents in a
  * compressed batch can be hundreds of times larger than the fetch. Redis closes the connection if a
  * call has more than 1,048,576 arguments, and the fill would then never end.
  */
 const VALUES_PER_CALL = 25_000
 
-interface AppliedCall extends AppliedChunk, Pick<AppliedStates, 'kept' | 'filings'> {}
+/** Result of a call of apply-snapshots.lua. */
+interface AppliedCall extends Pick<WrittenChunk, 'isInPlace' | 'stored'>, Pick<AppliedStates, 'kept' | 'filings'> {
+  /** True if the call has moved the position. */
+  readonly hasMoved: boolean
+}
 
 /**
  * @param texts pairs: number of a customer whose entries must be updated, from 1, and its field
  *   `_index`.
+ * @param hasOwnCall true if the entry of the customer's dealer was not added.
  */
 const filingsOf = (
   customers: readonly IndexedCustomer[],
   stored: readonly StoreOutcome[],
   texts: readonly (number | string)[],
+  hasOwnCall: (customer: IndexedCustomer) => boolean,
 ): Filing[] => {
   const indexOf = new Map<number, string>()
   for (let i = 0; i < texts.length; i += 2) indexOf.set(Number(texts[i]) - 1, String(texts[i + 1]))
   return customers.flatMap((customer, i) => {
     const index = indexOf.get(i)
     const isCurrent = stored[i] === 'applied' || stored[i] === 'duplicate'
-    return index !== undefined || stored[i] === 'applied' ? [{ customer, isCurrent, index }] : []
+    const needsDealer = stored[i] === 'applied' && hasOwnCall(customer)
+    return index !== undefined || needsDealer ? [{ customer, isCurrent, index }] : []
   })
 }
 
@@ -232,21 +246,24 @@ export const assertStored = async (
   }
 }
 
-/** The position that a call of apply-snapshots.lua checks, and moves if there is no new token. */
+/** The position that a call of apply-snapshots.lua checks. */
 interface PositionCall extends Pick<MoveOptions, 'window' | 'stateTopicId'> {
   readonly from: string | undefined
   /** Token that must be stored. */
-  readonly requiredToken?: string
+  readonly requiredToken: string
   /** Token to store. */
-  readonly newToken?: string
+  readonly newToken: string
   /** True if nothing may be written while the partition is being filled from the state topic. */
-  readonly waitsForFill: boolean
+  readonly waitsForFill?: boolean
+  /** True if the call moves the position, unless entries must be updated before. */
+  readonly isWholeChunk?: boolean
 }
 
-/** Returns arguments 7 to 13 of apply-snapshots.lua. */
+/** Returns arguments 7 to 14 of apply-snapshots.lua. */
 const positionArguments = (field: string, call: PositionCall): string[] => {
-  const { from = '', requiredToken = '', newToken = '', window, stateTopicId = '', waitsForFill } = call
-  return [field, from, requiredToken, newToken, windowText(window), stateTopicId, waitsForFill ? '1' : '']
+  const { from = '', requiredToken, newToken, window, stateTopicId = '', waitsForFill, isWholeChunk } = call
+  const flags = [waitsForFill, isWholeChunk].map((flag) => (flag ? '1' : ''))
+  return [field, from, requiredToken, newToken, windowText(window), stateTopicId, ...flags]
 }
 
 type Write = (
@@ -254,8 +271,8 @@ type Write = (
   partition: number,
   from: string | undefined,
   to: string,
-  options: Pick<ChunkOptions, 'oldest'> & { readonly isPublished: boolean },
-) => Promise<WrittenChunk>
+  options: Pick<ChunkOptions, 'oldest' | 'window' | 'stateTopicId'> & { readonly isPublished: boolean },
+) => Promise<WrittenChunk & { readonly hasMoved?: boolean }>
 
 /**
  * Creates the store, which reads and writes hashes and positions in Redis. A method that rejects
@@ -274,11 +291,17 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
   const positionStore = createPositionStore(client, options)
   const indexes = createIndexes(client, keyPrefix)
   const memberKeyPrefix = `${keyPrefix}positions:member:`
+  /**
+   * Returns the terms whose entries the call adds that applies the customer. On Redis Cluster the
+   * entries are in other slots.
+   */
+  const termsAtOnce = ({ terms = [] }: IndexedCustomer) =>
+    clustered || terms.length > MAX_ENTRIES_AT_ONCE ? [] : terms
 
   /**
    * Calls apply-snapshots.lua.
    * @param place arguments 2 to 5 of the script.
-   * @param position arguments 7 to 13 of the script. Default: only argument 7, for a call that does
+   * @param position arguments 7 to 14 of the script. Default: only argument 7, for a call that does
    *   not use positions.
    * @param withMarks false on Redis Cluster until the script asks for the keys of the marks.
    *   Otherwise a call with two keys would fail while a slot moves (TRYAGAIN).
@@ -292,14 +315,17 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
     const [positions = ''] = copies
     const keys = customers.map(({ customerUuid }) => customerKey(customerUuid, keyPrefix))
     if (withMarks) for (const { customerUuid } of customers) keys.push(erasedKey(customerUuid, keyPrefix))
+    for (const customer of customers) for (const term of termsAtOnce(customer)) keys.push(indexKey(term, keyPrefix))
     if (position.length > 1) keys.push(positions)
     const args: (string | number)[] = [projection, ...place, customers.length, ...position]
-    for (const { version, terms, fieldsAndValues } of customers) {
-      args.push(version.timestamp, version.id, textOf(terms), fieldsAndValues.length)
+    for (const customer of customers) {
+      const { customerUuid, version, terms, fieldsAndValues } = customer
+      args.push(version.timestamp, version.id, customerUuid, textOf(terms))
+      args.push(termsAtOnce(customer).length, fieldsAndValues.length)
       for (const part of fieldsAndValues) args.push(part)
     }
     const [state, ...replies] = await redis.applySnapshots(keys.length, keys, args)
-    if (state === 0) return { moved: false, stored: [], kept: [], filings: [] }
+    if (state === 0) return { isInPlace: false, hasMoved: false, stored: [], kept: [], filings: [] }
     if (state === -1) throw new LostChunkError()
     if (replies.slice(0, customers.length).includes(NEEDS_MARK)) return applyAtOnce(customers, place, position, true)
     const stored = customers.map((_, i) => {
@@ -309,9 +335,11 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
       if (outcome === undefined) throw new Error(`apply-snapshots.lua replied ${String(replies[i])}`)
       return outcome
     })
-    if (state !== 1) throw new Error(`apply-snapshots.lua replied ${String(state)}`)
+    if (state !== 1 && state !== MOVED) throw new Error(`apply-snapshots.lua replied ${String(state)}`)
     const kept = customers.filter((_, i) => replies[i] === KEPT)
-    return { moved: true, stored, kept, filings: filingsOf(customers, stored, replies.slice(customers.length)) }
+    const hasOwnCall = (customer: IndexedCustomer) => termsAtOnce(customer).length === 0
+    const filings = filingsOf(customers, stored, replies.slice(customers.length), hasOwnCall)
+    return { isInPlace: true, hasMoved: state === MOVED, stored, kept, filings }
   }
 
   const chainOf = (partition: number, token: string, field = fields(partition).token): Chain => ({
@@ -321,14 +349,16 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
   })
 
   /**
-   * Writes a chunk in several calls, then its entries in indexes. Each call stores a token beside
-   * the position, and the next call requires this token. A replica or an append-only file can lose
-   * only its last writes. So a Redis with the last token also has the customers and entries of all
-   * calls.
+   * Writes a chunk in several calls, then the remaining entries in indexes. Each call stores a
+   * token beside the position, and the next call requires this token. A replica or an append-only
+   * file can lose only its last writes. So a Redis with the last token also has the customers and
+   * entries of all calls. If one call is enough, this call also moves the position.
    */
-  const writeOnOne: Write = async (customers, partition, from, to, { oldest = '0', isPublished }) => {
+  const writeOnOne: Write = async (customers, partition, from, to, { oldest = '0', isPublished, ...move }) => {
     const { position } = fields(partition)
     const calls = Math.max(1, Math.ceil(customers.length / CUSTOMERS_PER_CALL))
+    // Only move-position.lua checks the claim that a first position needs.
+    const isWholeChunk = calls === 1 && !isPublished && from !== undefined
     const chunk = randomUUID()
     const token = (call: number) => (call === 0 ? '' : `${chunk}/${call}`)
     const done = await all(
@@ -337,16 +367,19 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
           customers.slice(call * CUSTOMERS_PER_CALL, (call + 1) * CUSTOMERS_PER_CALL),
           [`${position}/`, oldest, to, ''],
           positionArguments(position, {
+            ...move,
             from,
             requiredToken: token(call),
             newToken: token(call + 1),
-            waitsForFill: isPublished,
+            waitsForFill: isPublished || move.stateTopicId !== undefined,
+            isWholeChunk,
           }),
         ),
       ),
     )
     const stored = done.flatMap((each) => each.stored)
-    if (!done.every(({ moved }) => moved)) return { isInPlace: false, stored, token: '' }
+    if (!done.every(({ isInPlace }) => isInPlace)) return { isInPlace: false, stored, token: '' }
+    if (done[0]?.hasMoved) return { isInPlace: true, hasMoved: true, stored, token: '' }
     const filings = done.flatMap((each) => each.filings)
     return { isInPlace: true, stored, token: await indexes.file(filings, chainOf(partition, token(calls))) }
   }
@@ -410,24 +443,10 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
   }
 
   const applyChunk: Store['applyChunk'] = async (customers, partition, from, to, chunk = {}) => {
-    // Entries in indexes must be added before the position moves.
-    const isIndexed = customers.some(({ terms }) => terms !== undefined)
-    if (!clustered && !isIndexed && customers.length <= CUSTOMERS_PER_CALL) {
-      const { position } = fields(partition)
-      const waitsForFill = chunk.stateTopicId !== undefined
-      const { moved, stored, filings } = await applyAtOnce(
-        customers,
-        [`${position}/`, chunk.oldest ?? '0', to, ''],
-        positionArguments(position, { ...chunk, from, waitsForFill }),
-      )
-      // Customers may have entries from the time before indexes were switched off.
-      await indexes.file(filings)
-      return { moved, stored }
-    }
-    const { isInPlace, stored, token } = await write(customers, partition, from, to, { ...chunk, isPublished: false })
-    return isInPlace
-      ? { moved: await positionStore.moveAfter(partition, from, to, token, chunk), stored }
-      : { moved: false, stored: [] }
+    const written = await write(customers, partition, from, to, { ...chunk, isPublished: false })
+    const { isInPlace, hasMoved, stored, token } = written
+    if (!isInPlace) return { moved: false, stored: [] }
+    return { moved: hasMoved || (await positionStore.moveAfter(partition, from, to, token, chunk)), stored }
   }
 
   return {
@@ -453,9 +472,9 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
         }
         // As in a chunk, each call requires the token of the call before.
         const newToken = randomUUID()
-        const call = { from: progress, requiredToken: token, newToken, waitsForFill: false }
+        const call = { from: progress, requiredToken: token, newToken }
         const applied = await applyAtOnce(part, place, positionArguments(fill, call))
-        if (!applied.moved) return { stored: [], kept: [], filings: [], token: '' }
+        if (!applied.isInPlace) return { stored: [], kept: [], filings: [], token: '' }
         token = await indexes.file(applied.filings, chainOf(partition, newToken, fillToken))
         done.push(applied)
       }

@@ -1,9 +1,11 @@
 --[[
 Applies snapshots of many customers. Each snapshot replaces its customer's whole hash if the snapshot
-is newer than the hash. On a single Redis the same call may also move the position of the partition.
+is newer than the hash. On a single Redis the same call may also add the customer's entries to indexes
+and move the position of the partition.
 
 KEYS     the key of each customer,
          then nothing, or the key of each customer's mark, which an erasure has set,
+         then the keys of each customer's entries that this call may add (only with marks),
          then the hash of positions if ARGV[7] is not ''.
          On Redis Cluster all keys must be in one slot.
 ARGV[1]  number of the projection that writes
@@ -13,19 +15,22 @@ ARGV[4]  next offset to apply
 ARGV[5]  '1' = keep every newer hash of a lower projection, '' = keep it only if its record may come
 ARGV[6]  number of customers
 ARGV[7]  field of the position, topic/partition. For a fill: field of its progress. If '', the call does
-         not use positions, and ARGV[8] to ARGV[13] are missing.
+         not use positions, and ARGV[8] to ARGV[14] are missing.
 ARGV[8]  expected value of that field
 ARGV[9]  token that the previous call of this chunk has stored. '' in the first call of a chunk.
-ARGV[10] token to store for the next call, for move-position.lua, or for move-fill.lua. If '', this call
-         is the whole chunk and moves the position.
+ARGV[10] token to store for the next call, for move-position.lua, or for move-fill.lua
 ARGV[11] lookahead's window to which the chunk belongs, start/end. '' if there is none.
 ARGV[12] id of the state topic that has all documents before the new position. '' if there is none.
 ARGV[13] '1' = write nothing while the partition is being filled from the state topic, '' = write
+ARGV[14] '1' = this call is the whole chunk: move the position unless the caller must update entries,
+         '' = do not move the position
 then for each customer, in the order of KEYS:
-         timestamp, event id, terms of the customer (a JSON array as text, '' for none), number of
+         timestamp, event id, customerUuid, terms of the customer (a JSON array as text, '' for none),
+         number of its entries in KEYS (0 or one for each term, in the order of the terms), number of
          the following arguments, field, value, field, value, ...
 
-Reply    first:  1 = done
+Reply    first:  2 = done, and the position was moved
+                 1 = done, and the token is stored
                  0 = the field ARGV[7] has neither ARGV[8] nor ARGV[4], or the partition is being filled
                      and ARGV[13] is '1': nothing was written
                 -1 = another token or no token is stored, nothing was written
@@ -38,7 +43,10 @@ Reply    first:  1 = done
                  4 = kept: a newer hash of a lower projection is stored, which a call without ARGV[5]
                      would replace
          then for some customers: number of the customer, text of the field _index. The caller updates
-         the entries of these customers. All other customers have the entries of their terms.
+         the entries of these customers. All other customers have the entries of their terms, except
+         the dealer's entry of a customer that was applied without entries in KEYS.
+
+This call adds entries only if it need not remove any, because KEYS lacks the keys of old entries.
 
 The field _index has the terms under which Redis may have entries of the customer. In its pending form
 it begins with '?', and each line has the terms of one event, the newest event last. So no crash leaves
@@ -61,7 +69,7 @@ local reply = { 1 }
 local unfiled = {}
 
 if position ~= '' then
-  cursor = 14
+  cursor = 15
   local stored = redis.call('HGET', KEYS[#KEYS], position) or ''
   -- If an earlier attempt succeeded and its reply was lost, the position is already ARGV[4].
   if stored ~= ARGV[8] and stored ~= ARGV[4] then return { 0 } end
@@ -71,6 +79,7 @@ if position ~= '' then
   if ARGV[9] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#token') ~= ARGV[9] then return { -1 } end
 end
 local has_marks = #KEYS >= 2 * customers
+local next_entry = 2 * customers + 1
 
 -- Compares strings by bytes. Lua's own < follows the server's locale, so replicas and replays could
 -- disagree.
@@ -153,6 +162,16 @@ local function needs_entries(outcome, stored, terms)
   return terms ~= '' and not stored.is_update and outcome ~= -1
 end
 
+-- Adds the customer's score to indexes.
+-- @return false if Redis has refused an entry, e.g. because another program has written to its key
+local function add_entries(first, last, timestamp, member)
+  for at = first, last do
+    local reply = redis.pcall('ZADD', KEYS[at], 'GT', timestamp, member)
+    if type(reply) == 'table' and reply.err then return false end
+  end
+  return true
+end
+
 -- Removes the key's time to live, and the old fields that the new snapshot lacks. HSET does
 -- neither.
 local function remove_rest(key, first, last, index)
@@ -168,10 +187,12 @@ end
 
 for i = 1, customers do
   local key = KEYS[i]
-  local timestamp, id, terms = tonumber(ARGV[cursor]), ARGV[cursor + 1], ARGV[cursor + 2]
-  local first = cursor + 4
-  local last = cursor + 3 + tonumber(ARGV[cursor + 3])
-  cursor = last + 1
+  local timestamp, id, customer_uuid = tonumber(ARGV[cursor]), ARGV[cursor + 1], ARGV[cursor + 2]
+  local terms, entries = ARGV[cursor + 3], tonumber(ARGV[cursor + 4])
+  local first = cursor + 6
+  local last = cursor + 5 + tonumber(ARGV[cursor + 5])
+  local first_entry = next_entry
+  cursor, next_entry = last + 1, next_entry + entries
   local stored = compare_with_stored(key, timestamp, id)
   -- Most events need no mark, because the stored event shows that the customer is not erased.
   local outcome = stored.is_kept and 4 or stored.order == 0 and 0 or stored.order < 0 and -1 or stored.is_known and 1
@@ -180,7 +201,9 @@ for i = 1, customers do
   -- projection.
   local keeps_entries = outcome == 0 and stored.is_higher
   local is_current = outcome == 1 or (outcome == 0 and not keeps_entries)
-  local index = is_current and next_index(stored.index, terms) or stored.index
+  local adds_entries = is_current and entries > 0 and (stored.index == '' or stored.index == terms)
+  local index = stored.index
+  if is_current then index = adds_entries and terms or next_index(index, terms) end
   if outcome == 1 then
     if stored.is_no_hash then
       -- Redis checks its memory limit for SET, but not for DEL. So a full Redis fails before DEL.
@@ -206,19 +229,34 @@ for i = 1, customers do
     redis.call('HSET', key, '_index', index)
   end
   reply[i + 1] = outcome
-  if outcome < 3 and not keeps_entries and needs_entries(outcome, stored, terms) then
+  local needs = outcome < 3 and not keeps_entries and needs_entries(outcome, stored, terms)
+  if adds_entries then
+    -- The score of a dealer's entry is the time of the last change. This entry is the first entry.
+    local last_entry = needs and first_entry + entries - 1
+      or string.sub(terms, 1, 9) == '["dealer:' and first_entry
+      or first_entry - 1
+    local is_added = add_entries(first_entry, last_entry, timestamp, customer_uuid)
+    -- The caller gets the error when it adds the entries. Until then the field is pending.
+    if not is_added and index ~= stored.index then
+      index = next_index(stored.index, terms)
+      redis.call('HSET', key, '_index', index)
+    end
+    needs = not is_added
+  end
+  if needs then
     unfiled[#unfiled + 1] = i
     unfiled[#unfiled + 1] = index
   end
 end
 
 if position ~= '' then
-  if ARGV[10] ~= '' then
-    redis.call('HSET', KEYS[#KEYS], position .. '#token', ARGV[10])
-  else
+  if ARGV[14] == '1' and #unfiled == 0 then
     redis.call('HSET', KEYS[#KEYS], position, ARGV[4])
     if ARGV[11] ~= '' then redis.call('HSET', KEYS[#KEYS], position .. '#window', ARGV[11]) end
     if ARGV[12] ~= '' then redis.call('HSET', KEYS[#KEYS], position .. '#state', ARGV[12] .. '/' .. ARGV[4]) end
+    reply[1] = 2
+  else
+    redis.call('HSET', KEYS[#KEYS], position .. '#token', ARGV[10])
   end
 end
 for _, each in ipairs(unfiled) do reply[#reply + 1] = each end
