@@ -7,6 +7,7 @@ import { makeCustomersEvent, makeOtherEvent } from '@customer-stream/simulator'
 import { askReader, kafkajsOf, type NetworkState } from '@customer-stream/testing'
 import { createAuthority } from '@customer-stream/testing/certificates'
 import { changedSettings, TOPIC } from '../faults/fault.ts'
+import type { ManagedService } from '../faults/harness/arena.ts'
 import { type Cause, none } from './cause.ts'
 import { postSuspicious } from './request-causes.ts'
 import type { Site } from './site.ts'
@@ -39,6 +40,11 @@ const setMaxMemory = async ({ pipeline, redis }: Site, bytes: string) => {
   const client = await pipeline.connectRedis(redis.server.url)
   await client.config('SET', 'maxmemory', bytes)
   client.disconnect()
+}
+
+const restart = async (service: ManagedService, env: Readonly<Record<string, string>> = {}) => {
+  await service.end()
+  await service.restart(env)
 }
 
 /** Restarts a service so often that its supervisor would report it. */
@@ -87,8 +93,7 @@ const useTls = async (site: Site) => {
   const { cert, key } = authority.issue('redis', ['127.0.0.1'], new Date(Date.now() + 400 * DAY_MS))
   const port = await openTlsFront({ cert, key }, site.redis.network.port)
   const env = { REDIS_URL: `rediss://127.0.0.1:${port}`, REDIS_TLS_CA_FILE: certificateFile(site) }
-  await site.projectors[1]!.end()
-  await site.projectors[1]!.restart({ ...env, SECRET_FILES_CHECK_MS: '500' })
+  await restart(site.projectors[1]!, { ...env, SECRET_FILES_CHECK_MS: '500' })
 }
 
 export const certificateCause: Cause = {
@@ -203,6 +208,9 @@ export const frozenProjectorCause: Cause = {
   alerts: ['StateRepairs'],
   inject: async ({ projectors, redis }, fired) => {
     const [first, second] = projectors
+    // A freeze is shorter than this timeout. Otherwise the projector would give up its calls to
+    // Redis, and would publish nothing.
+    await restart(first!, { REDIS_COMMAND_TIMEOUT_MS: '60000' })
     while (!fired.aborted) {
       // A slow Redis, so that the projector freezes in the middle of its chunks.
       redis.network.set({ delayMs: 100 })
@@ -223,7 +231,7 @@ export const frozenProjectorCause: Cause = {
       )
     }
   },
-  repair: none,
+  repair: ({ projectors }) => restart(projectors[0]!),
 }
 
 /** Creates the topic of other events again, with one partition. */
