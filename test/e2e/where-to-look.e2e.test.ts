@@ -61,7 +61,7 @@ it('each command that the demo prints works in this repository', { timeout: 120_
   const [, request = ''] = /^ {2}(curl .*\S) {3}/m.exec(text) ?? []
   const { stdout } = await promisify(execFile)('bash', ['-c', `${request} --silent --fail`])
   expect(JSON.parse(stdout)).toMatchObject({ customer: { firstName: 'Renée' } })
-  // The rest of the text has addresses. A server must answer at each address.
+  // The text ends with addresses. The address of the metrics must answer.
   const [, metrics = ''] = /Metrics: (\S+)/.exec(text) ?? []
   expect((await fetch(metrics)).status).toBe(200)
 })

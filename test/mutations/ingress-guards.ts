@@ -119,7 +119,7 @@ export const ingressGuards: readonly Guard[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'return partition === undefined ? unbound :',
     to: 'return partition === undefined ? shared :',
-    test: publisher('a partition is not delayed by records that may go'),
+    test: publisher('records without a fixed partition do not delay the records of a partition'),
   },
   {
     guard: 'a slow partition stays isolated until it is fast again',

@@ -85,8 +85,8 @@ export const readerGuards: readonly Guard[] = [
     guard: 'a cursor counts only for its own list',
     prevents: 'a page from the place of another list, which skips customers',
     file: `${folder}/http/cursor.ts`,
-    from: 'isPlace && writeCursor(list, place) === text',
-    to: 'isPlace',
+    from: 'isPlace(place) && writeCursor(list, place) === text',
+    to: 'isPlace(place)',
     test: unit(
       `${folder}/http/list-routes.test.ts`,
       'the cursor of a page leads to the next page of the same list, and of no other list',

@@ -19,7 +19,7 @@ it.each([
   [{}, [...SHARED, 'customers.state', 'customers.erasures', 'quarantine.audit']],
   [{ KAFKA_STATE_TOPIC: 'false' }, [...SHARED, 'customers.erasures', 'quarantine.audit']],
   [{ KAFKA_ERASURES_TOPIC: 'false' }, [...SHARED, 'customers.state', 'quarantine.audit']],
-])('with %o a site has the topics %o', (given, names) => {
+])('a site with the settings %o needs the topics %o', (given, names) => {
   const topics = allDemands(loadSettings(projectorSettings, { ...env, ...given })).map(({ topic }) => topic)
   expect(topics).toEqual(names.map((name) => `mykaarma.${name}`))
 })

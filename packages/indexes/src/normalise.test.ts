@@ -4,12 +4,12 @@ import { describe, expect, it } from 'vitest'
 import { normaliseEmail, normalisePhone, normaliseVin } from './normalise.ts'
 
 describe('a phone number', () => {
-  it('with or without a country code has one form', () => {
+  it('a phone number has one form, with or without its country code', () => {
     for (const text of ['+1 415 200 2671', '(415) 200-2671', '4152002671', '415.200.2671 ext. 12'])
       expect(normalisePhone(text, 'US')).toBe('+14152002671')
   })
 
-  it('without a country code belongs to the default country', () => {
+  it('a phone number without a country code belongs to the default country', () => {
     expect(normalisePhone('020 7946 0958', 'GB')).toBe('+442079460958')
   })
 
@@ -20,7 +20,7 @@ describe('a phone number', () => {
     },
   )
 
-  it('with an area code that the library does not know has a form', () => {
+  it('a phone number has a form even if the library does not know its area code', () => {
     expect(normalisePhone('(999) 555-0123', 'US')).toBe('+19995550123')
     expect(normalisePhone('+19995550123', 'US')).toBe('+19995550123')
   })
@@ -51,15 +51,15 @@ describe('a phone number', () => {
 })
 
 describe('an e-mail address', () => {
-  it('capitals and white space at its ends make no difference', () => {
+  it('capitals and outer white space of an e-mail address make no difference', () => {
     expect(normaliseEmail(' Ada.Byron@Example.COM\r\n')).toBe('ada.byron@example.com')
   })
 
-  it('composed and decomposed letters make no difference', () => {
+  it('composed and decomposed letters of an e-mail address make no difference', () => {
     expect(normaliseEmail('RENE\u{301}E@example.com')).toBe(normaliseEmail('ren\u{e9}e@example.com'))
   })
 
-  it('keeps its plus-tag and its dots, because the mail may reach another person', () => {
+  it('an e-mail address keeps its plus-tag and its dots, because the mail may reach another person', () => {
     expect(normaliseEmail('A.da+cars@example.com')).toBe('a.da+cars@example.com')
   })
 
@@ -69,7 +69,7 @@ describe('an e-mail address', () => {
 })
 
 describe('a VIN', () => {
-  it('small letters and white space make no difference', () => {
+  it('small letters and white space of a VIN make no difference', () => {
     expect(normaliseVin(' 1gd 312cg\u{a0}0bf081737\t')).toBe('1GD312CG0BF081737')
   })
 

@@ -13,7 +13,7 @@ interface Given {
 const termsOf = (given: Given, options = all) => indexTerms({ customer: {}, ...given } as CustomerState, options)
 
 describe('the terms of a customer', () => {
-  it('are its phone numbers, e-mail addresses, VINs, its key at the dealer, and the dealer', () => {
+  it('a customer has terms for its phone numbers, e-mail addresses, VINs, key and dealer', () => {
     const customer = {
       customerKey: 'k1',
       phoneNumbers: [{ phoneNumber: '(415) 200-2671' }],
@@ -28,13 +28,13 @@ describe('the terms of a customer', () => {
     ])
   })
 
-  it('are only those of the selected indexes', () => {
+  it('a customer has only terms of the selected indexes', () => {
     const customer = { customerKey: 'k1' }
     expect(termsOf({ dealerUuid: 'd', customer }, { ...all, indexes: ['dealer'] })).toEqual(['dealer:d'])
     expect(termsOf({ dealerUuid: 'd', customer }, { ...all, indexes: [] })).toEqual([])
   })
 
-  it('have no repeats', () => {
+  it('the terms of a customer have no repeats', () => {
     const phoneNumbers = [{ phoneNumber: '+14152002671' }, { phoneNumber: '415-200-2671' }]
     expect(termsOf({ customer: { phoneNumbers } })).toEqual(['phone:+14152002671'])
   })

@@ -2,38 +2,38 @@ import { describe, expect, it } from 'vitest'
 import { currentTerms, filedTerms, indexKey, isPending } from './index-keys.ts'
 
 describe('the key of an index term', () => {
-  it('has the name of the index, and the value as the hash tag of Redis Cluster', () => {
+  it('the key of a term has the name of the index, and the value as the hash tag of Redis Cluster', () => {
     expect(indexKey('phone:+14152002671')).toBe('mykaarma:index:phone:{+14152002671}')
     expect(indexKey('key:d/k', 'p:')).toBe('p:index:key:{d/k}')
   })
 
-  it('keeps colons of the value', () => {
+  it('the key of a term keeps colons of the value', () => {
     expect(indexKey('dealer:a:b', '')).toBe('index:dealer:{a:b}')
   })
 })
 
 describe('the field _index', () => {
-  it('without a field there are no terms', () => {
+  it('a hash without the field _index has no terms', () => {
     expect([currentTerms(undefined), filedTerms(undefined)]).toEqual([[], []])
   })
 
-  it('in its final form, all terms are those of the stored event', () => {
+  it('in the final form of _index, all terms are those of the stored event', () => {
     const field = '["dealer:d","phone:+1"]'
     expect(currentTerms(field)).toEqual(['dealer:d', 'phone:+1'])
     expect(filedTerms(field)).toEqual(['dealer:d', 'phone:+1'])
   })
 
-  it('in its pending form, the last line has the terms of the stored event', () => {
+  it('in the pending form of _index, the last line has the terms of the stored event', () => {
     const field = '?["dealer:d","phone:+1"]\n\n["dealer:d","phone:+2"]'
     expect(currentTerms(field)).toEqual(['dealer:d', 'phone:+2'])
     expect(filedTerms(field)).toEqual(['dealer:d', 'phone:+1', 'phone:+2'])
   })
 
-  it('only the pending form begins with a question mark', () => {
+  it('only the pending form of _index begins with a question mark', () => {
     expect([undefined, '', '["phone:+1"]', '?["phone:+1"]\n'].map(isPending)).toEqual([false, false, false, true])
   })
 
-  it('in its pending form, an event without terms has an empty line', () => {
+  it('in the pending form of _index, an event without terms has an empty line', () => {
     expect(currentTerms('?["phone:+1"]\n')).toEqual([])
     expect(filedTerms('?["phone:+1"]\n')).toEqual(['phone:+1'])
   })

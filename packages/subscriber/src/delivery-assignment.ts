@@ -42,7 +42,7 @@ const checkPosition = (place: string, position: string, { low, high }: Watermark
   if (BigInt(position) < low)
     throw new SubscriberError(
       `${place}: Kafka has deleted the records up to offset ${low} before they were read. ` +
-        'To continue without them, remove this position from the store.',
+        'To continue without these records, remove this position from the store.',
     )
   if (BigInt(position) > high)
     throw new SubscriberError(

@@ -15,7 +15,7 @@ export interface TokenRequest {
 export interface TokenServer {
   readonly url: string
   readonly requests: readonly TokenRequest[]
-  /** Replaces the answer to each request. `undefined` restores the answer with a token. */
+  /** Replaces the answer to each request. `undefined`: each request gets a token again. */
   answerWith(answer: ((response: ServerResponse) => void) | undefined): void
   close(): Promise<void>
 }

@@ -6,7 +6,7 @@
  * `erased`: a tombstone. `stale`: nothing. After a crash between Redis and the state topic, the
  * chunk is applied again. Its events are then duplicates, so their documents are still published.
  *
- * An erasure is written in the same order, as a chunk without records.
+ * An erasure is written as a chunk without records, in the same order.
  *
  * A projector may lose its partition and not notice. Such a late projector may publish an old
  * document after the new owner has published a newer one. In this case another chunk has replaced

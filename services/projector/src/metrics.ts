@@ -134,7 +134,7 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     }),
     unusableStates: new Counter({
       name: 'projector_unusable_states_total',
-      help: 'Records of the state topic that are not documents. The projector skips them when it fills a lost Redis.',
+      help: 'Records of the state topic that are not documents. A fill of Redis skips these records.',
       registers,
     }),
     unreadableStates: new Counter({

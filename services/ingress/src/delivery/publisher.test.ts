@@ -344,7 +344,7 @@ describe('failing partitions', () => {
     expect([sends, publisher.failing]).toEqual([2, 0])
   })
 
-  it('a partition is not delayed by records that may go to any partition', async () => {
+  it('records without a fixed partition do not delay the records of a partition', async () => {
     const stuck = Promise.withResolvers<void>()
     const send = async (records: readonly Bound[]) => {
       if (records.some(({ partition }) => partition < 0)) await stuck.promise

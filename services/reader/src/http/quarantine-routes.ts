@@ -18,6 +18,7 @@ import {
   type Quarantine,
   RedriveError,
 } from '../quarantine/quarantine.ts'
+import { readCursor, writeCursor } from './cursor.ts'
 import { invalid, wholeNumber } from './parameters.ts'
 import { ProblemError } from './problem.ts'
 import type { QuarantineDetail, QuarantineList, QuarantineSummary, RedriveAnswer } from './quarantine-document.ts'
@@ -36,21 +37,16 @@ const STANDARD_RECORDS = 100
 const MAX_BODY_BYTES = 1024
 const HEADERS = { 'cache-control': 'no-store', vary: 'authorization, x-mask' }
 
-const writeCursor = (reason: string | undefined, { receivedAt, partition, offset }: ListPlace): string =>
-  Buffer.from(JSON.stringify([reason ?? null, receivedAt, partition, offset])).toString('base64url')
+const isPlace = (values: readonly unknown[]): values is [number, number, string] => {
+  const [receivedAt, partition, offset, ...rest] = values
+  const isOffset = typeof offset === 'string' && /^\d{1,18}$/.test(offset)
+  return [receivedAt, partition].every(Number.isSafeInteger) && isOffset && rest.length === 0
+}
 
-/** A forged cursor with valid content is harmless: it is only a place in a list of the same key. */
-const readCursor = (text: unknown, reason: string | undefined): ListPlace | undefined => {
-  if (text === undefined) return undefined
-  try {
-    const [, receivedAt, partition, offset] = JSON.parse(Buffer.from(String(text), 'base64url').toString())
-    const place = { receivedAt, partition, offset }
-    const isPlace = [receivedAt, partition].every(Number.isSafeInteger) && /^\d{1,18}$/.test(offset)
-    if (isPlace && writeCursor(reason, place) === text) return place
-  } catch {
-    // The text is no cursor.
-  }
-  throw invalid('cursor must be the cursor of the page before, with the same reason.')
+const readPlace = (cursor: unknown, reason: string | undefined): ListPlace | undefined => {
+  if (cursor === undefined) return undefined
+  const [receivedAt, partition, offset] = readCursor(cursor, [reason ?? null], isPlace, 'reason')
+  return { receivedAt, partition, offset }
 }
 
 const readReason = (text: unknown): string | undefined => {
@@ -132,13 +128,13 @@ export const addQuarantineRoutes = (app: FastifyInstance, deps: QuarantineRoutes
     const range = { minimum: 1, maximum: MAX_RECORDS_PER_PAGE, standard: STANDARD_RECORDS }
     const limit = wholeNumber(limitText, 'limit', range)
     const reason = readReason(reasonText)
-    const after = readCursor(cursor, reason)
+    const after = readPlace(cursor, reason)
     const { records, hasMore, isCut } = await quarantine.list({ reason, after, limit }).catch(explained)
     if (records.length === 0 && reason !== undefined) demandReason(reason)
     const last = records.at(-1)
     const answer: QuarantineList = {
       records: records.map((record) => summaryOf(topic, record)),
-      ...(hasMore && last && { cursor: writeCursor(reason, last) }),
+      ...(hasMore && last && { cursor: writeCursor([reason ?? null], [last.receivedAt, last.partition, last.offset]) }),
       ...(isCut && { truncated: true }),
     }
     reply.headers(HEADERS)

@@ -16,7 +16,7 @@ export type ListPlace = Pick<RecordFacts, 'receivedAt' | 'partition' | 'offset'>
 
 export interface ListQuery {
   readonly reason: string | undefined
-  /** The last record of the page before. */
+  /** The last record of the previous page. */
   readonly after: ListPlace | undefined
   readonly limit: number
 }

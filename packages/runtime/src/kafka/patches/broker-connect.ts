@@ -14,7 +14,7 @@ const require = createRequire(import.meta.url)
 /**
  * Makes kafkajs treat a broker as connected only after the broker has answered ApiVersions. This
  * first request of a connection asks which requests the broker knows. No other request works before
- * its answer.
+ * ApiVersions is answered.
  *
  * kafkajs 2.2.4 treats a broker as connected as soon as its socket is connected. If the first
  * answer does not come in time (a frozen broker, a half-open network), two things go wrong:

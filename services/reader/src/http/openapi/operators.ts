@@ -27,7 +27,7 @@ const listQuarantine = () => ({
   description: 'Needs the scope `operate` and a key for all dealers.',
   parameters: [
     { name: 'reason', in: 'query', description: 'Only records with this reason.', schema: { type: 'string' } },
-    { name: 'cursor', in: 'query', description: 'The cursor of the page before.', schema: { type: 'string' } },
+    { name: 'cursor', in: 'query', description: 'The cursor of the previous page.', schema: { type: 'string' } },
     {
       name: 'limit',
       in: 'query',
