@@ -9,6 +9,7 @@ const faults = [
   'test/faults/broker-faults.e2e.test.ts',
   'test/faults/redis-faults.e2e.test.ts',
   'test/faults/leaders.e2e.test.ts',
+  'test/faults/slow-brokers.e2e.test.ts',
 ]
 /** Tests of the full fault suite alone. */
 const longFaults = ['test/faults/upgrade.e2e.test.ts', 'test/faults/restore.e2e.test.ts']
@@ -19,8 +20,17 @@ const withUsers = [
   'test/standstill/reader-rights.e2e.test.ts',
   'packages/runtime/src/kafka/diagnosis.int.test.ts',
 ]
-const longest = [...withUsers, ...faults]
-/** Starts the files that take longest before the other files of their group. */
+/** Files that mostly wait. They use the CPU little while the sweep uses it much. */
+const waiting = [
+  'test/e2e/redis-cluster.e2e.test.ts',
+  'test/e2e/rebuild-command.e2e.test.ts',
+  'test/e2e/watchdogs.e2e.test.ts',
+  'packages/subscriber/src/network.int.test.ts',
+  'packages/runtime/src/kafka/oauth-bearer.int.test.ts',
+  'test/e2e/reader-operations.e2e.test.ts',
+]
+const longest = [sweep, ...waiting, 'test/e2e/quarantine-command.e2e.test.ts', ...withUsers.slice(1), ...faults]
+/** Starts these files before the other files of their group, in this order. */
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rank = ({ moduleId, project }: TestSpecification) => {
