@@ -19,10 +19,7 @@ const VIEWS = ['overview', 'flow', 'look-up', 'quarantine', 'dealers'] as const
 const WIDTHS = [360, 1280, 2560] as const
 const THEMES = ['light', 'dark'] as const
 /** Pictures that the documents show. */
-const SHOWN = VIEWS.flatMap((view) => [
-  `${view}-1280-light.png`,
-  ...(view === 'overview' ? ['overview-360-dark.png'] : []),
-])
+const SHOWN = ['overview-1280-light.png', 'look-up-1280-light.png']
 
 const seconds = readCommandLine({
   name: 'pictures:console',
@@ -92,6 +89,19 @@ const takePictures = async (browser: Browser, url: string, customerUuid: string)
     }
 }
 
+/** Measures the first view in a browser without a cache, and prints the result. */
+const measureFirstView = async (browser: Browser, url: string): Promise<void> => {
+  const context = await browser.newContext()
+  const page = await context.newPage()
+  const start = performance.now()
+  await page.goto(url)
+  await page.getByLabel('API key').waitFor()
+  const ms = performance.now() - start
+  const bytes = Number(await page.evaluate('performance.getEntries().reduce((n, e) => n + (e.transferSize ?? 0), 0)'))
+  await context.close()
+  printNotice(`the first view needs ${Math.round(ms)} ms and ${(bytes / 1000).toFixed(1)} kB`)
+}
+
 const cleanUps: (() => Promise<unknown>)[] = []
 let exitCode = 0
 try {
@@ -110,14 +120,25 @@ try {
   await Promise.all([ingress, projector, reader].map((service) => service.untilReady()))
   const load = createSimulation({
     ...{ url: `${ingress.url}/webhooks/mykaarma`, secret: pipeline.secret, token: pipeline.token },
-    ...{ events: seconds * 40, customers: 500, ratePerSecond: 40, repeats: 0.1, disorder: 0.1, other: 0.05, seed: 7 },
+    // The load goes on while the pictures are taken.
+    ...{
+      events: (seconds + 60) * 40,
+      customers: 500,
+      ratePerSecond: 40,
+      repeats: 0.1,
+      disorder: 0.1,
+      other: 0.05,
+      seed: 7,
+    },
     signal: interruption.signal,
   })
   const running = load.run()
   const customerUuid = await storeAda(pipeline, ingress)
   await storeUnusable(pipeline, ingress)
-  await running
+  await sleep(seconds * 1000)
+  await measureFirstView(browser, `${reader.url}/`)
   await takePictures(browser, `${reader.url}/`, customerUuid)
+  await running
   for (const name of SHOWN) cpSync(join(all, name), join(root, 'docs', 'pictures', `console-${name}`))
   printNotice(`the pictures are in ${all}`)
 } catch (error) {

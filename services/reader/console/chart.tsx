@@ -40,7 +40,12 @@ const optionsOf = ({ series, format }: ChartProps, host: HTMLElement): uPlot.Opt
     cursor: { y: false },
     scales: { y: { range: (_plot, _min, max) => [0, Math.max(1, (max ?? 0) * 1.1)] } },
     axes: [
-      { ...axis, values: (_plot, times) => times.map((at) => formatClock(at * 1000).slice(0, 5)) },
+      {
+        ...{ ...axis, space: 80, incrs: [10, 30, 60, 120, 300, 600, 900] },
+        // Lines less than a minute apart need seconds.
+        values: (_plot, times, _axis, _space, seconds) =>
+          times.map((at) => formatClock(at * 1000).slice(0, seconds < 60 ? 8 : 5)),
+      },
       { ...axis, size: 75, values: (_plot, values) => values.map(format) },
     ],
     series: [

@@ -132,17 +132,18 @@ const Dealer = ({ dealers, cursor }: Page) => (
 const Sender = ({ sender, rates }: PipelineDocument) => (
   <section class="card">
     <h2>Health of the sender</h2>
+    <p class="faint">Averages of the last minute. Events at risk got 503 and were not accepted later.</p>
     <dl class="fields">
       <div>
-        <dt>requests received, average of the last minute</dt>
+        <dt>requests received</dt>
         <dd class="number">{formatRate(rates.receivedPerSecond)}</dd>
       </div>
       <div>
-        <dt>requests refused, average of the last minute</dt>
+        <dt>requests refused</dt>
         <dd class="number">{formatRate(sender.refusedPerSecond)}</dd>
       </div>
       <div>
-        <dt>events at risk: refused with 503 and not accepted later, at most</dt>
+        <dt>events at risk, at most</dt>
         <dd class="number">{formatCount(sender.eventsAtRisk)}</dd>
       </div>
     </dl>
@@ -212,10 +213,10 @@ export const Dealers = () => {
       <Problem error={problem.value} />
       {page.value && <Dealer {...page.value} />}
       {pipeline.value ? (
-        <div class="grid">
+        <>
           <Sender {...pipeline.value} />
           <Drift {...pipeline.value} />
-        </div>
+        </>
       ) : (
         <Unavailable />
       )}

@@ -32,7 +32,9 @@ const Partitions = ({ lag }: PipelineDocument) => {
           <tbody>
             {lag.partitions.map(({ partition, position, end, records }) => (
               <tr key={partition}>
-                <th scope="row">{partition}</th>
+                <th scope="row" class="short">
+                  {partition}
+                </th>
                 <td class="number">{position ?? UNKNOWN}</td>
                 <td class="number">{end ?? UNKNOWN}</td>
                 <td class="number">{formatCount(records)}</td>
@@ -87,7 +89,7 @@ const Figures = () => {
   const open = quarantine && countOf(quarantine.open, 'open record')
   return (
     <>
-      <div class="grid">
+      <div class="grid charts">
         <Chart {...ratesOf(state)} />
         <Chart {...freshnessOf(state)} />
         <Chart {...lagOf(state)} />
@@ -95,20 +97,22 @@ const Figures = () => {
       </div>
       <div class="grid">
         <Partitions {...state} />
-        <Counts
-          {...{ title: 'Rates', note: 'Averages of the last minute.', format: formatRate }}
-          counts={perSecond as Readonly<Record<string, number>>}
-        />
-        <Counts
-          title="Outcomes"
-          note="Records a second, averages of the last minute."
-          format={formatRate}
-          counts={outcomes}
-        />
-        <Counts
-          {...{ title: 'Quarantine by reason', format: formatCount, counts: quarantine?.openByReason }}
-          note={open ? `${open}${quarantine.isCut ? ', among the newest records' : ''}.` : ''}
-        />
+        <div class="stack">
+          <Counts
+            {...{ title: 'Rates', note: 'Averages of the last minute.', format: formatRate }}
+            counts={perSecond as Readonly<Record<string, number>>}
+          />
+          <Counts
+            title="Outcomes"
+            note="Records a second, averages of the last minute."
+            format={formatRate}
+            counts={outcomes}
+          />
+          <Counts
+            {...{ title: 'Quarantine by reason', format: formatCount, counts: quarantine?.openByReason }}
+            note={open ? `${open}${quarantine.isCut ? ', among the newest records' : ''}.` : ''}
+          />
+        </div>
       </div>
     </>
   )

@@ -68,7 +68,7 @@ const RawAndParsed = ({
 }) => {
   const before = eventBefore(events, event)
   return (
-    <div class="columns">
+    <div class="grid">
       {event.raw !== undefined && (
         <section>
           <h4>Raw</h4>

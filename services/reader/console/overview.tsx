@@ -48,8 +48,8 @@ const Tiles = () => {
       <Tile name="Events handled" value={formatRate(rates.handledPerSecond)} view="flow">
         {projection.projectors === null ? 'projectors not known' : countOf(projection.projectors, 'projector')}
       </Tile>
-      <Tile name="From receipt to Redis, p99" value={formatSpan(freshness.p99Ms)} view="flow">
-        p50 {formatSpan(freshness.p50Ms)}
+      <Tile name="Freshness, p99" value={formatSpan(freshness.p99Ms)} view="flow">
+        receipt to Redis, p50 {formatSpan(freshness.p50Ms)}
       </Tile>
       <Tile name="Lag" value={formatCount(lag.records)} view="flow">
         stored and not handled

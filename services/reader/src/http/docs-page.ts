@@ -160,7 +160,7 @@ export const docsPage = ({ info, paths, components }: ReturnType<typeof openApi>
     '<header class="page"><strong>customer-stream</strong><a href="/">Console</a>',
     '<a href="openapi.json">OpenAPI document</a></header>',
     `<main><h1>${escaped(info.title)} ${escaped(info.version)}</h1><p>${prose(info.description)} `,
-    `${prose(components.securitySchemes.key.description)} Send it as ${code('Authorization: Bearer KEY')}.</p>`,
+    `Send an API key as ${code('Authorization: Bearer KEY')}.</p>`,
     `<nav class="card" aria-label="Contents"><ul>${links.join('')}</ul></nav>`,
     ...operations.map(([title, operation]) => operationOf(title, operation as Operation)),
     ...schemas.map(([name, schema]) => schemaOf(name, schema)),
