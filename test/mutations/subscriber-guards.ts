@@ -152,6 +152,14 @@ export const subscriberGuards: readonly Guard[] = [
     test: table('an older or equal document does not change a table'),
   },
   {
+    guard: 'a table accepts a batch that kafkajs fetched before it joined the group again',
+    prevents: 'a table that ends during a rebalance, and says that its topic was created again',
+    file: `${folder}/customer-table.ts`,
+    from: 'begins.get(partition) ?? progress',
+    to: 'progress',
+    test: unit(`${folder}/customer-table.test.ts`, 'a table accepts a batch that comes twice'),
+  },
+  {
     guard: 'a table continues at its place after a rebalance',
     prevents: 'a table that reads the whole topic again at each rebalance',
     file: `${folder}/customer-table.ts`,

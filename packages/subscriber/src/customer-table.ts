@@ -12,7 +12,7 @@ import {
 } from '@customer-stream/schemas'
 import type { EachBatchPayload, Kafka } from 'kafkajs'
 import { createChangeFeeds, type TableChange } from './change-feeds.ts'
-import { handleInvalid, type InvalidDecision, type InvalidRecord } from './invalid-record.ts'
+import { call, handleInvalid, type InvalidDecision, type InvalidRecord, placeOf } from './invalid-record.ts'
 import { type RunningConsumer, runConsumer, SubscriberError } from './run-consumer.ts'
 import { checkTimeLimit } from './time-limit.ts'
 import { readWatermarks } from './watermarks.ts'
@@ -157,7 +157,7 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
       invalidRecords += 1
       return handleInvalid({ record, reason: read.reason, detail: read.detail }, { onInvalid })
     }
-    const change = entries.apply(read.value)
+    const change = await call('filter', placeOf(record), () => entries.apply(read.value))
     if (change) feeds.publish(change)
   }
 
@@ -166,13 +166,23 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
       `${topic}/${partition} begins again at offset ${offset}: the topic was created again, or Kafka has lost ` +
         'records. The table may have customers that are gone. Open a new table.',
     )
+  /** Next offset to apply, by partition. */
+  const applied = new Map<number, bigint>()
+  /**
+   * Offset at which kafkajs began after it joined the group again, by partition. kafkajs may then
+   * hand over a batch that it fetched before. So records from this offset may come twice.
+   */
+  const begins = new Map<number, bigint>()
   const eachBatch = async ({ batch, resolveOffset }: EachBatchPayload, running: RunningConsumer): Promise<void> => {
     const { partition, messages } = batch
-    const position = progress.positions.get(partition) ?? 0n
+    const oldest = begins.get(partition) ?? progress.positions.get(partition) ?? 0n
     try {
       for (const message of messages) {
         if (running.isEnding) return
-        if (BigInt(message.offset) < position) throw goneBack(partition, message.offset)
+        const offset = BigInt(message.offset)
+        if (offset < oldest) throw goneBack(partition, message.offset)
+        if (offset < (applied.get(partition) ?? 0n)) continue
+        applied.set(partition, offset + 1n)
         await apply({ topic, partition, ...message })
       }
       const last = messages.at(-1)
@@ -192,16 +202,22 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
       setUp: (running) => {
         const { consumer } = running
         reading = running
+        let isFirstJoin = true
         // Seek in each new assignment. Otherwise kafkajs would begin at the start of the topic,
         // because no offset is committed.
-        consumer.on(consumer.events.GROUP_JOIN, () => {
+        consumer.on(consumer.events.GROUP_JOIN, ({ payload: { memberAssignment } }) => {
           for (const [partition, offset] of progress.positions)
             consumer.seek({ topic, partition, offset: String(offset) })
+          for (const partition of isFirstJoin ? [] : (memberAssignment[topic] ?? []))
+            begins.set(partition, progress.positions.get(partition) ?? 0n)
+          isFirstJoin = false
         })
         // kafkajs emits this event even for a batch that has only control records, for which
         // `eachBatch` is not called.
         consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload: { partition, lastOffset } }) => {
-          if (!running.isEnding) progress.move(partition, BigInt(lastOffset) + 1n)
+          if (running.isEnding) return
+          const next = BigInt(lastOffset) + 1n
+          if (next > (progress.positions.get(partition) ?? 0n)) progress.move(partition, next)
         })
         return { eachBatch: (payload) => eachBatch(payload, running) }
       },
