@@ -570,6 +570,14 @@ export const projectorGuards: readonly Guard[] = [
     test: indexes('leaves the position to a later call if'),
   },
   {
+    guard: 'the call that applies customers moves no position before the entry of each dealer',
+    prevents: 'a customer with many terms who is missing in the list of changed customers',
+    file: `${folder}/store.ts`,
+    from: 'calls === 1 && isComplete &&',
+    to: 'calls === 1 &&',
+    test: indexes('the dealer’s entry of a customer with many terms has the time of an update'),
+  },
+  {
     guard: 'the call that applies customers adds no entries if it must remove others',
     prevents: 'a customer who is found by an old phone number after an erasure',
     file: `${folder}/lua/apply-snapshots.lua`,

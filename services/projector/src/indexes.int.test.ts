@@ -127,12 +127,17 @@ describe('an index', () => {
     expect([await found('1'), await found('2')]).toEqual([['a'], []])
   })
 
-  it('the score of a dealer’s entry is the timestamp of the last event, even if no term changes', async () => {
-    const { keyPrefix, apply } = fresh()
-    await apply([customerOf('a', 5, ['1'])])
-    await apply([customerOf('a', 7, ['1'])])
-    expect(await redis.zrange(`${keyPrefix}index:dealer:{d}`, '0', '-1', 'WITHSCORES')).toEqual(['a', '7'])
-  })
+  it.each([['few'], ['many']])(
+    'the dealer’s entry of a customer with %s terms has the time of an update',
+    async (terms) => {
+      const { keyPrefix, apply } = fresh()
+      const phones = terms === 'few' ? ['1'] : MANY
+      await apply([customerOf('a', 5, phones)])
+      // No term changes.
+      await apply([customerOf('a', 7, phones)])
+      expect(await redis.zrange(`${keyPrefix}index:dealer:{d}`, '0', '-1', 'WITHSCORES')).toEqual(['a', '7'])
+    },
+  )
 
   it('an update that changes no term writes the entry of the dealer only', async () => {
     const { keyPrefix, apply } = fresh()

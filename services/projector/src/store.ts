@@ -357,8 +357,9 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
   const writeOnOne: Write = async (customers, partition, from, to, { oldest = '0', isPublished, ...move }) => {
     const { position } = fields(partition)
     const calls = Math.max(1, Math.ceil(customers.length / CUSTOMERS_PER_CALL))
+    const isComplete = customers.every((each) => termsAtOnce(each).length === (each.terms?.length ?? 0))
     // Only move-position.lua checks the claim that a first position needs.
-    const isWholeChunk = calls === 1 && !isPublished && from !== undefined
+    const isWholeChunk = calls === 1 && isComplete && !isPublished && from !== undefined
     const chunk = randomUUID()
     const token = (call: number) => (call === 0 ? '' : `${chunk}/${call}`)
     const done = await all(

@@ -22,8 +22,8 @@ ARGV[10] token to store for the next call, for move-position.lua, or for move-fi
 ARGV[11] lookahead's window to which the chunk belongs, start/end. '' if there is none.
 ARGV[12] id of the state topic that has all documents before the new position. '' if there is none.
 ARGV[13] '1' = write nothing while the partition is being filled from the state topic, '' = write
-ARGV[14] '1' = this call is the whole chunk: move the position unless the caller must update entries,
-         '' = do not move the position
+ARGV[14] '1' = this call is the whole chunk, and KEYS has the entries of all terms: move the position
+         unless the caller must update entries. '' = do not move the position
 then for each customer, in the order of KEYS:
          timestamp, event id, customerUuid, terms of the customer (a JSON array as text, '' for none),
          number of its entries in KEYS (0 or one for each term, in the order of the terms), number of
