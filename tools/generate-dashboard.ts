@@ -283,7 +283,7 @@ export const dashboardRows: Readonly<Record<string, readonly Panel[]>> = {
       unit: 'short',
       steps: true,
       queries: {
-        'processes of version {{version}}': 'count by (service, version) (customer_stream_build_info)',
+        '{{service}}: processes of version {{version}}': 'count by (service, version) (customer_stream_build_info)',
         '{{instance}} starts': 'changes(process_start_time_seconds{job=~"customer-stream.*"}[$__rate_interval]) > 0',
       },
     },

@@ -78,6 +78,7 @@ describe.skipIf(prometheus === undefined || process.platform !== 'linux')('alert
     'each alert fires for its fault and ends after the repair: %s',
     async (_, causes) => {
       await site.untilSilent(...causes.flatMap(({ alerts }) => alerts))
+      marks.push(Date.now() / 1000)
       await Promise.all(causes.map(fireAndEnd))
     },
     300_000,
