@@ -11,12 +11,16 @@ import { startChromium } from '@customer-stream/testing/chromium'
 import { startRedis } from '@customer-stream/testing/vitest'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, beforeEach, expect, inject, it, onTestFinished } from 'vitest'
+import type { QuarantineList } from '../../services/reader/src/http/quarantine-document.ts'
 
 let pipeline: Pipeline
 let browser: Browser | undefined
 let noBrowser = ''
 let ingress: ServiceProcess
 let reader: ServiceProcess
+
+/** The ingress has no charset. A body in this charset goes to quarantine, and can be redriven. */
+const READER = { MYKAARMA_CHARSET: 'windows-1252' }
 
 const buildConsole = () => promisify(execFile)('npm', ['run', '--silent', 'build', '-w', '@customer-stream/reader'])
 
@@ -34,7 +38,7 @@ beforeAll(async () => {
   ingress = await pipeline.start('ingress')
   const started = [
     pipeline.start('projector'),
-    pipeline.start('reader', { INGRESS_ADMIN_URLS: ingress.adminUrl }),
+    pipeline.start('reader', { INGRESS_ADMIN_URLS: ingress.adminUrl, ...READER }),
   ] as const
   const [projector] = await Promise.all(started)
   reader = await started[1]
@@ -73,7 +77,7 @@ const signIn = async (page: Page, key: string): Promise<void> => {
 }
 
 const openView = async (page: Page, view: string): Promise<void> => {
-  await page.getByRole('link', { name: view }).click()
+  await page.getByRole('link', { name: view, exact: true }).click()
   await page.getByRole('heading', { level: 1, name: view }).waitFor()
 }
 
@@ -226,6 +230,84 @@ it('the history of a customer shows each event, and marks the changes since the 
   await page.getByRole('button', { name: 'Reveal the raw events' }).click()
   await page.getByText('"lastName').first().waitFor()
   await page.getByRole('row').filter({ hasText: 'changed, was Byron' }).waitFor()
+})
+
+const listed = async () => {
+  const answer = await fetch(`${reader.url}/v1/quarantine`, { headers: { authorization: 'Bearer full-api-key' } })
+  return ((await answer.json()) as QuarantineList).records.map(({ id }) => id)
+}
+
+/** Sends a body that goes to quarantine. Returns the id of its record. */
+const quarantine = async (body: Buffer): Promise<string> => {
+  const before = await listed()
+  expect((await pipeline.post(ingress, body)).status).toBe(400)
+  const isNew = (id: string) => !before.includes(id)
+  const after = await waitUntil('quarantine has the record', listed, (ids) => ids.some(isNew))
+  return after.find(isNew)!
+}
+
+it('a record of quarantine shows its reason, and its bytes as text after a logged reveal', async () => {
+  const id = await quarantine(Buffer.from(`{${MARKUP}`))
+  const page = await openConsole()
+  await signIn(page, 'full-api-key')
+  await openView(page, 'Quarantine')
+  const row = page.getByRole('row').filter({ hasText: id })
+  expect(await row.textContent()).toMatch(/not-json.*open/)
+  await row.getByRole('button', { name: id }).click()
+  const [before, shown] = [reveals(), page.locator('article')]
+  expect(await shown.textContent()).not.toContain('img')
+  await page.getByRole('button', { name: 'Reveal the bytes' }).click()
+  await page.getByRole('heading', { name: 'Key and headers' }).waitFor()
+  expect(await page.locator('pre').textContent()).toBe(`{${MARKUP}`)
+  expect([await page.locator('main :is(img, script)').count(), reveals()]).toEqual([0, before + 1])
+  expect(await page.title()).toBe('Quarantine – customer-stream')
+  expect(await violationsOf(page, 'light')).toEqual([])
+})
+
+it('a redrive needs a dry run and a confirmation, and then the customer appears', async () => {
+  const [customerUuid, timestamp] = [`zoe-${Date.now()}`, Date.now()]
+  const payload = JSON.stringify({ customerWithVehicles: { customer: { customerUuid, firstName: 'Zo\u00eb' } } })
+  const body = Buffer.from(JSON.stringify({ id: customerUuid, timestamp, type: 'customers', payload }), 'latin1')
+  const [good, bad] = [await quarantine(body), await quarantine(Buffer.from(`{${customerUuid}`))]
+  const page = await openConsole()
+  await signIn(page, 'full-api-key')
+  await openView(page, 'Quarantine')
+  await page.getByRole('button', { name: good }).click()
+  await page.getByRole('button', { name: 'Reveal the bytes' }).click()
+  await page.getByRole('heading', { name: 'Bytes, which are no text' }).waitFor()
+  expect(await page.locator('pre').textContent()).toContain('6f eb ')
+  for (const id of [good, bad]) await page.getByLabel(`Select ${id}`).check()
+  await page.getByRole('button', { name: 'Redrive the selected records' }).click()
+  await page.getByText('1 record of 2 can be redriven.').waitFor()
+  const dialog = await page.getByRole('dialog').textContent()
+  expect([dialog?.includes(`${good}: would-redrive to `), dialog?.includes(`${bad}: refused`)]).toEqual([true, true])
+  expect(await violationsOf(page, 'light')).toEqual([])
+  await page.getByRole('button', { name: 'Cancel' }).click()
+  const state = page.getByRole('row').filter({ hasText: good })
+  expect(await state.textContent()).toMatch(/open$/)
+  await page.getByRole('button', { name: 'Redrive this record' }).click()
+  await page.getByRole('button', { name: 'Redrive 1 record now' }).click()
+  await page.getByText('The reader has answered for 1 of 1 record.').waitFor()
+  await page.getByRole('button', { name: 'Close' }).click()
+  await state.filter({ hasText: 'redriven' }).waitFor()
+  expect(await page.getByLabel(`Select ${good}`).isDisabled()).toBe(true)
+  await untilApplied(pipeline, customerUuid, timestamp)
+  await openView(page, 'Look-up')
+  await lookUp(page, 'Customer id', customerUuid)
+  await page.getByText('1 customer found.').waitFor()
+})
+
+it('a key without the scope operate sees no quarantine, not even the list of an earlier key', async () => {
+  const id = await quarantine(Buffer.from('{'))
+  const page = await openConsole()
+  await signIn(page, 'full-api-key')
+  await openView(page, 'Quarantine')
+  await page.getByRole('button', { name: id }).waitFor()
+  await page.getByRole('button', { name: 'Sign out' }).click()
+  await signIn(page, 'masked-api-key')
+  await openView(page, 'Quarantine')
+  await page.getByText('The API key needs the scope operate.').waitFor()
+  expect(await page.locator('main').textContent()).not.toContain(id)
 })
 
 it('the view of dealers shows the customers and the state of each dealer', async () => {

@@ -1,7 +1,7 @@
 import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
-import { afterAll, beforeAll, expect, inject, it } from 'vitest'
+import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { afterAll, beforeAll, expect, inject, it, onTestFinished } from 'vitest'
 import type { PipelineDocument } from '../../services/reader/src/http/pipeline-document.ts'
 import type {
   QuarantineDetail,
@@ -95,4 +95,68 @@ it('a record is listed, shown and redriven once, and its customer appears', asyn
     handled: 'redriven',
     history: [{ action: 'redriven', requestedBy: 'full', sentTo: topic }],
   })
+})
+
+it('a record of 1 MiB is shown with all its bytes', async () => {
+  const body = Buffer.alloc(1_048_576, 'a')
+  expect((await pipeline.post(ingress, body)).status).toBe(400)
+  const { records } = await waitUntil(
+    'the record is listed',
+    async () => (await get<QuarantineList>('/v1/quarantine?limit=1')).body,
+    ({ records: [newest] }) => newest?.bytes === body.length,
+  )
+  const shown = await get<QuarantineDetail>(`/v1/quarantine/${records[0]?.id}`)
+  expect(shown.body.text).toBe(body.toString())
+  const answer = await get<RedriveAnswer>(`/v1/quarantine/${records[0]?.id}/redrive`, 'POST')
+  expect(answer.body).toMatchObject({ outcome: 'refused', refused: 'not-json' })
+})
+
+const openProducer = async () => {
+  const producer = kafkajsOf(pipeline.kafka).producer()
+  await producer.connect()
+  onTestFinished(() => producer.disconnect())
+  return producer
+}
+
+it('a record with a reason that this version does not know is listed and shown', async () => {
+  const producer = await openProducer()
+  const headers = { reason: 'from-the-future', stage: '<b>' }
+  await producer.send({ topic: pipeline.topics.quarantine, messages: [{ value: '{', headers }] })
+  const { body } = await waitUntil(
+    'the record is listed',
+    () => get<QuarantineList>('/v1/quarantine?reason=from-the-future'),
+    ({ body: { records } }) => records?.length === 1,
+  )
+  expect(body.records[0]).toMatchObject({ reason: 'from-the-future', stage: '<b>', handled: null })
+  expect(body.records[0]?.explanation).toContain('This version does not know the reason.')
+  const shown = await get<QuarantineDetail>(`/v1/quarantine/${body.records[0]?.id}`)
+  expect(shown.body).toMatchObject({ text: '{', headers })
+})
+
+it('pages of 10,000 records have each record once, and a record that retention has deleted is missing', async () => {
+  const producer = await openProducer()
+  const topic = pipeline.topics.quarantine
+  const messages = Array.from({ length: 1000 }, () => ({ value: '{', headers: { reason: 'no-id' } }))
+  for (let sent = 0; sent < 10_000; sent += messages.length) await producer.send({ topic, messages })
+  const ids = new Set<string>()
+  let pages = 0
+  for (let cursor: string | undefined = ''; cursor !== undefined; pages += 1) {
+    const from = cursor === '' ? '' : `&cursor=${cursor}`
+    const page: QuarantineList = (await get<QuarantineList>(`/v1/quarantine?reason=no-id&limit=500${from}`)).body
+    for (const { id } of page.records) ids.add(id)
+    cursor = page.cursor
+  }
+  expect([ids.size, pages]).toEqual([10_000, 20])
+  const [id = ''] = ids
+  const [, partition = '', offset = ''] = /-(\d+)-(\d+)$/.exec(id) ?? []
+  const partitions = [{ partition: Number(partition), offset: String(BigInt(offset) + 1n) }]
+  await pipeline.administrator.deleteTopicRecords({ topic, partitions })
+  for (const [path, method] of [
+    ['', 'GET'],
+    ['/redrive?dry-run=1', 'POST'],
+    ['/redrive', 'POST'],
+  ] as const)
+    expect((await get(`/v1/quarantine/${id}${path}`, method)).body).toMatchObject({ type: 'record-not-found' })
+  const list = await get<QuarantineList>('/v1/quarantine?reason=no-id&limit=500')
+  expect(list.body.records.map((record) => record.id)).not.toContain(id)
 })

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { waitUntil } from '@customer-stream/runtime'
+import { makeCustomersEvent } from '@customer-stream/simulator'
 import { apiKeys, READER_KEY, type ServiceProcess, startService } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
 import { openSite, openWorld, type Site, type World } from './site.ts'
@@ -13,6 +14,15 @@ const REDIS_RIGHTS = /ACL SETUSER reader on >password ([^`]+)/.exec(DOCUMENT)?.[
 
 /** Numbers of Kafka's protocol. */
 const [READ, ALLOW, TOPIC, LITERAL] = [3, 3, 2, 3]
+const OPERATIONS: Readonly<Record<string, number>> = { READ, WRITE: 4, DESCRIBE_CONFIGS: 10 }
+/** The rights that a redrive also needs, each as a topic and an operation. */
+const REDRIVE_RIGHTS = [
+  ...(/^\| reader, for redrives \| (.+) \|$/m.exec(DOCUMENT)?.[1] ?? '').matchAll(/topics? ([^:]+): ([A-Z_, ]+)/g),
+].flatMap(([, topics = '', operations = '']) =>
+  (topics.match(/[\w.]+/g) ?? []).flatMap((topic) =>
+    (operations.match(/[A-Z_]+/g) ?? []).map((operation) => ({ topic, operation })),
+  ),
+)
 
 let world: World
 let site: Site
@@ -39,14 +49,15 @@ afterAll(async () => {
   await world?.close()
 })
 
-const right = (topic: string) => ({
+const right = (topic: string, operation = READ) => ({
   ...{ resourceType: TOPIC, resourceName: site.topics.customers.replace('customers.raw', topic) },
   ...{ resourcePatternType: LITERAL, principal: `User:${user}`, host: '*' },
-  ...{ operation: READ, permissionType: ALLOW },
+  ...{ operation, permissionType: ALLOW },
 })
 
-const startReader = async (name: string, topics: readonly string[]): Promise<ServiceProcess> => {
-  await world.administrator.createAcls({ acl: topics.map(right) })
+const startReader = async (name: string, topics: readonly string[], settings = {}): Promise<ServiceProcess> => {
+  const rights = topics.map((topic) => right(topic))
+  await world.administrator.createAcls({ acl: rights })
   const redisUrl = new URL(world.brokers.redisUrl)
   redisUrl.username = user
   redisUrl.password = site.password
@@ -55,11 +66,12 @@ const startReader = async (name: string, topics: readonly string[]): Promise<Ser
     KAFKA_SASL_USERNAME: user,
     REDIS_URL: redisUrl.href,
     READER_API_KEYS: apiKeys([{ name: 'full', scopes: ['read', 'pii', 'operate'], dealers: ['*'] }]),
+    ...settings,
   }
   const reader = await startService('reader', env, join(site.folder, `${name}.log`))
   onTestFinished(async () => {
     await reader.end()
-    await world.administrator.deleteAcls({ filters: topics.map(right) })
+    await world.administrator.deleteAcls({ filters: rights })
   })
   return reader
 }
@@ -81,12 +93,13 @@ const statuses = async ({ url }: ServiceProcess) => {
     changes: await statusOf('/v1/changes'),
     events: await statusOf(`/v1/customers/${customerUuid}/events`),
     pipeline: await statusOf('/v1/pipeline'),
+    quarantine: await statusOf('/v1/quarantine'),
   }
 }
 
 const ALL_WELL = {
   ...{ customer: 200, missing: 404, search: 200, customersOfDealer: 200, dealers: 200 },
-  ...{ changes: 200, events: 200, pipeline: 200 },
+  ...{ changes: 200, events: 200, pipeline: 200, quarantine: 200 },
 }
 
 const readinessOf = ({ adminUrl }: ServiceProcess) => fetch(`${adminUrl}/readyz`).then((answer) => answer.text())
@@ -94,6 +107,17 @@ const readinessOf = ({ adminUrl }: ServiceProcess) => fetch(`${adminUrl}/readyz`
 const reasonsOf = async ({ url }: ServiceProcess): Promise<readonly string[]> => {
   const answer = await fetch(`${url}/v1/pipeline`, { headers: { authorization: `Bearer ${READER_KEY}` } })
   return ((await answer.json()) as { reasons: string[] }).reasons
+}
+
+interface QuarantineAnswer {
+  readonly records?: readonly { readonly id: string }[]
+  readonly outcome?: string
+  readonly type?: string
+  readonly detail?: string
+}
+const askQuarantine = async ({ url }: ServiceProcess, path = '', method = 'GET'): Promise<QuarantineAnswer> => {
+  const headers = { authorization: `Bearer ${READER_KEY}` }
+  return (await fetch(`${url}/v1/quarantine${path}`, { method, headers })).json() as Promise<QuarantineAnswer>
 }
 
 it('a reader with only the rights of docs/operating.md gives all answers', { timeout: 60_000 }, async () => {
@@ -128,8 +152,8 @@ it('a reader that may not read the state topic names the right, and answers what
 
 it.each([
   ['customers.raw', { events: 503 }],
-  ['quarantine', {}],
-  ['quarantine.audit', {}],
+  ['quarantine', { quarantine: 503 }],
+  ['quarantine.audit', { quarantine: 503 }],
 ])(
   'a reader that may not read the topic %s names the right, and needs no restart when it gets the right',
   {
@@ -148,9 +172,10 @@ it.each([
     )
     expect(await statuses(reader)).toEqual({ ...ALL_WELL, ...failing })
     const { resourceName } = right(topic)
-    expect(await reasonsOf(reader)).toEqual([
-      expect.stringMatching(new RegExp(`to read topic ${resourceName} .*Grant READ on the topic`)),
-    ])
+    const named = new RegExp(`read topic ${resourceName} .*Grant READ on the topic`)
+    expect(await reasonsOf(reader)).toEqual([expect.stringMatching(named)])
+    if ('quarantine' in failing)
+      expect(await askQuarantine(reader)).toMatchObject({ type: 'unavailable', detail: expect.stringMatching(named) })
     await world.administrator.createAcls({ acl: [right(topic)] })
     onTestFinished(() => world.administrator.deleteAcls({ filters: [right(topic)] }).then(() => undefined))
     await waitUntil(
@@ -182,4 +207,45 @@ it('a reader that lacks any one right at Redis names it and never answers 500', 
     await change(...keys, ...commands)
     await reader.untilReady()
   }
+})
+
+it('a redrive without the right to write names the right, and the rights of docs/operating.md allow it', {
+  timeout: 60_000,
+}, async () => {
+  expect(REDRIVE_RIGHTS.length).toBe(4)
+  const auditTopic = right('quarantine.audit').resourceName
+  const configEntries = [{ name: 'retention.ms', value: '-1' }]
+  const topics = [{ topic: auditTopic, numPartitions: 1, replicationFactor: 1, configEntries }]
+  await world.administrator.createTopics({ waitForLeaders: false, topics })
+  const reader = await startReader('redrive', TOPICS, { MAX_FUTURE_MS: '1000000000000' })
+  await reader.untilReady()
+  // The projector does not accept this event, but the reader has another limit.
+  await site.postBody(makeCustomersEvent({ timestamp: Date.now() + 48 * 3600 * 1000 }).body)
+  const { records } = await waitUntil(
+    'the record is in quarantine',
+    () => askQuarantine(reader, '?reason=too-far-in-future'),
+    (found) => found.records?.length === 1,
+  )
+  const redrive = `/${records?.[0]?.id}/redrive`
+  expect(await askQuarantine(reader, `${redrive}?dry-run=1`, 'POST')).toMatchObject({ outcome: 'would-redrive' })
+  const lacking = REDRIVE_RIGHTS.map(({ topic, operation }) => right(topic, OPERATIONS[operation]))
+  onTestFinished(() => world.administrator.deleteAcls({ filters: lacking }).then(() => undefined))
+  await waitUntil(
+    'a missing right is named',
+    () => askQuarantine(reader, redrive, 'POST'),
+    ({ type, detail }) => type === 'redrive-unavailable' && /Grant [A-Z_]+ on the topic/.test(detail ?? ''),
+  )
+  expect(await statuses(reader)).toEqual(ALL_WELL)
+  await world.administrator.createAcls({ acl: lacking.filter(({ resourceName }) => resourceName === auditTopic) })
+  await waitUntil(
+    'the right to write to the raw topic is named',
+    () => askQuarantine(reader, redrive, 'POST'),
+    ({ detail }) => /customers\.raw .*Grant WRITE on the topic/.test(detail ?? ''),
+  )
+  await world.administrator.createAcls({ acl: lacking })
+  await waitUntil(
+    'the record is redriven',
+    () => askQuarantine(reader, redrive, 'POST'),
+    ({ outcome }) => outcome === 'redriven',
+  )
 })

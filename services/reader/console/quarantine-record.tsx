@@ -3,15 +3,17 @@ import type { QuarantineDetail, QuarantineSummary } from '../src/http/quarantine
 import { ask } from './api.ts'
 import { UNKNOWN } from './format.ts'
 import { Problem } from './problem.tsx'
+import { Redrive } from './redrive.tsx'
 import { Scroll } from './scroll.tsx'
 import { Time } from './time.tsx'
 import { Fields } from './value.tsx'
 
 const LINE = 16
+/** A browser needs seconds to show a text of a megabyte. */
+const MAX_SHOWN = 65_536
 
 /** Writes bytes as lines of hexadecimal digits and letters. */
-const hexOf = (base64: string): string => {
-  const bytes = atob(base64)
+const hexOf = (bytes: string): string => {
   const lines: string[] = []
   for (let at = 0; at < bytes.length; at += LINE) {
     const part = bytes.slice(at, at + LINE)
@@ -21,14 +23,26 @@ const hexOf = (base64: string): string => {
   return lines.join('\n')
 }
 
+const Bytes = ({ detail: { text, base64 } }: { readonly detail: QuarantineDetail }) => {
+  const content = text ?? (base64 === undefined ? undefined : atob(base64))
+  if (content === undefined) return <p>Quarantine has no bytes of this record.</p>
+  const shown = content.slice(0, MAX_SHOWN)
+  return (
+    <>
+      {content.length > MAX_SHOWN && <p>Only the beginning is shown. The reader has sent all bytes.</p>}
+      <Scroll name="Bytes">
+        <pre>{text === undefined ? hexOf(shown) : shown}</pre>
+      </Scroll>
+    </>
+  )
+}
+
 const Detail = ({ detail }: { readonly detail: QuarantineDetail }) => {
   const { key, headers, text, base64, history } = detail
   return (
     <>
       <h3>Bytes{text === undefined && base64 !== undefined && ', which are no text'}</h3>
-      <Scroll name="Bytes">
-        <pre>{text ?? (base64 === undefined ? 'Quarantine has no bytes of this record.' : hexOf(base64))}</pre>
-      </Scroll>
+      <Bytes detail={detail} />
       <h3>Key and headers</h3>
       <Fields of={{ key: key ?? UNKNOWN, ...headers }} />
       {history.length > 0 && <h3>What operators did</h3>}
@@ -50,10 +64,16 @@ const Detail = ({ detail }: { readonly detail: QuarantineDetail }) => {
 }
 
 /** One record of quarantine. Its bytes are personal data, so a person must reveal them. */
-export const QuarantineRecord = ({ record }: { readonly record: QuarantineSummary }) => {
+export const QuarantineRecord = ({
+  record,
+  onRedrive,
+}: {
+  readonly record: QuarantineSummary
+  readonly onRedrive: () => void
+}) => {
   const detail = useSignal<QuarantineDetail | undefined>(undefined)
   const problem = useSignal<Error | undefined>(undefined)
-  const { id, reason, explanation, stage, source } = record
+  const { id, reason, explanation, stage, source, handled } = record
   const reveal = async () => {
     try {
       detail.value = await ask<QuarantineDetail>(`/v1/quarantine/${encodeURIComponent(id)}`, { reveals: true })
@@ -68,11 +88,14 @@ export const QuarantineRecord = ({ record }: { readonly record: QuarantineSummar
         <h2 id="record">
           <bdi>{id}</bdi>
         </h2>
-        <button type="button" disabled={detail.value !== undefined} onClick={reveal}>
-          Reveal the bytes
-        </button>
+        <div class="row">
+          <button type="button" disabled={detail.value !== undefined} onClick={reveal}>
+            Reveal the bytes
+          </button>
+          <Redrive ids={handled === 'redriven' ? [] : [id]} name="Redrive this record" onEnd={onRedrive} />
+        </div>
       </header>
-      <Fields of={{ reason, explanation, stage, source }} />
+      <Fields of={{ reason, explanation, stage, source, state: handled ?? 'open' }} />
       <Problem error={problem.value} />
       {detail.value && <Detail detail={detail.value} />}
     </article>

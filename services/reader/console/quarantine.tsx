@@ -1,7 +1,7 @@
 import { signal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import type { QuarantineList, QuarantineSummary } from '../src/http/quarantine-document.ts'
-import { ask } from './api.ts'
+import { ApiError, ask } from './api.ts'
 import { countOf, formatCount } from './format.ts'
 import { Problem } from './problem.tsx'
 import { QuarantineRecord } from './quarantine-record.tsx'
@@ -12,7 +12,7 @@ import { Time } from './time.tsx'
 const list = signal<QuarantineList | undefined>(undefined)
 const problem = signal<Error | undefined>(undefined)
 const chosen = signal<ReadonlySet<string>>(new Set())
-const opened = signal<QuarantineSummary | undefined>(undefined)
+const openedId = signal<string | undefined>(undefined)
 
 const readList = async (cursor?: string): Promise<void> => {
   try {
@@ -22,6 +22,8 @@ const readList = async (cursor?: string): Promise<void> => {
     problem.value = undefined
   } catch (error) {
     problem.value = error as Error
+    // Another key may have filled the list before.
+    if (error instanceof ApiError && error.status === 403) list.value = undefined
   }
 }
 
@@ -49,7 +51,7 @@ const Row = ({ record }: { readonly record: QuarantineSummary }) => {
         <button
           type="button"
           onClick={() => {
-            opened.value = record
+            openedId.value = id
           }}
         >
           <bdi>{id}</bdi>
@@ -71,9 +73,10 @@ const Row = ({ record }: { readonly record: QuarantineSummary }) => {
   )
 }
 
-const Records = ({ records, cursor }: QuarantineList) => (
+const Records = ({ records, cursor, truncated }: QuarantineList) => (
   <section class="card">
     <h2 id="records">Records</h2>
+    {truncated && <p>Quarantine has older records, which this list does not show.</p>}
     {records.length === 0 ? (
       <p>Quarantine is empty.</p>
     ) : (
@@ -139,6 +142,7 @@ export const Quarantine = () => {
   useEffect(() => void readList(), [])
   const { value: read } = list
   const ids = read?.records.map(({ id }) => id).filter((id) => chosen.value.has(id)) ?? []
+  const opened = read?.records.find(({ id }) => id === openedId.value)
   const onEnd = () => {
     chosen.value = new Set()
     void readList()
@@ -150,10 +154,10 @@ export const Quarantine = () => {
         <>
           <ByReason {...read} />
           <div class="row">
-            <Redrive ids={ids} onEnd={onEnd} />
+            <Redrive ids={ids} name="Redrive the selected records" onEnd={onEnd} />
             <p role="status">{ids.length > 0 && `${countOf(ids.length, 'record')} selected.`}</p>
           </div>
-          {opened.value && <QuarantineRecord key={opened.value.id} record={opened.value} />}
+          {opened && <QuarantineRecord key={`${opened.id} ${opened.handled}`} record={opened} onRedrive={onEnd} />}
           <Records {...read} />
         </>
       )}

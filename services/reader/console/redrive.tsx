@@ -45,8 +45,10 @@ const RedriveDialog = ({ ids, onClose }: { readonly ids: readonly string[]; read
   const step = useSignal<Step>('checking')
   const answers = useSignal<readonly RedriveAnswer[]>([])
   const problem = useSignal<Error | undefined>(undefined)
+  const asked = useSignal(ids.length)
   const run = async (each: readonly string[], isDryRun: boolean) => {
     step.value = isDryRun ? 'checking' : 'sending'
+    asked.value = each.length
     answers.value = []
     try {
       for (const id of each) answers.value = [...answers.value, await redrive(id, isDryRun)]
@@ -68,7 +70,7 @@ const RedriveDialog = ({ ids, onClose }: { readonly ids: readonly string[]; read
         {step.value === 'checking' && 'The reader checks each record. Nothing is written.'}
         {step.value === 'checked' && `${countOf(able.length, 'record')} of ${ids.length} can be redriven.`}
         {step.value === 'sending' && 'The reader sends the records.'}
-        {isSent && 'The reader has answered for each record below.'}
+        {isSent && `The reader has answered for ${answers.value.length} of ${countOf(asked.value, 'record')}.`}
       </p>
       <Problem error={problem.value} />
       <Answers answers={answers.value} />
@@ -86,7 +88,15 @@ const RedriveDialog = ({ ids, onClose }: { readonly ids: readonly string[]; read
   )
 }
 
-export const Redrive = ({ ids, onEnd }: { readonly ids: readonly string[]; readonly onEnd: () => void }) => {
+interface RedriveProps {
+  readonly ids: readonly string[]
+  /** Text of the button. */
+  readonly name: string
+  /** Called when the person closes the dialog. */
+  readonly onEnd: () => void
+}
+
+export const Redrive = ({ ids, name, onEnd }: RedriveProps) => {
   const dialogIds = useSignal<readonly string[] | undefined>(undefined)
   const close = () => {
     dialogIds.value = undefined
@@ -102,7 +112,7 @@ export const Redrive = ({ ids, onEnd }: { readonly ids: readonly string[]; reado
           dialogIds.value = ids
         }}
       >
-        Redrive the selected records
+        {name}
       </button>
       {dialogIds.value && <RedriveDialog ids={dialogIds.value} onClose={close} />}
     </>
