@@ -103,7 +103,7 @@ it('a record of 1 MiB is shown with all its bytes', async () => {
   const { records } = await waitUntil(
     'the record is listed',
     async () => (await get<QuarantineList>('/v1/quarantine?limit=1')).body,
-    ({ records }) => records?.[0]?.bytes === body.length,
+    (list) => list.records?.[0]?.bytes === body.length,
   )
   const shown = await get<QuarantineDetail>(`/v1/quarantine/${records[0]?.id}`)
   expect(shown.body.text).toBe(body.toString())
