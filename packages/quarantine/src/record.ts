@@ -75,10 +75,10 @@ export const originOf = ({ headers, receivedAt }: Pick<QuarantinedRecord, 'heade
 export const contentTypeOf = ({ headers }: Pick<QuarantinedRecord, 'headers'>): string | undefined =>
   headers[RAW_HEADERS.contentType]
 
-/** Returns a sentence about the reason. */
+/** Returns a sentence about the reason, as plain text. */
 export const explanationOf = (reason: string): string =>
   Object.hasOwn(QUARANTINE_REASONS, reason)
-    ? `The record ${QUARANTINE_REASONS[reason as keyof typeof QUARANTINE_REASONS]}.`
+    ? `The record ${QUARANTINE_REASONS[reason as keyof typeof QUARANTINE_REASONS]}.`.replaceAll('`', '')
     : 'This version does not know the reason. A newer service may have written the record.'
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })

@@ -24,6 +24,7 @@ it('a quarantine record with unknown or missing headers can still be read', () =
   expect(explanationOf('new-reason')).toContain('does not know the reason')
   expect(explanationOf('__proto__')).toContain('does not know the reason')
   expect(explanationOf('not-json')).toBe('The record is not JSON.')
+  expect(explanationOf('too-far-in-future')).toBe('The record has a timestamp more than MAX_FUTURE_MS ahead.')
 })
 
 it('the summary keeps at most 200 different reasons, and adds up the others', () => {
