@@ -314,8 +314,10 @@ describe('the samples', () => {
         return { records: 0, changes: [] }
       }
     }
+    // A short pause: the kill must come before the program has stored all records.
     const untilRead = async (isEnough: (records: number) => boolean) =>
-      (await waitUntil('the database has the records', read, ({ records }) => isEnough(records))).records
+      (await waitUntil('the database has the records', read, ({ records }) => isEnough(records), { pauseMs: 5 }))
+        .records
     let stored = 0
     for (let kills = 0; kills < 3; kills++) {
       const killed = start('deliveries.ts')

@@ -1,5 +1,5 @@
 import type { BlockedReason, Diagnosis, Program } from '../process/blocked.ts'
-import { certificatesOf } from '../process/tls.ts'
+import { hasExpired } from '../process/tls.ts'
 import { creationHints, groupHints, outageCodes, rightNeededTo, rights } from './diagnosis-hints.ts'
 import { type AnyError, type Facts, factsOf, firstOf } from './error-facts.ts'
 import { failedWorkOf, hasAnswered } from './failed-request.ts'
@@ -51,11 +51,6 @@ const addressHint = (settings: KafkaSettings, broker: string | undefined): strin
     ? `KAFKA_BROKERS (${settings.KAFKA_BROKERS.join(', ')})`
     : 'advertised.listeners of the brokers: this address is not from KAFKA_BROKERS'
 
-/** Returns true if our own certificate has expired. Then brokers refuse the handshake. */
-const hasExpired = ({ KAFKA_SSL_CERT: cert }: KafkaSettings): boolean =>
-  cert !== undefined &&
-  certificatesOf('KAFKA_SSL_CERT', cert).some(({ validToDate }) => validToDate.getTime() < Date.now())
-
 const tlsHint = (settings: KafkaSettings, { code = '', errors, broker }: Facts): string | undefined => {
   const closing = errors.filter(({ message }) => message.includes(closedInHandshake))
   const closers = closing.flatMap((error) => error.broker ?? [])
@@ -75,7 +70,7 @@ const tlsHint = (settings: KafkaSettings, { code = '', errors, broker }: Facts):
     return 'The certificate of the broker is from an authority that is not trusted here. Check KAFKA_SSL_CA.'
   if (noTlsCodes.has(code)) return 'The port does not speak TLS. Check KAFKA_SSL and the port in KAFKA_BROKERS.'
   // A broker may refuse later connections, because a certificate expires while the service runs.
-  if ((code.includes('ALERT') || closing.length > 0) && hasExpired(settings))
+  if ((code.includes('ALERT') || closing.length > 0) && hasExpired('KAFKA_SSL_CERT', settings.KAFKA_SSL_CERT))
     return 'The broker refused KAFKA_SSL_CERT, which has expired. Renew KAFKA_SSL_CERT and KAFKA_SSL_KEY.'
   if (code.includes('ALERT'))
     return (

@@ -28,6 +28,10 @@ export const certificatesOf = (name: string, pem: string): X509Certificate[] => 
   })
 }
 
+/** Returns true if a client certificate has expired. Then servers refuse the handshake. */
+export const hasExpired = (name: string, pem: string | undefined): boolean =>
+  pem !== undefined && certificatesOf(name, pem).some(({ validToDate }) => validToDate.getTime() < Date.now())
+
 /**
  * Returns a sentence about a wrong certificate or key, or undefined. Without this check, Node
  * silently ignores an invalid authority, and reports a wrong key only at each connection.

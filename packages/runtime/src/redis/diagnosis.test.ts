@@ -1,3 +1,4 @@
+import { createAuthority } from '@customer-stream/testing/certificates'
 import { describe, expect, it } from 'vitest'
 import { loadSettings } from '../process/settings.ts'
 import { createRedisDiagnose, type RedisClient, redisSettings } from './index.ts'
@@ -57,6 +58,23 @@ it.each([
 ])('the diagnosis of %s says which certificate has expired', (code, message, hint) => {
   expect(diagnose(errorOf(message, code))).toMatchObject({ reason: 'tls', message: expect.stringMatching(hint) })
 })
+
+it.each(['read ECONNRESET', 'write EPIPE', 'Connection is closed.'])(
+  'if the client certificate has expired, the diagnosis of %s names it',
+  (message) => {
+    const authority = createAuthority('authority')
+    const tlsSettings = (notAfter?: Date) => {
+      const { cert, key } = authority.issue('client', [], notAfter)
+      const env = { REDIS_URL: 'rediss://10.0.0.7', REDIS_TLS_CERT: cert, REDIS_TLS_KEY: key }
+      return loadSettings(redisSettings, env)
+    }
+    const expired = createRedisDiagnose(tlsSettings(new Date(Date.now() - 1000)), {} as RedisClient)
+    const valid = createRedisDiagnose(tlsSettings(), {} as RedisClient)
+    const names = expect.stringMatching(/client certificate, which has expired.*Renew REDIS_TLS_CERT/)
+    expect(expired(errorOf(message))).toMatchObject({ blocked: true, reason: 'tls', message: names })
+    expect(valid(errorOf(message))).toMatchObject({ blocked: false, reason: 'outage' })
+  },
+)
 
 describe('an outage of Redis', () => {
   it.each([

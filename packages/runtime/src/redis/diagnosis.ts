@@ -1,4 +1,5 @@
 import type { BlockedReason, Diagnosis, Program } from '../process/blocked.ts'
+import { hasExpired } from '../process/tls.ts'
 import { addressesOf } from './address.ts'
 import { causeOf, type RedisClient } from './client.ts'
 import { primaryOf } from './sentinel.ts'
@@ -128,6 +129,17 @@ const rows: readonly Row[] = [
   },
 ]
 
+/**
+ * Problem if Redis closes a connection and the client certificate has expired. In TLS 1.3 the client
+ * may write before Redis has checked the certificate. Then the client gets only ECONNRESET.
+ */
+const expiredRow: Row = {
+  pattern: /ECONNRESET|EPIPE|Connection is closed/,
+  reason: 'tls',
+  happened: 'closes the connection, probably because of the client certificate, which has expired',
+  hint: 'Renew REDIS_TLS_CERT and REDIS_TLS_KEY.',
+}
+
 /** Returns the URL without user and password. */
 const placesOf = (settings: RedisSettings): string => {
   const places = addressesOf(settings).map(({ tls, host, port, path, database }) => {
@@ -160,7 +172,8 @@ export const createRedisDiagnose =
   (error: Error): Diagnosis => {
     const cause = causeOf(client)(error)
     const text = `${(cause as Error & { readonly code?: string }).code ?? ''} ${cause.message}`
-    const row = rows.find(({ pattern }) => pattern.test(text))
+    const isExpired = expiredRow.pattern.test(text) && hasExpired('REDIS_TLS_CERT', settings.REDIS_TLS_CERT)
+    const row = isExpired ? expiredRow : rows.find(({ pattern }) => pattern.test(text))
     // The address of the primary comes from the Sentinels, so REDIS_URL is not its cause.
     const primary = /Sentinel/.test(text) ? undefined : primaryOf(client)
     const redis = `Redis ${placesOf(settings)}${primary === undefined ? '' : `, at ${primary},`}`
