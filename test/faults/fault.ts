@@ -208,8 +208,10 @@ export const runFault = async (
       recoverySeconds: ((lag.recoveredAt() ?? caughtUpAt) - endedAt) / 1000,
       worstLag: lag.stop(),
     }
-    if (!isSoundResult(result))
-      process.stderr.write(`${fault.name}: the ledger and the logs are in ${arena.pipeline.folder}\n`)
+    if (!isSoundResult(result)) {
+      const faulty = JSON.stringify([...verdict.missing, ...verdict.wrong].slice(0, 5))
+      process.stderr.write(`${fault.name}: the ledger and the logs are in ${arena.pipeline.folder}. Wrong: ${faulty}\n`)
+    }
     return result
   } finally {
     lag.stop()

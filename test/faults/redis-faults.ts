@@ -74,6 +74,8 @@ export const redisFaults: readonly Fault[] = [
     name: 'Redis lost',
     how: 'killed, and an empty one in its place: all hashes and positions gone',
     inject: async (arena) => {
+      // A projector that has moved no position yet has nothing to go back to.
+      await waitUntil('Redis has positions', arena.positions, ({ size }) => size > 0)
       await arena.redis.server.kill()
       await arena.redis.replace(await arena.cluster.startRedis())
       await arena.untilPromised(200)

@@ -618,6 +618,14 @@ export const projectorGuards: readonly Guard[] = [
     test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'a master loses an entry of an index'),
   },
   {
+    guard: 'on Redis Cluster, each newer event updates all its entries of indexes',
+    prevents: 'a customer who is not found after the failover of a master, because a newer event was in the same chunk',
+    file: `${folder}/lua/apply-snapshots.lua`,
+    from: '(is_on_cluster or not stored.is_update)',
+    to: 'not stored.is_update',
+    test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'a newer event adds the entries again'),
+  },
+  {
     guard: 'an erasure keeps the entries of a newer hash',
     prevents: 'a customer who is not found after an erasure until-now',
     file: `${folder}/indexes.ts`,

@@ -44,8 +44,8 @@ export interface Filing {
   /** True if the hash has the event of the customer. False if the event is stale or erased. */
   readonly isCurrent: boolean
   /**
-   * The field `_index` of the hash. Undefined if a newer event has the same terms as the previous
-   * event.
+   * The field `_index` of the hash. Undefined on a single Redis if a newer event has the same terms
+   * as the previous event.
    */
   readonly index: string | undefined
 }

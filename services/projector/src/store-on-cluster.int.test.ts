@@ -204,6 +204,18 @@ describe('a master that is replaced by one that lacks its last writes', () => {
     expect(await client.zrange(indexKey('phone:+1', keyPrefix), '0', '-1')).toEqual(['c0'])
   })
 
+  it('a newer event adds the entries again that a master has lost with its position', async () => {
+    const { store, keyPrefix, copies } = fresh()
+    const indexed = (timestamp: number) => ({ ...snapshot('c0', timestamp), terms: ['phone:+1', 'phone:+2'] as const })
+    await store.movePosition(0, undefined, '7')
+    await store.applyChunk([indexed(1)], 0, '7', '8')
+    await client.del(indexKey('phone:+1', keyPrefix))
+    await Promise.all(copies.map((copy) => client.hset(copy, positionField(TOPIC, 0), '7')))
+    // The chunk has both events, and only the newest event of a chunk is applied.
+    await store.applyChunk([indexed(2)], 0, '7', '9')
+    expect(await client.zrange(indexKey('phone:+1', keyPrefix), '0', '-1')).toEqual(['c0'])
+  })
+
   it('a chunk of a rebuild fails if a master loses its hashes before the token is written', async () => {
     const { store, keyPrefix } = fresh()
     await store.movePosition(0, undefined, '7')

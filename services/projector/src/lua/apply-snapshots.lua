@@ -153,13 +153,15 @@ local function next_index(index, terms)
   return '?' .. events .. '\n' .. terms
 end
 
--- Returns true if the caller must update entries of the customer. An update without a change of
--- terms needs no entries. If the same event is stored, its entries may be lost: on Redis Cluster
--- they are on other masters than the hash. A paused projector may have added entries for a stale or
--- erased event.
+-- Returns true if the caller must update entries of the customer. On a single Redis, an update
+-- without a change of terms needs no entries. On Redis Cluster entries are on other masters than the
+-- hash. So entries of the stored event may be lost, and the chunk may have the stored event again and
+-- this newer event. Then only the newer event is applied. A paused projector may have added entries
+-- for a stale or erased event.
 local function needs_entries(outcome, stored, terms)
   if stored.index ~= terms then return true end
-  return terms ~= '' and not stored.is_update and outcome ~= -1
+  local is_on_cluster = position == ''
+  return terms ~= '' and outcome ~= -1 and (is_on_cluster or not stored.is_update)
 end
 
 -- Adds the customer's score to indexes.
