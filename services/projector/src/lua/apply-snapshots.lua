@@ -154,10 +154,10 @@ local function next_index(index, terms)
 end
 
 -- Returns true if the caller must update entries of the customer. On a single Redis, an update
--- without a change of terms needs no entries. On Redis Cluster entries are on other masters than the
--- hash. So entries of the stored event may be lost, and the chunk may have the stored event again and
--- this newer event. Then only the newer event is applied. A paused projector may have added entries
--- for a stale or erased event.
+-- without a change of terms needs no entries. On Redis Cluster entries are on other masters than
+-- the hash. So entries of the stored event may be lost, and the chunk may have the stored event
+-- again and this newer event. Then only the newer event is applied. A paused projector may have
+-- added entries for a stale or erased event.
 local function needs_entries(outcome, stored, terms)
   if stored.index ~= terms then return true end
   local is_on_cluster = position == ''
