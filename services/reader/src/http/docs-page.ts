@@ -1,6 +1,6 @@
 /**
  * `GET /docs`: the OpenAPI document as a web page. The page has no script, so it fits the policy of
- * the console. Swagger UI and Scalar need inline styles, which that policy refuses.
+ * the console.
  */
 import { hash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
