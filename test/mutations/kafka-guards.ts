@@ -64,7 +64,7 @@ export const kafkaGuards: readonly Guard[] = [
     guard: 'a broker of kafkajs counts as connected only after it has sent its API versions',
     prevents: 'an ingress that never stores a record, because a broker was silent during the connection',
     file: `${folder}/patches/index.ts`,
-    from: '\n  patchBrokerConnect()\n  patchConnection()',
+    from: '\n  patchBrokerConnect()',
     to: '',
     test: intTest('the client connects again to a broker that did not answer its first connection'),
   },
@@ -83,6 +83,14 @@ export const kafkaGuards: readonly Guard[] = [
     from: `throw name === 'KafkaJSRequestTimeoutError'`,
     to: 'throw name === undefined',
     test: intTest('the client asks another broker if the first broker is silent'),
+  },
+  {
+    guard: 'a broker gets more time after each TLS handshake that timed out',
+    prevents: 'clients that never connect to a busy broker, because each of them always waits for one second',
+    file: `${folder}/patches/index.ts`,
+    from: '\n  patchHandshake()',
+    to: '',
+    test: unit(`${folder}/patches/handshake.test.ts`, 'TLS handshakes take longer than the timeout'),
   },
   {
     guard: 'a new socket does not use the partial reply of the last socket',

@@ -160,7 +160,9 @@ export const kafkaSettings = {
     default: 1000,
     minimum: 100,
     maximum: 60_000,
-    description: 'Timeout of a new connection to a broker, TLS included. A login may take several times as long.',
+    description:
+      'Timeout of a new connection to a broker. After each timeout of a TLS handshake it doubles, up to eightfold. ' +
+      'A login may take several times as long.',
   }),
   KAFKA_PRODUCE_TIMEOUT_MS: integer({
     default: 1000,

@@ -134,8 +134,13 @@ const fixClassPath = async (jars: string): Promise<void> => {
   await writeFile(join(jars, CLASS_PATH_FILE), `-cp ${names.map((name) => join(LIB_FOLDER, name)).join(':')}\n`)
 }
 
-const runBroker = (run: Run, folder: string, maxHeap: string, flag: string, logFile: string): GuardedProcess =>
-  run.start({ ...javaIn(folder, maxHeap, [flag], 'kafka.Kafka', PROPERTIES_FILE), logFile })
+const runBroker = (
+  run: Run,
+  folder: string,
+  maxHeap: string,
+  flags: readonly string[],
+  logFile: string,
+): GuardedProcess => run.start({ ...javaIn(folder, maxHeap, flags, 'kafka.Kafka', PROPERTIES_FILE), logFile })
 
 /**
  * Formats a storage folder, and starts a broker once to create the archive. Each broker gets a copy
@@ -153,7 +158,7 @@ const prepareKafka = async (run: Run, jars: string): Promise<void> => {
   await access(join(folder, DATA_FOLDER, META_FILE))
   await cp(join(folder, DATA_FOLDER), join(jars, DATA_FOLDER), { recursive: true })
 
-  const broker = runBroker(run, folder, '512m', `-XX:ArchiveClassesAtExit=${ARCHIVE_FILE}`, logFile)
+  const broker = runBroker(run, folder, '512m', [`-XX:ArchiveClassesAtExit=${ARCHIVE_FILE}`], logFile)
   await untilStarted('Kafka', broker)
   // `end` would kill a broker that takes long, and so leave only a part of the archive.
   process.kill(await broker.pid, 'SIGTERM')
@@ -196,6 +201,8 @@ export interface BrokerOptions {
   readonly settings: Readonly<Record<string, string>>
   /** Maximum heap in Java's notation, e.g. `512m`. */
   readonly maxHeap: string
+  /** Further flags of the JVM. Default: none. */
+  readonly jvmFlags?: readonly string[]
   readonly ports: readonly number[]
   /** Additional listeners: one list for each broker. */
   readonly listeners?: readonly (readonly Listener[])[]
@@ -209,7 +216,7 @@ export interface BrokerOptions {
 export const placeBrokers = async (
   run: Run,
   log: (line: string) => void,
-  { settings, maxHeap, ports, listeners = [], clusterId = CLUSTER_ID }: BrokerOptions,
+  { settings, maxHeap, jvmFlags = [], ports, listeners = [], clusterId = CLUSTER_ID }: BrokerOptions,
 ): Promise<LocalBroker[]> => {
   const jars = await fetchKafka(run, log)
   const nodes = Array.from({ length: ports.length / 2 }, (_, i) => ({
@@ -235,7 +242,8 @@ export const placeBrokers = async (
       start: () => {
         starts += 1
         const logFile = join(folder, `log-${starts}.txt`)
-        return runBroker(run, folder, maxHeap, `-XX:SharedArchiveFile=${join(LIB_FOLDER, ARCHIVE_FILE)}`, logFile)
+        const flags = [`-XX:SharedArchiveFile=${join(LIB_FOLDER, ARCHIVE_FILE)}`, ...jvmFlags]
+        return runBroker(run, folder, maxHeap, flags, logFile)
       },
     }
   }

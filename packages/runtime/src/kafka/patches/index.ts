@@ -5,6 +5,7 @@ import { patchConnection } from './connection.ts'
 import { patchCoordinatorSearch } from './coordinator.ts'
 import { patchFetch } from './fetch.ts'
 import { patchFetchCost } from './fetch-cost.ts'
+import { patchHandshake } from './handshake.ts'
 import { patchIsolation } from './isolation.ts'
 import { patchLogin } from './login.ts'
 import { patchMetadata } from './metadata.ts'
@@ -26,6 +27,8 @@ export const patchKafkajs = (): void => {
   patchRequestQueue()
   patchClock()
   patchBrokerConnect()
+  // patchHandshake must run before patchConnection, so that concurrent calls share one attempt.
+  patchHandshake()
   patchConnection()
   // patchIsolation must run before patchMissingLeader, because both wrap the same function. In the
   // other order, the chosen isolation level would apply to the metadata refreshes of
