@@ -663,9 +663,13 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
       expect(pod?.containers).toMatchObject([
         {
           ports: expect.arrayContaining([{ name: 'admin', containerPort: projectorSettings.ADMIN_PORT.default }]),
-          ...{ startupProbe: alive, livenessProbe: alive, readinessProbe: { httpGet: readiness } },
+          startupProbe: alive,
+          livenessProbe: alive,
+          readinessProbe: { httpGet: readiness },
           securityContext: {
-            ...{ allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } },
+            allowPrivilegeEscalation: false,
+            readOnlyRootFilesystem: true,
+            capabilities: { drop: ['ALL'] },
           },
         },
       ])

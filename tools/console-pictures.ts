@@ -119,17 +119,17 @@ try {
   ])
   await Promise.all([ingress, projector, reader].map((service) => service.untilReady()))
   const load = createSimulation({
-    ...{ url: `${ingress.url}/webhooks/mykaarma`, secret: pipeline.secret, token: pipeline.token },
+    url: `${ingress.url}/webhooks/mykaarma`,
+    secret: pipeline.secret,
+    token: pipeline.token,
     // The load goes on while the pictures are taken.
-    ...{
-      events: (seconds + 60) * 40,
-      customers: 500,
-      ratePerSecond: 40,
-      repeats: 0.1,
-      disorder: 0.1,
-      other: 0.05,
-      seed: 7,
-    },
+    events: (seconds + 60) * 40,
+    customers: 500,
+    ratePerSecond: 40,
+    repeats: 0.1,
+    disorder: 0.1,
+    other: 0.05,
+    seed: 7,
     signal: interruption.signal,
   })
   const running = load.run()

@@ -39,7 +39,10 @@ try {
     ingress: { ...shared, ...secrets, PORT: port, ADMIN_PORT: ingressAdmin },
     projector: { ...shared, REDIS_URL: brokers.redisUrl, ADMIN_PORT: projectorAdmin },
     reader: {
-      ...{ ...shared, REDIS_URL: brokers.redisUrl, PORT: readerPort, ADMIN_PORT: readerAdmin },
+      ...shared,
+      REDIS_URL: brokers.redisUrl,
+      PORT: readerPort,
+      ADMIN_PORT: readerAdmin,
       INGRESS_ADMIN_URLS: `http://127.0.0.1:${ingressAdmin}`,
       READER_API_KEYS: apiKeys([{ name: 'desk', scopes: ['read', 'pii', 'operate'], dealers: ['*'] }]),
     },

@@ -66,9 +66,14 @@ const openReader = async ({ pipeline, redis }: Arena, { proxiedBrokers }: KafkaC
   const [port, adminPort] = (await freePorts(2)) as [number, number]
   const start = () =>
     pipeline.start('reader', {
-      ...{ PORT: String(port), ADMIN_PORT: String(adminPort), READINESS_TIMEOUT_MS: '500' },
-      ...{ KAFKA_BROKERS: proxiedBrokers.join(','), REDIS_URL: `redis://127.0.0.1:${redis.network.port}` },
-      ...{ NODE_OPTIONS: bug, BUG_FOLDER: files, REDIS_COMMAND_TIMEOUT_MS: '1000' },
+      PORT: String(port),
+      ADMIN_PORT: String(adminPort),
+      READINESS_TIMEOUT_MS: '500',
+      KAFKA_BROKERS: proxiedBrokers.join(','),
+      REDIS_URL: `redis://127.0.0.1:${redis.network.port}`,
+      NODE_OPTIONS: bug,
+      BUG_FOLDER: files,
+      REDIS_COMMAND_TIMEOUT_MS: '1000',
     })
   let reader = await start()
   return {

@@ -116,7 +116,9 @@ it('the console refuses a wrong API key, and forgets the key after the sign-out'
 
 it('a customer is found by id, phone, e-mail and VIN, masked until revealed, and each reveal is logged', async () => {
   const customer = {
-    ...{ firstName: 'Grace', lastName: 'Hopper', emails: [{ emailAddress: 'grace@example.com' }] },
+    firstName: 'Grace',
+    lastName: 'Hopper',
+    emails: [{ emailAddress: 'grace@example.com' }],
     phoneNumbers: [{ phoneNumber: '(310) 555-0142' }],
   }
   const { customerUuid } = await store({ customer, vehicles: [{ vin: '1GD312CG0BF081737' }] })

@@ -43,7 +43,10 @@ it('customer show prints the hash and its record, and compares the state documen
   const json = await show('ada', '--json')
   expect(json.stdout).not.toContain('\u001b')
   expect(JSON.parse(json.stdout)).toMatchObject({
-    ...{ customerUuid: 'ada', isKnown: true, isSound: true, erased: null },
+    customerUuid: 'ada',
+    isKnown: true,
+    isSound: true,
+    erased: null,
     hash: { firstName: `Ada${ESCAPE}` },
     source: { isInKafka: true },
     state: { agreement: 'equal', fields: [] },

@@ -195,7 +195,8 @@ describe('with the records of one test', () => {
     await putIntoQuarantine([{ value: 'x'.repeat(900_000), headers: { reason: 'not-json' } }])
     const [{ place }] = (await list()).records
     const child = spawn(process.execPath, wordsOf(['show', place, '--json']), {
-      ...{ env: envOf(), stdio: ['ignore', 'pipe', 'ignore'] },
+      env: envOf(),
+      stdio: ['ignore', 'pipe', 'ignore'],
     })
     await once(child.stdout, 'readable')
     // The process has ended after this pause if it does not wait for its reader.

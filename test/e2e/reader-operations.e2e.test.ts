@@ -20,7 +20,8 @@ beforeAll(async () => {
     pipeline.start('reader', {
       INGRESS_ADMIN_URLS: ingress.adminUrl,
       // The token belongs to the ingress, because services may share one environment file.
-      ...{ MYKAARMA_CHARSET: 'windows-1252', MYKAARMA_TOKENS: 'main=token' },
+      MYKAARMA_CHARSET: 'windows-1252',
+      MYKAARMA_TOKENS: 'main=token',
     }),
   ])
   reader = started[1]
@@ -53,7 +54,9 @@ it('the pipeline counts what was stored, handled and quarantined, and says that 
       (sender.refusedPerSecond ?? 0) > 0,
   )
   expect(body).toMatchObject({
-    ...{ isWell: true, summary: 'All is well.', reasons: [] },
+    isWell: true,
+    summary: 'All is well.',
+    reasons: [],
     quarantine: { records: 1, openByReason: { 'not-json': 1 } },
     projection: { isFilled: true, projectors: 1 },
     freshness: { p50Ms: expect.any(Number), p99Ms: expect.any(Number) },

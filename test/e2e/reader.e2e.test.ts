@@ -84,8 +84,13 @@ const putCustomer = async (redis: Pipeline['redis']) => {
   const { keyPrefix } = pipeline
   await redis.hset(positionsKey(1, keyPrefix), 'raw/0', '1')
   await redis.hset(customerKey('c', keyPrefix), {
-    ...{ customerUuid: 'c', _eventId: 'e', _eventTimestamp: '7', _source: 'raw/0/0' },
-    ...{ _receivedAt: '8', _appliedAt: '9', _projection: '1' },
+    customerUuid: 'c',
+    _eventId: 'e',
+    _eventTimestamp: '7',
+    _source: 'raw/0/0',
+    _receivedAt: '8',
+    _appliedAt: '9',
+    _projection: '1',
   })
 }
 

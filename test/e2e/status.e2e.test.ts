@@ -111,7 +111,9 @@ it('status reports a frozen projector with its partitions and its lag in records
   projector.signal('SIGSTOP')
   onTestFinished(() => projector.signal('SIGCONT'))
   const messages = Array.from({ length: 3 }, (_, i) => ({
-    ...{ key: `s${i}`, partition, value: makeCustomersEvent({ customerUuid: `s${i}`, timestamp: 1 }).body },
+    key: `s${i}`,
+    partition,
+    value: makeCustomersEvent({ customerUuid: `s${i}`, timestamp: 1 }).body,
   }))
   await send(pipeline.topics.customers, messages)
   const { code, stdout } = await runInTime(['status', '--projector', projector.adminUrl])

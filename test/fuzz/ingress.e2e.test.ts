@@ -85,11 +85,16 @@ it.skipIf(schemathesis === undefined)(
   async () => {
     const report = join(pipeline.folder, 'exchanges.har')
     const { code, output } = await runSchemathesis({
-      ...{ document: 'openapi.json', url: ingress.url, cwd: pipeline.folder },
+      document: 'openapi.json',
+      url: ingress.url,
+      cwd: pipeline.folder,
       options: [...OPTIONS, '--report-har-path', report],
       env: {
-        ...{ SCHEMATHESIS_HOOKS: 'sign', PYTHONPATH: folder, PYTHONDONTWRITEBYTECODE: '1' },
-        ...{ FUZZ_SECRET: pipeline.secret, FUZZ_TOKEN: pipeline.token },
+        SCHEMATHESIS_HOOKS: 'sign',
+        PYTHONPATH: folder,
+        PYTHONDONTWRITEBYTECODE: '1',
+        FUZZ_SECRET: pipeline.secret,
+        FUZZ_TOKEN: pipeline.token,
       },
     })
     expect(code, output).toBe(0)

@@ -15,10 +15,20 @@ afterAll(() => pipeline?.close())
 const storeCustomer = async ({ redis, keyPrefix }: Pipeline) => {
   await redis.hset(positionsKey(1, keyPrefix), { 'raw/0': '1', 'raw/indexes': 'dealer,email,key,phone,vin/US' })
   await redis.hset(customerKey('0', keyPrefix), {
-    ...{ customerUuid: '0', dealerUuid: '0', firstName: 'Ada', isBusiness: 'false', loyalty: '5' },
-    ...{ vehicles: '[{"vin":"0","id":12345678901234567890}]', addresses: '[{"isValid":true}]' },
-    ...{ _eventId: 'e', _eventTimestamp: '7', _receivedAt: '8', _appliedAt: '9', _source: 'raw/0/0' },
-    ...{ _projection: '1', _index: '["dealer:0","email:0","key:0/0","vin:0"]' },
+    customerUuid: '0',
+    dealerUuid: '0',
+    firstName: 'Ada',
+    isBusiness: 'false',
+    loyalty: '5',
+    vehicles: '[{"vin":"0","id":12345678901234567890}]',
+    addresses: '[{"isValid":true}]',
+    _eventId: 'e',
+    _eventTimestamp: '7',
+    _receivedAt: '8',
+    _appliedAt: '9',
+    _source: 'raw/0/0',
+    _projection: '1',
+    _index: '["dealer:0","email:0","key:0/0","vin:0"]',
   })
   for (const term of ['dealer:0', 'email:0', 'key:0/0', 'vin:0'] as const)
     await redis.zadd(indexKey(term, keyPrefix), 7, '0')
@@ -35,7 +45,9 @@ it.skipIf(schemathesis === undefined)(
     await reader.untilReady()
     // There is no state topic, so `/v1/changes` begins no stream. A stream would never end.
     const { code, output } = await runSchemathesis({
-      ...{ document: 'reader-openapi.json', url: reader.url, cwd: pipeline.folder },
+      document: 'reader-openapi.json',
+      url: reader.url,
+      cwd: pipeline.folder,
       options: [
         ...['--header', 'authorization: Bearer full-api-key'],
         // Every request has the header, so this check would need another run.

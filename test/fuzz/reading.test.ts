@@ -50,7 +50,12 @@ const contentType = fc.option(
   { nil: undefined, freq: 4 },
 )
 const recordOf = (value: Buffer, type?: string) => ({
-  ...{ topic: 't', partition: 2, offset: '10', timestamp: String(RECEIVED), key: Buffer.from('c'), value },
+  topic: 't',
+  partition: 2,
+  offset: '10',
+  timestamp: String(RECEIVED),
+  key: Buffer.from('c'),
+  value,
   ...(type !== undefined && { headers: { 'content-type': Buffer.from(type) } }),
 })
 

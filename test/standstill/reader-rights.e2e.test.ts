@@ -50,9 +50,13 @@ afterAll(async () => {
 })
 
 const right = (topic: string, operation = READ) => ({
-  ...{ resourceType: TOPIC, resourceName: site.topics.customers.replace('customers.raw', topic) },
-  ...{ resourcePatternType: LITERAL, principal: `User:${user}`, host: '*' },
-  ...{ operation, permissionType: ALLOW },
+  resourceType: TOPIC,
+  resourceName: site.topics.customers.replace('customers.raw', topic),
+  resourcePatternType: LITERAL,
+  principal: `User:${user}`,
+  host: '*',
+  operation,
+  permissionType: ALLOW,
 })
 
 const startReader = async (name: string, topics: readonly string[], settings = {}): Promise<ServiceProcess> => {
@@ -98,8 +102,15 @@ const statuses = async ({ url }: ServiceProcess) => {
 }
 
 const ALL_WELL = {
-  ...{ customer: 200, missing: 404, search: 200, customersOfDealer: 200, dealers: 200 },
-  ...{ changes: 200, events: 200, pipeline: 200, quarantine: 200 },
+  customer: 200,
+  missing: 404,
+  search: 200,
+  customersOfDealer: 200,
+  dealers: 200,
+  changes: 200,
+  events: 200,
+  pipeline: 200,
+  quarantine: 200,
 }
 
 const readinessOf = ({ adminUrl }: ServiceProcess) => fetch(`${adminUrl}/readyz`).then((answer) => answer.text())

@@ -6,8 +6,13 @@ const TOPIC = 't.customers.raw'
 
 const historyOf = (options: Partial<HistoryOptions> = {}) =>
   createHistory({
-    ...{ customerUuid: 'ada', topic: TOPIC, maxFutureMs: 1000, limit: 100 },
-    ...{ erasure: undefined, positions: new Map([[3, 1000n]]), source: undefined },
+    customerUuid: 'ada',
+    topic: TOPIC,
+    maxFutureMs: 1000,
+    limit: 100,
+    erasure: undefined,
+    positions: new Map([[3, 1000n]]),
+    source: undefined,
     ...options,
   })
 /** A record of the raw topic. */

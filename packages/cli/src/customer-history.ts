@@ -184,7 +184,9 @@ export const createHistory = ({ customerUuid, topic, limit, ...options }: Histor
         place: `${quarantine}/${from}/${record.offset}`,
         receivedAt: Number(record.timestamp),
         version: null,
-        ...{ outcome: 'quarantined', reason, isInRedis: false },
+        outcome: 'quarantined',
+        reason,
+        isInRedis: false,
       })
       if (refused.length > limit) refused.shift()
     },

@@ -152,8 +152,13 @@ const history = async (clients: Clients, input: Input): Promise<number> => {
     readErased(clients, input),
   ])
   const found = createHistory({
-    ...{ customerUuid, topic: topics.customers, maxFutureMs, limit, erasure },
-    ...{ positions: new Map(known), source: hash._source },
+    customerUuid,
+    topic: topics.customers,
+    maxFutureMs,
+    limit,
+    erasure,
+    positions: new Map(known),
+    source: hash._source,
   })
   let unreadable = 0
   const onUnreadable = () => {
@@ -171,7 +176,12 @@ const history = async (clients: Clients, input: Input): Promise<number> => {
   if (events.length === 0)
     return unknown(customerUuid, `${partitionsText(partitions)} of ${topics.customers} and quarantine have`)
   const shown: CustomerHistory = {
-    ...{ customerUuid, topic: topics.customers, partitions, events, leftOut: found.leftOut, unreadable },
+    customerUuid,
+    topic: topics.customers,
+    partitions,
+    events,
+    leftOut: found.leftOut,
+    unreadable,
     hashPlace: hash._source ?? null,
     isHashListed: hash._source === undefined ? null : events.some(({ isInRedis }) => isInRedis),
     erased: erasure ?? null,

@@ -4,7 +4,10 @@ import { formerChoices, hasForeignKey } from './former-partitions.ts'
 
 const ids = Array.from({ length: 200 }, (_, i) => `customer-${i}`)
 const record = (key: string | null) => ({
-  ...{ offset: '0', timestamp: '0', value: null, headers: {} },
+  offset: '0',
+  timestamp: '0',
+  value: null,
+  headers: {},
   key: key === null ? null : Buffer.from(key),
 })
 

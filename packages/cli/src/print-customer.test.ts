@@ -9,7 +9,11 @@ const shown: ShownCustomer = {
   isSound: true,
   key: 'mykaarma:customer:{ada}',
   hash: {
-    ...{ _projection: '1', _receivedAt: '0', _appliedAt: '0', [`__mine${ESCAPE}`]: 'x', notes: 'a\nb'.repeat(200) },
+    _projection: '1',
+    _receivedAt: '0',
+    _appliedAt: '0',
+    [`__mine${ESCAPE}`]: 'x',
+    notes: 'a\nb'.repeat(200),
     firstName: `Ada${ESCAPE}`,
   },
   version: { timestamp: 0, id: `e${ESCAPE}` },

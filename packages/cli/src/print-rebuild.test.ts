@@ -25,7 +25,7 @@ it('the report of a complete rebuild lists the steps of the next rebuild', () =>
 
 it('the report of a running rebuild estimates its end and advises to keep the old projectors', () => {
   const partitions = [
-    { ...{ partition: 0, position: '40', end: '100', left: 60, done: 40 }, isFilling: false, isComplete: false },
+    { partition: 0, position: '40', end: '100', left: 60, done: 40, isFilling: false, isComplete: false },
   ]
   const running = { ...report, partitions, left: 60, done: 40, isComplete: false, perSecond: 2, secondsLeft: 30 }
   const others = [{ projection: 2, left: 0, isMoving: true }]

@@ -280,7 +280,9 @@ export const observe = async (
  */
 export const readFills = async (redis: RedisClient, of: ProgressOf): Promise<Observation> => {
   const sample = async (): Promise<Sample> => ({
-    ...{ at: performance.now(), partitions: [], progress: await readProgress(redis, of) },
+    at: performance.now(),
+    partitions: [],
+    progress: await readProgress(redis, of),
   })
   const first = await sample()
   if (first.progress?.some(({ fill }) => fill)) await sleep(PATIENCE_MS / 2)

@@ -3,8 +3,13 @@ import { expect, it } from 'vitest'
 import { deletable, stateOfProjection } from './rebuild-state.ts'
 
 const progress = (position: bigint | undefined, more: Partial<StoredProgress> = {}): StoredProgress => ({
-  ...{ partition: 0, position, fill: undefined, erasuresOffset: undefined, publishedOffset: undefined },
-  ...{ windowEnd: undefined, ...more },
+  partition: 0,
+  position,
+  fill: undefined,
+  erasuresOffset: undefined,
+  publishedOffset: undefined,
+  windowEnd: undefined,
+  ...more,
 })
 const ends = [{ partition: 0, low: '10', high: '100' }]
 const stateOf = (stored: StoredProgress | undefined, given = ends) => stateOfProjection(2, given, stored && [stored])

@@ -39,7 +39,10 @@ const partitionProgress = (
   const applyTo = windowEnd !== undefined && windowEnd > end ? windowEnd : end
   const left = count(next, applyTo) + (fill ? count(fill.next, fill.end) : 0)
   return {
-    ...{ partition, position: position === undefined ? null : String(position), end: high, left },
+    partition,
+    position: position === undefined ? null : String(position),
+    end: high,
+    left,
     done: count(start, next) + (fill ? Number(fill.next) : 0),
     isFilling: fill !== undefined,
     isComplete: left === 0 && fill === undefined && (position !== undefined || low === high),

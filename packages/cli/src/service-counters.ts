@@ -14,43 +14,55 @@ interface AlertCounter {
 /** Counters of the critical alerts, and of refused requests, by the name of their alert. */
 export const ALERT_COUNTERS: Readonly<Record<string, AlertCounter>> = {
   SenderRefused: {
-    ...{ kind: 'ingress', metric: 'ingress_sender_refusals_total' },
+    kind: 'ingress',
+    metric: 'ingress_sender_refusals_total',
     what: ['refused request of the sender', 'refused requests of the sender'],
   },
   TooManyBodies: {
-    ...{ kind: 'ingress', metric: 'ingress_answers_total', labels: { answer: 'too-many-bodies' } },
+    kind: 'ingress',
+    metric: 'ingress_answers_total',
+    labels: { answer: 'too-many-bodies' },
     what: ['request refused because of RECEIVE_MAX_BYTES', 'requests refused because of RECEIVE_MAX_BYTES'],
   },
   InternalErrors: {
-    ...{ kind: 'ingress', metric: 'ingress_answers_total', labels: { answer: 'internal-error' } },
+    kind: 'ingress',
+    metric: 'ingress_answers_total',
+    labels: { answer: 'internal-error' },
     what: ['request that a bug of ours ended', 'requests that a bug of ours ended'],
   },
   ConnectionsDropped: {
-    ...{ kind: 'ingress', metric: 'ingress_connections_dropped_total' },
+    kind: 'ingress',
+    metric: 'ingress_connections_dropped_total',
     what: ['connection closed without an answer', 'connections closed without an answer'],
   },
   RecordsRefusedByKafka: {
-    ...{ kind: 'ingress', metric: 'ingress_refused_records_total' },
+    kind: 'ingress',
+    metric: 'ingress_refused_records_total',
     what: ['record that Kafka refused', 'records that Kafka refused'],
   },
   SpoolRecordsLost: {
-    ...{ kind: 'ingress', metric: 'ingress_spool_lost_records_total' },
+    kind: 'ingress',
+    metric: 'ingress_spool_lost_records_total',
     what: ['record that the spool lost', 'records that the spool lost'],
   },
   SpoolDiskFailing: {
-    ...{ kind: 'ingress', metric: 'ingress_spool_errors_total' },
+    kind: 'ingress',
+    metric: 'ingress_spool_errors_total',
     what: ['error of the disk of the spool', 'errors of the disk of the spool'],
   },
   RecordsLost: {
-    ...{ kind: 'projector', metric: 'projector_lost_records_total' },
+    kind: 'projector',
+    metric: 'projector_lost_records_total',
     what: ['record that Kafka deleted before it was applied', 'records that Kafka deleted before they were applied'],
   },
   StatesUnreadable: {
-    ...{ kind: 'projector', metric: 'projector_unreadable_states_total' },
+    kind: 'projector',
+    metric: 'projector_unreadable_states_total',
     what: ['batch of the state topic that cannot be read', 'batches of the state topic that cannot be read'],
   },
   ErasuresUnusable: {
-    ...{ kind: 'projector', metric: 'projector_unusable_erasures_total' },
+    kind: 'projector',
+    metric: 'projector_unusable_erasures_total',
     what: ['unusable record of the erasures topic', 'unusable records of the erasures topic'],
   },
 }

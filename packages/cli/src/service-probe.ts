@@ -45,7 +45,11 @@ const STATUS_ALONE = /^\{"status":"(?:not-)?ready"\}$/
 /** Asks for the readiness. Never rejects. */
 export const askReadiness = async ({ kind, url, token }: ServiceAddress): Promise<ServiceStatus> => {
   const silent = (problem: string): ServiceStatus => ({
-    ...{ kind, url, state: 'no-answer', problems: [problem], details: [] },
+    kind,
+    url,
+    state: 'no-answer',
+    problems: [problem],
+    details: [],
   })
   try {
     const { code, text } = await fetchText(`${url}/readyz`, token)

@@ -99,7 +99,11 @@ type LastRecord = Pick<FetchedRecord, 'offset' | 'value'>
 const compare = (hash: Hash, last: LastRecord | undefined, place: string, customerUuid: string): ShownState => {
   const hasHash = Object.keys(hash).length > 0
   const without = (kind: ShownState['kind']): ShownState => ({
-    ...{ place: last ? place : null, kind, version: null, agreement: hasHash ? 'missing' : null, fields: [] },
+    place: last ? place : null,
+    kind,
+    version: null,
+    agreement: hasHash ? 'missing' : null,
+    fields: [],
   })
   if (last === undefined) return without('none')
   if (last.value === null) return without('tombstone')

@@ -38,7 +38,9 @@ it.each([
 
 it('all copies of a handled original are handled, and copies of other originals are not', () => {
   const copy = (offset: string, receivedAt = 9, from: Readonly<Record<string, string>> = {}) => ({
-    ...{ partition: 3, offset, receivedAt },
+    partition: 3,
+    offset,
+    receivedAt,
     headers: { topic: 't.customers.raw', partition: '5', offset: '47', ...from },
   })
   const entries = createEntries('a1')

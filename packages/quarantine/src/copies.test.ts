@@ -2,7 +2,9 @@ import { expect, it } from 'vitest'
 import { createCopies } from './copies.ts'
 
 const record = (offset: string, headers: Readonly<Record<string, string>>, receivedAt = 1) => ({
-  ...{ partition: 0, offset, receivedAt },
+  partition: 0,
+  offset,
+  receivedAt,
   headers: { reason: 'not-json', ...headers },
 })
 

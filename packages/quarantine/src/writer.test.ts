@@ -13,7 +13,9 @@ const GOOD = {
   'unclean.leader.election.enable': 'false',
 }
 const settings = loadSettings(kafkaSettings, {
-  ...{ KAFKA_BROKERS: 'kafka:9092', KAFKA_TOPIC_PREFIX: 't.', KAFKA_REPLICATION_FACTOR: '1' },
+  KAFKA_BROKERS: 'kafka:9092',
+  KAFKA_TOPIC_PREFIX: 't.',
+  KAFKA_REPLICATION_FACTOR: '1',
 })
 /** Checks an existing audit topic with these settings. */
 const check = (config: Readonly<Record<string, string>> | Error) => {

@@ -15,8 +15,14 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true }))
 
 const entry = (n: number): LedgerEntry => ({
-  ...{ id: `é-${n}`, timestamp: n, type: 'customers', customerUuid: n % 2 ? null : 'c', sha256: 'aa' },
-  ...{ promisedAt: 1, attempt: 1, status: 202 },
+  id: `é-${n}`,
+  timestamp: n,
+  type: 'customers',
+  customerUuid: n % 2 ? null : 'c',
+  sha256: 'aa',
+  promisedAt: 1,
+  attempt: 1,
+  status: 202,
 })
 const write = (...numbers: readonly number[]) => {
   const ledger = openLedger(path)

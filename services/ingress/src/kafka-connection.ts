@@ -71,12 +71,20 @@ export const createKafkaConnection = (deps: KafkaConnectionDependencies): KafkaC
     }),
   )
   const topicWatch = createTopicWatch({
-    ...{ admin, writeCheck, settings, obstacles, diagnose, logger },
+    admin,
+    writeCheck,
+    settings,
+    obstacles,
+    diagnose,
+    logger,
     demands: ingressDemands(settings),
     onPartitions: publishers.setPartitions,
   })
   const outage = createKafkaCheck({
-    ...{ admin, diagnose, topic: topics.customers, timeoutMs: settings.READINESS_TIMEOUT_MS },
+    admin,
+    diagnose,
+    topic: topics.customers,
+    timeoutMs: settings.READINESS_TIMEOUT_MS,
     doing: spool ? 'send events to Kafka and keeps them in the spool' : 'store events, which get 503',
   })
   const connect = async () => {

@@ -39,10 +39,9 @@ const metrics = createIngressMetrics(registry, {
 const delivery: Delivery = createDelivery({ settings, topics, metrics, obstacles, logger })
 const { publish, publishers, spool } = delivery
 const connection = createKafkaConnection({ settings, topics, delivery, obstacles, diagnose, logger })
-const { checks, watch } = createReadiness({
-  ...{ connection, publishers, spool, obstacles, diagnose, onStuck: lifecycle.fail },
-  ...{ maxBodyBytes: settings.MAX_BODY_BYTES, stopping: stopping.signal },
-})
+const watched = { connection, publishers, spool, obstacles, diagnose, onStuck: lifecycle.fail }
+const limits = { maxBodyBytes: settings.MAX_BODY_BYTES, stopping: stopping.signal }
+const { checks, watch } = createReadiness({ ...watched, ...limits })
 const parts = { settings, publish, topics, metrics, logger, tracer: traces.tracer, stopping: stopping.signal }
 const app = createWebhookApp(parts)
 const adminApp = createAdminApp({ registry, checks, settings })

@@ -17,7 +17,10 @@ const setUpTracer = () => {
 }
 const NOTHING = { newest: [], poison: [], stale: 0, duplicate: 0 }
 const recordOf = (traceparent: string | undefined, offset = '7') => ({
-  ...{ offset, timestamp: '1', key: null, value: null },
+  offset,
+  timestamp: '1',
+  key: null,
+  value: null,
   headers: traceparent === undefined ? {} : { traceparent: Buffer.from(traceparent) },
 })
 

@@ -29,8 +29,13 @@ interface World {
 }
 
 const emptyWorld = (): World => ({
-  ...{ customers: new Map(), marks: new Map(), position: 0, executed: 0 },
-  ...{ token: undefined, log: [], senders: [] },
+  customers: new Map(),
+  marks: new Map(),
+  position: 0,
+  executed: 0,
+  token: undefined,
+  log: [],
+  senders: [],
 })
 
 /** An erasure of the erasures topic. Its offset is its index. */
@@ -44,7 +49,8 @@ const recordOf = ({ customer, upTo }: ErasureOf, offset: number): PlacedErasure 
   customerUuid: customer,
   offset: String(offset),
   erasure: {
-    ...{ reason: 'r', requestedBy: 'b' },
+    reason: 'r',
+    requestedBy: 'b',
     ...(upTo === Number.POSITIVE_INFINITY ? { scope: 'forever', erasedAt: 1 } : { scope: 'until-now', erasedAt: upTo }),
   },
 })

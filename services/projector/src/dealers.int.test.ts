@@ -22,7 +22,9 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     let clock = NOW
     const dealers = createDealers({ redis, logger: { warn }, now: () => clock }, { keyPrefix, maxDealers: 50 })
     return {
-      ...{ dealers, keyPrefix, redis },
+      dealers,
+      keyPrefix,
+      redis,
       silent: () => warn.mock.calls.map(([fields]) => (fields as { dealerUuid: string }).dealerUuid),
       wait: (ms: number) => {
         clock += ms

@@ -31,7 +31,9 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     const drift = createDrift({ redis, metrics, logger: { warn }, now: () => clock }, { keyPrefix })
     const logged = () => warn.mock.calls.map(([fields]) => fields as { event: string; path?: string })
     return {
-      ...{ drift, keyPrefix, logged },
+      drift,
+      keyPrefix,
+      logged,
       wait: (ms: number) => {
         clock += ms
       },

@@ -174,7 +174,9 @@ describe('erasures', () => {
 
   it('an erasure during a fill sets only its mark, and is executed after the fill', async () => {
     const event = (timestamp: number) => ({
-      ...{ kind: 'customers' as const, customerUuid: 'a', envelope: { id: 'e', timestamp } },
+      kind: 'customers' as const,
+      customerUuid: 'a',
+      envelope: { id: 'e', timestamp },
       customerWithVehicles: { customer: { customerUuid: 'a' } },
     })
     const recordOf = (offset: number, timestamp: number): FetchedRecord => {

@@ -78,7 +78,10 @@ const topicOf = (random: () => number, { customers = 200, unusable = 0, records 
     const timestamp = 1 + Math.floor(random() * 500)
     return {
       customer: `customer-${Math.floor(random() * customers)}`,
-      ...{ timestamp, id: `e${timestamp}-${Math.floor(random() * 3)}`, isUsable: random() >= unusable, offset },
+      timestamp,
+      id: `e${timestamp}-${Math.floor(random() * 3)}`,
+      isUsable: random() >= unusable,
+      offset,
     }
   })
 }
@@ -135,7 +138,10 @@ describe('a partition that is far behind', () => {
       timestamp === '0' ? undefined : { customerUuid: String(key), version: { timestamp: Number(timestamp), id: 'e' } }
     const lookahead = createLookahead({ maxRecords: 10_000, peek, customerOf: ({ key }) => String(key) })
     const record = (offset: number, customer: string, timestamp: number) => ({
-      ...{ offset: String(offset), timestamp: String(timestamp), key: Buffer.from(customer), value: null },
+      offset: String(offset),
+      timestamp: String(timestamp),
+      key: Buffer.from(customer),
+      value: null,
     })
     const others = Array.from({ length: 6000 }, (_, i) => record(i + 3, `c${i % 100}`, i + 1))
     const [older, uncertain, newer] = [record(0, 'x', 8), record(1, 'x', 0), record(2, 'x', 9)]
@@ -201,7 +207,10 @@ describe('events that were left out', () => {
       return { ...recordOf({ ...event, isUsable: offset !== 18, offset }), ...changes[offset] }
     })
   const batchOf = (records: ReturnType<typeof topicWith>, from: number, to = END): FetchedBatch => ({
-    ...{ partition: 0, fetchedFrom: String(from), nextOffset: String(to), highWatermark: String(END) },
+    partition: 0,
+    fetchedFrom: String(from),
+    nextOffset: String(to),
+    highWatermark: String(END),
     signal: new AbortController().signal,
     records: records.filter(({ offset }) => Number(offset) >= from && Number(offset) < to),
   })

@@ -48,20 +48,18 @@ const redis = createRedis(settings, logger)
 const store = createStore(redis, options.store)
 const senderWatch = createSenderWatch({ redis, metrics, logger }, options.store)
 const consumer = createPartitionConsumer(openKafka(), admin, {
-  ...{ ...options.consumer, logger, diagnose },
+  ...options.consumer,
+  logger,
+  diagnose,
   onProblem: (problem) => obstacles.report('group', problem),
   onAssigned: (partitions) => projection.positions.assign(partitions),
   onBatch: (batch) => projection.onBatch(batch),
   onDead: lifecycle.fail,
 })
-const projection = createProjection(
-  {
-    readIdentity: () => readTopicIdentity(admin, options.topic),
-    ...{ causeOf: causeOf(redis), store, fillStore: createFillStore(redis, options.store) },
-    ...{ ...sources, ...outputs, consumer, obstacles, metrics, senderWatch, logger, tracer: traces.tracer },
-  },
-  options.projection,
-)
+const readIdentity = () => readTopicIdentity(admin, options.topic)
+const stores = { causeOf: causeOf(redis), store, fillStore: createFillStore(redis, options.store) }
+const parts = { consumer, obstacles, metrics, senderWatch, logger, tracer: traces.tracer }
+const projection = createProjection({ readIdentity, ...stores, ...sources, ...outputs, ...parts }, options.projection)
 const progress = createProgress({ consumer, store, metrics }, options.progress)
 const measure = createMeasurement({ progress, projection, obstacles })
 const redisCheck = createRedisCheck({ redis, store, settings, obstacles, logger })

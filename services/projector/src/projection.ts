@@ -169,7 +169,11 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const turns = createTurns()
   const storedPositions = createStoredPositions({ ...deps, onLeave: lookahead.skipTo }, options)
   const positions = createPositions({
-    ...{ ...deps, storedPositions, retryThroughOutage, fillPartition, onLoad: lookahead.drop },
+    ...deps,
+    storedPositions,
+    retryThroughOutage,
+    fillPartition,
+    onLoad: lookahead.drop,
     // Do not wait for a turn here. A chunk keeps its turn while it loads the position again. So
     // these erasures would wait for the chunk, and the chunk would wait for the erasures.
     executeErasures: (found, signal) => erasures.execute(found, signal, (_, work) => work()),

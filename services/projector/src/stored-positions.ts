@@ -119,7 +119,9 @@ export const createStoredPositions = (
     if (!isComplete && low === '0') return fromRaw
     const start = { rawFrom: isComplete ? offset : low, isComplete }
     await fillStore.beginFill(partition, {
-      ...{ stateTopicId: state.stateTopicId, next: ends.low, end: ends.high },
+      stateTopicId: state.stateTopicId,
+      next: ends.low,
+      end: ends.high,
       ...start,
     })
     return start

@@ -6,7 +6,13 @@ import { createReadEvents, judge, MAX_EVENTS, MAX_RECORDS } from './customer-eve
 describe('outcomes', () => {
   const at = (timestamp: number): Version => ({ timestamp, id: 'e' })
   const event = (offset: number, version: Version | undefined, reason?: string) => ({
-    ...{ offset, receivedAt: 0, version, reason, state: undefined, bytes: Buffer.alloc(0), contentType: undefined },
+    offset,
+    receivedAt: 0,
+    version,
+    reason,
+    state: undefined,
+    bytes: Buffer.alloc(0),
+    contentType: undefined,
   })
   const events = [event(0, at(5)), event(1, at(3)), event(2, at(5)), event(3, undefined, 'not-json'), event(4, at(9))]
   const outcomes = (...args: Parameters<typeof judge>) => judge(...args).map(({ outcome }) => outcome)
@@ -45,7 +51,10 @@ describe('reading', () => {
           fetched.push(offset)
           const next = Math.min(until, offset + 1000)
           const part = records.slice(offset, next).map(({ key, value }, i) => ({
-            ...{ offset: String(offset + i), timestamp: String(Date.now()), key: Buffer.from(key), value },
+            offset: String(offset + i),
+            timestamp: String(Date.now()),
+            key: Buffer.from(key),
+            value,
           }))
           return { records: part, nextOffset: String(next) }
         },

@@ -148,11 +148,16 @@ export const createReadEvents =
     const [, currentOffset] = /^.*\/(\d+)$/.exec(current?.source ?? '') ?? []
     const events = judge(own, {
       current: current?.source === `${topic}/${partition}/${currentOffset}` ? Number(currentOffset) : undefined,
-      ...{ next, hasUnknownBefore: from > 0 },
+      next,
+      hasUnknownBefore: from > 0,
     })
     const newest = newestOf(events)
     return {
-      ...{ topic, partition, events: newest, from, end },
+      topic,
+      partition,
+      events: newest,
+      from,
+      end,
       isComplete: newest.length === events.length && from <= Math.max(start, low),
     }
   }

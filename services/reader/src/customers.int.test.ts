@@ -11,8 +11,15 @@ import { createPositions } from './positions.ts'
 
 const anyDealer = () => true
 const HASH = {
-  ...{ customerUuid: 'ada', dealerUuid: 'a', firstName: 'Ada', _eventId: 'e', _eventTimestamp: '7' },
-  ...{ _receivedAt: '8', _appliedAt: '9', _source: 'raw/0/1', _projection: '1' },
+  customerUuid: 'ada',
+  dealerUuid: 'a',
+  firstName: 'Ada',
+  _eventId: 'e',
+  _eventTimestamp: '7',
+  _receivedAt: '8',
+  _appliedAt: '9',
+  _source: 'raw/0/1',
+  _projection: '1',
 }
 
 const setUp = async () => {
@@ -28,7 +35,8 @@ it('a customer is read with its types', async () => {
   const { redis, customers, key } = await setUp()
   await redis.hset(key, { ...HASH, isBusiness: 'true' })
   expect(await customers.read('ada', anyDealer)).toMatchObject({
-    ...{ kind: 'found', customer: { customer: { firstName: 'Ada', isBusiness: true }, appliedAt: 9 } },
+    kind: 'found',
+    customer: { customer: { firstName: 'Ada', isBusiness: true }, appliedAt: 9 },
   })
 })
 

@@ -45,11 +45,14 @@ export const createKafkaParts = (deps: KafkaPartsDependencies): KafkaParts => {
   const { customers: topic, quarantine: quarantineTopic } = topicNames(prefix)
   const [ofQuarantine, ofAudit] = [kafka.openAdmin(), kafka.openAdmin({ mayBeMissing: true })]
   const clients = {
-    ...{ quarantine: ofQuarantine, audit: ofAudit },
+    quarantine: ofQuarantine,
+    audit: ofAudit,
     connect: () => Promise.all([ofQuarantine.connect(), ofAudit.connect()]),
   }
   const tail = createTail(clients, {
-    ...{ topic: quarantineTopic, auditTopic: quarantineAuditTopicName(prefix), signal: stopping },
+    topic: quarantineTopic,
+    auditTopic: quarantineAuditTopicName(prefix),
+    signal: stopping,
   })
   const [diagnoseKafka, diagnoseRedis] = [createDiagnose(settings), createRedisDiagnose(settings, redis)]
   const explain = (error: Error, doing: string): string => {
@@ -59,13 +62,21 @@ export const createKafkaParts = (deps: KafkaPartsDependencies): KafkaParts => {
   }
   const pipeline = createPipelineWatch(
     {
-      ...{ redis, positions, listDealers, tail, admin: kafka.openAdmin(), ask: kafka.ask, explain },
+      redis,
+      positions,
+      listDealers,
+      tail,
+      admin: kafka.openAdmin(),
+      ask: kafka.ask,
+      explain,
       askIngresses: () => askIngresses(settings),
     },
     { topic, keyPrefix, projection },
   )
   const quarantine = createQuarantine({
-    ...{ kafka, tail, reader: createTopicReader(kafka, quarantineTopic) },
+    kafka,
+    tail,
+    reader: createTopicReader(kafka, quarantineTopic),
     explain: createExplainRedrive(settings),
     redrive: createRedrive(settings, kafka.open, stopping),
   })

@@ -21,8 +21,15 @@ const setUp = async () => {
   const put = async (customerUuid: string, timestamp: number, dealer: string, terms: readonly string[]) => {
     const filed = [...terms, `dealer:${dealer}`] as IndexTerm[]
     await redis.hset(customerKey(customerUuid, keyPrefix), {
-      ...{ customerUuid, dealerUuid: dealer, _eventId: 'e', _eventTimestamp: timestamp, _receivedAt: '8' },
-      ...{ _appliedAt: '9', _source: 'raw/0/1', _projection: '1', _index: JSON.stringify(filed) },
+      customerUuid,
+      dealerUuid: dealer,
+      _eventId: 'e',
+      _eventTimestamp: timestamp,
+      _receivedAt: '8',
+      _appliedAt: '9',
+      _source: 'raw/0/1',
+      _projection: '1',
+      _index: JSON.stringify(filed),
     })
     for (const term of filed) await redis.zadd(indexKey(term, keyPrefix), timestamp, customerUuid)
   }

@@ -49,10 +49,8 @@ const changes = followChanges({ settings, kafka, metrics, stopping: stopping.sig
 const kafkaParts = createKafkaParts({ settings, redis, positions, listDealers, kafka, stopping: stopping.signal })
 const timeoutMs = settings.READINESS_TIMEOUT_MS
 const readiness = createReadiness({ customers, kafka, diagnose, obstacles, timeoutMs, stopping: stopping.signal })
-const app = createReaderApp({
-  ...{ settings, customers, find, list, listDealers, changes, ...kafkaParts, metrics, logger },
-  ...{ tracer: traces.tracer, stopping: stopping.signal },
-})
+const parts = { settings, customers, find, list, listDealers, changes, ...kafkaParts, metrics, logger }
+const app = createReaderApp({ ...parts, tracer: traces.tracer, stopping: stopping.signal })
 const adminApp = createAdminApp({ registry, checks: readiness.checks, settings })
 
 const secretFiles = { schemas: readerSettings, env: process.env, rules: readerRules, registry, logger }

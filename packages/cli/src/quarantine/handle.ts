@@ -72,6 +72,15 @@ const noticesOf = (command: string): Pick<GroupOptions, 'onUnaudited' | 'onUnack
 })
 
 /**
+ * Returns true if an earlier action has handled the record. An operator may redrive a record that
+ * was dropped by mistake, if the operator selects its place.
+ */
+const isHandled = (before: Action | undefined, { action, selection }: HandleOptions): boolean => {
+  const isDropUndone = before === 'dropped' && action === 'redriven' && selection.places !== undefined
+  return before !== undefined && !isDropUndone
+}
+
+/**
  * Handles the selected records, and ends early after Ctrl-C.
  * @throws if Kafka does not store a record within 30 s. Earlier records stay handled.
  */
@@ -103,7 +112,12 @@ export const handleRecords = async (
   const group =
     execute &&
     createGroup({
-      ...{ ...execute, audit, auditTopic, action, signal, recheck: refresh && recheck },
+      ...execute,
+      audit,
+      auditTopic,
+      action,
+      signal,
+      recheck: refresh && recheck,
       onRefused: (record, why) => onRefused(record, 'refused-by-kafka', `Kafka refused the record: ${why}.`),
       ...noticesOf(command),
     })
@@ -111,15 +125,6 @@ export const handleRecords = async (
   const onUnreadable = (place: Place, why: string) => {
     unreadable += 1
     report.notAccepted(place, 'unreadable', why)
-  }
-  /**
-   * An operator may redrive a record that was dropped by mistake, if the operator selects its
-   * place.
-   */
-  const isHandled = (record: QuarantinedRecord): boolean => {
-    const before = audit.actionFor(record)
-    const isDropUndone = before === 'dropped' && action === 'redriven' && selection.places !== undefined
-    return before !== undefined && !isDropUndone
   }
   /** A dry run handles no record, so the message cannot name the last handled record. */
   const where = () => {
@@ -134,7 +139,7 @@ export const handleRecords = async (
       for await (const record of readQuarantine(admin, { topic, ends, selection, signal, onUnreadable, onProgress })) {
         if (signal.aborted || accepted >= selection.limit) break
         await drained()
-        if (isHandled(record)) {
+        if (isHandled(audit.actionFor(record), options)) {
           doneBefore += 1
           continue
         }

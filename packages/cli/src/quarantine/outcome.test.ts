@@ -3,8 +3,14 @@ import { expect, it, onTestFinished, vi } from 'vitest'
 import { createReport, type Outcome, outcomeLines, printOutcome } from './outcome.ts'
 
 const dry: Outcome = {
-  ...{ action: 'redriven', executed: false, done: 0, accepted: 3, doneBefore: 0 },
-  ...{ refusedByReason: {}, unreadable: 0, interrupted: false },
+  action: 'redriven',
+  executed: false,
+  done: 0,
+  accepted: 3,
+  doneBefore: 0,
+  refusedByReason: {},
+  unreadable: 0,
+  interrupted: false,
 }
 /** Returns the JSON objects that the work prints. */
 const printed = (work: () => void): unknown[] => {

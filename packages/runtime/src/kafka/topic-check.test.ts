@@ -222,7 +222,9 @@ it('a service checks each topic once at start, and logs each warning once', asyn
   const warnings: string[] = []
   const logger = { warn: (message: string) => warnings.push(message) } as unknown as Logger
   const watch = createTopicWatch({
-    ...{ admin, settings, logger },
+    admin,
+    settings,
+    logger,
     demands: [{ topic: 't', maxValueBytes: 1_000_000, writes: true }],
     writeCheck: { connect: async () => undefined, check: async () => undefined, disconnect: async () => undefined },
     obstacles: createObstacles(createRegistry('test'), logger),

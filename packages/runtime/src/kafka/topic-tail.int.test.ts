@@ -39,7 +39,10 @@ const follow = (lookBack: number) => {
   const begun: string[] = []
   let problem: Error | undefined
   const ended = followTopic({
-    ...{ admin: own, topic, lookBack, signal: stopping.signal },
+    admin: own,
+    topic,
+    lookBack,
+    signal: stopping.signal,
     onBegin: (id, positions) => begun.push(`${id.length} ${[0, 1, 2].map((each) => positions.get(each) ?? '-')}`),
     onPart: (partition, { records }) => seen.push(...records.map(({ value }) => `${partition} ${value}`)),
     onProblem: (error) => {

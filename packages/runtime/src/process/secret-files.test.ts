@@ -41,8 +41,11 @@ const setUp = async (beforeWatch = () => {}) => {
     symlinkSync(join('..data', name), join(folder, name))
   const fileOf = (name: string) => join(folder, name)
   const env = {
-    ...{ SECRETS_FILE: fileOf('secrets'), PASSWORD_FILE: fileOf('password'), URL_FILE: fileOf('url') },
-    ...{ CERTIFICATE_FILE: fileOf('certificate'), KEY_FILE: fileOf('key') },
+    SECRETS_FILE: fileOf('secrets'),
+    PASSWORD_FILE: fileOf('password'),
+    URL_FILE: fileOf('url'),
+    CERTIFICATE_FILE: fileOf('certificate'),
+    KEY_FILE: fileOf('key'),
   }
   const loaded = loadSettings(schemas, env, rules)
   beforeWatch()
@@ -50,7 +53,10 @@ const setUp = async (beforeWatch = () => {}) => {
   const log = (fields: object) => void lines.push(fields as Record<string, unknown>)
   const registry = createRegistry('test')
   const files = createSecretFiles(loaded, {
-    ...{ schemas, env, rules, registry },
+    schemas,
+    env,
+    rules,
+    registry,
     logger: { info: log, warn: log } as never,
     settledAfterMs: 0,
   })

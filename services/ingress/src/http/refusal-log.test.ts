@@ -16,8 +16,16 @@ const open = () => {
   const log = createRefusalLog({ warn: (fields: Record<string, unknown>) => lines.push(fields) } as unknown as Logger)
   const refuse = (address: string, sender: Refusal['sender'] = 'claimed') =>
     log({
-      ...{ problem: 'unauthenticated', method: 'POST', path: '/', contentType: undefined, bytes: 1 },
-      ...{ address, sender, peer: address, forwardedFor: undefined, traceId: undefined },
+      problem: 'unauthenticated',
+      method: 'POST',
+      path: '/',
+      contentType: undefined,
+      bytes: 1,
+      address,
+      sender,
+      peer: address,
+      forwardedFor: undefined,
+      traceId: undefined,
     })
   return { lines, refuse, addresses: () => lines.splice(0).map(({ address, heldBack }) => [address, heldBack]) }
 }

@@ -18,7 +18,10 @@ const record = (offset: number, customerUuid: string, dealerUuid: string | null,
       ? null
       : Buffer.from(
           JSON.stringify({
-            ...{ customerUuid, version: { timestamp: offset + 1, id: 'e' }, dealerUuid, receivedAt: 1 },
+            customerUuid,
+            version: { timestamp: offset + 1, id: 'e' },
+            dealerUuid,
+            receivedAt: 1,
             customer: { customerUuid, firstName: 'Ada', ...more },
             source: { topic: 'raw', partition: 0, offset: '0' },
           }),
@@ -49,7 +52,9 @@ const setUp = ({
           return { records, nextOffset: String(offset + records.length) }
         },
       },
-      ...{ metrics, stopping: stopping.signal, isAvailable: () => kafka.isAvailable },
+      metrics,
+      stopping: stopping.signal,
+      isAvailable: () => kafka.isAvailable,
     },
     { maxStreams: 10, maxKeyStreams: 10, heartbeatMs: 1e6, ...options },
     createChangeLog({ maxChanges, maxBytes }),
@@ -69,13 +74,20 @@ const setUp = ({
 
 const viewOf = (dealers: readonly string[] | '*', more: Partial<ViewOptions> = {}) =>
   createChangeView({
-    ...{ customers: undefined, isMasked: false, shown: [], seesAllDealers: dealers === '*' },
+    customers: undefined,
+    isMasked: false,
+    shown: [],
+    seesAllDealers: dealers === '*',
     showsDealer: (dealer) => dealers === '*' || (dealer !== undefined && dealers.includes(dealer)),
     ...more,
   })
 
 const request = (more: Partial<StreamRequest> = {}): StreamRequest => ({
-  ...{ key: 'k', view: viewOf('*'), after: undefined, onChanged: () => undefined, isValid: () => true },
+  key: 'k',
+  view: viewOf('*'),
+  after: undefined,
+  onChanged: () => undefined,
+  isValid: () => true,
   ...more,
 })
 

@@ -105,7 +105,9 @@ export const createChanges = (
   const start = (request: StreamRequest): ChangeStream => {
     const stream = createChangeStream(
       {
-        ...{ log, view: request.view, readOlder: topic.read },
+        log,
+        view: request.view,
+        readOlder: topic.read,
         onShown: (names, changed) => {
           for (const event of names) metrics.streamEvents.inc({ event })
           if (changed.length > 0) request.onChanged(changed)

@@ -33,7 +33,9 @@ export const followChanges = ({
   const topic = stateTopicName(settings.KAFKA_TOPIC_PREFIX)
   const changes = createChanges(
     {
-      ...{ topic: createTopicReader(kafka, topic), metrics, stopping },
+      topic: createTopicReader(kafka, topic),
+      metrics,
+      stopping,
       isAvailable: () => kafka.problem === undefined,
     },
     {

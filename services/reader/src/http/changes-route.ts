@@ -70,7 +70,9 @@ export const addChangesRoute = (app: FastifyInstance, deps: ChangesRouteDependen
       client.maySee(dealer) && (dealers === undefined || (dealer !== undefined && dealers.has(dealer)))
     const known = await Promise.all((filters.customers ?? []).map((each) => customers.read(each, showsDealer)))
     return createChangeView({
-      ...{ showsDealer, seesAllDealers, isMasked: !client.has('pii') },
+      showsDealer,
+      seesAllDealers,
+      isMasked: !client.has('pii'),
       customers: filters.customers && new Set(filters.customers),
       shown: known.flatMap((reading) => (reading.kind === 'found' ? [reading.customer.customer.customerUuid] : [])),
     })
@@ -85,7 +87,9 @@ export const addChangesRoute = (app: FastifyInstance, deps: ChangesRouteDependen
     const after = readAfter(lastEventId)
     const view = await createView(client, request.query as Readonly<Record<string, unknown>>)
     const opened = await changes.open({
-      ...{ key: client.name, view, after },
+      key: client.name,
+      view,
+      after,
       onChanged: (customerUuids) => reportReveal({ metrics, onReveal }, client, customerUuids),
       isValid: () => authenticate(authorization) === key,
     })

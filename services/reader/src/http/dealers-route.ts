@@ -10,7 +10,10 @@ export const DEALERS_PATH = '/v1/dealers'
 export const MAX_DEALERS = 500
 
 const documentOf = ({ dealerUuid, state, lastEventAt, customers, lastDay, usualDay }: Dealer): DealerDocument => ({
-  ...{ dealerUuid, state, customers: customers ?? null, lastEventAt },
+  dealerUuid,
+  state,
+  customers: customers ?? null,
+  lastEventAt,
   silentSince: state === 'silent' ? lastEventAt : null,
   lastDay: [...lastDay],
   usualDay: [...usualDay],

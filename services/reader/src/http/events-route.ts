@@ -53,8 +53,12 @@ const eventDocument = (
   const document = state && stateDocument(state)
   if (!client.maySee(document?.dealerUuid ?? undefined)) return undefined
   return {
-    ...{ source: { topic, partition, offset: String(offset) }, receivedAt, version: version ?? null },
-    ...{ outcome: outcome ?? null, isCurrent, ...(reason !== undefined && { reason }) },
+    source: { topic, partition, offset: String(offset) },
+    receivedAt,
+    version: version ?? null,
+    outcome: outcome ?? null,
+    isCurrent,
+    ...(reason !== undefined && { reason }),
     ...(document && { document: client.has('pii') ? document : maskCustomer(document) }),
     ...(withBytes && rawOf(event)),
   }

@@ -10,8 +10,16 @@ it('the list of quarantine has the facts of each record, and no bytes', async ()
   expect(answer.json()).toEqual({
     records: [
       {
-        ...{ id: 't.quarantine-3-17', partition: 3, offset: '17', receivedAt: 5, reason: 'not-json' },
-        ...{ explanation: expect.any(String), stage: 'ingress', source: null, bytes: 4, handled: null },
+        id: 't.quarantine-3-17',
+        partition: 3,
+        offset: '17',
+        receivedAt: 5,
+        reason: 'not-json',
+        explanation: expect.any(String),
+        stage: 'ingress',
+        source: null,
+        bytes: 4,
+        handled: null,
       },
     ],
   })
@@ -54,7 +62,10 @@ it('the bytes of a record need the scope pii, and each reveal is reported', asyn
   expect(revealed).toEqual([])
   const answer = await get(RECORD, 'revealer')
   expect(answer.json()).toMatchObject({
-    ...{ id: 't.quarantine-3-17', key: 'ada', headers: { reason: 'not-json' }, text: '{"é"' },
+    id: 't.quarantine-3-17',
+    key: 'ada',
+    headers: { reason: 'not-json' },
+    text: '{"é"',
     history: [{ action: 'dropped', at: 9, requestedBy: 'ops', note: 'a test' }],
   })
   expect(answer.headers['cache-control']).toBe('no-store')
@@ -108,7 +119,9 @@ it('an outage of Kafka, or a missing right, is named to the operator', async () 
     ['POST', `${RECORD}/redrive`],
   ] as const)
     expect((await app.inject({ method, url, headers })).json(), url).toMatchObject({
-      ...{ type: 'unavailable', status: 503, detail: 'Grant READ on the topic.' },
+      type: 'unavailable',
+      status: 503,
+      detail: 'Grant READ on the topic.',
     })
 })
 

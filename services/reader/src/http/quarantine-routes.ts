@@ -88,7 +88,9 @@ const detailOf = (topic: string, { record, facts, history }: FoundRecord): Quara
   headers: { ...record.headers },
   ...bytesOf(record),
   history: history.map(({ action, at, requestedBy, note, sentTo }) => ({
-    ...{ action, at, requestedBy },
+    action,
+    at,
+    requestedBy,
     ...(note !== undefined && { note }),
     ...(sentTo !== undefined && { sentTo }),
   })),

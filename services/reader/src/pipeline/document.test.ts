@@ -7,7 +7,10 @@ import type { Measurement } from './measurement.ts'
 
 /** A measurement that was made some seconds after MEASUREMENT. */
 const after = (seconds: number, changes: Partial<Measurement> = {}): Measurement => ({
-  ...{ ...MEASUREMENT, at: MEASUREMENT.at + seconds * 1000, clock: seconds * 1000, reports: reported(seconds) },
+  ...MEASUREMENT,
+  at: MEASUREMENT.at + seconds * 1000,
+  clock: seconds * 1000,
+  reports: reported(seconds),
   ...changes,
 })
 const reported = (at: number, applied = 5, chunks: readonly (readonly [number | null, number])[] = []) =>
@@ -32,22 +35,28 @@ const positions = (...offsets: readonly bigint[]): Measurement['progress'] => ({
   positions: new Map(offsets.entries()),
 })
 const UNKNOWN: Partial<Measurement> = {
-  ...{ raw: undefined, quarantineEnds: undefined, quarantine: undefined, progress: undefined },
-  ...{ reports: undefined, drift: undefined, dealers: undefined, ingresses: undefined },
+  raw: undefined,
+  quarantineEnds: undefined,
+  quarantine: undefined,
+  progress: undefined,
+  reports: undefined,
+  drift: undefined,
+  dealers: undefined,
+  ingresses: undefined,
 }
 
 it('rates are the difference of two measurements by their time', () => {
   const later = after(10, { raw: ends('30', '40'), reports: reported(10, 25), quarantineEnds: ends('8') })
   expect(pointOf(MEASUREMENT, later)).toEqual({
-    ...{
-      at: later.at,
-      receivedPerSecond: 0,
-      refusedPerSecond: 0,
-      storedPerSecond: 4,
-      handledPerSecond: 2,
-      quarantinedPerSecond: 0.5,
-    },
-    ...{ lag: 40, freshnessP50Ms: null, freshnessP99Ms: null },
+    at: later.at,
+    receivedPerSecond: 0,
+    refusedPerSecond: 0,
+    storedPerSecond: 4,
+    handledPerSecond: 2,
+    quarantinedPerSecond: 0.5,
+    lag: 40,
+    freshnessP50Ms: null,
+    freshnessP99Ms: null,
   })
   expect(documentOf([MEASUREMENT, later], [], 1).outcomes).toEqual({ applied: 2, stale: 0 })
 })
@@ -122,10 +131,16 @@ it('each value that is not known is null', () => {
   const unknown = { ...MEASUREMENT, ...UNKNOWN, problems: ['Kafka does not answer.'] }
   const document = documentOf([unknown, after(10, unknown)], [], 1)
   expect(document).toMatchObject({
-    ...{ isWell: false, summary: 'There is a problem.', reasons: ['Kafka does not answer.'] },
+    isWell: false,
+    summary: 'There is a problem.',
+    reasons: ['Kafka does not answer.'],
     rates: { receivedPerSecond: null, storedPerSecond: null, handledPerSecond: null },
     lag: { records: null, partitions: [] },
-    ...{ outcomes: null, quarantine: null, dealers: null, drift: null, lastEventAt: null },
+    outcomes: null,
+    quarantine: null,
+    dealers: null,
+    drift: null,
+    lastEventAt: null,
     sender: { eventsAtRisk: null, refusedPerSecond: null },
     freshness: { p50Ms: null, p99Ms: null },
     projection: { isFilled: null, fill: null, indexes: null, projectors: null },

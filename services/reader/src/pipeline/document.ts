@@ -77,7 +77,10 @@ export const documentOf = (
     first === last ? null : (value ?? null)
   return {
     checkedAt: last.at,
-    ...{ isWell, summary, reasons: [...reasons], notices: [...notices] },
+    isWell,
+    summary,
+    reasons: [...reasons],
+    notices: [...notices],
     rates: {
       receivedPerSecond: unlessSingle(ofIngresses, receivedPerSecond(ofIngresses)),
       storedPerSecond: unlessSingle(ofTopic, storedPerSecond(ofTopic)),

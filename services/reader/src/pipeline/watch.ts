@@ -117,8 +117,15 @@ export const createPipelineWatch = (deps: WatchDependencies, options: WatchOptio
       askIngresses(),
     ])
     return {
-      ...{ at: Date.now(), clock: performance.now(), problems: [...problems, ...answers.problems] },
-      ...{ raw, progress, reports, drift, dealers: counts, ingresses: answers.ingresses },
+      at: Date.now(),
+      clock: performance.now(),
+      problems: [...problems, ...answers.problems],
+      raw,
+      progress,
+      reports,
+      drift,
+      dealers: counts,
+      ingresses: answers.ingresses,
       quarantineEnds: found && { partitions: found.watermarks.size, watermarks: found.watermarks },
       quarantine: found && quarantineOf(found),
     }

@@ -7,8 +7,14 @@ import { newestFirst, type RecordFacts, type Tail } from './tail.ts'
 
 const PLACE = { partition: 0, offset: '5' }
 const factsAt = (offset: number, receivedAt: number, reason = 'not-json'): RecordFacts => ({
-  ...{ partition: 0, offset: String(offset), receivedAt, reason, stage: 'ingress', source: undefined },
-  ...{ bytes: 1, origin: undefined },
+  partition: 0,
+  offset: String(offset),
+  receivedAt,
+  reason,
+  stage: 'ingress',
+  source: undefined,
+  bytes: 1,
+  origin: undefined,
 })
 
 const open = ({
@@ -21,8 +27,13 @@ const open = ({
   readonly records?: readonly RecordFacts[]
 }) => {
   const tail: Tail = {
-    ...{ topicId: 'a', hasAudit: true, watermarks: new Map(), records: [...records].sort(newestFirst), isCut: false },
-    ...{ actionFor: () => action, entriesOf: () => [] },
+    topicId: 'a',
+    hasAudit: true,
+    watermarks: new Map(),
+    records: [...records].sort(newestFirst),
+    isCut: false,
+    actionFor: () => action,
+    entriesOf: () => [],
   }
   let calls = 0
   const quarantine = createQuarantine({

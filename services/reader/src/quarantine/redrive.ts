@@ -58,7 +58,12 @@ export const createRedrive = (settings: ReaderSettings, open: () => KafkaClient,
     const producer = await openWriter(clients, settings, opened, [topics.customers, topics.other], stopping)
     try {
       const group = createGroup({
-        ...{ producer, requestedBy, auditTopic, action: 'redriven', signal: stopping, rate: 1000 },
+        producer,
+        requestedBy,
+        auditTopic,
+        action: 'redriven',
+        signal: stopping,
+        rate: 1000,
         audit: { topicId: tail.topicId },
         // The customer may have been erased since the plan was made.
         recheck: async (waiting) => {

@@ -60,14 +60,24 @@ interface State {
 }
 
 const newState = (topicId: string | null): State => ({
-  ...{ topicId, entries: createEntries(topicId), history: new Map(), records: [] },
-  ...{ next: new Map(), nextOfAudit: new Map(), isCut: false },
+  topicId,
+  entries: createEntries(topicId),
+  history: new Map(),
+  records: [],
+  next: new Map(),
+  nextOfAudit: new Map(),
+  isCut: false,
 })
 
 export const factsOf = (record: QuarantinedRecord): RecordFacts => {
   const { partition, offset, receivedAt, reason, stage, source, value } = record
   return {
-    ...{ partition, offset, receivedAt, reason, stage, source },
+    partition,
+    offset,
+    receivedAt,
+    reason,
+    stage,
+    source,
     bytes: value?.length ?? null,
     origin: originOf(record),
   }
@@ -160,7 +170,11 @@ export const createTail = (
     const hasAudit = await attributed(`read topic ${auditTopic}`, () => readAudit(current))
     const { topicId, entries, history, records, isCut } = current
     return {
-      ...{ topicId, hasAudit, watermarks: marks, records, isCut },
+      topicId,
+      hasAudit,
+      watermarks: marks,
+      records,
+      isCut,
       actionFor: ({ partition, offset, origin }) => entries.actionAt({ partition, offset }, origin),
       entriesOf: (place) => history.get(placeOf(place)) ?? [],
     }

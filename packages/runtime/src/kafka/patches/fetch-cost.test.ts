@@ -31,8 +31,13 @@ it('the patch encodes a fetch byte for byte like kafkajs', async () => {
   const partition = fc.record({ partition: int32, fetchOffset: offset, maxBytes: int32 })
   const topic = fc.record({ topic: fc.string(), partitions: fc.array(partition, { maxLength: 30 }) })
   const options = fc.record({
-    ...{ maxWaitTime: int32, minBytes: int32, maxBytes: int32, rackId: fc.string() },
-    ...{ isolationLevel: fc.constantFrom(0, 1), replicaId: int32, topics: fc.array(topic, { maxLength: 2 }) },
+    maxWaitTime: int32,
+    minBytes: int32,
+    maxBytes: int32,
+    rackId: fc.string(),
+    isolationLevel: fc.constantFrom(0, 1),
+    replicaId: int32,
+    topics: fc.array(topic, { maxLength: 2 }),
   })
   await fc.assert(
     fc.asyncProperty(options, async (given) => {
@@ -56,9 +61,12 @@ it('the patch decodes a fetch like kafkajs, and leaves out partitions without re
   const original = require('kafkajs/src/protocol/requests/fetch/v11/response') as { decode: typeof decodeFetch }
   const batches = await Promise.all([1, 3].map(batchOf))
   const partition = fc.record({
-    ...{ partition: int32, errorCode: fc.constantFrom(0, 0, 0, 1, 6), high: offset },
+    partition: int32,
+    errorCode: fc.constantFrom(0, 0, 0, 1, 6),
+    high: offset,
     aborted: fc.option(fc.array(fc.record({ producerId: fc.constant('7'), firstOffset: offset }), { maxLength: 2 })),
-    ...{ replica: fc.constantFrom(-1, -1, -1, 2), batches: fc.array(fc.constantFrom(...batches), { maxLength: 2 }) },
+    replica: fc.constantFrom(-1, -1, -1, 2),
+    batches: fc.array(fc.constantFrom(...batches), { maxLength: 2 }),
     cutOff: fc.constantFrom(0, 0, 1, 30),
   })
   const topic = fc.record({ name: fc.string(), partitions: fc.array(partition, { maxLength: 12 }) })

@@ -18,7 +18,8 @@ const sentBytes = async (args: ProduceArguments, version: number | string = 7) =
   (await protocol({ version })(args).request.encode()).buffer
 
 const requestOf = (...messages: ProduceArguments['topicData'][number]['partitions'][number]['messages'][number][]) => ({
-  ...{ acks: -1, timeout: 1500 },
+  acks: -1,
+  timeout: 1500,
   topicData: [{ topic: 'customers.raw', partitions: [{ partition: 3, messages }] }],
 })
 

@@ -143,7 +143,11 @@ const EVENTS =
   'an id, with which a new stream continues. A heartbeat is a comment with an id.'
 
 const filter = (name: string, description: string) => ({
-  ...{ name, in: 'query', description, style: 'form', explode: true },
+  name,
+  in: 'query',
+  description,
+  style: 'form',
+  explode: true,
   schema: { type: 'array', items: { type: 'string', minLength: 1 }, maxItems: MAX_FILTERS },
 })
 
@@ -183,7 +187,9 @@ const getChanges = () => ({
     filter('customer', 'Customers of the stream. Without this parameter: all customers.'),
     filter('dealer', 'Dealers of the stream. Without this parameter: all dealers of the API key.'),
     {
-      ...{ name: 'Last-Event-ID', in: 'header', description: 'Id of the last event of an earlier stream.' },
+      name: 'Last-Event-ID',
+      in: 'header',
+      description: 'Id of the last event of an earlier stream.',
       schema: { type: 'string' },
     },
   ],

@@ -17,7 +17,10 @@ const getPipeline = () => ({
 })
 
 const recordId = {
-  ...{ name: 'id', in: 'path', required: true, description: '`<topic>-<partition>-<offset>`.' },
+  name: 'id',
+  in: 'path',
+  required: true,
+  description: '`<topic>-<partition>-<offset>`.',
   schema: { type: 'string' },
 }
 
