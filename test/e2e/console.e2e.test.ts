@@ -140,6 +140,8 @@ it('a customer is found by id, phone, e-mail and VIN, masked until revealed, and
   await page.getByRole('button', { name: 'Reveal personal data' }).click()
   await page.getByRole('heading', { name: 'Grace Hopper' }).waitFor()
   expect(reveals()).toBe(1)
+  const names = await page.locator('dt').allTextContents()
+  expect(names.slice(0, 4)).toEqual(['firstName', 'middleName', 'lastName', 'company'])
   await page.getByRole('button', { name: 'Mask again' }).click()
   await page.getByRole('heading', { name: 'Customer (masked)' }).waitFor()
   await lookUp(page, 'Customer id', 'nobody')
@@ -212,7 +214,8 @@ it('the view of the flow shows a change while it happens, and reveals nothing', 
   await openView(page, 'Flow')
   await page.getByText('Personal data is masked.').waitFor()
   const before = reveals()
-  const { customerUuid } = await store()
+  const { customerUuid } = await store({ dealeruuid: 'dealer-of-the-change' })
+  await page.getByRole('row').filter({ hasText: customerUuid }).filter({ hasText: 'dealer-of-the-change' }).waitFor()
   await page.getByRole('link', { name: customerUuid }).click()
   await page.getByRole('heading', { name: 'Customer (masked)' }).waitFor()
   expect(reveals()).toBe(before)
@@ -232,6 +235,20 @@ it('the history of a customer shows each event, and marks the changes since the 
   await page.getByRole('button', { name: 'Reveal the raw events' }).click()
   await page.getByText('"lastName').first().waitFor()
   await page.getByRole('row').filter({ hasText: 'changed, was Byron' }).waitFor()
+})
+
+it('a long raw event is shown up to a limit, because a browser needs seconds for a megabyte', async () => {
+  const { customerUuid } = await store({ customer: { company: 'x'.repeat(100_000) } })
+  const page = await openConsole()
+  await signIn(page, 'full-api-key')
+  await openView(page, 'Look-up')
+  await lookUp(page, 'Customer id', customerUuid)
+  await page.getByRole('button', { name: 'Reveal the raw events' }).click()
+  await page.getByText('1 event found.').waitFor()
+  expect(await page.locator('pre').count()).toBe(0)
+  await page.getByText('Details').click()
+  await page.getByText('Only the beginning is shown.').waitFor()
+  expect((await page.locator('pre').textContent())?.length).toBe(65_536)
 })
 
 const listed = async () => {
@@ -299,6 +316,94 @@ it('a redrive needs a dry run and a confirmation, and then the customer appears'
   await page.getByText('1 customer found.').waitFor()
 })
 
+it('a record opens in view with the focus, and Cancel ends the dry run and keeps the selection', async () => {
+  const ids = [await quarantine(Buffer.from('{cancel')), await quarantine(Buffer.from('[cancel'))]
+  const page = await openConsole()
+  await signIn(page, 'full-api-key')
+  await openView(page, 'Quarantine')
+  await page.getByRole('button', { name: ids[0]! }).click()
+  await page.locator('#record:focus').filter({ hasText: ids[0]! }).waitFor()
+  const [asked, answer] = [[] as string[], Promise.withResolvers<void>()]
+  await page.route('**/redrive*', async (route) => {
+    asked.push(route.request().url())
+    await answer.promise
+    await route.continue()
+  })
+  for (const id of ids) await page.getByLabel(`Select ${id}`).check()
+  await page.getByRole('button', { name: 'Redrive the selected records' }).click()
+  await waitUntil(
+    'the dry run has begun',
+    () => asked.length,
+    (count) => count === 1,
+  )
+  await page.getByRole('button', { name: 'Cancel' }).click()
+  await page.getByRole('dialog').waitFor({ state: 'detached' })
+  const answered = page.waitForResponse(/redrive/)
+  answer.resolve()
+  await (await answered).finished()
+  await page.getByText('2 records selected.').waitFor()
+  expect(await page.evaluate('document.activeElement.textContent')).toBe('Redrive the selected records')
+  expect(asked).toHaveLength(1)
+})
+
+it('a stopped redrive sends no more records, and says how many the reader has answered for', async () => {
+  const ids = ['a', 'b'].map((letter) => `topic-0-${letter}`)
+  const [page, sending] = [await openConsole(), Promise.withResolvers<void>()]
+  const asked: string[] = []
+  // Answers of the reader, so that the order of stop and answer is known.
+  await page.route('**/v1/quarantine', (route) =>
+    route.fulfill({
+      json: {
+        records: ids.map((id, offset) => ({
+          id,
+          partition: 0,
+          offset: String(offset),
+          reason: 'not-utf8',
+          explanation: '',
+          stage: 'ingress',
+          source: null,
+          receivedAt: 1,
+          bytes: 1,
+          handled: null,
+        })),
+      },
+    }),
+  )
+  await page.route('**/redrive*', async (route) => {
+    const isDryRun = route.request().url().endsWith('dry-run=1')
+    if (!isDryRun) asked.push(route.request().url())
+    if (!isDryRun) await sending.promise
+    await route.fulfill({ json: { id: ids[0], outcome: isDryRun ? 'would-redrive' : 'redriven', topic: 'raw' } })
+  })
+  await signIn(page, 'full-api-key')
+  await openView(page, 'Quarantine')
+  await page.getByRole('button', { name: 'Select all with not-utf8 (2)' }).click()
+  await page.getByRole('button', { name: 'Redrive the selected records' }).click()
+  await page.getByRole('button', { name: 'Redrive 2 records now' }).click()
+  await page.getByRole('button', { name: 'Stop after this record' }).click()
+  sending.resolve()
+  await page.getByText('The reader has answered for 1 of 2 records.').waitFor()
+  await page.getByRole('button', { name: 'Close' }).click()
+  await page.locator('h1:focus').waitFor()
+  expect(asked).toHaveLength(1)
+})
+
+it('Overview raises no alarm for a key without the scope operate, and asks only once', async () => {
+  const page = await openConsole()
+  await page.clock.install()
+  let asked = 0
+  page.on('request', (request) => {
+    if (request.url().endsWith('/v1/pipeline')) asked++
+  })
+  await signIn(page, 'masked-api-key')
+  await page.getByRole('heading', { name: 'These figures are not for this API key' }).waitFor()
+  expect(await page.locator('.bad-edge').count()).toBe(0)
+  await page.clock.fastForward(20_000)
+  await openView(page, 'Dealers')
+  await page.getByRole('table').waitFor()
+  expect(asked).toBe(1)
+})
+
 it('a key without the scope operate sees no quarantine, not even the list of an earlier key', async () => {
   const id = await quarantine(Buffer.from('{'))
   const page = await openConsole()
@@ -350,6 +455,7 @@ it('Overview and Flow show the figures of a running pipeline', async () => {
       atRisk === '0',
   )
   await page.getByText('1 projector', { exact: true }).waitFor()
+  expect(await page.getByRole('link', { name: 'Events stored' }).textContent()).toMatch(/in the last minute$/)
   await page.getByRole('heading', { name: 'All is well.' }).waitFor()
   await openView(page, 'Flow')
   const rowOf = (name: string) => page.locator('dl > div').filter({ hasText: name }).locator('dd').textContent()

@@ -2,11 +2,11 @@ import { signal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import type { CustomerDocument } from '../src/http/customer-document.ts'
 import { ApiError, open } from './api.ts'
+import { formatClock, UNKNOWN } from './format.ts'
 import { addressOf } from './place.ts'
 import { Problem } from './problem.tsx'
 import { Scroll } from './scroll.tsx'
 import { readServerEvents } from './server-events.ts'
-import { Time } from './time.tsx'
 
 type ChangedCustomer = Omit<CustomerDocument, 'appliedAt'>
 
@@ -85,6 +85,7 @@ export const Changes = () => {
               <tr>
                 <th scope="col">Seen</th>
                 <th scope="col">Customer</th>
+                <th scope="col">Dealer</th>
                 <th scope="col">Change</th>
               </tr>
             </thead>
@@ -92,13 +93,16 @@ export const Changes = () => {
               {latest.value.map(({ customerUuid, customer, at }) => (
                 <tr key={`${at} ${customerUuid} ${customer?.version.id}`}>
                   <td>
-                    <Time at={at} />
+                    <time dateTime={new Date(at).toISOString()}>{formatClock(at)}</time>
                   </td>
                   <th scope="row">
                     <a href={addressOf('look-up', customerUuid)}>
                       <bdi>{customerUuid}</bdi>
                     </a>
                   </th>
+                  <td>
+                    <bdi>{customer?.dealerUuid ?? UNKNOWN}</bdi>
+                  </td>
                   <td>{customer ? 'changed' : 'removed'}</td>
                 </tr>
               ))}

@@ -49,6 +49,13 @@ const Origin = ({ document }: { readonly document: CustomerDocument }) => {
   )
 }
 
+/** Redis keeps the fields of a hash in no order. */
+const NAME = ['firstName', 'middleName', 'lastName', 'company'] as const
+
+/** Returns the parts of the name that the customer has, in the order in which people read them. */
+const nameParts = (customer: CustomerDocument['customer']) =>
+  Object.fromEntries(NAME.filter((name) => name in customer).map((name) => [name, customer[name]]))
+
 const CONTACT = ['emails', 'phoneNumbers', 'bestTimeToContact']
 
 /** Returns true if the customer has this part. The card leaves out a missing or empty part. */
@@ -68,7 +75,7 @@ const Parts = ({ document }: { readonly document: CustomerDocument }) => {
     <div class="columns">
       <section>
         <h3>Person</h3>
-        <Fields of={customer} without={[...CONTACT, 'customerUuid']} />
+        <Fields of={{ ...nameParts(customer), ...customer }} without={[...CONTACT, 'customerUuid']} />
       </section>
       {parts.map(
         ([title, value]) =>

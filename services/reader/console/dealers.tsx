@@ -63,6 +63,7 @@ const Day = ({ lastDay, usualDay }: DealerDocument) => {
       role="img"
       aria-label={`Events in ${active} of 24 hours`}
     >
+      <path d={`M0 ${SLOTS}.5H${24 * WIDTH}`} />
       {lastDay.map((slots, i) => (
         <rect key={`${i}h`} x={i * WIDTH + 0.5} y={y(slots)} width={WIDTH - 1} height={slots} />
       ))}

@@ -7,8 +7,11 @@ import { freshnessOf, lagOf, ratesOf, requestsOf } from './rates.ts'
 import { Scroll } from './scroll.tsx'
 import { Unavailable } from './unavailable.tsx'
 
+const MIN_FULL_BAR = 100
+
 const Partitions = ({ lag }: PipelineDocument) => {
-  const most = Math.max(1, ...lag.partitions.map(({ records }) => records ?? 0))
+  // A full bar must not mean one record.
+  const most = Math.max(MIN_FULL_BAR, ...lag.partitions.map(({ records }) => records ?? 0))
   return (
     <section class="card">
       <h2>Lag of each partition</h2>

@@ -4,6 +4,7 @@ import { ask } from './api.ts'
 import { type Change, compareVersions } from './compare.ts'
 import { customerPath } from './customer-path.ts'
 import { countOf, UNKNOWN } from './format.ts'
+import { LongText } from './long-text.tsx'
 import { Problem } from './problem.tsx'
 import { Scroll } from './scroll.tsx'
 import { Time } from './time.tsx'
@@ -58,14 +59,13 @@ const Changes = ({ changes, isFirst }: { readonly changes: readonly Change[]; re
   </table>
 )
 
-/** The bytes of an event beside its customer. */
-const RawAndParsed = ({
-  event,
-  events,
-}: {
+interface EventProps {
   readonly event: EventDocument
   readonly events: readonly EventDocument[]
-}) => {
+}
+
+/** The bytes of an event beside its customer. */
+const RawAndParsed = ({ event, events }: EventProps) => {
   const before = eventBefore(events, event)
   return (
     <div class="grid">
@@ -73,9 +73,7 @@ const RawAndParsed = ({
         <section>
           <h4>Raw</h4>
           {event.rawIsUtf8 === false && <p class="problem">Bytes that are no UTF-8 were replaced.</p>}
-          <Scroll name="Raw event">
-            <pre>{event.raw}</pre>
-          </Scroll>
+          <LongText name="Raw event" text={event.raw} />
         </section>
       )}
       <section>
@@ -92,6 +90,21 @@ const RawAndParsed = ({
         )}
       </section>
     </div>
+  )
+}
+
+/** Makes the tables when a person opens them, because a history may have thousands of fields. */
+const Details = (props: EventProps) => {
+  const isOpen = useSignal(false)
+  return (
+    <details
+      onToggle={(event) => {
+        isOpen.value = event.currentTarget.open
+      }}
+    >
+      <summary>Details</summary>
+      {isOpen.value && <RawAndParsed {...props} />}
+    </details>
   )
 }
 
@@ -114,10 +127,7 @@ const Events = ({ events }: EventsDocument) => (
             version <bdi>{version ? `${version.timestamp}:${version.id}` : UNKNOWN}</bdi>, record{' '}
             {`${source.topic}/${source.partition}/${source.offset}`}
           </p>
-          <details>
-            <summary>Details</summary>
-            <RawAndParsed event={event} events={events} />
-          </details>
+          <Details event={event} events={events} />
         </li>
       )
     })}

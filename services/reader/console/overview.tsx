@@ -6,6 +6,7 @@ import { addressOf } from './place.ts'
 import { Problem } from './problem.tsx'
 import { ratesOf } from './rates.ts'
 import { Time } from './time.tsx'
+import { Unavailable } from './unavailable.tsx'
 
 /** The state of the pipeline in one word, for the head of each view. */
 export const StateBadge = () => {
@@ -43,7 +44,14 @@ const Tiles = () => {
   return (
     <div class="tiles">
       <Tile name="Events stored" value={formatRate(rates.storedPerSecond)} view="flow">
-        last event <Time at={lastEventAt} isAgo />
+        {rates.storedPerSecond ? (
+          'in the last minute'
+        ) : (
+          // The projectors store this time about once a minute, so it is old while events arrive.
+          <>
+            last event <Time at={lastEventAt} isAgo />
+          </>
+        )}
       </Tile>
       <Tile name="Events handled" value={formatRate(rates.handledPerSecond)} view="flow">
         {projection.projectors === null ? 'projectors not known' : countOf(projection.projectors, 'projector')}
@@ -91,14 +99,17 @@ const Outage = () => (
   </section>
 )
 
+const hasOutage = (): boolean => pipelineError.value !== undefined && !isWithheld()
+
 export const Overview = () => {
   const { value: state } = pipeline
+  if (state === undefined && !hasOutage()) return <Unavailable />
   return (
     <>
-      {pipelineError.value && <Outage />}
+      {hasOutage() && <Outage />}
       {state && (
         <>
-          {!pipelineError.value && (
+          {!hasOutage() && (
             <section class={`card ${state.isWell ? 'good-edge' : 'bad-edge'}`}>
               <h2 id="summary">{state.summary}</h2>
               <p class="faint">

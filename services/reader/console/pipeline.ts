@@ -32,10 +32,11 @@ export const watchPipeline = (): (() => void) => {
     clearTimeout(timer)
     await askOnce(stopping.signal)
     clearTimeout(timer)
-    if (!stopping.signal.aborted) timer = window.setTimeout(repeat, INTERVAL_MS)
+    // A refused key stays refused until the next sign-in.
+    if (!stopping.signal.aborted && !isWithheld()) timer = window.setTimeout(repeat, INTERVAL_MS)
   }
   const onVisible = () => {
-    if (!document.hidden) void repeat()
+    if (!document.hidden && !isWithheld()) void repeat()
   }
   document.addEventListener('visibilitychange', onVisible)
   void repeat()

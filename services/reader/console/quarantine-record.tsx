@@ -2,15 +2,13 @@ import { useSignal } from '@preact/signals'
 import type { QuarantineDetail, QuarantineSummary } from '../src/http/quarantine-document.ts'
 import { ask } from './api.ts'
 import { UNKNOWN } from './format.ts'
+import { LongText } from './long-text.tsx'
 import { Problem } from './problem.tsx'
 import { Redrive } from './redrive.tsx'
-import { Scroll } from './scroll.tsx'
 import { Time } from './time.tsx'
 import { Fields } from './value.tsx'
 
 const LINE = 16
-/** A browser needs seconds to show a text of a megabyte. */
-const MAX_SHOWN = 65_536
 
 /** Writes bytes as lines of hexadecimal digits and letters. */
 const hexOf = (bytes: string): string => {
@@ -26,15 +24,7 @@ const hexOf = (bytes: string): string => {
 const Bytes = ({ detail: { text, base64 } }: { readonly detail: QuarantineDetail }) => {
   const content = text ?? (base64 === undefined ? undefined : atob(base64))
   if (content === undefined) return <p>Quarantine has no bytes of this record.</p>
-  const shown = content.slice(0, MAX_SHOWN)
-  return (
-    <>
-      {content.length > MAX_SHOWN && <p>Only the beginning is shown. The reader has sent all bytes.</p>}
-      <Scroll name="Bytes">
-        <pre>{text === undefined ? hexOf(shown) : shown}</pre>
-      </Scroll>
-    </>
-  )
+  return <LongText name="Bytes" text={content} {...(text === undefined && { format: hexOf })} />
 }
 
 const Detail = ({ detail }: { readonly detail: QuarantineDetail }) => {
@@ -85,7 +75,7 @@ export const QuarantineRecord = ({
   return (
     <article class="card" aria-labelledby="record">
       <header>
-        <h2 id="record">
+        <h2 id="record" tabIndex={-1}>
           <bdi>{id}</bdi>
         </h2>
         <div class="row">

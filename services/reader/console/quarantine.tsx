@@ -50,8 +50,11 @@ const Row = ({ record }: { readonly record: QuarantineSummary }) => {
       <th scope="row">
         <button
           type="button"
+          class="id"
           onClick={() => {
             openedId.value = id
+            // The record is above the table, which may be longer than the window.
+            requestAnimationFrame(() => document.getElementById('record')?.focus())
           }}
         >
           <bdi>{id}</bdi>
@@ -145,6 +148,8 @@ export const Quarantine = () => {
   const opened = read?.records.find(({ id }) => id === openedId.value)
   const onEnd = () => {
     chosen.value = new Set()
+    // The button that had the focus is disabled now.
+    document.querySelector('h1')?.focus()
     void readList()
   }
   return (

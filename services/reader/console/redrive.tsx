@@ -36,22 +36,32 @@ const Answers = ({ answers }: { readonly answers: readonly RedriveAnswer[] }) =>
   </ul>
 )
 
+/** Called with true if a redrive was requested, so that the list may be old. */
+type OnClose = (hasSent: boolean) => void
+
 /**
  * Redrives records in two steps: a dry run that writes nothing, then the redrive after a
  * confirmation.
  */
-const RedriveDialog = ({ ids, onClose }: { readonly ids: readonly string[]; readonly onClose: () => void }) => {
+const RedriveDialog = ({ ids, onClose }: { readonly ids: readonly string[]; readonly onClose: OnClose }) => {
   const dialog = useRef<HTMLDialogElement>(null)
   const step = useSignal<Step>('checking')
   const answers = useSignal<readonly RedriveAnswer[]>([])
   const problem = useSignal<Error | undefined>(undefined)
   const asked = useSignal(ids.length)
+  const isStopped = useRef(false)
+  const stop = () => {
+    isStopped.current = true
+  }
   const run = async (each: readonly string[], isDryRun: boolean) => {
     step.value = isDryRun ? 'checking' : 'sending'
     asked.value = each.length
     answers.value = []
     try {
-      for (const id of each) answers.value = [...answers.value, await redrive(id, isDryRun)]
+      for (const id of each) {
+        if (isStopped.current) break
+        answers.value = [...answers.value, await redrive(id, isDryRun)]
+      }
     } catch (error) {
       problem.value = error as Error
     }
@@ -60,16 +70,17 @@ const RedriveDialog = ({ ids, onClose }: { readonly ids: readonly string[]; read
   useEffect(() => {
     dialog.current?.showModal()
     void run(ids, true)
+    return stop
   }, [])
   const able = answers.value.filter(({ outcome }) => outcome === 'would-redrive').map(({ id }) => id)
-  const isSent = step.value === 'sent'
+  const [isSending, isSent] = [step.value === 'sending', step.value === 'sent']
   return (
-    <dialog ref={dialog} class="card" aria-labelledby="redrive-title" onClose={onClose}>
+    <dialog ref={dialog} class="card" aria-labelledby="redrive-title" onClose={() => onClose(isSending || isSent)}>
       <h2 id="redrive-title">{isSent ? 'Redriven' : 'Redrive: dry run'}</h2>
       <p role="status">
         {step.value === 'checking' && 'The reader checks each record. Nothing is written.'}
         {step.value === 'checked' && `${countOf(able.length, 'record')} of ${ids.length} can be redriven.`}
-        {step.value === 'sending' && 'The reader sends the records.'}
+        {isSending && 'The reader sends the records.'}
         {isSent && `The reader has answered for ${answers.value.length} of ${countOf(asked.value, 'record')}.`}
       </p>
       <Problem error={problem.value} />
@@ -80,8 +91,8 @@ const RedriveDialog = ({ ids, onClose }: { readonly ids: readonly string[]; read
             Redrive {countOf(able.length, 'record')} now
           </button>
         )}
-        <button type="button" onClick={() => dialog.current?.close()}>
-          {isSent ? 'Close' : 'Cancel'}
+        <button type="button" onClick={isSending ? stop : () => dialog.current?.close()}>
+          {isSending ? 'Stop after this record' : isSent ? 'Close' : 'Cancel'}
         </button>
       </div>
     </dialog>
@@ -92,15 +103,15 @@ interface RedriveProps {
   readonly ids: readonly string[]
   /** Text of the button. */
   readonly name: string
-  /** Called when the person closes the dialog. */
+  /** Called when the person closes the dialog after a redrive. */
   readonly onEnd: () => void
 }
 
 export const Redrive = ({ ids, name, onEnd }: RedriveProps) => {
   const dialogIds = useSignal<readonly string[] | undefined>(undefined)
-  const close = () => {
+  const close: OnClose = (hasSent) => {
     dialogIds.value = undefined
-    onEnd()
+    if (hasSent) onEnd()
   }
   return (
     <>

@@ -5,7 +5,7 @@ import { Problem } from './problem.tsx'
 export const Unavailable = () =>
   pipelineError.value ? (
     <section class="card">
-      <h2>These figures are not available</h2>
+      <h2>{isWithheld() ? 'These figures are not for this API key' : 'These figures are not available'}</h2>
       <Problem error={pipelineError.value} />
       {isWithheld() && <p>The other views show what this API key may see.</p>}
     </section>
