@@ -143,7 +143,7 @@ it('a reader with only the rights of docs/operating.md gives all answers', { tim
   expect(await reasonsOf(reader)).toEqual([])
 })
 
-it('a reader that may not read the state topic names the right, and answers what needs only Redis', {
+it('a reader that may not read the state topic names the missing right, and answers what needs only Redis', {
   timeout: 60_000,
 }, async () => {
   const reader = await startReader(
@@ -166,7 +166,7 @@ it.each([
   ['quarantine', { quarantine: 503 }],
   ['quarantine.audit', { quarantine: 503 }],
 ])(
-  'a reader that may not read the topic %s names the right, and needs no restart when it gets the right',
+  'a reader that may not read the topic %s names the missing right, and needs no restart when it gets the right',
   {
     timeout: 60_000,
   },
@@ -220,7 +220,7 @@ it('a reader that lacks any one right at Redis names it and never answers 500', 
   }
 })
 
-it('a redrive without the right to write names the right, and the rights of docs/operating.md allow it', {
+it('a redrive that lacks a right names the right, and works with the rights of docs/operating.md', {
   timeout: 60_000,
 }, async () => {
   expect(REDRIVE_RIGHTS.length).toBe(4)

@@ -14,7 +14,7 @@ export interface PanelData {
   readonly lines: readonly Line[]
 }
 
-/** Range of time of a picture, and the beginnings of faults in Unix seconds. */
+/** Time that a picture shows, and the starts of faults (`marks`). All in Unix seconds. */
 export interface Span {
   readonly from: number
   readonly to: number

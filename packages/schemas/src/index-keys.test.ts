@@ -17,13 +17,13 @@ describe('the field _index', () => {
     expect([currentTerms(undefined), filedTerms(undefined)]).toEqual([[], []])
   })
 
-  it('in the final form of _index, all terms are those of the stored event', () => {
+  it('a field _index without ? has the terms of the stored event', () => {
     const field = '["dealer:d","phone:+1"]'
     expect(currentTerms(field)).toEqual(['dealer:d', 'phone:+1'])
     expect(filedTerms(field)).toEqual(['dealer:d', 'phone:+1'])
   })
 
-  it('in the pending form of _index, the last line has the terms of the stored event', () => {
+  it('a field _index with ? has the terms of the stored event in its last line', () => {
     const field = '?["dealer:d","phone:+1"]\n\n["dealer:d","phone:+2"]'
     expect(currentTerms(field)).toEqual(['dealer:d', 'phone:+2'])
     expect(filedTerms(field)).toEqual(['dealer:d', 'phone:+1', 'phone:+2'])
@@ -33,7 +33,7 @@ describe('the field _index', () => {
     expect([undefined, '', '["phone:+1"]', '?["phone:+1"]\n'].map(isPending)).toEqual([false, false, false, true])
   })
 
-  it('in the pending form of _index, an event without terms has an empty line', () => {
+  it('a field _index with ? has an empty line for an event without terms', () => {
     expect(currentTerms('?["phone:+1"]\n')).toEqual([])
     expect(filedTerms('?["phone:+1"]\n')).toEqual(['phone:+1'])
   })

@@ -124,7 +124,7 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     }),
     fillRemaining: new Gauge({
       name: 'projector_fill_remaining_records',
-      help: 'Records of projector_fill_records that are not read yet.',
+      help: 'Records of the state topic that the running fill of Redis must still read.',
       registers,
     }),
     fillSecondsLeft: new Gauge({

@@ -225,8 +225,8 @@ type Scripts = RedisClient & {
 }
 
 /**
- * @throws LostChunkError if Redis lacks one of these customers, or has it with an older version.
- *   Also if Redis has the same version of a lower projection.
+ * @throws LostChunkError if Redis lacks one of these customers, has an older version of it, or has
+ *   the same version of a lower projection.
  */
 export const assertStored = async (
   redis: RedisClient,

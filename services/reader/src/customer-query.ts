@@ -5,7 +5,7 @@ import type { IndexName, IndexTerm } from '@customer-stream/schemas'
 export interface CustomerQuery {
   readonly index: Exclude<IndexName, 'dealer'>
   readonly text: string
-  /** Only with the index `key`. */
+  /** Present only for the index `key`. */
   readonly dealer?: string
 }
 

@@ -95,7 +95,7 @@ export interface ArenaOptions {
    * uses the first primary until the scenario calls {@link ManagedRedis.replace}.
    */
   readonly sentinels?: boolean
-  /** True for a Redis Cluster with a replica of each master. `arena.redis` is then unused. */
+  /** True for a Redis Cluster with a replica of each master, in place of `arena.redis`. */
   readonly redisCluster?: boolean
 }
 

@@ -66,8 +66,8 @@ const noticesOf = (command: string): Pick<GroupOptions, 'onUnaudited' | 'onUnack
     ),
   onUnacknowledged: (first, last) =>
     printNotice(
-      `${command}: Kafka did not acknowledge records from ${placeOf(first)} to ${placeOf(last)}, but may have ` +
-        'stored them. The next run sends them again, which is harmless.',
+      `${command}: Kafka may have stored the records ${placeOf(first)} to ${placeOf(last)}, ` +
+        'but did not acknowledge them. The next run sends them again, which is harmless.',
     ),
 })
 

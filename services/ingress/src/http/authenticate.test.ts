@@ -53,7 +53,7 @@ it.each([
   ['token-unknown', 'claimed', sign('secret-3'), 'token-3'],
   ['token-unknown', 'proven', sign('secret-1'), 'token-3'],
   ['signature-wrong', 'proven', sign('secret-3'), 'token-1'],
-])('the check "%s" is named for a sender that is %s', (failedCheck, sender, signature, token) => {
+])('the refusal names the failed check "%s", and the sender is %s', (failedCheck, sender, signature, token) => {
   expect(authenticate(body, { signature, token })).toEqual({ failedCheck, sender })
 })
 

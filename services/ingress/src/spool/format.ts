@@ -21,10 +21,10 @@
  * a record inside a body, because the marker is secret. The file's name repeats the marker (version
  * 2), because the header may be in a bad sector.
  *
- * The spool rewrites the note in place after each sync. The note separates damage from a torn tail,
- * because only bytes before `syncedEnd` were acknowledged. Header and note are in the first sector,
- * and disks write a sector completely or not at all. So an invalid note after an intact header is
- * damage. A power loss during a write cannot cause this damage.
+ * The spool rewrites the note in place after each sync. Only bytes before `syncedEnd` were
+ * acknowledged. So an invalid frame before `syncedEnd` is damage, and never a torn tail. Header and
+ * note are in the first sector, and disks write a sector completely or not at all. So an invalid
+ * note after an intact header is damage. A power loss during a write cannot cause this damage.
  *
  * The ordinal counts the frames of a file from 0. The ordinals around a gap give the number of lost
  * records.
