@@ -4,12 +4,13 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { fromFile, Parser } from '@asyncapi/parser'
+import { PROBLEM_CONTENT_TYPE } from '@customer-stream/runtime'
 import { parseEvent, readErasureRecord, stateOf, writeState } from '@customer-stream/schemas'
 import { makeCustomersEvent, makeOtherEvent, Random } from '@customer-stream/simulator'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { describe, expect, it } from 'vitest'
 import { entryRecord } from '../packages/quarantine/src/audit.ts'
-import { PROBLEM_CONTENT_TYPE, problemDocument, problems } from '../services/ingress/src/http/problem.ts'
+import { problemDocument, problems } from '../services/ingress/src/http/problem.ts'
 import {
   problemDocument as readerProblemDocument,
   problems as readerProblems,

@@ -1,7 +1,8 @@
 /** OpenAPI 3.1 of the ingress. */
+import { PROBLEM_CONTENT_TYPE, problemSchema } from '@customer-stream/runtime'
 import { HEALTH_PATH, WEBHOOK_PATH } from '../../services/ingress/src/http/app.ts'
 import { SIGNATURE_HEADER, TOKEN_HEADER } from '../../services/ingress/src/http/authenticate.ts'
-import { PROBLEM_CONTENT_TYPE, type Problem, problems } from '../../services/ingress/src/http/problem.ts'
+import { type Problem, problems } from '../../services/ingress/src/http/problem.ts'
 import { EVENT_TYPES, eventSchemaName } from './json-schemas.ts'
 
 /** Answers to requests with another path or method. */
@@ -100,16 +101,7 @@ export const openApi = (version: string) => ({
       token: { type: 'apiKey', in: 'header', name: TOKEN_HEADER, description: 'The static token.' },
     },
     schemas: {
-      Problem: {
-        type: 'object',
-        required: ['type', 'status', 'title'],
-        properties: {
-          type: { enum: Object.keys(problems), description: 'Stable: programs may match on it.' },
-          status: { type: 'integer' },
-          title: { type: 'string' },
-          detail: { type: 'string', description: 'Details about this answer.' },
-        },
-      },
+      Problem: problemSchema(problems),
     },
   },
 })

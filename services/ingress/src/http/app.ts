@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { METHODS, STATUS_CODES, type Tracer } from '@customer-stream/runtime'
+import { METHODS, PROBLEM_CONTENT_TYPE, STATUS_CODES, type Tracer } from '@customer-stream/runtime'
 import type { TopicNames } from '@customer-stream/schemas'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import type { End, Outcome } from '../delivery/publisher.ts'
@@ -12,7 +12,7 @@ import {
   SIGNATURE_HEADER,
   TOKEN_HEADER,
 } from './authenticate.ts'
-import { PROBLEM_CONTENT_TYPE, type Problem, problemDocument, problems } from './problem.ts'
+import { type Problem, problemDocument, problems } from './problem.ts'
 import { BodyError, createReceiveBody } from './receive-body.ts'
 import { createRequestSpans } from './request-spans.ts'
 import { type RoutedRecord, routeBody, type Suspicion } from './webhook-route.ts'

@@ -1,3 +1,5 @@
+import { createProblemDocument } from '@customer-stream/runtime'
+
 /**
  * Problem documents (RFC 9457) for all answers of the ingress except 202. Each key is a stable
  * `type` that programs may match.
@@ -23,11 +25,4 @@ export const problems = {
 
 export type Problem = keyof typeof problems
 
-export const PROBLEM_CONTENT_TYPE = 'application/problem+json'
-
-/** @param detail one sentence about this request, without secrets. */
-export const problemDocument = (type: Problem, detail?: string) => ({
-  type,
-  ...problems[type],
-  ...(detail !== undefined && { detail }),
-})
+export const problemDocument = createProblemDocument(problems)

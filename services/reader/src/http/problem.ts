@@ -1,3 +1,5 @@
+import { createProblemDocument } from '@customer-stream/runtime'
+
 /**
  * Problems that the reader answers (RFC 9457). Each key is a stable `type` that programs may match.
  */
@@ -28,14 +30,7 @@ export const problems = {
 
 export type Problem = keyof typeof problems
 
-export const PROBLEM_CONTENT_TYPE = 'application/problem+json'
-
-/** @param detail one sentence about this request, without secrets and without personal data. */
-export const problemDocument = (type: Problem, detail?: string) => ({
-  type,
-  ...problems[type],
-  ...(detail !== undefined && { detail }),
-})
+export const problemDocument = createProblemDocument(problems)
 
 /** Ends a request with a problem. */
 export class ProblemError extends Error {

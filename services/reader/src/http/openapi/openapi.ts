@@ -1,4 +1,5 @@
 /** OpenAPI 3.1 of the reader. Served at `/openapi.json`, and written to the contract. */
+import { problemSchema } from '@customer-stream/runtime'
 import { ChangeDocument, CustomerDocument } from '../customer-document.ts'
 import { DealerDocument } from '../dealer-document.ts'
 import { EventsDocument } from '../event-document.ts'
@@ -72,16 +73,7 @@ export const openApi = (version: string) => ({
       QuarantineList,
       QuarantineRecord: QuarantineDetail,
       Redrive: RedriveAnswer,
-      Problem: {
-        type: 'object',
-        required: ['type', 'status', 'title'],
-        properties: {
-          type: { enum: Object.keys(problems), description: 'Stable: programs may match on it.' },
-          status: { type: 'integer' },
-          title: { type: 'string' },
-          detail: { type: 'string', description: 'Details about this answer.' },
-        },
-      },
+      Problem: problemSchema(problems),
     },
   },
 })

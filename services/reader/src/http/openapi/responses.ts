@@ -1,5 +1,6 @@
 /** Answers that several operations share. */
-import { PROBLEM_CONTENT_TYPE, type Problem, problems } from '../problem.ts'
+import { PROBLEM_CONTENT_TYPE } from '@customer-stream/runtime'
+import { type Problem, problems } from '../problem.ts'
 
 const RETRY_AFTER = { 'Retry-After': { schema: { type: 'integer' }, description: 'Seconds.' } }
 
