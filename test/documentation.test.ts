@@ -241,7 +241,7 @@ describe('docker-compose.yml', () => {
     ).toEqual([])
   })
 
-  it('docker-compose.yml starts all containers together, which reports a used port early', () => {
+  it('docker-compose.yml has no order of starts, so a used port is reported early', () => {
     expect(lines.filter((line) => line.includes('condition:'))).toEqual([])
   })
 

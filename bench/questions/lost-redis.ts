@@ -45,7 +45,8 @@ const emptyRedis = async ({ redis }: Pipeline) => {
 /**
  * Starts a projector on an empty Redis. Measures from readiness until Redis has every customer and
  * the position is at the end. The customers stay in Redis.
- * @param groupId a projector whose group has committed offsets fills Redis from the state topic.
+ * @param groupId consumer group. If it has committed offsets, the projector fills Redis from the
+ *   state topic. Otherwise the projector reads the raw topic.
  */
 const rebuild = async (pipeline: Pipeline, customers: number, groupId: string, env: Record<string, string> = {}) => {
   runs += 1

@@ -12,7 +12,7 @@ export interface WorkingCopy {
   readonly folder: string
   /**
    * Replaces a text in a file. Resolves with a function that undoes the replacement.
-   * @throws if the text does not occur exactly once. A person must then update the guard's entry.
+   * @throws if the text does not occur exactly once. Then change the text in `*-guards.ts`.
    */
   edit(file: string, from: string, to: string): Promise<() => Promise<void>>
   remove(): Promise<void>

@@ -61,7 +61,7 @@ describe('storeChunk', () => {
     .tuple(fc.constantFrom('a', 'b'), fc.integer({ min: 1, max: 4 }), fc.constantFrom('\u{1F600}', '\uFFFD'))
     .map((parts) => bodyOf(...parts))
   const value = fc.oneof({ weight: 6, arbitrary: delivery }, { weight: 1, arbitrary: fc.constantFrom(null, 'no json') })
-  /** Logs of records with gaps between the offsets. */
+  /** Lists of records whose offsets have gaps, like a partition after compaction. */
   const logOf = fc.array(fc.tuple(value, fc.integer({ min: 1, max: 2 })), { maxLength: 12 }).map((entries) => {
     let offset = 0
     return entries.map(([body, gap]) => {

@@ -43,8 +43,8 @@ export interface WrittenChunk {
 
 export interface ChunkOptions extends MoveOptions {
   /**
-   * Oldest offset of the partition in Kafka. A rebuild keeps a newer hash whose record is before
-   * this offset, because it cannot read that record.
+   * Oldest offset of the partition in Kafka. A rebuild does not replace a newer hash whose record
+   * is before this offset, because Kafka no longer has this record.
    */
   readonly oldest?: string | undefined
 }

@@ -116,7 +116,7 @@ export interface Drain {
 export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: DrainOptions): Drain => {
   const { segments } = files
   const undelivered = createUndelivered({ segments, report, isStillOurs })
-  /** Position of the main reader. */
+  /** Place of the next record that the run reads. Cursors read only records before this place. */
   let next: Position = { segment: 0, at: 0 }
   /** Timestamp of the record at `next`, if known. */
   let nextTimestamp: number | undefined

@@ -207,7 +207,7 @@ it('a key for a dealer learns nothing of other dealers: no document, no move, no
   expect(a.seen.text).not.toMatch(/ofB|unknown|"b"/)
 })
 
-it('a stream of some customers shows only them, and knows those that were visible at its start', async () => {
+it('a stream of selected customers shows no others, and removes one that it showed at its start', async () => {
   const site = setUp()
   const view = viewOf(['a'], { customers: new Set(['x', 'y']), shown: ['x'] })
   const { names } = await open(site, { view })
