@@ -237,6 +237,18 @@ describe('transactions of another producer in the raw topic', () => {
   })
 })
 
+it('verify continues after a batch of the state topic that cannot be read, and names it', async () => {
+  const producer = kafkajsOf(pipeline.kafka).producer()
+  await producer.connect()
+  // Compression 1 is gzip. A batch of more than 256 MiB is never decompressed.
+  const messages = [{ key: 'huge', value: Buffer.alloc(257 * 1024 * 1024), partition: 0 }]
+  await producer.send({ topic: pipeline.stateTopic, compression: 1, messages })
+  await producer.disconnect()
+  const { code, stdout } = await verify('--state')
+  expect(stdout).toMatch(/cannot be read: the batch of records at \S+customers\.state\/0\/\d+/)
+  expect(code).toBe(0)
+})
+
 it('verify reports an unusable record that is missing in quarantine', async () => {
   const { admin, administrator, topics } = pipeline
   const unusable = await pipeline.verify()

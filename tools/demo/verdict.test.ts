@@ -11,6 +11,7 @@ const verdict: Verdict = {
   records: { customers: 950, other: 100, unusable: 0, quarantined: 0 },
   unusableByReason: {},
   notQuarantined: { count: 0, places: [] },
+  unreadable: { count: 0, places: [] },
   openTransactions: [],
   erased: { all: 0, selected: 0, wrong: 0 },
   customers: 80,

@@ -11,6 +11,7 @@ const sound: Verdict = {
   records: { customers: 1, other: 0, unusable: 0, quarantined: 0 },
   unusableByReason: {},
   notQuarantined: { count: 0, places: [] },
+  unreadable: { count: 0, places: [] },
   openTransactions: [],
   customers: 1,
   erased: { all: 0, selected: 0, wrong: 0 },
@@ -86,4 +87,10 @@ it('the verdict prints every id as plain ASCII text', () => {
     ),
   )
   expect(named.at(-1)).toBe('  wrong: customer c29 r')
+})
+
+it('a verdict names batches that cannot be read, and is sound if all customers are right', () => {
+  const found = { ...sound, unreadable: { count: 1, places: ['state/5/1767'] } }
+  expect(isSound(found)).toBe(true)
+  expect(verdictLines(found)).toContain('  cannot be read: the batch of records at state/5/1767')
 })

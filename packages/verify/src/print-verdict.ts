@@ -33,7 +33,7 @@ const others = (count: number, named: number): string[] =>
  */
 export const verdictLines = (verdict: Verdict): string[] => {
   const { hasLedger, promises, promisedEvents, missing, missingCount, records, unusableByReason } = verdict
-  const { notQuarantined, openTransactions, customers, erased, newer, wrong, wrongCount } = verdict
+  const { notQuarantined, unreadable, openTransactions, customers, erased, newer, wrong, wrongCount } = verdict
   const reasons = Object.entries(unusableByReason).map(([reason, count]) => `${reason} ${count}`)
   const places = records.state === undefined ? 'in Redis' : 'in Redis or in the state topic'
   return [
@@ -65,6 +65,8 @@ export const verdictLines = (verdict: Verdict): string[] => {
     ...others(notQuarantined.count, notQuarantined.places.length),
     ...wrong.map(({ customerUuid, reason }) => `  wrong: customer ${plain(customerUuid)} ${reason}`),
     ...others(wrongCount, wrong.length),
+    ...unreadable.places.map((place) => `  cannot be read: the batch of records at ${place}`),
+    ...others(unreadable.count, unreadable.places.length),
     ...openTransactions.map(
       ({ topic, partition, offset, records: count }) =>
         `  open transaction: ${count} records of ${topic}/${partition} at and after offset ${offset} were not ` +

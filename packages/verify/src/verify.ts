@@ -5,6 +5,7 @@ import {
   fetchUncommittedEnds,
   type OpenTransaction,
   type PartitionEnds,
+  type ReadOptions,
   readTopic,
   type TopicAdmin,
 } from '@customer-stream/runtime/kafka'
@@ -107,6 +108,12 @@ export interface Verdict {
    * yet. `places` has some of these records as `topic/partition/offset`.
    */
   readonly notQuarantined: { readonly count: number; readonly places: readonly string[] }
+  /**
+   * Batches that cannot be read, in all topics except the customers topic. `places` has some of
+   * these batches as `topic/partition/offset`. Such a batch alone is no problem: a customer whose
+   * newest document is in it counts as wrong.
+   */
+  readonly unreadable: { readonly count: number; readonly places: readonly string[] }
   /** Open transactions, which hide records from readers of committed records. */
   readonly openTransactions: readonly OpenTransaction[]
   /** Selected customers, erased customers included. */
@@ -212,11 +219,12 @@ const readCustomers = async (evidence: Evidence, options: VerifyOptions, ends: r
   return { records, ranges }
 }
 
-const readOther = async (
-  evidence: Evidence,
-  { admin, topics, witness, signal }: VerifyOptions,
-  ends: readonly PartitionEnds[],
-) => {
+/** How a topic is read up to its ends, without an end at a batch that cannot be read. */
+interface Range extends ReadOptions {
+  readonly ends: readonly PartitionEnds[]
+}
+
+const readOther = async (evidence: Evidence, { admin, topics, witness }: VerifyOptions, range: Range) => {
   const { records } = await readTopic(
     admin,
     topics.other,
@@ -225,7 +233,7 @@ const readOther = async (
       evidence.found(print)
       witness?.record({ topic: topics.other, partition, offset, fingerprint: print, usable: true })
     },
-    { ends, ...(signal && { signal }) },
+    range,
   )
   return records
 }
@@ -254,11 +262,7 @@ export const quarantineReachesBackTo = async (
  * Reads quarantine (the dead-letter topic). Must run after the wait for the projector. Quarantine
  * is then complete, because the projector writes to it before its position moves.
  */
-const readQuarantine = async (
-  evidence: Evidence,
-  { admin, topics, signal }: VerifyOptions,
-  ends: readonly PartitionEnds[],
-) => {
+const readQuarantine = async (evidence: Evidence, { admin, topics }: VerifyOptions, range: Range) => {
   const { records } = await readTopic(
     admin,
     topics.quarantine,
@@ -269,9 +273,9 @@ const readQuarantine = async (
       // Records that the ingress wrote to quarantine name no offset.
       if (offset !== '') evidence.quarantined(`${topic}/${partition}/${offset}`, value && digestOf(value))
     },
-    { ends, ...(signal && { signal }) },
+    range,
   )
-  return { records, reachesBackTo: await quarantineReachesBackTo(admin, topics.quarantine, ends) }
+  return { records, reachesBackTo: await quarantineReachesBackTo(admin, topics.quarantine, range.ends) }
 }
 
 /** Replaces the fields of a key that is not a hash. No hash of a customer has only this field. */
@@ -339,11 +343,11 @@ const compareStates = async (
   evidence: Evidence,
   { admin, topics, exact = false, signal }: VerifyOptions,
   stateTopic: string,
-  ends: readonly PartitionEnds[],
+  range: Range,
 ): Promise<number> => {
   const note = ({ key, value }: { key: Buffer | null; value: Buffer | null }, partition: number) =>
-    noteState(evidence, { key, value, partition }, ends.length)
-  const { records } = await readTopic(admin, stateTopic, note, { ends, ...(signal && { signal }) })
+    noteState(evidence, { key, value, partition }, range.ends.length)
+  const { records } = await readTopic(admin, stateTopic, note, range)
   for (const batch of evidence.expected(REDIS_BATCH)) {
     signal?.throwIfAborted()
     for (const expected of batch) {
@@ -393,12 +397,21 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
     }
     onProgress('reading Kafka')
     const settled = (topic: string) => unlessAborted(fetchSettledEnds(admin, topic, catchUpMs), signal)
+    const unreadable = { count: 0, places: [] as string[] }
+    const upTo = (topic: string, ends: readonly PartitionEnds[]): Range => ({
+      ends,
+      onUnreadable: ({ offset }, partition) => {
+        unreadable.count += 1
+        if (unreadable.places.length < MAX_NAMED) unreadable.places.push(`${topic}/${partition}/${offset}`)
+      },
+      ...(signal && { signal }),
+    })
     const [customers, other] = await Promise.all([
       settled(topics.customers),
       ledgerPath === undefined ? undefined : settled(topics.other),
     ])
     const { records, ranges } = await readCustomers(evidence, options, customers.ends)
-    const otherRecords = other ? await readOther(evidence, options, other.ends) : 0
+    const otherRecords = other ? await readOther(evidence, options, upTo(topics.other, other.ends)) : 0
 
     onProgress('waiting for the projector')
     await waitForEvents(options, customers.ends)
@@ -409,7 +422,7 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
     }
     onProgress('reading quarantine')
     const quarantine = await settled(topics.quarantine)
-    const quarantined = await readQuarantine(evidence, options, quarantine.ends)
+    const quarantined = await readQuarantine(evidence, options, upTo(topics.quarantine, quarantine.ends))
     onProgress('comparing Redis')
     const newer = await compareRedis(evidence, options, ranges)
     if (options.withIndexes) {
@@ -424,7 +437,8 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
     if (options.stateTopic !== undefined) {
       onProgress('comparing the state topic')
       const { ends, open } = await settled(options.stateTopic)
-      state = { records: await compareStates(evidence, options, options.stateTopic, ends), open }
+      const range = upTo(options.stateTopic, ends)
+      state = { records: await compareStates(evidence, options, options.stateTopic, range), open }
     }
     evidence.comparePromises('has an acknowledged event that is newer than any usable event in Kafka')
     return {
@@ -443,6 +457,7 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
       },
       unusableByReason: evidence.unusableByReason(),
       notQuarantined: evidence.notQuarantined(quarantined.reachesBackTo),
+      unreadable,
       openTransactions: [customers, other, erasures, quarantine, state].flatMap((read) => read?.open ?? []),
       customers: evidence.count('customers'),
       erased: {

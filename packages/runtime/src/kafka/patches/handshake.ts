@@ -1,6 +1,10 @@
 import { createRequire } from 'node:module'
 import type { Socket } from 'node:net'
 
+interface Protocol {
+  readonly request: { readonly apiName: string }
+  readonly requestTimeout?: number
+}
 interface Connection {
   readonly broker: string
   readonly ssl?: object | boolean | null
@@ -8,6 +12,7 @@ interface Connection {
   socket?: Socket
   isConnected(): boolean
   connect(): Promise<unknown>
+  send(protocol: Protocol): Promise<unknown>
 }
 
 const require = createRequire(import.meta.url)
@@ -27,16 +32,17 @@ const changeDoublings = (broker: string, by: 1 | -1): void => {
  * clients connect again at once, each handshake may take longer than the timeout. The clients then
  * repeat their handshakes, and no client ever connects.
  *
- * With this patch the timeout doubles after each handshake that timed out, up to eightfold. After
- * each new connection it halves. All clients of the process share the state of a broker. A timeout
- * before the broker accepts the socket changes nothing. Kafka's Java client also waits longer after
- * each timeout (`socket.connection.setup.timeout.max.ms`).
+ * With this patch the timeout of the handshake, and of ApiVersions after it, doubles after each such
+ * timeout, up to eightfold. After each answer to ApiVersions it halves. All clients of the process
+ * share the state of a broker. A timeout before the broker accepts the socket changes nothing.
+ * Kafka's Java client also waits longer after each timeout
+ * (`socket.connection.setup.timeout.max.ms`).
  *
  * Must run before `patchConnection`, which lets concurrent calls share one attempt.
  */
 export const patchHandshake = (): void => {
   const { prototype } = require('kafkajs/src/network/connection') as { prototype: Connection }
-  const { connect } = prototype
+  const { connect, send } = prototype
   const configuredTimeouts = new WeakMap<Connection, number>()
   prototype.connect = async function () {
     if (!this.ssl || this.isConnected()) return connect.call(this)
@@ -50,13 +56,22 @@ export const patchHandshake = (): void => {
       isAccepted = true
     })
     try {
-      const connected = await attempt
-      changeDoublings(this.broker, -1)
-      return connected
+      return await attempt
     } catch (error) {
       // kafkajs reports a timeout in several ways. Timers can run up to 1 ms early.
       const isTimeout = performance.now() - startMs > this.connectionTimeout - 2
       if (isAccepted && isTimeout) changeDoublings(this.broker, 1)
+      throw error
+    }
+  }
+  prototype.send = async function (protocol) {
+    if (!this.ssl || protocol.request.apiName !== 'ApiVersions') return send.call(this, protocol)
+    try {
+      const answer = await send.call(this, { ...protocol, requestTimeout: this.connectionTimeout })
+      changeDoublings(this.broker, -1)
+      return answer
+    } catch (error) {
+      if ((error as Error).name === 'KafkaJSRequestTimeoutError') changeDoublings(this.broker, 1)
       throw error
     }
   }
