@@ -16,11 +16,14 @@ export const messageOf = (error: unknown): string => {
   }
 }
 
-/** Returns true if a broker has answered that the topic is unknown. */
-export const isUnknownTopic = (error: unknown): boolean => {
+/** Returns true if the error, or one of its causes, is a broker's answer of this type. */
+const isAnswer = (error: unknown, expected: string): boolean => {
   const { type, cause } = (error ?? {}) as { readonly type?: unknown; readonly cause?: unknown }
-  return type === 'UNKNOWN_TOPIC_OR_PARTITION' || (cause !== undefined && cause !== error && isUnknownTopic(cause))
+  return type === expected || (cause !== undefined && cause !== error && isAnswer(cause, expected))
 }
+
+/** Returns true if a broker has answered that the topic is unknown. */
+export const isUnknownTopic = (error: unknown): boolean => isAnswer(error, 'UNKNOWN_TOPIC_OR_PARTITION')
 
 /** State of a running consumer. */
 export interface RunningConsumer {
@@ -54,11 +57,12 @@ const MAX_WAIT_MS = 500
 /** Pause before a consumer that has ended in an outage runs again. */
 const RESTART_PAUSE_MS = 1000
 
-const startError = (topic: string, error: unknown): SubscriberError => {
-  const reason = isUnknownTopic(error)
-    ? 'Kafka has no such topic. Check the name of the topic and the brokers'
-    : messageOf(error)
-  return new SubscriberError(`cannot read ${topic}: ${reason}`, { cause: error })
+/** Returns why kafkajs cannot read the topic. Names the missing right, if a right is missing. */
+const reasonOf = (error: unknown, topic: string, groupId: string): string => {
+  if (isUnknownTopic(error)) return 'Kafka has no such topic. Check the name of the topic and the brokers'
+  if (isAnswer(error, 'TOPIC_AUTHORIZATION_FAILED')) return `the user needs the right READ on the topic ${topic}`
+  if (isAnswer(error, 'GROUP_AUTHORIZATION_FAILED')) return `the user needs the right READ on the group ${groupId}`
+  return messageOf(error)
 }
 
 /**
@@ -72,6 +76,7 @@ export const runConsumer = async ({ kafka, topic, config, signal, setUp }: RunOp
   const ended = Promise.withResolvers<void>()
   const ending = new AbortController()
   const isEnding = () => ending.signal.aborted
+  const why = (error: unknown) => reasonOf(error, topic, config.groupId)
   let failure: SubscriberError | undefined
   /** True if the last crash of the consumer may be an outage of Kafka. */
   let isOutage = false
@@ -116,7 +121,7 @@ export const runConsumer = async ({ kafka, topic, config, signal, setUp }: RunOp
       await consumer.subscribe({ topics: [topic], fromBeginning: true })
       await run()
     } catch (error) {
-      if (!isEnding()) fail(startError(topic, error))
+      if (!isEnding()) fail(new SubscriberError(`cannot read ${topic}: ${why(error)}`, { cause: error }))
     }
   }
   let starting: Promise<void> | undefined
@@ -128,7 +133,7 @@ export const runConsumer = async ({ kafka, topic, config, signal, setUp }: RunOp
   consumer.on(consumer.events.CRASH, ({ payload: { error } }) => {
     if (isEnding()) return
     if (isOutage) starting = restart(starting)
-    else fail(new SubscriberError(`the consumer of ${topic} has ended: ${error.message}`, { cause: error }))
+    else fail(new SubscriberError(`the consumer of ${topic} has ended: ${why(error)}`, { cause: error }))
     isOutage = false
   })
   signal?.addEventListener('abort', end, { once: true })
