@@ -586,6 +586,14 @@ export const projectorGuards: readonly Guard[] = [
     test: indexes('a customer is found by its current phone numbers only'),
   },
   {
+    guard: 'a term with escapes in its JSON text is parsed as JSON',
+    prevents: 'a customer who is not found by a value that has a quotation mark',
+    file: `${folder}/lua/apply-snapshots.lua`,
+    from: "if string.find(text, '\\\\', 1, true) then return cjson.decode(text) end",
+    to: '',
+    test: indexes('adds entries under the keys of the terms'),
+  },
+  {
     guard: 'the field _index is pending if Redis refuses an entry',
     prevents: 'a customer who is not found, because a newer event adds only the entry of the dealer',
     file: `${folder}/lua/apply-snapshots.lua`,

@@ -1,7 +1,7 @@
 /** Indexes in a real Redis: each term of each hash is found, whatever fails in between. */
 import { loadSettings } from '@customer-stream/runtime'
 import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
-import { customerKey, type Erasure, erasedKey, type IndexTerm } from '@customer-stream/schemas'
+import { customerKey, type Erasure, erasedKey, type IndexTerm, indexKey } from '@customer-stream/schemas'
 import { freshNames } from '@customer-stream/testing'
 import { silentLogger, testRedisUrl } from '@customer-stream/testing/vitest'
 import fc from 'fast-check'
@@ -268,6 +268,22 @@ describe('the call that applies customers', () => {
     expect(scripts).toEqual(['applySnapshots', 'fileTerms', 'confirmTerms', 'movePosition'])
     expect([await found(phones[0] ?? ''), await found('3')]).toEqual([['a'], ['b']])
   })
+
+  it.each(['d', 'a:b}', 'a"b', 'a\\', 'a\\"', '\0\n\u{7f}', 'é😀', '%1', ''])(
+    'adds entries under the keys of the terms, also if a term has special characters: %j',
+    async (value) => {
+      const setup = fresh()
+      const { keyPrefix, apply } = setup
+      await apply([])
+      const { scripts, by } = calling(setup)
+      const terms = [`dealer:${value}`, `phone:${value}`] as const
+      await apply([{ ...customerOf('a', 1, []), terms }], by)
+      await apply([{ ...customerOf('a', 2, []), terms }], by)
+      expect(scripts).toEqual(['applySnapshots', 'applySnapshots'])
+      const scores = await Promise.all(terms.map((term) => redis.zscore(indexKey(term, keyPrefix), 'a')))
+      expect(scores).toEqual(['2', '1'])
+    },
+  )
 
   it('an entry that Redis refuses is added later, also by a newer event of the customer', async () => {
     const { keyPrefix, apply, found, indexOf, store } = fresh()

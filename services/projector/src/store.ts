@@ -176,20 +176,20 @@ interface AppliedCall extends Pick<WrittenChunk, 'isInPlace' | 'stored'>, Pick<A
 /**
  * @param texts pairs: number of a customer whose entries must be updated, from 1, and its field
  *   `_index`.
- * @param hasOwnCall true if the entry of the customer's dealer was not added.
+ * @param mayAddEntries true if the entry of the customer's dealer was added.
  */
 const filingsOf = (
   customers: readonly IndexedCustomer[],
   stored: readonly StoreOutcome[],
   texts: readonly (number | string)[],
-  hasOwnCall: (customer: IndexedCustomer) => boolean,
+  mayAddEntries: (customer: IndexedCustomer) => boolean,
 ): Filing[] => {
   const indexOf = new Map<number, string>()
   for (let i = 0; i < texts.length; i += 2) indexOf.set(Number(texts[i]) - 1, String(texts[i + 1]))
   return customers.flatMap((customer, i) => {
     const index = indexOf.get(i)
     const isCurrent = stored[i] === 'applied' || stored[i] === 'duplicate'
-    const needsDealer = stored[i] === 'applied' && hasOwnCall(customer)
+    const needsDealer = stored[i] === 'applied' && !mayAddEntries(customer)
     return index !== undefined || needsDealer ? [{ customer, isCurrent, index }] : []
   })
 }
@@ -259,11 +259,11 @@ interface PositionCall extends Pick<MoveOptions, 'window' | 'stateTopicId'> {
   readonly isWholeChunk?: boolean
 }
 
-/** Returns arguments 7 to 14 of apply-snapshots.lua. */
-const positionArguments = (field: string, call: PositionCall): string[] => {
+/** Returns arguments 7 to 15 of apply-snapshots.lua. */
+const positionArguments = (field: string, call: PositionCall, keyPrefix: string): string[] => {
   const { from = '', requiredToken, newToken, window, stateTopicId = '', waitsForFill, isWholeChunk } = call
   const flags = [waitsForFill, isWholeChunk].map((flag) => (flag ? '1' : ''))
-  return [field, from, requiredToken, newToken, windowText(window), stateTopicId, ...flags]
+  return [field, from, requiredToken, newToken, windowText(window), stateTopicId, ...flags, `${keyPrefix}index:`]
 }
 
 type Write = (
@@ -292,16 +292,15 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
   const indexes = createIndexes(client, keyPrefix)
   const memberKeyPrefix = `${keyPrefix}positions:member:`
   /**
-   * Returns the terms whose entries the call adds that applies the customer. On Redis Cluster the
+   * Returns true if the call that applies the customer may add its entries. On Redis Cluster the
    * entries are in other slots.
    */
-  const termsAtOnce = ({ terms = [] }: IndexedCustomer) =>
-    clustered || terms.length > MAX_ENTRIES_AT_ONCE ? [] : terms
+  const mayAddEntries = ({ terms = [] }: IndexedCustomer) => !clustered && terms.length <= MAX_ENTRIES_AT_ONCE
 
   /**
    * Calls apply-snapshots.lua.
    * @param place arguments 2 to 5 of the script.
-   * @param position arguments 7 to 14 of the script. Default: only argument 7, for a call that does
+   * @param position arguments 7 to 15 of the script. Default: only argument 7, for a call that does
    *   not use positions.
    * @param withMarks false on Redis Cluster until the script asks for the keys of the marks.
    *   Otherwise a call with two keys would fail while a slot moves (TRYAGAIN).
@@ -315,13 +314,12 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
     const [positions = ''] = copies
     const keys = customers.map(({ customerUuid }) => customerKey(customerUuid, keyPrefix))
     if (withMarks) for (const { customerUuid } of customers) keys.push(erasedKey(customerUuid, keyPrefix))
-    for (const customer of customers) for (const term of termsAtOnce(customer)) keys.push(indexKey(term, keyPrefix))
     if (position.length > 1) keys.push(positions)
     const args: (string | number)[] = [projection, ...place, customers.length, ...position]
     for (const customer of customers) {
       const { customerUuid, version, terms, fieldsAndValues } = customer
       args.push(version.timestamp, version.id, customerUuid, textOf(terms))
-      args.push(termsAtOnce(customer).length, fieldsAndValues.length)
+      args.push(mayAddEntries(customer) ? '1' : '', fieldsAndValues.length)
       for (const part of fieldsAndValues) args.push(part)
     }
     const [state, ...replies] = await redis.applySnapshots(keys.length, keys, args)
@@ -337,8 +335,7 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
     })
     if (state !== 1 && state !== MOVED) throw new Error(`apply-snapshots.lua replied ${String(state)}`)
     const kept = customers.filter((_, i) => replies[i] === KEPT)
-    const hasOwnCall = (customer: IndexedCustomer) => termsAtOnce(customer).length === 0
-    const filings = filingsOf(customers, stored, replies.slice(customers.length), hasOwnCall)
+    const filings = filingsOf(customers, stored, replies.slice(customers.length), mayAddEntries)
     return { isInPlace: true, hasMoved: state === MOVED, stored, kept, filings }
   }
 
@@ -357,7 +354,7 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
   const writeOnOne: Write = async (customers, partition, from, to, { oldest = '0', isPublished, ...move }) => {
     const { position } = fields(partition)
     const calls = Math.max(1, Math.ceil(customers.length / CUSTOMERS_PER_CALL))
-    const isComplete = customers.every((each) => termsAtOnce(each).length === (each.terms?.length ?? 0))
+    const isComplete = customers.every(mayAddEntries)
     // Only move-position.lua checks the claim that a first position needs.
     const isWholeChunk = calls === 1 && isComplete && !isPublished && from !== undefined
     const chunk = randomUUID()
@@ -367,14 +364,18 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
         applyAtOnce(
           customers.slice(call * CUSTOMERS_PER_CALL, (call + 1) * CUSTOMERS_PER_CALL),
           [`${position}/`, oldest, to, ''],
-          positionArguments(position, {
-            ...move,
-            from,
-            requiredToken: token(call),
-            newToken: token(call + 1),
-            waitsForFill: isPublished || move.stateTopicId !== undefined,
-            isWholeChunk,
-          }),
+          positionArguments(
+            position,
+            {
+              ...move,
+              from,
+              requiredToken: token(call),
+              newToken: token(call + 1),
+              waitsForFill: isPublished || move.stateTopicId !== undefined,
+              isWholeChunk,
+            },
+            keyPrefix,
+          ),
         ),
       ),
     )
@@ -474,7 +475,7 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
         // As in a chunk, each call requires the token of the call before.
         const newToken = randomUUID()
         const call = { from: progress, requiredToken: token, newToken }
-        const applied = await applyAtOnce(part, place, positionArguments(fill, call))
+        const applied = await applyAtOnce(part, place, positionArguments(fill, call, keyPrefix))
         if (!applied.isInPlace) return { stored: [], kept: [], filings: [], token: '' }
         token = await indexes.file(applied.filings, chainOf(partition, newToken, fillToken))
         done.push(applied)

@@ -5,9 +5,9 @@ and move the position of the partition.
 
 KEYS     the key of each customer,
          then nothing, or the key of each customer's mark, which an erasure has set,
-         then the keys of each customer's entries that this call may add (only with marks),
          then the hash of positions if ARGV[7] is not ''.
-         On Redis Cluster all keys must be in one slot.
+         On Redis Cluster all keys must be in one slot. On a single Redis, the script makes the keys
+         of entries itself, because as KEYS they would be an eighth of the bytes of the call.
 ARGV[1]  number of the projection that writes
 ARGV[2]  prefix of _source for the chunk's records, topic/partition/
 ARGV[3]  oldest offset of the partition in Kafka
@@ -15,19 +15,20 @@ ARGV[4]  next offset to apply
 ARGV[5]  '1' = keep every newer hash of a lower projection, '' = keep it only if its record may come
 ARGV[6]  number of customers
 ARGV[7]  field of the position, topic/partition. For a fill: field of its progress. If '', the call does
-         not use positions, and ARGV[8] to ARGV[14] are missing.
+         not use positions and adds no entries, and ARGV[8] to ARGV[15] are missing.
 ARGV[8]  expected value of that field
 ARGV[9]  token that the previous call of this chunk has stored. '' in the first call of a chunk.
 ARGV[10] token to store for the next call, for move-position.lua, or for move-fill.lua
 ARGV[11] lookahead's window to which the chunk belongs, start/end. '' if there is none.
 ARGV[12] id of the state topic that has all documents before the new position. '' if there is none.
 ARGV[13] '1' = write nothing while the partition is being filled from the state topic, '' = write
-ARGV[14] '1' = this call is the whole chunk, and KEYS has the entries of all terms: move the position
-         unless the caller must update entries. '' = do not move the position
+ARGV[14] '1' = this call is the whole chunk and may add all entries: move the position unless the
+         caller must update entries. '' = do not move the position
+ARGV[15] prefix of the keys of indexes
 then for each customer, in the order of KEYS:
          timestamp, event id, customerUuid, terms of the customer (a JSON array as text, '' for none),
-         number of its entries in KEYS (0 or one for each term, in the order of the terms), number of
-         the following arguments, field, value, field, value, ...
+         '1' if the call may add its entries, else '', number of the following arguments, field, value,
+         field, value, ...
 
 Reply    first:  2 = done, and the position was moved
                  1 = done, and the token is stored
@@ -44,9 +45,9 @@ Reply    first:  2 = done, and the position was moved
                      would replace
          then for some customers: number of the customer, text of the field _index. The caller updates
          the entries of these customers. All other customers have the entries of their terms, except
-         the dealer's entry of a customer that was applied without entries in KEYS.
+         the dealer's entry of a customer that was applied by a call that may not add its entries.
 
-This call adds entries only if it need not remove any, because KEYS lacks the keys of old entries.
+This call adds entries only if it need not remove any.
 
 The field _index has the terms under which Redis may have entries of the customer. In its pending form
 it begins with '?', and each line has the terms of one event, the newest event last. So no crash leaves
@@ -67,9 +68,10 @@ local position = ARGV[7]
 local cursor = 8
 local reply = { 1 }
 local unfiled = {}
+local index_prefix = ''
 
 if position ~= '' then
-  cursor = 15
+  cursor, index_prefix = 16, ARGV[15]
   local stored = redis.call('HGET', KEYS[#KEYS], position) or ''
   -- If an earlier attempt succeeded and its reply was lost, the position is already ARGV[4].
   if stored ~= ARGV[8] and stored ~= ARGV[4] then return { 0 } end
@@ -79,7 +81,6 @@ if position ~= '' then
   if ARGV[9] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#token') ~= ARGV[9] then return { -1 } end
 end
 local has_marks = #KEYS >= 2 * customers
-local next_entry = 2 * customers + 1
 
 -- Compares strings by bytes. Lua's own < follows the server's locale, so replicas and replays could
 -- disagree.
@@ -164,14 +165,36 @@ local function needs_entries(outcome, stored, terms)
   return terms ~= '' and outcome ~= -1 and (is_on_cluster or not stored.is_update)
 end
 
--- Adds the customer's score to indexes.
--- @return false if Redis has refused an entry, e.g. because another program has written to its key
-local function add_entries(first, last, timestamp, member)
-  for at = first, last do
-    local reply = redis.pcall('ZADD', KEYS[at], 'GT', timestamp, member)
-    if type(reply) == 'table' and reply.err then return false end
+-- Adds the customer's score to the index of one term. The key is that of indexKey in
+-- @customer-stream/schemas.
+-- @return false if Redis has refused the entry, e.g. because another program has written to its key
+local function add_entry(term, timestamp, member)
+  local key = index_prefix .. string.gsub(term, ':', ':{', 1) .. '}'
+  local reply = redis.pcall('ZADD', key, 'GT', timestamp, member)
+  return type(reply) ~= 'table' or not reply.err
+end
+
+-- Returns the terms in a JSON array. If the text has no escapes, a pattern is faster than cjson.
+local function terms_in(text)
+  if string.find(text, '\\', 1, true) then return cjson.decode(text) end
+  local terms = {}
+  for term in string.gmatch(text, '"([^"]*)"') do terms[#terms + 1] = term end
+  return terms
+end
+
+-- Adds the customer's score to the indexes of all terms.
+local function add_entries(terms, timestamp, member)
+  for _, term in ipairs(terms_in(terms)) do
+    if not add_entry(term, timestamp, member) then return false end
   end
   return true
+end
+
+-- Adds the customer's score to the index of its dealer. That score is the time of the last change.
+local function add_dealer(terms, timestamp, member)
+  if string.sub(terms, 1, 9) ~= '["dealer:' then return true end
+  local first = string.match(terms, '^%["([^"\\]*)"') or terms_in(terms)[1]
+  return add_entry(first, timestamp, member)
 end
 
 -- Removes the key's time to live, and the old fields that the new snapshot lacks. HSET does
@@ -190,11 +213,10 @@ end
 for i = 1, customers do
   local key = KEYS[i]
   local timestamp, id, customer_uuid = tonumber(ARGV[cursor]), ARGV[cursor + 1], ARGV[cursor + 2]
-  local terms, entries = ARGV[cursor + 3], tonumber(ARGV[cursor + 4])
+  local terms, may_add = ARGV[cursor + 3], ARGV[cursor + 4] ~= ''
   local first = cursor + 6
   local last = cursor + 5 + tonumber(ARGV[cursor + 5])
-  local first_entry = next_entry
-  cursor, next_entry = last + 1, next_entry + entries
+  cursor = last + 1
   local stored = compare_with_stored(key, timestamp, id)
   -- Most events need no mark, because the stored event shows that the customer is not erased.
   local outcome = stored.is_kept and 4 or stored.order == 0 and 0 or stored.order < 0 and -1 or stored.is_known and 1
@@ -203,7 +225,7 @@ for i = 1, customers do
   -- projection.
   local keeps_entries = outcome == 0 and stored.is_higher
   local is_current = outcome == 1 or (outcome == 0 and not keeps_entries)
-  local adds_entries = is_current and entries > 0 and (stored.index == '' or stored.index == terms)
+  local adds_entries = is_current and may_add and (stored.index == '' or stored.index == terms)
   local index = stored.index
   if is_current then index = adds_entries and terms or next_index(index, terms) end
   if outcome == 1 then
@@ -233,11 +255,8 @@ for i = 1, customers do
   reply[i + 1] = outcome
   local needs = outcome < 3 and not keeps_entries and needs_entries(outcome, stored, terms)
   if adds_entries then
-    -- The score of a dealer's entry is the time of the last change. This entry is the first entry.
-    local last_entry = needs and first_entry + entries - 1
-      or string.sub(terms, 1, 9) == '["dealer:' and first_entry
-      or first_entry - 1
-    local is_added = add_entries(first_entry, last_entry, timestamp, customer_uuid)
+    local add = needs and add_entries or add_dealer
+    local is_added = add(terms, timestamp, customer_uuid)
     -- The caller gets the error when it adds the entries. Until then the field is pending.
     if not is_added and index ~= stored.index then
       index = next_index(stored.index, terms)
