@@ -106,8 +106,10 @@ const violationsOf = async (page: Page, theme: 'light' | 'dark') => {
 
 it('the console refuses a wrong API key, and forgets the key after the sign-out', async () => {
   const page = await openConsole()
+  await page.locator('#key:focus').waitFor()
   await signIn(page, 'wrong')
   await page.getByText('The reader refused this API key.').waitFor()
+  await page.locator('#key:focus').waitFor()
   await signIn(page, 'full-api-key')
   await page.getByRole('button', { name: 'Sign out' }).click()
   await page.getByLabel('API key').waitFor()
@@ -399,8 +401,10 @@ it('Overview raises no alarm for a key without the scope operate, and asks only 
   await page.getByRole('heading', { name: 'These figures are not for this API key' }).waitFor()
   expect(await page.locator('.bad-edge').count()).toBe(0)
   await page.clock.fastForward(20_000)
+  // An answer to a later request shows that no request of the timer came before.
+  const answered = page.waitForResponse(/dealers/)
   await openView(page, 'Dealers')
-  await page.getByRole('table').waitFor()
+  await answered
   expect(asked).toBe(1)
 })
 

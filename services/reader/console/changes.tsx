@@ -80,13 +80,13 @@ export const Changes = () => {
       </p>
       {latest.value.length > 0 && (
         <Scroll name="Table of changes">
-          <table>
+          <table class="lines">
             <thead>
               <tr>
                 <th scope="col">Seen</th>
                 <th scope="col">Customer</th>
-                <th scope="col">Dealer</th>
                 <th scope="col">Change</th>
+                <th scope="col">Dealer</th>
               </tr>
             </thead>
             <tbody>
@@ -100,10 +100,10 @@ export const Changes = () => {
                       <bdi>{customerUuid}</bdi>
                     </a>
                   </th>
+                  <td>{customer ? 'changed' : 'removed'}</td>
                   <td>
                     <bdi>{customer?.dealerUuid ?? UNKNOWN}</bdi>
                   </td>
-                  <td>{customer ? 'changed' : 'removed'}</td>
                 </tr>
               ))}
             </tbody>

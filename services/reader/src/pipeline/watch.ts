@@ -93,7 +93,8 @@ export const createPipelineWatch = (deps: WatchDependencies, options: WatchOptio
       silent: page.dealers.filter(({ state }) => state === 'silent').length,
       lastEventAt: page.dealers.length > 0 ? Math.max(...page.dealers.map((each) => each.lastEventAt)) : undefined,
     }
-    dealers = { clock: performance.now(), counts }
+    // The first dealers appear seconds after the start of a pipeline.
+    if (counts.known > 0) dealers = { clock: performance.now(), counts }
     return counts
   }
 
