@@ -5,7 +5,7 @@
  */
 import { Readable } from 'node:stream'
 import type { FetchedPart } from '@customer-stream/runtime/kafka'
-import { createChange } from './change.ts'
+import { type Change, createChange } from './change.ts'
 import type { ChangeLog } from './change-log.ts'
 import type { ChangeView } from './change-view.ts'
 import { offsetText, positionText } from './stream-position.ts'
@@ -48,27 +48,46 @@ const MAX_BUFFERED_BYTES = 64 * 1024
 /** Clients wait for different times, so that not all connect again at the same moment. */
 const retryLine = (): string => `retry: ${1000 + Math.floor(Math.random() * 4000)}\n`
 
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one place
-export const createChangeStream = (
-  { log, view, readOlder, onShown, onEnd }: ChangeStreamDependencies,
-  start: readonly number[],
-): ChangeStream => {
-  const offsets = [...start]
-  const { topic = '' } = log
-  let place = 0
-  let isLive = false
-  /** False while the stream is ahead of the log in a partition. Then the log's ids are too old. */
-  let isAligned = false
+/** Events that are sent together. */
+const createGroup = (view: ChangeView) => {
+  const lines: string[] = []
+  const names: ('changed' | 'removed')[] = []
+  const changed: string[] = []
+  let size = 0
+  return {
+    names,
+    /** Customers of the events `changed`. */
+    changed,
+    isFull: () => size >= MAX_BUFFERED_BYTES,
+    /** Adds the event of a change, if the client may see it. */
+    add: (change: Change, id: () => string) => {
+      const event = view(change)
+      if (event === undefined) return
+      names.push(event.name)
+      if (event.name === 'changed') changed.push(event.customerUuid)
+      const text = `id: ${id()}\nevent: ${event.name}\ndata: ${event.data}\n\n`
+      size += text.length
+      lines.push(text)
+    },
+    text: () => lines.join(''),
+  }
+}
+type Group = ReturnType<typeof createGroup>
+
+/**
+ * The answer to one client.
+ * @param onRead called when the client has read what was sent.
+ */
+const createOutlet = (onRead: () => void, onEnd: (reason: StreamEnd) => void) => {
   let isFull = false
   let hasEnded = false
   let wake = () => {}
-
   const body = new Readable({
     highWaterMark: MAX_BUFFERED_BYTES,
     read: () => {
       isFull = false
       wake()
-      pump()
+      onRead()
     },
     destroy: (error, done) => {
       finish('client')
@@ -81,67 +100,78 @@ export const createChangeStream = (
     wake()
     onEnd(reason)
   }
-  const push = (text: string) => {
-    isFull = !body.push(text)
+  return {
+    body,
+    isFull: () => isFull,
+    hasEnded: () => hasEnded,
+    push: (text: string) => {
+      isFull = !body.push(text)
+    },
+    /** Resolves when the client has read what was sent, or when the stream has ended. */
+    untilRead: async () => {
+      while (isFull && !hasEnded) {
+        const { promise, resolve } = Promise.withResolvers<void>()
+        wake = resolve
+        await promise
+      }
+    },
+    end: (reason: StreamEnd) => {
+      if (hasEnded) return
+      finish(reason)
+      body.push(`${retryLine()}\n`)
+      body.push(null)
+    },
+    /** Ends the stream of a client that reads too slowly. */
+    cutOff: () => {
+      finish('slow')
+      body.destroy()
+    },
   }
+}
+
+export const createChangeStream = (
+  { log, view, readOlder, onShown, onEnd }: ChangeStreamDependencies,
+  start: readonly number[],
+): ChangeStream => {
+  const offsets = [...start]
+  const { topic = '' } = log
+  let place = 0
+  let isLive = false
+  /** False while the stream is ahead of the log in a partition. Then the log's ids are too old. */
+  let isAligned = false
+  const outlet = createOutlet(() => pump(), onEnd)
   const ownId = () =>
     positionText(
       topic,
       Array.from(offsets, (offset = 0) => offsetText(offset)),
     )
 
-  const createGroup = () => {
-    const lines: string[] = []
-    const names: ('changed' | 'removed')[] = []
-    const changed: string[] = []
-    let size = 0
-    return {
-      isFull: () => size >= MAX_BUFFERED_BYTES,
-      add: (change: Parameters<ChangeView>[0], id: () => string) => {
-        offsets[change.partition] = change.offset + 1
-        const event = view(change)
-        if (event === undefined) return
-        names.push(event.name)
-        if (event.name === 'changed') changed.push(event.customerUuid)
-        const text = `id: ${id()}\nevent: ${event.name}\ndata: ${event.data}\n\n`
-        size += text.length
-        lines.push(text)
-      },
-      send: () => {
-        if (lines.length === 0 || hasEnded) return
-        onShown(names, changed)
-        push(lines.join(''))
-      },
-    }
+  const add = (group: Group, change: Change, id: () => string) => {
+    offsets[change.partition] = change.offset + 1
+    group.add(change, id)
   }
-
-  const end = (reason: StreamEnd) => {
-    if (hasEnded) return
-    finish(reason)
-    body.push(`${retryLine()}\n`)
-    body.push(null)
-  }
-  const cutOff = () => {
-    finish('slow')
-    body.destroy()
+  const send = (group: Group) => {
+    if (group.names.length === 0 || outlet.hasEnded()) return
+    onShown(group.names, group.changed)
+    outlet.push(group.text())
   }
 
   const pump = () => {
-    if (hasEnded || !isLive) return
+    if (outlet.hasEnded() || !isLive) return
     if (place < log.first) {
-      if (isFull) return cutOff()
+      if (outlet.isFull()) return outlet.cutOff()
       // The burst was larger than the log, so the client is not too slow.
       isLive = false
       isAligned = false
       return startCatchUp()
     }
-    while (!isFull && place < log.end) {
-      const group = createGroup()
+    while (!outlet.isFull() && place < log.end) {
+      const group = createGroup(view)
       for (; place < log.end && !group.isFull(); place++) {
         const { change, id } = log.at(place)
-        if (change.offset >= (offsets[change.partition] ?? 0)) group.add(change, isAligned ? () => id : ownId)
+        if (change.offset >= (offsets[change.partition] ?? 0)) add(group, change, isAligned ? () => id : ownId)
       }
-      group.send()
+      send(group)
     }
     if (place === log.end) isAligned ||= offsets.every((offset, i) => offset <= (log.offsets[i] ?? 0))
   }
@@ -150,19 +180,15 @@ export const createChangeStream = (
   const readPart = async (partition: number) => {
     const until = log.offsets[partition] ?? 0
     const { records, nextOffset } = await readOlder(partition, offsets[partition] ?? 0, until)
-    const group = createGroup()
-    for (const record of records) group.add(createChange(partition, record), ownId)
-    group.send()
+    const group = createGroup(view)
+    for (const record of records) add(group, createChange(partition, record), ownId)
+    send(group)
     offsets[partition] = Number(nextOffset)
-    while (isFull && !hasEnded) {
-      const { promise, resolve } = Promise.withResolvers<void>()
-      wake = resolve
-      await promise
-    }
+    await outlet.untilRead()
   }
   const catchUp = async () => {
     for (let partition = log.missingFor(offsets); partition !== undefined; partition = log.missingFor(offsets)) {
-      if (hasEnded) return
+      if (outlet.hasEnded()) return
       await readPart(partition)
     }
     place = log.first
@@ -170,19 +196,19 @@ export const createChangeStream = (
     pump()
   }
 
-  const startCatchUp = () => void catchUp().catch(() => end('kafka'))
+  const startCatchUp = () => void catchUp().catch(() => outlet.end('kafka'))
 
-  push(`${retryLine()}id: ${ownId()}\n\n`)
+  outlet.push(`${retryLine()}id: ${ownId()}\n\n`)
   startCatchUp()
 
   return {
-    body,
+    body: outlet.body,
     pump,
     beat: () => {
-      if (hasEnded) return
-      if (isFull) return cutOff()
-      push(`: heartbeat\nid: ${isAligned && place === log.end ? log.id : ownId()}\n\n`)
+      if (outlet.hasEnded()) return
+      if (outlet.isFull()) return outlet.cutOff()
+      outlet.push(`: heartbeat\nid: ${isAligned && place === log.end ? log.id : ownId()}\n\n`)
     },
-    end,
+    end: outlet.end,
   }
 }
