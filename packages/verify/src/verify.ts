@@ -224,6 +224,20 @@ interface Range extends ReadOptions {
   readonly ends: readonly PartitionEnds[]
 }
 
+/** Creates ranges, and collects the batches in them that cannot be read. */
+const createRanges = (signal: AbortSignal | undefined) => {
+  const unreadable = { count: 0, places: [] as string[] }
+  const upTo = (topic: string, ends: readonly PartitionEnds[]): Range => ({
+    ends,
+    onUnreadable: ({ offset }, partition) => {
+      unreadable.count += 1
+      if (unreadable.places.length < MAX_NAMED) unreadable.places.push(`${topic}/${partition}/${offset}`)
+    },
+    ...(signal && { signal }),
+  })
+  return { unreadable, upTo }
+}
+
 const readOther = async (evidence: Evidence, { admin, topics, witness }: VerifyOptions, range: Range) => {
   const { records } = await readTopic(
     admin,
@@ -397,15 +411,7 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
     }
     onProgress('reading Kafka')
     const settled = (topic: string) => unlessAborted(fetchSettledEnds(admin, topic, catchUpMs), signal)
-    const unreadable = { count: 0, places: [] as string[] }
-    const upTo = (topic: string, ends: readonly PartitionEnds[]): Range => ({
-      ends,
-      onUnreadable: ({ offset }, partition) => {
-        unreadable.count += 1
-        if (unreadable.places.length < MAX_NAMED) unreadable.places.push(`${topic}/${partition}/${offset}`)
-      },
-      ...(signal && { signal }),
-    })
+    const { unreadable, upTo } = createRanges(signal)
     const [customers, other] = await Promise.all([
       settled(topics.customers),
       ledgerPath === undefined ? undefined : settled(topics.other),
