@@ -48,8 +48,8 @@ const POSITION_TAGS = [
 /**
  * Returns the keys of the hashes of positions on a Redis Cluster. Each hash has all positions, so
  * each master has a copy. A single master can be emptied or restored from an old backup. So the
- * position of a partition is the lowest of its copies. If a master lacks the position, the partition
- * counts as not applied.
+ * position of a partition is the lowest of its copies. If a master lacks the position, the
+ * partition counts as not applied.
  */
 export const clusterPositionsKeys = (projection: number, prefix: string = DEFAULT_KEY_PREFIX): readonly string[] =>
   POSITION_TAGS.map((tag) => `${positionsKey(projection, prefix)}:{${tag}}`)

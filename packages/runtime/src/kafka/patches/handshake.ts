@@ -32,11 +32,11 @@ const changeDoublings = (broker: string, by: 1 | -1): void => {
  * clients connect again at once, each handshake may take longer than the timeout. The clients then
  * repeat their handshakes, and no client ever connects.
  *
- * With this patch the timeout of the handshake, and of ApiVersions after it, doubles after each such
- * timeout, up to eightfold. After each answer to ApiVersions it halves. All clients of the process
- * share the state of a broker. A timeout before the broker accepts the socket changes nothing.
- * Kafka's Java client also waits longer after each timeout
- * (`socket.connection.setup.timeout.max.ms`).
+ * With this patch, the timeout of the handshake doubles each time that it passes, up to eightfold.
+ * The same timeout applies to ApiVersions, the first request after the handshake. After each answer
+ * to ApiVersions it halves. All clients of the process share the state of a broker. A timeout
+ * before the broker accepts the socket changes nothing. Kafka's Java client also waits longer after
+ * each timeout (`socket.connection.setup.timeout.max.ms`).
  *
  * Must run before `patchConnection`, which lets concurrent calls share one attempt.
  */
