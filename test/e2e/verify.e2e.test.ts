@@ -172,7 +172,7 @@ it('verify reports an acknowledged event that is in Kafka but unusable', async (
   expect(stdout).toContain('customer c9 has an acknowledged event that is newer than any usable event in Kafka')
 })
 
-it('verify with the option exact reports a customer that is only in Redis', async () => {
+it('verify --state, and verify with the option exact, report a customer that is only in Redis', async () => {
   const key = (customerUuid: string) => `${pipeline.keyPrefix}customer:{${customerUuid}}`
   await waitUntil(
     'the projector has applied all records',
@@ -180,10 +180,13 @@ it('verify with the option exact reports a customer that is only in Redis', asyn
     ({ newer, wrong }) => newer + wrong.length === 0,
   )
   await pipeline.redis.hset(key('nobody'), 'firstName', 'Mallory')
-  expect((await pipeline.verify()).wrong).toEqual([])
   expect((await pipeline.verify(undefined, { exact: true })).wrong).toEqual([
     { customerUuid: 'nobody', reason: 'is not in Kafka' },
   ])
+  expect(await verify()).toMatchObject({ code: 0, wrong: 0 })
+  const named = 'wrong: customer nobody is in Redis only'
+  expect(await verify('--state')).toMatchObject({ code: 1, stdout: expect.stringContaining(named) })
+  expect(await verify('--state', '--sample', '0.999')).toMatchObject({ code: 0 })
   await pipeline.redis.del(key('nobody'))
 })
 

@@ -70,7 +70,7 @@ const RIGHTS = {
       ['READ', 'erasures'],
       ['READ', 'state'],
     ],
-    redis: [...KEYS_AND_MARKS, '+ping', '+info', '+hgetall', '+hmget'],
+    redis: [...KEYS_AND_MARKS, '+ping', '+info', '+hgetall', '+hmget', '+scan'],
   },
   erase: {
     command: 'erase',

@@ -16,6 +16,7 @@ import {
   repair,
   requireMarks,
   requirePositions,
+  requireScan,
   VERDICT_LEGEND,
   type Verdict,
   type VerifyOptions,
@@ -127,6 +128,7 @@ const prepare = async ({ admin, redis }: Clients, input: Input): Promise<VerifyO
   const erasuresTopic = settings.KAFKA_ERASURES_TOPIC ? erasuresTopicName(prefix) : undefined
   await unlessAborted(requirePositions(redis, projection, keyPrefix), signal)
   if (erasuresTopic !== undefined) await unlessAborted(requireMarks(redis, keyPrefix), signal)
+  if (stateTopic !== undefined) await unlessAborted(requireScan(redis), signal)
   const read = [topics.customers, topics.quarantine]
   if (range.ledgerPath !== undefined) read.push(topics.other)
   if (stateTopic !== undefined) read.push(stateTopic)

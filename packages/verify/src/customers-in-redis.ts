@@ -1,5 +1,5 @@
 import { mastersOf, type RedisClient } from '@customer-stream/runtime/redis'
-import { customerUuidOf } from '@customer-stream/schemas'
+import { customerKey, customerUuidOf } from '@customer-stream/schemas'
 
 /** Yields the ids of all customers that have a hash. SCAN may return an id twice. */
 export const customersInRedis = async function* (redis: RedisClient, keyPrefix: string): AsyncGenerator<string> {
@@ -13,3 +13,17 @@ export const customersInRedis = async function* (redis: RedisClient, keyPrefix: 
     } while (cursor !== '0')
   }
 }
+
+/** Replaces the fields of a key that is not a hash. No hash of a customer has only this field. */
+const NO_HASH = { 'not a hash': '' }
+
+/** Returns the hash of a customer. Empty if Redis does not have the customer. */
+export const readHash = (
+  redis: RedisClient,
+  customerUuid: string,
+  keyPrefix: string,
+): Promise<Readonly<Record<string, string>>> =>
+  redis.hgetall(customerKey(customerUuid, keyPrefix)).catch((error: Error) => {
+    if (error.message.startsWith('WRONGTYPE')) return NO_HASH
+    throw error
+  })

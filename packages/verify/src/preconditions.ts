@@ -2,7 +2,7 @@
  * Checks that run before a command, so that a missing right or a wrong setting ends the command at
  * its start.
  */
-import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
+import { isCluster, mastersOf, type RedisClient } from '@customer-stream/runtime/redis'
 import { clusterPositionsKeys, customerKey, erasedKey, positionsKey } from '@customer-stream/schemas'
 
 /** Returns the Redis keys in which projectors store their positions. */
@@ -32,4 +32,9 @@ export const requirePositions = async (redis: RedisClient, projection: number, k
 /** Reads the mark of one erased customer. Rejects if a right is missing. */
 export const requireMarks = async (redis: RedisClient, keyPrefix: string): Promise<void> => {
   await redis.hmget(erasedKey('', keyPrefix), 'scope')
+}
+
+/** Reads one page of keys. Rejects if a right is missing. */
+export const requireScan = async (redis: RedisClient): Promise<void> => {
+  await Promise.all(mastersOf(redis).map((master) => master.scan('0', 'COUNT', 1)))
 }

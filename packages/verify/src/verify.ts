@@ -10,18 +10,12 @@ import {
   type TopicAdmin,
 } from '@customer-stream/runtime/kafka'
 import type { RedisClient } from '@customer-stream/runtime/redis'
-import {
-  customerKey,
-  erasedKey,
-  MAX_FUTURE_MS,
-  QUARANTINE_HEADERS,
-  RAW_HEADERS,
-  type TopicNames,
-} from '@customer-stream/schemas'
+import { erasedKey, MAX_FUTURE_MS, QUARANTINE_HEADERS, RAW_HEADERS, type TopicNames } from '@customer-stream/schemas'
 import { murmur2 } from '@customer-stream/schemas/partitioner'
 import { compareHash, type ReadRange, readSource } from './compare-hash.ts'
 import { compareState, noteState } from './compare-state.ts'
-import { customersInRedis } from './customers-in-redis.ts'
+import { compareWithoutEvents } from './compare-without-events.ts'
+import { customersInRedis, readHash } from './customers-in-redis.ts'
 import { compareErasedHash, compareErasedState, compareMark, noteErasure } from './erasures.ts'
 import { createEvidence, type Evidence } from './evidence.ts'
 import { fingerprint, sha256 } from './fingerprint.ts'
@@ -292,14 +286,9 @@ const readQuarantine = async (evidence: Evidence, { admin, topics }: VerifyOptio
   return { records, reachesBackTo: await quarantineReachesBackTo(admin, topics.quarantine, range.ends) }
 }
 
-/** Replaces the fields of a key that is not a hash. No hash of a customer has only this field. */
-const NO_HASH = { 'not a hash': '' }
-
-const readHash = (redis: RedisClient, key: string): Promise<Readonly<Record<string, string>>> =>
-  redis.hgetall(key).catch((error: Error) => {
-    if (error.message.startsWith('WRONGTYPE')) return NO_HASH
-    throw error
-  })
+/** Reads the current end offset of each partition. */
+const readEnds = async (admin: TopicAdmin, topic: string): Promise<Map<number, bigint>> =>
+  new Map((await fetchUncommittedEnds(admin, topic)).map(({ partition, high }) => [partition, BigInt(high)]))
 
 const compareRedis = async (
   evidence: Evidence,
@@ -313,15 +302,11 @@ const compareRedis = async (
   let newer = 0
   for (const batch of evidence.expected(REDIS_BATCH)) {
     signal?.throwIfAborted()
-    const hashes = await Promise.all(
-      batch.map(({ customerUuid }) => readHash(redis, customerKey(customerUuid, keyPrefix))),
-    )
+    const hashes = await Promise.all(batch.map(({ customerUuid }) => readHash(redis, customerUuid, keyPrefix)))
     // A hash may come from a record that arrived after the topic was read, so fetch the ends again.
     const sources = hashes.map(({ _source }) => readSource(_source, topic))
     if (sources.some((source) => source && source.offset >= endNow(source.partition)))
-      endsNow = new Map(
-        (await fetchUncommittedEnds(admin, topic)).map(({ partition, high }) => [partition, BigInt(high)]),
-      )
+      endsNow = await readEnds(admin, topic)
     const comparison = { evidence, topic, ranges, endNow, projection, maxFutureMs, now: Date.now() }
     for (const [i, expected] of batch.entries()) {
       if (evidence.isErased(expected)) continue
@@ -335,7 +320,7 @@ const compareRedis = async (
   for (const { customerUuid, upTo } of evidence.erased()) {
     signal?.throwIfAborted()
     const [hash, mark] = await Promise.all([
-      readHash(redis, customerKey(customerUuid, keyPrefix)),
+      readHash(redis, customerUuid, keyPrefix),
       redis.hmget(erasedKey(customerUuid, keyPrefix), 'scope', 'erasedAt'),
     ])
     const reason = compareErasedHash(hash, upTo, exact) ?? compareMark(mark, upTo, exact)
@@ -401,6 +386,10 @@ const readErasures = async (evidence: Evidence, options: VerifyOptions, topic: s
  * Redis is compared after the projector has reached the same ends.
  * @throws if the projector does not reach the ends in time.
  */
+/** Returns true if all records of the raw topic are compared. */
+const isWhole = ({ sinceMs, untilMs, sample = 1 }: VerifyOptions): boolean =>
+  sinceMs === undefined && untilMs === undefined && sample === 1
+
 export const verify = async (options: VerifyOptions): Promise<Verdict> => {
   const { admin, topics, onProgress = () => {}, ledgerPath, catchUpMs = 60_000, signal } = options
   const evidence = createEvidence()
@@ -445,6 +434,13 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
       const { ends, open } = await settled(options.stateTopic)
       const range = upTo(options.stateTopic, ends)
       state = { records: await compareStates(evidence, options, options.stateTopic, range), open }
+      if (isWhole(options) && !options.exact)
+        await compareWithoutEvents({
+          ...options,
+          evidence,
+          ranges,
+          readEnds: () => readEnds(admin, topics.customers),
+        })
     }
     evidence.comparePromises('has an acknowledged event that is newer than any usable event in Kafka')
     return {
