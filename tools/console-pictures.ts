@@ -19,7 +19,7 @@ const VIEWS = ['overview', 'flow', 'look-up', 'quarantine', 'dealers'] as const
 const WIDTHS = [360, 1280, 2560] as const
 const THEMES = ['light', 'dark'] as const
 /** Pictures that the documents show. */
-const SHOWN = ['overview-1280-light.png', 'look-up-1280-light.png']
+const SHOWN = VIEWS.map((view) => `${view}-1280-light.png`)
 
 const seconds = readCommandLine({
   name: 'pictures:console',
@@ -66,6 +66,12 @@ const openView = async (page: Page, view: string, customerUuid: string): Promise
     await page.getByLabel('Value').fill(customerUuid)
     await page.getByRole('button', { name: 'Look up' }).click()
     await page.getByRole('button', { name: 'Reveal personal data' }).click()
+    await page.getByRole('button', { name: 'Reveal the raw events' }).click()
+    await page.getByText('Details').first().click()
+  }
+  if (view === 'quarantine') {
+    await page.getByRole('row').filter({ hasText: 'not-json' }).getByRole('button').click()
+    await page.getByRole('button', { name: 'Reveal the bytes' }).click()
   }
   // Answers of the reader, and the first frame of each chart.
   await page.waitForLoadState('networkidle')
