@@ -71,3 +71,14 @@ export const startRedis = async (options?: RedisOptions, way: 'local' | 'any' = 
   providers.set(way, provider)
   return (await provider).startRedis(options)
 }
+
+/** Options of a consumer that a test does not depend on. */
+export const testConsumer = {
+  instance: 'test',
+  sessionTimeoutMs: 6000,
+  maxWaitMs: 50,
+  maxFetchBytes: 1024 * 1024,
+  partitionsConcurrently: 1,
+  logger: silentLogger,
+  onAssigned: () => undefined,
+}

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freshNames, type SecuredBrokers, startSecuredBrokers } from '@customer-stream/testing'
 import { createAuthority } from '@customer-stream/testing/certificates'
-import { silentLogger } from '@customer-stream/testing/vitest'
+import { silentLogger, testConsumer } from '@customer-stream/testing/vitest'
 import { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } from 'kafkajs'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, type TestContext } from 'vitest'
 import { loadSettings } from '../process/settings.ts'
@@ -147,17 +147,11 @@ describe.concurrent('a way to connect', () => {
       await admin.connect()
       const read: string[] = []
       const consumer = createPartitionConsumer(kafka, admin, {
+        ...testConsumer,
         groupId: `${topicPrefix}${names.groupId}`,
-        instance: 'test',
         topic,
-        sessionTimeoutMs: 6000,
         heartbeatIntervalMs: 1000,
-        maxWaitMs: 50,
-        maxFetchBytes: 1024 * 1024,
-        partitionsConcurrently: 1,
         diagnose,
-        logger: silentLogger,
-        onAssigned: () => undefined,
         onBatch: async ({ records }) => {
           read.push(...records.map(({ value }) => String(value)))
           return undefined

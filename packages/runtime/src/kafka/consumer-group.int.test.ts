@@ -1,6 +1,6 @@
 import { fetchEnds } from '@customer-stream/runtime/kafka'
 import { freshNames } from '@customer-stream/testing'
-import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
+import { testConsumer, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
 import { expect, it, onTestFinished } from 'vitest'
 import { waitUntil } from '../process/wait-until.ts'
 import { describeGroup } from './consumer-group.ts'
@@ -23,17 +23,14 @@ it('describeGroup names our group members by instance, and foreign members by to
   await Promise.all([topic, otherTopic].map((name) => fetchEnds(admin, name)))
 
   const ours = createPartitionConsumer(kafka, admin, {
+    ...testConsumer,
     groupId,
     instance: 'instance-1',
     topic,
-    sessionTimeoutMs: 6000,
     heartbeatIntervalMs: 500,
     maxWaitMs: 100,
     maxFetchBytes: 1_000_000,
-    partitionsConcurrently: 1,
-    logger: silentLogger,
     diagnose: createDiagnose(testKafkaSettings()),
-    onAssigned: () => {},
     onBatch: async () => undefined,
     onDead: () => {},
   })

@@ -3,7 +3,7 @@ import { type AddressInfo, connect as connectTcp, createServer as createTcpServe
 import { fetchEnds } from '@customer-stream/runtime/kafka'
 import { freshNames, type SecuredBrokers, startSecuredBrokers } from '@customer-stream/testing'
 import { createAuthority } from '@customer-stream/testing/certificates'
-import { silentLogger } from '@customer-stream/testing/vitest'
+import { silentLogger, testConsumer } from '@customer-stream/testing/vitest'
 import { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } from 'kafkajs'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { loadSettings } from '../process/settings.ts'
@@ -282,17 +282,11 @@ describe('a user without a right', () => {
     )
     const dead: Error[] = []
     const consumer = createPartitionConsumer(kafka, admin, {
+      ...testConsumer,
       groupId,
-      instance: 'test',
       topic,
-      sessionTimeoutMs: 6000,
       heartbeatIntervalMs: 1000,
-      maxWaitMs: 50,
-      maxFetchBytes: 1024 * 1024,
-      partitionsConcurrently: 1,
       diagnose,
-      logger: silentLogger,
-      onAssigned: () => undefined,
       onBatch: async () => undefined,
       onDead: (error) => dead.push(error),
     })

@@ -1,6 +1,6 @@
 import { fetchEnds } from '@customer-stream/runtime/kafka'
 import { freshNames } from '@customer-stream/testing'
-import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
+import { testConsumer, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
 import { CompressionTypes, type IResourceConfigEntry, type Producer, type ProducerRecord } from 'kafkajs'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { waitUntil } from '../process/wait-until.ts'
@@ -73,17 +73,12 @@ const startConsumer = async (maxFetchBytes = 1024 * 1024) => {
   const batches: FetchedBatch[] = []
   const dead: Error[] = []
   const consumer = createPartitionConsumer(kafka, admin, {
-    instance: 'test',
+    ...testConsumer,
     groupId: topic,
     topic,
-    sessionTimeoutMs: 6000,
     heartbeatIntervalMs: 500,
-    maxWaitMs: 50,
     maxFetchBytes,
-    partitionsConcurrently: 1,
     diagnose: createDiagnose(testKafkaSettings()),
-    logger: silentLogger,
-    onAssigned: () => undefined,
     onBatch: async (batch) => {
       batches.push(batch)
       seen.push(...batch.records.map(({ value }) => String(value)))

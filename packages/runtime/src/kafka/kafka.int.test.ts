@@ -4,7 +4,7 @@ import { promisify } from 'node:util'
 import { fetchEnds } from '@customer-stream/runtime/kafka'
 import { partitionOf } from '@customer-stream/schemas'
 import { freshNames, openTcpProxy } from '@customer-stream/testing'
-import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
+import { silentLogger, testConsumer, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { waitUntil } from '../process/wait-until.ts'
 import {
@@ -255,16 +255,12 @@ describe('the partition consumer', () => {
       return batch.nextOffset
     }
     consumer = createPartitionConsumer(kafka, admin, {
-      instance: 'test',
+      ...testConsumer,
       groupId,
       topic,
-      sessionTimeoutMs: 6000,
       heartbeatIntervalMs: 500,
-      maxWaitMs: 50,
-      maxFetchBytes: 1024 * 1024,
       partitionsConcurrently: 2,
       diagnose: createDiagnose(settings),
-      logger: silentLogger,
       onAssigned: (partitions) => assigned.push([...partitions]),
       onBatch,
       onDead: (error) => dead.push(error),
