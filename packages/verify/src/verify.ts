@@ -386,9 +386,15 @@ const readErasures = async (evidence: Evidence, options: VerifyOptions, topic: s
  * Redis is compared after the projector has reached the same ends.
  * @throws if the projector does not reach the ends in time.
  */
-/** Returns true if all records of the raw topic are compared. */
-const isWhole = ({ sinceMs, untilMs, sample = 1 }: VerifyOptions): boolean =>
-  sinceMs === undefined && untilMs === undefined && sample === 1
+/**
+ * Compares the customers without an event in the raw topic. Does nothing if only a part of the raw
+ * topic was read. With `exact`, the other comparisons name these customers.
+ */
+const compareRest = async (evidence: Evidence, options: VerifyOptions, ranges: ReadonlyMap<number, ReadRange>) => {
+  const { admin, topics, sinceMs, untilMs, sample = 1, exact = false } = options
+  if (sinceMs !== undefined || untilMs !== undefined || sample < 1 || exact) return
+  await compareWithoutEvents({ ...options, evidence, ranges, readEnds: () => readEnds(admin, topics.customers) })
+}
 
 export const verify = async (options: VerifyOptions): Promise<Verdict> => {
   const { admin, topics, onProgress = () => {}, ledgerPath, catchUpMs = 60_000, signal } = options
@@ -434,13 +440,7 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
       const { ends, open } = await settled(options.stateTopic)
       const range = upTo(options.stateTopic, ends)
       state = { records: await compareStates(evidence, options, options.stateTopic, range), open }
-      if (isWhole(options) && !options.exact)
-        await compareWithoutEvents({
-          ...options,
-          evidence,
-          ranges,
-          readEnds: () => readEnds(admin, topics.customers),
-        })
+      await compareRest(evidence, options, ranges)
     }
     evidence.comparePromises('has an acknowledged event that is newer than any usable event in Kafka')
     return {
