@@ -377,16 +377,6 @@ const readErasures = async (evidence: Evidence, options: VerifyOptions, topic: s
 }
 
 /**
- * Verifies that Kafka has every promised event, and that quarantine has every unusable record.
- * Verifies that each field of every customer's hash has the value of the newest event. Read-only.
- * Memory does not grow with the number of customers.
- *
- * Events may arrive during the verification. The ledger is read before the ends of the topics are
- * fetched. So Kafka has the ledger's events before these ends, unless a spool still has the events.
- * Redis is compared after the projector has reached the same ends.
- * @throws if the projector does not reach the ends in time.
- */
-/**
  * Compares the customers without an event in the raw topic. Does nothing if only a part of the raw
  * topic was read. With `exact`, the other comparisons name these customers.
  */
@@ -396,6 +386,16 @@ const compareRest = async (evidence: Evidence, options: VerifyOptions, ranges: R
   await compareWithoutEvents({ ...options, evidence, ranges, readEnds: () => readEnds(admin, topics.customers) })
 }
 
+/**
+ * Verifies that Kafka has every promised event, and that quarantine has every unusable record.
+ * Verifies that each field of every customer's hash has the value of the newest event. Read-only.
+ * Memory does not grow with the number of customers.
+ *
+ * Events may arrive during the verification. The ledger is read before the ends of the topics are
+ * fetched. So Kafka has the ledger's events before these ends, unless a spool still has the events.
+ * Redis is compared after the projector has reached the same ends.
+ * @throws if the projector does not reach the ends in time.
+ */
 export const verify = async (options: VerifyOptions): Promise<Verdict> => {
   const { admin, topics, onProgress = () => {}, ledgerPath, catchUpMs = 60_000, signal } = options
   const evidence = createEvidence()
