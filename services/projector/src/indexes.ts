@@ -175,7 +175,7 @@ export const createIndexes = (client: RedisClient, keyPrefix: string): Indexes =
       const { token, kept } = await write(filings.flatMap(entriesOf), chain)
       const fields = filings.flatMap(({ customer, isCurrent, index }) => {
         if (index === undefined || !isCurrent) return []
-        // An entry of an event with the same timestamp stays. The field must name it.
+        // Redis keeps an entry that has the same timestamp, so the field must still name its term.
         const text = kept.has(customer.customerUuid) ? index.replace(/^\?/, '') : textOf(customer.terms)
         // A field that stays as it is may have changed before these entries were added.
         if (text === '' && index === '') return []

@@ -86,7 +86,7 @@ export const ask = async <Answer>(path: string, asked: Asked = {}): Promise<Answ
   parseExact(await (await open(path, asked)).text()) as Answer
 
 /**
- * A route that needs an API key. The reader checks the key first, so other errors do not matter.
+ * A route that needs an API key. Any answer except 401 shows that the reader knows the key.
  */
 const CHECKED_PATH = '/v1/customers/-'
 
