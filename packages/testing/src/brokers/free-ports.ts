@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { dataFolder, isAlive } from './run.ts'
@@ -10,6 +10,16 @@ const reservedHere = new Set<string>()
 process.once('exit', () => {
   for (const file of reservedHere) rmSync(file, { force: true })
 })
+
+/** Returns the process id in the file, or undefined if the process has just removed the file. */
+const ownerOf = (file: string): number | undefined => {
+  try {
+    return Number(readFileSync(file, 'utf8'))
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+}
 
 /**
  * Reserves a port for this process. Other processes then choose other ports, even if no server
@@ -27,8 +37,8 @@ const reserve = (port: number): boolean => {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   }
   // The file of a killed process stays. The next caller may then reserve the port.
-  const owner = existsSync(file) ? Number(readFileSync(file, 'utf8')) : process.pid
-  if (!isAlive(owner)) rmSync(file, { force: true })
+  const owner = ownerOf(file)
+  if (owner !== undefined && !isAlive(owner)) rmSync(file, { force: true })
   return false
 }
 
