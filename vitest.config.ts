@@ -146,7 +146,7 @@ export default defineConfig({
       },
       {
         ...shared,
-        // Starts its own three brokers and a Prometheus, and takes about ten minutes.
+        // Starts its own three brokers and a Prometheus, and takes about 14 minutes.
         test: {
           name: 'alerts',
           sequence: { groupOrder: 1 },

@@ -12,7 +12,7 @@ const { pictures, title } = readCommandLine({
 
     --pictures   draws each panel of the dashboard from the data of this run, into docs/pictures
     ROUND        only the faults of the rounds whose title has this text, e.g. "spool"
-  Needs Prometheus on the PATH, Java 17 and Maven. A whole run was not timed yet: about 12 minutes.`,
+  Needs Prometheus on the PATH, Java 17 and Maven. A whole run takes about 14 minutes.`,
   options: { pictures: 'flag' },
   words: true,
   read: ({ flags, words }) => ({ pictures: flags.has('pictures'), title: words.join(' ') }),

@@ -30,7 +30,7 @@ const changeDoublings = (broker: string, by: 1 | -1): void => {
  * Gives a busy broker more time for TLS handshakes. kafkajs 2.2.4 always waits for the same time. A
  * handshake costs a broker several milliseconds of CPU, even if the client has given up. When many
  * clients connect again at once, each handshake may take longer than the timeout. The clients then
- * repeat their handshakes, and no client ever connects.
+ * repeat their handshakes, so the broker stays busy.
  *
  * With this patch, the timeout of the handshake doubles each time that it passes, up to eightfold.
  * The same timeout applies to ApiVersions, the first request after the handshake. After each answer
