@@ -86,7 +86,7 @@ export const kafkaGuards: readonly Guard[] = [
   },
   {
     guard: 'a broker gets more time after each TLS handshake that timed out',
-    prevents: 'clients that fail for more than a minute and keep a broker busy, because each of them always waits for one second',
+    prevents: 'clients that keep a broker busy and fail, because each of them always waits for one second',
     file: `${folder}/patches/index.ts`,
     from: '\n  patchHandshake()',
     to: '',
