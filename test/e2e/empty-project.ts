@@ -17,13 +17,21 @@ export const sampleOf = (readme: string, word: string): string => {
   return sample
 }
 
+interface CompileOptions {
+  readonly compiler?: 'tsc' | 'tsc6'
+  readonly [compilerOption: string]: unknown
+}
+
 export interface EmptyProject {
   readonly folder: string
   /** The packed packages, by name. */
   readonly tarballs: Readonly<Record<string, string>>
   write(file: string, text: string): void
-  /** Compiles files with TypeScript. Returns the lines of its output that name an error. */
-  compile(options: object, ...files: string[]): Promise<string[]>
+  /**
+   * Compiles files with TypeScript 7, or with TypeScript 6 (`tsc6`). Returns the lines of its output
+   * that name an error.
+   */
+  compile(options: CompileOptions, ...files: string[]): Promise<string[]>
 }
 
 /** Packs packages of this repository into a folder. Returns the tarballs, by name. */
@@ -48,7 +56,7 @@ export const createEmptyProject = async (...packages: readonly string[]): Promis
     folder,
     tarballs,
     write,
-    compile: async (options, ...files) => {
+    compile: async ({ compiler = 'tsc', ...options }, ...files) => {
       const compilerOptions = {
         skipLibCheck: true,
         noEmit: true,
@@ -58,7 +66,8 @@ export const createEmptyProject = async (...packages: readonly string[]): Promis
         ...options,
       }
       write('tsconfig.json', JSON.stringify({ compilerOptions, files }))
-      const checked = await run('npx', ['tsc', '-p', folder], { cwd: root }).catch((error: { stdout: string }) => error)
+      const command = join(root, 'node_modules/.bin', compiler)
+      const checked = await run(command, ['-p', folder], { cwd: root }).catch((error: { stdout: string }) => error)
       return checked.stdout.split('\n').filter((line) => line.includes('error'))
     },
   }

@@ -35,6 +35,7 @@ describe('the packed packages', () => {
     ['nodenext', { module: 'nodenext' }],
     ['node16', { module: 'node16', target: 'esnext' }],
     ['bundler', esm],
+    ['nodenext, by TypeScript 6', { module: 'nodenext', compiler: 'tsc6' as const }],
   ])('the samples compile with the module resolution %s', async (_, options) => {
     const files = samples.map((word) => `${word}.ts`)
     expect(await project.compile({ ...options, esModuleInterop: true }, ...files)).toEqual([])
