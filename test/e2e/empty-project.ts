@@ -28,8 +28,8 @@ export interface EmptyProject {
   readonly tarballs: Readonly<Record<string, string>>
   write(file: string, text: string): void
   /**
-   * Compiles files with TypeScript 7, or with TypeScript 6 (`tsc6`). Returns the lines of its output
-   * that name an error.
+   * Compiles files with TypeScript 7, or 6 (`tsc6`). Returns the lines of its output that name an
+   * error.
    */
   compile(options: CompileOptions, ...files: string[]): Promise<string[]>
 }
