@@ -20,15 +20,27 @@ interface Ended {
   readonly stderr: string
 }
 
-/** Runs the command. By default the command has no settings, so that it can connect to nothing. */
-const run = (words: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> =>
+/** Runs Node in the repository. */
+const runNode = (args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> =>
   new Promise((resolve) => {
     const { PATH, NODE_COMPILE_CACHE } = process.env
     const options = { cwd: root, env: { PATH, NODE_COMPILE_CACHE, ...env }, timeout: 30_000 }
-    execFile(process.execPath, [...program, ...words], options, (error, stdout, stderr) =>
+    execFile(process.execPath, args, options, (error, stdout, stderr) =>
       resolve({ code: error?.code ?? 0, stdout, stderr }),
     )
   })
+
+/** Runs the command. By default the command has no settings, so that it can connect to nothing. */
+const run = (words: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> =>
+  runNode([...program, ...words], env)
+
+/** Runs command lines without settings, in one process. */
+const runLines = async (lines: readonly (readonly string[])[]): Promise<readonly Ended[]> => {
+  const options = ['--conditions=customer-stream-source', 'test/fixtures/command-lines.ts']
+  const { code, stdout, stderr } = await runNode([...options, JSON.stringify(lines)])
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  return JSON.parse(stdout)
+}
 
 const commands: [string, Command][] = Object.entries(COMMANDS)
 const widest = (text: string) => Math.max(...text.split('\n').map((line) => line.length))
@@ -40,52 +52,60 @@ it('customer-stream --help lists each command in lines of at most 80 columns', {
   expect(widest(stdout)).toBeLessThanOrEqual(80)
 })
 
-it.each(commands)(
-  '%s --help lists each option and each word in lines of at most 80 columns',
-  { timeout },
-  async (name, command) => {
-    const help = await run([name, '--help'])
-    const [first = []] = command.words ?? []
-    // The help of quarantine names its words, and the help of each word names options.
-    const more = name === 'quarantine' ? await Promise.all(first.map((word) => run([name, word, '--help']))) : []
-    const helps = [help, ...more]
-    for (const { code, stderr } of helps) expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    for (const { stdout } of more) expect(stdout).toMatch(/Exit code [\s\S]*KAFKA_BROKERS/)
-    const text = helps.map(({ stdout }) => stdout).join('')
-    const named = new Set(text.match(/--[a-z-]+/g))
-    for (const option of Object.keys(command.options)) expect(named).toContain(`--${option}`)
-    for (const word of command.words?.flat() ?? []) expect(help.stdout).toContain(word)
-    expect(widest(text)).toBeLessThanOrEqual(80)
-  },
-)
-
-it.each(commands)('%s refuses a misspelt option, and names the nearest option', { timeout }, async (name, command) => {
-  const option = Object.keys(command.options)[0]
-  const misspelt = `--${option ?? 'nothing'}x`
-  const { code, stdout, stderr } = await run([
-    name,
-    ...(command.words ?? []).map(([word = 'any-id']) => word),
-    misspelt,
-  ])
-  expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
-  const nearest = option === undefined ? '' : `; the nearest is --${option}`
-  expect(stderr).toContain(`: unknown option ${misspelt}${nearest}\n`)
+it('a command ends with --help', { timeout }, async () => {
+  const [inOneProcess] = await runLines([['topics', '--help']])
+  expect(await run(['topics', '--help'])).toEqual(inOneProcess)
 })
 
-it.each([
-  [['verfy'], 'unknown command verfy; the nearest is verify'],
-  [['topics', 'chek'], 'unknown word "chek"; the nearest is check'],
-  [['topics', 'check', 'now'], 'unexpected "now"'],
-  [['config', 'check'], 'a word is missing: ingress or projector'],
-  [['customer', 'show'], 'the ID of the customer (customerUuid) is missing'],
-  [['quarantine', 'lst'], 'unknown word "lst"; the nearest is list'],
-  [['quarantine', 'show', '0/1', '0/2'], 'unexpected "0/2"'],
-  [['topics', 'check', '--print'], '--print belongs to topics create'],
-  [[], 'customer-stream COMMAND'],
-])('the command line customer-stream %j ends with the error: %s', { timeout }, async (words, said) => {
-  const { code, stdout, stderr } = await run(words)
-  expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
-  expect(stderr).toContain(said)
+it('--help of a command lists each option and each word in lines of at most 80 columns', { timeout }, async () => {
+  // The help of quarantine names its words, and the help of each word names options.
+  const [ofQuarantine = []] = COMMANDS.quarantine.words
+  const lines = [...commands.map(([name]) => [name]), ...ofQuarantine.map((word) => ['quarantine', word])]
+  const helps = await runLines(lines.map((words) => [...words, '--help']))
+  for (const { code, stderr } of helps) expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  for (const { stdout } of helps.slice(commands.length)) expect(stdout).toMatch(/Exit code [\s\S]*KAFKA_BROKERS/)
+  for (const [name, command] of commands) {
+    const ofCommand = helps.filter((_, i) => lines[i]![0] === name).map(({ stdout }) => stdout)
+    const text = ofCommand.join('')
+    const named = new Set(text.match(/--[a-z-]+/g))
+    for (const option of Object.keys(command.options)) expect(named, name).toContain(`--${option}`)
+    for (const word of command.words?.flat() ?? []) expect(ofCommand[0], name).toContain(word)
+    expect(widest(text), name).toBeLessThanOrEqual(80)
+  }
+})
+
+it('each command refuses a misspelt option, and names the nearest option', { timeout }, async () => {
+  const optionOf = ({ options }: Command) => Object.keys(options)[0]
+  const ended = await runLines(
+    commands.map(([name, command]) => [
+      name,
+      ...(command.words ?? []).map(([word = 'any-id']) => word),
+      `--${optionOf(command) ?? 'nothing'}x`,
+    ]),
+  )
+  for (const [i, [name, command]] of commands.entries()) {
+    const { code, stdout, stderr } = ended[i]!
+    const option = optionOf(command)
+    expect({ name, code, stdout }).toEqual({ name, code: 2, stdout: '' })
+    const nearest = option === undefined ? '' : `; the nearest is --${option}`
+    expect(stderr).toContain(`: unknown option --${option ?? 'nothing'}x${nearest}\n`)
+  }
+})
+
+it('a wrong command line ends with an error that names what is wrong', { timeout }, async () => {
+  const wrong: [string[], string][] = [
+    [['verfy'], 'unknown command verfy; the nearest is verify'],
+    [['topics', 'chek'], 'unknown word "chek"; the nearest is check'],
+    [['topics', 'check', 'now'], 'unexpected "now"'],
+    [['config', 'check'], 'a word is missing: ingress or projector'],
+    [['customer', 'show'], 'the ID of the customer (customerUuid) is missing'],
+    [['quarantine', 'lst'], 'unknown word "lst"; the nearest is list'],
+    [['quarantine', 'show', '0/1', '0/2'], 'unexpected "0/2"'],
+    [['topics', 'check', '--print'], '--print belongs to topics create'],
+    [[], 'customer-stream COMMAND'],
+  ]
+  const ended = await runLines(wrong.map(([words]) => words))
+  expect(ended).toEqual(wrong.map(([, problem]) => ({ code: 2, stdout: '', stderr: expect.stringContaining(problem) })))
 })
 
 it('customer-stream --version prints the version, and the commit of the image', { timeout }, async () => {
