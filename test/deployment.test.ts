@@ -386,6 +386,22 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect(documented.length).toBeGreaterThan(8)
     expect(rightsIn(script.replaceAll('$KEYS', keys), `user ${user} on`)).toEqual(documented)
   })
+
+  it('the Redis user operator has the rights of each command that docs/operating.md lists, and no other', () => {
+    const operating = read('docs/operating.md')
+    const rows = [...operating.matchAll(/^\| `([a-z-]+(?: [a-z-]+)*)` \|.*\|(.*\+ping.*)\|$/gm)]
+    expect(rows.length).toBeGreaterThan(9)
+    const commandsIn = (text: string) => new Set([...text.matchAll(/\+[a-z|]+/g)].map(([right]) => right))
+    const repair = /\| `verify --repair --execute` \|.*/.exec(operating)?.[0] ?? ''
+    const needed = commandsIn(rows.map(([, , rights]) => rights).join() + repair)
+    const [, granted = ''] = /^user operator on (.+)$/m.exec(read('deploy/compose/make-secrets.sh')) ?? []
+    expect([...commandsIn(granted)].sort()).toEqual([...needed].sort())
+  })
+
+  it('the Redis user default may not log in, but has all rights, so that a restart loses no transaction', () => {
+    const line = /^user default .*$/m.exec(read('deploy/compose/make-secrets.sh'))?.[0]
+    expect(line).toBe('user default off ~* &* +@all')
+  })
 })
 
 describe('Dockerfile', () => {

@@ -54,14 +54,16 @@ password grafana.password
 
 hash() { printf %s "$(openssl dgst -sha256 -r "redis-$1.password" | cut -d ' ' -f 1)"; }
 KEYS='~mykaarma:customer:* ~mykaarma:erased:* ~mykaarma:positions:* ~mykaarma:index:* ~mykaarma:drift ~mykaarma:dealers ~mykaarma:dealer:*'
+# The user default may not log in, but keeps all rights. Some releases of Redis run the transactions in
+# the append-only file as this user. Without the rights, a restart loses the customers without an error.
 cat > redis-users.acl << END
-user default off
+user default off ~* &* +@all
 user admin on #$(hash admin) ~* &* +@all
 user replica on #$(hash replica) +psync +replconf +ping
 user sentinel on #$(hash sentinel) &* +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info +client|setname +client|kill +script|kill
 user projector on #$(hash projector) $KEYS +ping +info +exists +eval +evalsha +hget +hmget +hset +hlen +hkeys +hdel +persist +set +del +zadd +zrem +zscore +bitfield +pexpire +zrange +get
 user reader on #$(hash reader) ~mykaarma:customer:* ~mykaarma:positions:* ~mykaarma:index:* ~mykaarma:dealers ~mykaarma:dealer:* ~mykaarma:drift +ping +info +hgetall +hmget +zrevrange +zrangebyscore +zrange +zcard +get
-user operator on #$(hash operator) $KEYS +ping +info +hgetall +hmget +scan +zscan +zscore
+user operator on #$(hash operator) $KEYS +ping +info +hgetall +hmget +hget +scan +zscan +zscore +eval +evalsha +hlen +hset +hdel +del
 END
 printf 'masteruser replica\nmasterauth %s\n' "$(cat redis-replica.password)" > redis-replication.conf
 cat > sentinel-users.conf << END
