@@ -94,15 +94,17 @@ const mayHave = async ({ redis, keyPrefix }: ComparedIndexes, customerUuid: stri
   return fields.some((index) => filedTerms(index ?? undefined).includes(term))
 }
 
-const compareEntries = async (compared: ComparedIndexes, key: string) => {
+/** Returns the number of compared entries. */
+const compareEntries = async (compared: ComparedIndexes, key: string): Promise<number> => {
   const { redis, keyPrefix, onWrong, signal } = compared
   const [, name, value] = /^(\w+):\{(.*)\}$/s.exec(key.slice(`${keyPrefix}index:`.length)) ?? []
-  if (name === undefined) return
+  if (name === undefined) return 0
   const term = `${name as IndexName}:${value}` as const
-  let cursor = '0'
+  let [cursor, entries] = ['0', 0]
   do {
     signal?.throwIfAborted()
     const [next, page] = await redis.zscan(key, cursor, 'COUNT', 1000)
+    entries += page.length / 2
     for (const customerUuid of page.filter((_, i) => i % 2 === 0)) {
       if (await mayHave(compared, customerUuid, term)) continue
       // The projector removes an entry before it changes the field.
@@ -111,9 +113,11 @@ const compareEntries = async (compared: ComparedIndexes, key: string) => {
     }
     cursor = next
   } while (cursor !== '0')
+  return entries
 }
 
-export const compareIndexes = async (compared: ComparedIndexes): Promise<void> => {
+/** Returns the number of compared entries. */
+export const compareIndexes = async (compared: ComparedIndexes): Promise<number> => {
   const { redis, keyPrefix, onWrong, signal } = compared
   const options = await readIndexOptions(compared)
   for await (const customerUuid of customersInRedis(redis, keyPrefix)) {
@@ -123,12 +127,14 @@ export const compareIndexes = async (compared: ComparedIndexes): Promise<void> =
     if (reason !== undefined) onWrong(customerUuid, reason)
   }
   const match = `${keyPrefix.replace(/[*?[\]\\]/g, '\\$&')}index:*`
+  let entries = 0
   for (const master of mastersOf(redis)) {
     let cursor = '0'
     do {
       const [next, keys] = await master.scan(cursor, 'MATCH', match, 'COUNT', 1000)
-      for (const key of keys) await compareEntries(compared, key)
+      for (const key of keys) entries += await compareEntries(compared, key)
       cursor = next
     } while (cursor !== '0')
   }
+  return entries
 }

@@ -99,3 +99,13 @@ it('a wrong customer can be repaired from the last record of its newest event, i
   expect(evidence.repairable(10)).toEqual([{ customerUuid: 'c', partition: 0, offset: 10n }])
   expect([evidence.count('wrong'), evidence.count('repairable')]).toEqual([3, 1])
 })
+
+it('a problem of an index does not hide an earlier problem of the customer', () => {
+  evidence.wrong('c', 'is missing')
+  evidence.wrongEntry('c', 'is in an index of phone that its field _index does not name')
+  evidence.wrongEntry('d', 'is missing in 1 of its indexes')
+  expect(evidence.wrongs(10)).toEqual([
+    { customerUuid: 'c', reason: 'is missing' },
+    { customerUuid: 'd', reason: 'is missing in 1 of its indexes' },
+  ])
+})

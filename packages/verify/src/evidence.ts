@@ -83,6 +83,11 @@ export interface Evidence {
    */
   erasure(customerUuid: string, upTo: number): void
   wrong(customerUuid: string, reason: string): void
+  /**
+   * Notes a problem of an index. An earlier problem of the customer is kept, because it is the
+   * cause: a deleted hash leaves entries that no hash names.
+   */
+  wrongEntry(customerUuid: string, reason: string): void
 
   /** Yields the customers to compare, in batches of `size`. */
   expected(size: number): Generator<readonly Expected[]>
@@ -210,6 +215,7 @@ export const createEvidence = (): Evidence => {
   const setErasure = db.prepare('INSERT OR REPLACE INTO erasure VALUES (?, ?)')
   const erasureOf = db.prepare('SELECT upTo FROM erasure WHERE customer = ?')
   const addWrong = db.prepare('INSERT OR REPLACE INTO wrong VALUES (?, ?)')
+  const addConsequence = db.prepare('INSERT OR IGNORE INTO wrong VALUES (?, ?)')
   const withContent = db.prepare('SELECT 1 FROM copy WHERE customer = ? AND content = ? LIMIT 1')
   const atPlace = db.prepare('SELECT content, receivedAt FROM copy WHERE customer = ? AND place = ?')
 
@@ -252,6 +258,9 @@ export const createEvidence = (): Evidence => {
     },
     wrong: (customerUuid, reason) => {
       addWrong.run(bytes(customerUuid), reason)
+    },
+    wrongEntry: (customerUuid, reason) => {
+      addConsequence.run(bytes(customerUuid), reason)
     },
 
     expected: function* (size) {

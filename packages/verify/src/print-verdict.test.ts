@@ -94,3 +94,9 @@ it('a verdict names batches that cannot be read, and is sound if all customers a
   expect(isSound(found)).toBe(true)
   expect(verdictLines(found)).toContain('  cannot be read: the batch of records at state/5/1767')
 })
+
+it('the verdict counts the entries of the indexes only if it has compared them', () => {
+  const lines = (records: Verdict['records']) => verdictLines({ ...sound, records }).join('\n')
+  expect(lines(sound.records)).not.toContain('indexes')
+  expect(lines({ ...sound.records, indexEntries: 12 })).toMatch(/\n {2}entries of the indexes compared +12 /)
+})

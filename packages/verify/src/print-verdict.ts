@@ -51,6 +51,7 @@ export const verdictLines = (verdict: Verdict): string[] => {
     row('records in quarantine', records.quarantined),
     ...(records.state === undefined ? [] : [row('records in the state topic', records.state)]),
     ...(records.erasures ? [row('records in the erasures topic', records.erasures)] : []),
+    ...(records.indexEntries === undefined ? [] : [row('entries of the indexes compared', records.indexEntries)]),
     row('customers compared, every field', customers - newer - erased.selected),
     ...(newer > 0 ? [row('customers compared, version alone', newer)] : []),
     row(`  of these wrong ${places}`, wrongCount - erased.wrong, mark(wrongCount - erased.wrong)),

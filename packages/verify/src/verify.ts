@@ -95,6 +95,8 @@ export interface Verdict {
     readonly state?: number
     /** Undefined if the erasures topic was not read. */
     readonly erasures?: number
+    /** Entries of all indexes. Undefined if the indexes were not compared. */
+    readonly indexEntries?: number
   }
   readonly unusableByReason: Readonly<Record<string, number>>
   /**
@@ -426,13 +428,14 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
     const quarantined = await readQuarantine(evidence, options, upTo(topics.quarantine, quarantine.ends))
     onProgress('comparing Redis')
     const newer = await compareRedis(evidence, options, ranges)
+    let indexEntries: number | undefined
     if (options.withIndexes) {
       onProgress('comparing the indexes')
-      const onWrong = (customerUuid: string, reason: string) => evidence.wrong(customerUuid, reason)
+      const onWrong = evidence.wrongEntry
       const { redis, keyPrefix, projection } = options
       // Only this comparison needs the rules of phone numbers, which load slowly.
       const { compareIndexes } = await import('./compare-indexes.ts')
-      await compareIndexes({ redis, keyPrefix, projection, topic: topics.customers, onWrong, signal })
+      indexEntries = await compareIndexes({ redis, keyPrefix, projection, topic: topics.customers, onWrong, signal })
     }
     let state: { readonly records: number; readonly open: readonly OpenTransaction[] } | undefined
     if (options.stateTopic !== undefined) {
@@ -456,6 +459,7 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
         quarantined: quarantined.records,
         ...(state && { state: state.records }),
         ...(erasures && { erasures: erasures.records }),
+        ...(indexEntries !== undefined && { indexEntries }),
       },
       unusableByReason: evidence.unusableByReason(),
       notQuarantined: evidence.notQuarantined(quarantined.reachesBackTo),

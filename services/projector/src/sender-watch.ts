@@ -36,7 +36,7 @@ export const createSenderWatch = (
     (fields) =>
       deps.logger.warn(
         { event: 'sender-watch-failed', ...fields },
-        'differences from the documentation and silent dealers cannot be found or stored; events are applied',
+        'differences from the documentation and silent dealers cannot be found or stored; no event waits for this',
       ),
     WARN_INTERVAL_MS,
   )
