@@ -6,6 +6,7 @@ import { promisify } from 'node:util'
 import { waitUntil } from '@customer-stream/runtime'
 import { createSimulation } from '@customer-stream/simulator'
 import {
+  inspectCommand,
   openPipeline,
   type Pipeline,
   type RedisCluster,
@@ -100,11 +101,12 @@ describe('a projector on Redis Cluster', () => {
       REDIS_CLUSTER: 'true',
       REDIS_KEY_PREFIX: pipeline.keyPrefix,
     }
-    const { stdout } = await promisify(execFile)(
+    const { stdout, stderr } = await promisify(execFile)(
       process.execPath,
       ['--conditions=customer-stream-source', command, 'verify'],
       { env },
     )
+    inspectCommand(['verify'], stdout + stderr, env)
     expect(stdout).toMatch(/customers compared, every field +[1-9]/)
     expect(stdout).toMatch(/of these wrong in Redis +0/)
   })

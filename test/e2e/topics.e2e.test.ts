@@ -5,7 +5,14 @@ import { fileURLToPath } from 'node:url'
 import { allDemands, projectorSettings } from '@customer-stream/configuration'
 import { loadSettings } from '@customer-stream/runtime'
 import { createAdmin, type TopicAdmin } from '@customer-stream/runtime/kafka'
-import { administratorOf, freshNames, type KafkaTools, placeKafkaTools, startService } from '@customer-stream/testing'
+import {
+  administratorOf,
+  freshNames,
+  inspectCommand,
+  type KafkaTools,
+  placeKafkaTools,
+  startService,
+} from '@customer-stream/testing'
 import { testKafka } from '@customer-stream/testing/vitest'
 import { afterAll, beforeAll, beforeEach, expect, inject, it } from 'vitest'
 
@@ -49,11 +56,13 @@ const execute = (program: string, words: readonly string[], given: NodeJS.Proces
   })
 
 /** Runs `customer-stream topics`. */
-const run = (words: readonly string[], settings: Readonly<Record<string, string>> = {}): Promise<Ended> =>
-  execute(process.execPath, ['--conditions=customer-stream-source', command, 'topics', ...words], {
-    ...env,
-    ...settings,
-  })
+const run = async (words: readonly string[], settings: Readonly<Record<string, string>> = {}): Promise<Ended> => {
+  const given = { ...env, ...settings }
+  const options = ['--conditions=customer-stream-source', command, 'topics', ...words]
+  const ended = await execute(process.execPath, options, given)
+  inspectCommand(['topics', ...words], ended.stdout + ended.stderr, given)
+  return ended
+}
 
 /** Runs the printed commands as a person does, with Kafka's own tools on the PATH. */
 const runPrinted = async (): Promise<Ended> => {

@@ -8,7 +8,7 @@ import { promisify } from 'node:util'
 import { waitUntil } from '@customer-stream/runtime'
 import { fetchEnds } from '@customer-stream/runtime/kafka'
 import { createSimulation, ledgerEntry, makeCustomersEvent } from '@customer-stream/simulator'
-import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { inspectCommand, kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 
 const command = fileURLToPath(new URL('../../packages/cli/start.js', import.meta.url))
@@ -54,7 +54,8 @@ const invocation = (args: string[]) => {
   return [process.execPath, ['--conditions=customer-stream-source', command, 'verify', ...args], { env }] as const
 }
 const verify = async (...args: string[]) => {
-  const run = promisify(execFile)(...invocation(args))
+  const [file, words, options] = invocation(args)
+  const run = promisify(execFile)(file, words, options)
   const {
     code = 0,
     stdout,
@@ -62,6 +63,7 @@ const verify = async (...args: string[]) => {
   } = await run
     .then((done) => ({ ...done, code: 0 }))
     .catch((error: { code: number; stdout: string; stderr: string }) => error)
+  inspectCommand(['verify', ...args], stdout + stderr, options.env)
   const count = (label: string) => Number(new RegExp(`${label} +(\\d+)`).exec(stdout)?.[1] ?? Number.NaN)
   return {
     code,

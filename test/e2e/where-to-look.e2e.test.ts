@@ -4,7 +4,14 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { freshNames, openPipeline, type Pipeline, READER_KEY, type ServiceProcess } from '@customer-stream/testing'
+import {
+  freshNames,
+  inspectCommand,
+  openPipeline,
+  type Pipeline,
+  READER_KEY,
+  type ServiceProcess,
+} from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
 import { whereToLook } from '../../tools/where-to-look.ts'
 
@@ -47,10 +54,9 @@ it('each command that the demo prints works in this repository', { timeout: 120_
   const results = new Map<string, string>()
   for (const [, name = '', args = ''] of commands) {
     const [, ...script] = (scripts[name] ?? '').split(' ')
-    const { stdout } = await promisify(execFile)(process.execPath, [...script, ...args.split(' ').filter(Boolean)], {
-      cwd: root,
-      env,
-    })
+    const options = args.split(' ').filter(Boolean)
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, [...script, ...options], { cwd: root, env })
+    inspectCommand([name, ...options], stdout + stderr, env)
     results.set(`${name} ${args}`.trim().replace(/ --.*/, ''), stdout)
   }
   expect([...results.keys()]).toEqual(['status', 'customer show shown', 'customer history shown', 'verify', 'simulate'])

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { inspect } from 'node:util'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { inspectCommand, leaksIn, rejectLeaks, secretsOf } from './leaks.ts'
+import { inspectCommand, inspectSpans, leaksIn, rejectLeaks, secretsOf } from './leaks.ts'
 import { spawnService, startService } from './service-process.ts'
 
 let folder: string
@@ -95,4 +95,12 @@ it('only a command that shows a customer on purpose may print a customer', () =>
   expect(rejectLeaks).not.toThrow()
   inspectCommand(['quarantine', 'list'], 'Smith', {})
   expect(rejectLeaks).toThrow('customer-stream quarantine list: a name')
+})
+
+it('a secret of any earlier process is reported in a span, and an API key in any text', () => {
+  secretsOf({ KAFKA_SASL_PASSWORD: 'secret-of-a-span' })
+  inspectSpans('{"attributes":[{"value":"secret-of-a-span"}]}')
+  expect(rejectLeaks).toThrow('the spans of a service: a secret (secret-of-a-span)')
+  inspectCommand(['status'], 'authorization: Bearer full-api-key', {})
+  expect(rejectLeaks).toThrow('customer-stream status: an API key (full-api-key)')
 })

@@ -34,6 +34,8 @@ const PERSONAL: readonly (readonly [string, RegExp])[] = [
   ['a VIN', /\b1GD[0-9A-F]{14}\b/gi],
   ['a name, company or street', new RegExp(String.raw`(?<![\p{L}\p{N}])(?:${names})(?![\p{L}\p{N}])`, 'gu')],
   ['a field of a customer', new RegExp(String.raw`\b(?:${PERSONAL_FIELDS})\\*"\s*:`, 'g')],
+  // Each key of a test has this form. A service knows only the digest, so no setting has the key.
+  ['an API key', /[\w-]+-api-key\b/g],
   ['bytes of a body', /\\*"type\\*":\\*"Buffer\\*"|<Buffer 7b|\beyJ[\w+/-]{20,}/g],
 ]
 
@@ -52,12 +54,17 @@ const contentOf = (path: string): string => {
   }
 }
 
+/** The secrets of all processes so far. A collector does not know which process has sent a span. */
+const known = new Set<string>()
+
 /** Returns the secrets in the settings of a process, including the secrets in files. */
 export const secretsOf = (env: Env): string[] => {
   const values = SECRET_SETTINGS.flatMap((name) => [env[name] ?? '', contentOf(env[`${name}_FILE`] ?? '')])
   const parts = [...new Set(values.flatMap(partsOf))]
   // The first and the last line of a key in PEM format are not secret.
-  return parts.filter((part) => part.length >= MIN_SECRET_LENGTH && !part.startsWith('-----'))
+  const secrets = parts.filter((part) => part.length >= MIN_SECRET_LENGTH && !part.startsWith('-----'))
+  for (const secret of secrets) known.add(secret)
+  return secrets
 }
 
 /** Returns one line for each kind of secret or personal data in the text. */
@@ -79,6 +86,9 @@ const leaks = new Set<string>()
 export const inspectText = (source: string, text: string, secrets: readonly string[]): void => {
   for (const leak of leaksIn(text, secrets)) leaks.add(`${source}: ${leak}`)
 }
+
+/** Searches a request to the collector of traces. */
+export const inspectSpans = (request: string): void => inspectText('the spans of a service', request, [...known])
 
 /**
  * Searches a log. Reads the log synchronously, because the test may remove the log after the end of
