@@ -63,6 +63,8 @@ it('the pipeline counts what was stored, handled and quarantined, and says that 
     rates: { storedPerSecond: expect.any(Number), handledPerSecond: expect.any(Number) },
     sender: { eventsAtRisk: 0 },
   })
+  expect(await reader.metric('reader_quarantine_open_records', { reason: 'not-json' })).toBe(1)
+  expect(await reader.metric('reader_quarantine_open_records')).toBe(1)
   // Five events were accepted, and one request was refused.
   expect(body.rates.receivedPerSecond).toBeCloseTo(6 * body.sender.refusedPerSecond!, 5)
   expect(body.history.length).toBeGreaterThan(0)

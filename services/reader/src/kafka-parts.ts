@@ -6,6 +6,7 @@ import { quarantineAuditTopicName, topicNames } from '@customer-stream/schemas'
 import { createReadEvents, type ReadEvents } from './customer-events.ts'
 import type { ListDealers } from './dealers.ts'
 import { KafkaUnavailableError, type ReaderKafka } from './kafka.ts'
+import type { ReaderMetrics } from './metrics.ts'
 import { askIngresses } from './pipeline/ingresses.ts'
 import { createPipelineWatch, type PipelineWatch } from './pipeline/watch.ts'
 import type { Positions } from './positions.ts'
@@ -20,6 +21,7 @@ export interface KafkaPartsDependencies {
   readonly positions: Positions
   readonly listDealers: ListDealers
   readonly kafka: Pick<ReaderKafka, 'ask' | 'open' | 'openAdmin'>
+  readonly metrics: Pick<ReaderMetrics, 'setQuarantine'>
   /** Aborts when the process stops. */
   readonly stopping: AbortSignal
 }
@@ -40,7 +42,7 @@ const createExplainRedrive = (settings: ReaderSettings) => {
 }
 
 export const createKafkaParts = (deps: KafkaPartsDependencies): KafkaParts => {
-  const { settings, redis, positions, listDealers, kafka, stopping } = deps
+  const { settings, redis, positions, listDealers, kafka, metrics, stopping } = deps
   const { KAFKA_TOPIC_PREFIX: prefix, REDIS_KEY_PREFIX: keyPrefix, PROJECTION_VERSION: projection } = settings
   const { customers: topic, quarantine: quarantineTopic } = topicNames(prefix)
   const [ofQuarantine, ofAudit] = [kafka.openAdmin(), kafka.openAdmin({ mayBeMissing: true })]
@@ -66,6 +68,7 @@ export const createKafkaParts = (deps: KafkaPartsDependencies): KafkaParts => {
       positions,
       listDealers,
       tail,
+      metrics,
       admin: kafka.openAdmin(),
       ask: kafka.ask,
       explain,

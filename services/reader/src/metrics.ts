@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, type Registry, startAtZero } from '@customer-stream/runtime/service'
+import { QUARANTINE_REASONS } from '@customer-stream/schemas'
 import { STREAM_ENDS } from './changes/change-stream.ts'
 import { FAILED_CHECKS } from './http/api-keys.ts'
 import { problems } from './http/problem.ts'
@@ -35,6 +36,27 @@ const createStreamMetrics = (registry: Registry) => {
   startAtZero(metrics.streamEvents, { event: ['changed', 'removed'] })
   startAtZero(metrics.streamEnds, { reason: STREAM_ENDS })
   return metrics
+}
+
+/** Returns a function that sets the metric. Undefined means that the numbers are not known. */
+const createQuarantineMetric = (registry: Registry) => {
+  const gauge = new Gauge({
+    name: 'reader_quarantine_open_records',
+    help:
+      'Records of quarantine that no operator has redriven or dropped, by reason, among its newest 20,000 records. ' +
+      '`other` has the reasons that this version does not know. Absent while the numbers are not known. All readers ' +
+      'export the same numbers.',
+    labelNames: ['reason'],
+    registers: [registry],
+  })
+  return (openByReason: Readonly<Record<string, number>> | undefined): void => {
+    // An old number, or 0, would look like the current number.
+    gauge.reset()
+    if (openByReason === undefined) return
+    for (const reason of [...Object.keys(QUARANTINE_REASONS), 'other']) gauge.set({ reason }, 0)
+    for (const [reason, records] of Object.entries(openByReason))
+      gauge.inc({ reason: Object.hasOwn(QUARANTINE_REASONS, reason) ? reason : 'other' }, records)
+  }
 }
 
 export const createReaderMetrics = (registry: Registry) => {
@@ -100,7 +122,7 @@ export const createReaderMetrics = (registry: Registry) => {
   startAtZero(metrics.answers, { answer: [...ANSWERS, ...Object.keys(problems)] })
   startAtZero(metrics.unauthenticated, { check: FAILED_CHECKS })
   for (const name of ANSWER_CLASSES) metrics.requestSeconds.zero({ class: name })
-  return { ...metrics, ...createStreamMetrics(registry) }
+  return { ...metrics, ...createStreamMetrics(registry), setQuarantine: createQuarantineMetric(registry) }
 }
 
 export type ReaderMetrics = ReturnType<typeof createReaderMetrics>

@@ -1,22 +1,72 @@
+import { createRegistry } from '@customer-stream/runtime/service'
 import { expect, it } from 'vitest'
 import type { Dealer } from '../dealers.ts'
+import { createReaderMetrics } from '../metrics.ts'
+import type { RecordFacts, Tail } from '../quarantine/tail.ts'
 import { createPipelineWatch, type WatchDependencies } from './watch.ts'
 
 const noAnswer = () => Promise.reject(new Error('no answer'))
 
-it('dealers are counted at once when the first dealer appears, and then once a minute', async () => {
-  const dealers: Partial<Dealer>[] = []
-  const deps: Partial<WatchDependencies> = {
+/** Creates a watch without answers, except those of `deps`. */
+const createWatch = (deps: Partial<WatchDependencies>) => {
+  const registry = createRegistry('reader')
+  const silent: Partial<WatchDependencies> = {
     ask: noAnswer,
     explain: () => 'no answer',
     tail: { refresh: noAnswer, refreshAgain: noAnswer },
+    metrics: createReaderMetrics(registry),
     positions: { readProgress: noAnswer },
     redis: { hgetall: noAnswer } as unknown as WatchDependencies['redis'],
     askIngresses: async () => ({ ingresses: undefined, problems: [] }),
-    listDealers: async () => ({ kind: 'page', dealers: dealers as Dealer[], next: undefined }),
+    listDealers: noAnswer,
   }
   const options = { topic: 'raw', keyPrefix: '', projection: 1 }
-  const watch = createPipelineWatch(deps as WatchDependencies, options)
+  return { registry, watch: createPipelineWatch({ ...silent, ...deps } as WatchDependencies, options) }
+}
+
+it('the metric of quarantine has the open records by reason, and no number that is not known', async () => {
+  const record = (reason: string, offset: string, origin?: string) => ({ reason, partition: 0, offset, origin })
+  const records = [
+    record('not-json', '1'),
+    record('not-json', '2', 'raw/0/7'),
+    record('not-json', '3', 'raw/0/7'),
+    record('not-utf8', '4'),
+    record('reason-of-tomorrow', '5'),
+    record('toString', '6'),
+  ] as RecordFacts[]
+  const found: Partial<Tail> = {
+    records,
+    watermarks: new Map(),
+    isCut: false,
+    actionFor: ({ offset }) => (offset === '4' ? 'dropped' : undefined),
+  }
+  let answer: Promise<Tail> = noAnswer()
+  answer.catch(() => undefined)
+  const refresh = () => answer
+  const { registry, watch } = createWatch({
+    ask: async (_, question) => question(),
+    tail: { refresh, refreshAgain: refresh },
+    admin: { connect: noAnswer } as unknown as WatchDependencies['admin'],
+  })
+  const open = async () => {
+    await watch.measure()
+    const { values = [] } = (await registry.getSingleMetric('reader_quarantine_open_records')?.get()) ?? {}
+    return Object.fromEntries(values.map(({ labels, value }) => [labels.reason, value]))
+  }
+  expect(await open()).toEqual({})
+  answer = Promise.resolve(found as Tail)
+  expect(await open()).toMatchObject({ 'not-json': 2, 'not-utf8': 0, 'refused-by-kafka': 0, other: 2 })
+  expect(await open()).not.toHaveProperty('reason-of-tomorrow')
+  expect(watch.document()?.quarantine).toMatchObject({ open: 4, openByReason: { toString: 1 } })
+  answer = noAnswer()
+  expect(await open()).toEqual({})
+})
+
+it('dealers are counted at once when the first dealer appears, and then once a minute', async () => {
+  const dealers: Partial<Dealer>[] = []
+  const { watch } = createWatch({
+    listDealers: async () => ({ kind: 'page', dealers: dealers as Dealer[], next: undefined }),
+  })
   const known = async () => {
     await watch.measure()
     return watch.document()?.dealers?.known

@@ -4,6 +4,7 @@ import type { RedisClient } from '@customer-stream/runtime/redis'
 import { driftKey, readDrift, readReport, reportsKey } from '@customer-stream/schemas'
 import type { ListDealers } from '../dealers.ts'
 import type { PipelineDocument, PipelinePoint } from '../http/pipeline-document.ts'
+import type { ReaderMetrics } from '../metrics.ts'
 import type { Positions } from '../positions.ts'
 import type { QuarantineTail, Tail } from '../quarantine/tail.ts'
 import { documentOf, pointOf } from './document.ts'
@@ -22,6 +23,7 @@ export interface WatchDependencies {
   readonly positions: Pick<Positions, 'readProgress'>
   readonly listDealers: ListDealers
   readonly tail: QuarantineTail
+  readonly metrics: Pick<ReaderMetrics, 'setQuarantine'>
   /** A client for the raw topic alone. */
   readonly admin: TopicAdmin
   /** Never rejects. */
@@ -46,7 +48,8 @@ export interface PipelineWatch {
 }
 
 const quarantineOf = ({ records, watermarks, isCut, actionFor }: Tail): QuarantineCounts => {
-  const openByReason: Record<string, number> = {}
+  // Without a prototype, because a foreign record may have the reason `toString`.
+  const openByReason: Record<string, number> = Object.create(null)
   const origins = new Set<string>()
   for (const record of records) {
     const isCopy = record.origin !== undefined && origins.has(record.origin)
@@ -59,7 +62,7 @@ const quarantineOf = ({ records, watermarks, isCut, actionFor }: Tail): Quaranti
 }
 
 export const createPipelineWatch = (deps: WatchDependencies, options: WatchOptions): PipelineWatch => {
-  const { redis, positions, listDealers, tail, admin, askIngresses, ask, explain } = deps
+  const { redis, positions, listDealers, tail, metrics, admin, askIngresses, ask, explain } = deps
   const { topic, keyPrefix, projection } = options
   let measurements: readonly Measurement[] = []
   let history: readonly PipelinePoint[] = []
@@ -135,6 +138,7 @@ export const createPipelineWatch = (deps: WatchDependencies, options: WatchOptio
   return {
     measure: async () => {
       const measured = await measureOnce()
+      metrics.setQuarantine(measured.quarantine?.openByReason)
       const before = measurements.at(-1)
       if (before) history = [...history, pointOf(before, measured)].slice(-MAX_POINTS)
       const from = measured.clock - MINUTE_MS - MEASURE_INTERVAL_MS / 2
