@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { waitUntil } from '@customer-stream/runtime'
 import { mountVolume, type ServiceName } from '@customer-stream/testing'
 import { type Authority, createAuthority } from '@customer-stream/testing/certificates'
-import { blocked, type Scenario, type Symptom } from './scenario.ts'
+import { blocked, refusingNothing, type Scenario, type Symptom } from './scenario.ts'
 import { type Site, type SiteEnv, withoutLogin } from './site.ts'
 
 const SERVICES = ['ingress', 'projector'] as const
@@ -113,21 +113,22 @@ export const certificates: readonly Scenario[] = [
   {
     name: 'client certificates are replaced in their files before the old certificates lose all rights',
     options: { env: inFiles, privateRedis: 'tls' },
-    break: async (site) => {
-      const renewed = createAuthority('renewed authority')
-      const { authority } = site.world.brokers.kafka
-      for (const service of SERVICES) {
-        const name = `${site.userOf(service)}-renewed`
-        await site.grantAll(service, name)
-        mount(site.folder, service, { authority, name }, { authority: renewed, name })
-      }
-      await untilUsed(site)
-      const ca = join(site.folder, 'renewed-authority.pem')
-      writeFileSync(ca, renewed.ca)
-      // From now on Redis accepts only the new certificate, and Kafka only the new user.
-      await site.redis.call('CONFIG', 'SET', 'tls-ca-cert-file', ca)
-      await closeConnections(site)
-      for (const service of SERVICES) await site.revokeAll(service)
-    },
+    break: (site) =>
+      refusingNothing(site, async () => {
+        const renewed = createAuthority('renewed authority')
+        const { authority } = site.world.brokers.kafka
+        for (const service of SERVICES) {
+          const name = `${site.userOf(service)}-renewed`
+          await site.grantAll(service, name)
+          mount(site.folder, service, { authority, name }, { authority: renewed, name })
+        }
+        await untilUsed(site)
+        const ca = join(site.folder, 'renewed-authority.pem')
+        writeFileSync(ca, renewed.ca)
+        // From now on Redis accepts only the new certificate, and Kafka only the new user.
+        await site.redis.call('CONFIG', 'SET', 'tls-ca-cert-file', ca)
+        await closeConnections(site)
+        for (const service of SERVICES) await site.revokeAll(service)
+      }),
   },
 ]

@@ -150,6 +150,7 @@ const login: readonly Scenario[] = [
       for (const service of SERVICES) await site.setPassword(service, 'another')
     },
     symptoms: SERVICES.flatMap((service) => [{ of: service, says: [/KAFKA_SASL_PASSWORD/] }, blocked(service)]),
+    keepsRunning: true,
     repair: async (site) => {
       for (const service of SERVICES) await site.setPassword(service, site.password)
     },
@@ -173,6 +174,7 @@ const login: readonly Scenario[] = [
       for (const service of SERVICES) await site.setPassword(service, 'another')
     },
     symptoms: SERVICES.flatMap((service) => [{ of: service, says: [/KAFKA_SASL_PASSWORD/] }, blocked(service)]),
+    keepsRunning: true,
     repair: async (site) => {
       replaceFile(join(site.folder, 'password'), 'another')
     },

@@ -84,6 +84,7 @@ export const redis: readonly Scenario[] = [
       await endConnections(site)
     },
     symptoms: [{ of: 'projector', says: [/WRONGPASS/, /REDIS_URL/] }, blocked('projector')],
+    keepsRunning: true,
     repair: async (site) => changeUrlFile(site, 'another'),
   },
   {

@@ -135,22 +135,47 @@ const sayings = async (site: Site): Promise<string> => {
   return said.join('\n')
 }
 
-/** Starts a sender of one event every half second. */
-const startSender = (site: Site) => {
+/** Starts a sender of one event after another. */
+const startSender = (site: Site, pauseMs = POST_PAUSE_MS) => {
   const stopping = new AbortController()
+  const statuses: number[] = []
   const run = async (): Promise<void> => {
     while (!stopping.signal.aborted) {
-      await site.post()
-      await sleep(POST_PAUSE_MS, undefined, { signal: stopping.signal }).catch(() => undefined)
+      statuses.push((await site.post()).status)
+      await sleep(pauseMs, undefined, { signal: stopping.signal }).catch(() => undefined)
     }
   }
   const ended = run()
   return {
+    /** Statuses of the answers. */
+    statuses,
     stop: async () => {
       stopping.abort()
       await ended
     },
   }
+}
+
+/** Events that are sent after a change, so that they use the new connections. */
+const EVENTS_AFTER = 50
+
+/** Makes a change while events are sent. Throws if an event is refused. */
+export const refusingNothing = async (site: Site, change: () => Promise<void>): Promise<void> => {
+  const { statuses, stop } = startSender(site, 10)
+  try {
+    await change()
+    const until = statuses.length + EVENTS_AFTER
+    await waitUntil(
+      'events are answered after the change',
+      () => statuses.length,
+      (count) => count >= until,
+    )
+  } finally {
+    await stop()
+  }
+  const refused = statuses.filter((status) => status !== 202)
+  if (refused.length > 0)
+    throw new Error(`${refused.length} of ${statuses.length} events were refused: ${[...new Set(refused)].join()}`)
 }
 
 const untilReady = (site: Site) =>
