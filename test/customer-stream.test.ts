@@ -240,6 +240,7 @@ it('the topics command names the address of a silent Kafka, and needs no Redis',
 
 it.each([
   ['topics check'],
+  ['topics create'],
   ['status --timeout-seconds 60'],
   ['customer show any-id'],
   ['customer history any-id'],
@@ -249,6 +250,7 @@ it.each([
   ['rebuild'],
   ['rebuild --wait'],
   ['verify'],
+  ['verify --repair --execute'],
   ['quarantine list'],
   ['quarantine show 0/0'],
   ['quarantine drop --reason not-json'],
