@@ -1,7 +1,9 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import type { Version } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { describe, expect, it } from 'vitest'
-import { createReadEvents, judge, MAX_EVENTS, MAX_RECORDS } from './customer-events.ts'
+import { createJudge, createReadEvents, type Evidence, MAX_EVENTS, MAX_RECORDS } from './customer-events.ts'
 
 describe('outcomes', () => {
   const at = (timestamp: number): Version => ({ timestamp, id: 'e' })
@@ -15,29 +17,30 @@ describe('outcomes', () => {
     contentType: undefined,
   })
   const events = [event(0, at(5)), event(1, at(3)), event(2, at(5)), event(3, undefined, 'not-json'), event(4, at(9))]
-  const outcomes = (...args: Parameters<typeof judge>) => judge(...args).map(({ outcome }) => outcome)
+  const outcomes = (evidence: Evidence) => events.map(createJudge(evidence)).map(({ outcome }) => outcome)
 
   it('with all events, each outcome is known', () => {
-    expect(outcomes(events, { current: 4, next: 5, hasUnknownBefore: false })).toEqual([
+    expect(outcomes({ current: 4, next: 5, hasUnknownBefore: false })).toEqual([
       ...['applied', 'older', 'repeat', 'unusable', 'applied'],
     ])
   })
 
   it('after unknown events, only the current event is known to be applied', () => {
-    expect(outcomes(events, { current: 4, next: 5, hasUnknownBefore: true })).toEqual([
+    expect(outcomes({ current: 4, next: 5, hasUnknownBefore: true })).toEqual([
       ...[undefined, 'older', 'repeat', 'unusable', 'applied'],
     ])
   })
 
   it('events that the projector has not read wait, and the others are not guessed without the customer', () => {
-    expect(outcomes(events, { current: 0, next: 2, hasUnknownBefore: true })).toEqual([
+    expect(outcomes({ current: 0, next: 2, hasUnknownBefore: true })).toEqual([
       ...['applied', 'older', 'waiting', 'waiting', 'waiting'],
     ])
-    expect(outcomes(events, { current: undefined, next: undefined, hasUnknownBefore: false })[0]).toBeUndefined()
+    expect(outcomes({ current: undefined, next: undefined, hasUnknownBefore: false })[0]).toBeUndefined()
   })
 })
 
 describe('reading', () => {
+  const gone = new AbortController().signal
   /** A topic with one partition of these records. */
   const setUp = (records: readonly { key: string; value: Buffer }[]) => {
     const fetched: number[] = []
@@ -72,18 +75,61 @@ describe('reading', () => {
     const other = of('other')
     const records = [of('c'), ...Array(MAX_RECORDS).fill(other), of('c')]
     const { readEvents, fetched } = setUp(records)
-    const found = await readEvents({ customerUuid: 'c', since: 0, current: undefined })
+    const found = await readEvents({ customerUuid: 'c', since: 0, current: undefined, gone })
     expect(found.events.map(({ offset }) => offset)).toEqual([MAX_RECORDS + 1])
     expect(found).toMatchObject({ from: 2, end: MAX_RECORDS + 2, isComplete: false })
     expect(fetched).toHaveLength(MAX_RECORDS / 1000)
-    const later = await readEvents({ customerUuid: 'c', since: 5, current: undefined })
+    const later = await readEvents({ customerUuid: 'c', since: 5, current: undefined, gone })
     expect(later).toMatchObject({ from: 5, isComplete: true })
   })
 
   it('a history has at most 100 events, and a larger one says that events are missing', async () => {
     const { readEvents } = setUp(Array.from({ length: MAX_EVENTS + 1 }, () => of('c')))
-    const { events, isComplete } = await readEvents({ customerUuid: 'c', since: 0, current: undefined })
+    const { events, isComplete } = await readEvents({ customerUuid: 'c', since: 0, current: undefined, gone })
     expect([events.length, events[0]?.offset, isComplete]).toEqual([MAX_EVENTS, MAX_EVENTS, false])
+  })
+
+  it('a history of many large events keeps only the newest in memory, and none after the client is gone', async () => {
+    setFlagsFromString('--expose-gc')
+    const collectGarbage: () => void = runInNewContext('gc')
+    const used = () => {
+      collectGarbage()
+      const { heapUsed, arrayBuffers } = process.memoryUsage()
+      return heapUsed + arrayBuffers
+    }
+    const RECORDS = 200
+    const client = new AbortController()
+    const before = used()
+    let most = 0
+    let reads = 0
+    const readEvents = createReadEvents(
+      {
+        topic: 'raw',
+        countPartitions: async () => 1,
+        watermarks: async () => new Map([[0, { low: '0', stable: `${RECORDS}`, high: `${RECORDS}` }]]),
+        offsetAt: async () => 0,
+        read: async (_, offset) => {
+          reads += 1
+          if (offset === RECORDS - 1) most = used() - before
+          const value = Buffer.from(
+            makeCustomersEvent({ customerUuid: 'c', customer: { company: 'x'.repeat(1e6) } }).body,
+          )
+          return {
+            records: [{ offset: `${offset}`, timestamp: '1', key: Buffer.from('c'), value }],
+            nextOffset: `${offset + 1}`,
+          }
+        },
+      },
+      { read: async () => ({ isFilled: true, indexes: undefined, nextOffset: () => RECORDS }) },
+    )
+    const query = { customerUuid: 'c', since: 0, current: undefined, gone: client.signal }
+    const { events } = await readEvents(query)
+    expect(events.map(({ offset }) => offset)).toEqual([199, 198, 197, 196])
+    expect(most).toBeLessThan(50e6)
+    reads = 0
+    client.abort()
+    await readEvents(query)
+    expect(reads).toBe(0)
   })
 
   it('a record of another customer under the same key is left out, and an unusable record is kept', async () => {
@@ -92,7 +138,7 @@ describe('reading', () => {
       { key: 'c', value: Buffer.from('{') },
       of('c'),
     ])
-    const { events } = await readEvents({ customerUuid: 'c', since: 0, current: undefined })
+    const { events } = await readEvents({ customerUuid: 'c', since: 0, current: undefined, gone })
     expect(events.map(({ offset, reason }) => [offset, reason])).toEqual([
       [2, undefined],
       [1, 'not-json'],

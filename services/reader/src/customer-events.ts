@@ -58,6 +58,8 @@ export interface EventsQuery {
   readonly since: number
   /** The customer in Redis. Undefined if Redis has none. */
   readonly current: StoredCustomer | undefined
+  /** Aborts when the client is gone. The reading then ends early. */
+  readonly gone: AbortSignal
 }
 
 export type ReadEvents = (query: EventsQuery) => Promise<CustomerEvents>
@@ -80,8 +82,11 @@ export interface Evidence {
   readonly hasUnknownBefore: boolean
 }
 
-/** Judges events of one customer, the oldest first. Never guesses an outcome. */
-export const judge = (events: readonly Unjudged[], { current, next, hasUnknownBefore }: Evidence): CustomerEvent[] => {
+/**
+ * Returns a function that judges the events of one customer. It must get each event, the oldest
+ * first. It never guesses an outcome.
+ */
+export const createJudge = ({ current, next, hasUnknownBefore }: Evidence) => {
   let newest: Version | undefined
   let isNewestKnown = !hasUnknownBefore && current !== undefined && next !== undefined
   const outcomeOf = ({ offset, version, reason }: Unjudged): Outcome | undefined => {
@@ -94,7 +99,11 @@ export const judge = (events: readonly Unjudged[], { current, next, hasUnknownBe
     if (decision === 'apply') return isNewestKnown ? 'applied' : undefined
     return decision === 'stale' ? 'older' : 'repeat'
   }
-  return events.map((event) => ({ ...event, outcome: outcomeOf(event), isCurrent: event.offset === current }))
+  return (event: Unjudged): CustomerEvent => ({
+    ...event,
+    outcome: outcomeOf(event),
+    isCurrent: event.offset === current,
+  })
 }
 
 const unjudged = (record: FetchedRecord, topic: string, partition: number): Unjudged => {
@@ -105,26 +114,36 @@ const unjudged = (record: FetchedRecord, topic: string, partition: number): Unju
     version: read.ok ? read.value.version : undefined,
     reason: read.ok ? undefined : read.reason,
     state: read.ok ? read.value : undefined,
-    bytes: record.value ?? Buffer.alloc(0),
+    // Copy the bytes. Otherwise a small record would keep its whole batch in memory.
+    bytes: Buffer.from(record.value ?? ''),
     contentType: contentTypeOf(record),
   }
 }
 
-/** Returns the newest events, the newest first, within the limits of an answer. */
-const newestOf = (events: readonly CustomerEvent[]): CustomerEvent[] => {
+/**
+ * Keeps the newest events, within the limits of an answer. A customer may have 20,000 events of a
+ * megabyte, so older events must not stay in memory.
+ */
+const createNewest = () => {
+  const kept: CustomerEvent[] = []
   let bytes = 0
-  const newest: CustomerEvent[] = []
-  for (const event of events.toReversed()) {
-    bytes += event.bytes.byteLength
-    if (newest.length === MAX_EVENTS || (bytes > MAX_ANSWER_BYTES && newest.length > 0)) break
-    newest.push(event)
+  let count = 0
+  return {
+    add: (event: CustomerEvent) => {
+      count += 1
+      bytes += event.bytes.byteLength
+      kept.push(event)
+      while (kept.length > MAX_EVENTS || (bytes > MAX_ANSWER_BYTES && kept.length > 1))
+        bytes -= kept.shift()?.bytes.byteLength ?? 0
+    },
+    /** Returns the kept events, the newest first, and whether they are all events. */
+    result: () => ({ events: kept.toReversed(), areAll: kept.length === count }),
   }
-  return newest
 }
 
 export const createReadEvents =
   (raw: TopicReader, positions: Pick<Positions, 'read'>): ReadEvents =>
-  async ({ customerUuid, since, current }) => {
+  async ({ customerUuid, since, current, gone }) => {
     const { topic } = raw
     const partition = partitionOf(customerUuid, await raw.countPartitions())
     // Read the position before the end. A record after this position was not applied at that time.
@@ -135,29 +154,30 @@ export const createReadEvents =
     const [low, end] = [Number(mark.low), Number(mark.stable)]
     const from = Math.max(Math.min(start, end), low, end - MAX_RECORDS)
     const key = Buffer.from(customerUuid)
-    const found: Unjudged[] = []
-    for (let offset = from; offset < end; ) {
-      const { records, nextOffset } = await raw.read(partition, offset, end)
-      for (const record of records)
-        if (record.key && key.equals(record.key) && Number(record.offset) < end)
-          found.push(unjudged(record, topic, partition))
-      offset = Number(nextOffset)
-    }
-    // Another producer may use the key of one customer for another customer.
-    const own = found.filter(({ state }) => state === undefined || state.customerUuid === customerUuid)
     const [, currentOffset] = /^.*\/(\d+)$/.exec(current?.source ?? '') ?? []
-    const events = judge(own, {
+    const judged = createJudge({
       current: current?.source === `${topic}/${partition}/${currentOffset}` ? Number(currentOffset) : undefined,
       next,
       hasUnknownBefore: from > 0,
     })
-    const newest = newestOf(events)
+    const newest = createNewest()
+    for (let offset = from; offset < end && !gone.aborted; ) {
+      const { records, nextOffset } = await raw.read(partition, offset, end)
+      for (const record of records) {
+        if (!record.key || !key.equals(record.key) || Number(record.offset) >= end) continue
+        const event = unjudged(record, topic, partition)
+        // Another producer may use the key of one customer for another customer.
+        if (event.state === undefined || event.state.customerUuid === customerUuid) newest.add(judged(event))
+      }
+      offset = Number(nextOffset)
+    }
+    const { events, areAll } = newest.result()
     return {
       topic,
       partition,
-      events: newest,
+      events,
       from,
       end,
-      isComplete: newest.length === events.length && from <= Math.max(start, low),
+      isComplete: areAll && from <= Math.max(start, low),
     }
   }

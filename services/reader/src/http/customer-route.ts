@@ -1,5 +1,4 @@
 /** `GET /v1/customers/{uuid}` */
-import { once } from 'node:events'
 import type { StoredCustomer } from '@customer-stream/schemas'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Customers, Reading } from '../customers.ts'
@@ -7,6 +6,7 @@ import type { ReaderMetrics } from '../metrics.ts'
 import { waitForVersion } from '../wait-for-version.ts'
 import type { Client } from './api-keys.ts'
 import { documentFor, type RevealDependencies, reportReveal } from './customer-answer.ts'
+import { goneSignal } from './gone-signal.ts'
 import { ProblemError } from './problem.ts'
 import { matchesTag, readVersionText, versionText } from './version-text.ts'
 
@@ -63,19 +63,13 @@ export const addCustomerRoute = (
     if (version === undefined) return customerOf(await read())
     if (waiting >= maxWaiting) throw new ProblemError('too-many-requests', 'Too many requests wait for a version.')
     metrics.waiting.set(++waiting)
-    const disconnected = new AbortController()
-    once(reply.raw, 'close', { signal: disconnected.signal }).then(
-      () => disconnected.abort(),
-      () => undefined,
-    )
     try {
-      const signal = AbortSignal.any([stopping, disconnected.signal])
+      const signal = AbortSignal.any([stopping, goneSignal(reply)])
       const { reading, isReached } = await waitForVersion(read, version, { waitMs, signal })
       if (isReached || reading.kind === 'filling') return customerOf(reading)
       if (stopping.aborted) throw new ProblemError('unavailable', 'The service stops.')
       throw new ProblemError('version-not-reached')
     } finally {
-      disconnected.abort()
       metrics.waiting.set(--waiting)
     }
   }

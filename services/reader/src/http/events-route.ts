@@ -6,6 +6,7 @@ import type { Client } from './api-keys.ts'
 import { type RevealDependencies, reportReveal } from './customer-answer.ts'
 import { stateDocument } from './customer-document.ts'
 import type { EventDocument, EventsDocument } from './event-document.ts'
+import { goneSignal } from './gone-signal.ts'
 import { maskCustomer } from './mask.ts'
 import { invalid, wholeNumber } from './parameters.ts'
 import { ProblemError } from './problem.ts'
@@ -91,7 +92,7 @@ export const addEventsRoute = (app: FastifyInstance, deps: EventsRouteDependenci
       if (reading.kind === 'filling') throw new ProblemError('unavailable', 'Redis is being filled.')
       throw new ProblemError('customer-not-found')
     }
-    const found = await readHistory({ customerUuid, since, current })
+    const found = await readHistory({ customerUuid, since, current, gone: goneSignal(reply) })
     const events = found.events.flatMap((event) => eventDocument(event, found, { client, withBytes }) ?? [])
     if (events.length > 0) reportReveal({ metrics, onReveal }, client, [customerUuid])
     const { partition, from, end, isComplete } = found

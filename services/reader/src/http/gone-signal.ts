@@ -1,0 +1,8 @@
+import type { FastifyReply } from 'fastify'
+
+/** Returns a signal that aborts when the answer is complete, or when the client is gone. */
+export const goneSignal = (reply: FastifyReply): AbortSignal => {
+  const gone = new AbortController()
+  reply.raw.once('close', () => gone.abort())
+  return gone.signal
+}
