@@ -10,7 +10,10 @@ import {
   type IndexTerm,
   indexKey,
   isPending,
+  META,
+  readVersion,
   type StoredCustomer,
+  type Version,
 } from '@customer-stream/schemas'
 import type { Positions } from './positions.ts'
 
@@ -43,6 +46,12 @@ export class DamagedCustomerError extends Error {
   }
 }
 
+/** The part of a customer that decides whether a wait has ended. */
+export interface StoredVersion {
+  readonly version: Version
+  readonly isIndexed: boolean
+}
+
 /** Customers that have a term. */
 export interface CustomersWithTerm {
   readonly customers: readonly StoredCustomer[]
@@ -57,6 +66,12 @@ export interface Customers {
    * @throws DamagedCustomerError if the hash has no usable version.
    */
   read(customerUuid: string, maySee: MaySee): Promise<Reading>
+  /**
+   * Reads only the version, because a hash may have a megabyte.
+   * @returns undefined if Redis has no customer that the client may see.
+   * @throws DamagedCustomerError if the hash has no usable version.
+   */
+  readVersion(customerUuid: string, maySee: MaySee): Promise<StoredVersion | undefined>
   /**
    * Reads the given customers, and returns the customers that have the term now. An entry of an
    * index is only a candidate.
@@ -121,6 +136,16 @@ export const createCustomers = (redis: RedisClient, positions: Positions, keyPre
       const [{ isFilled }, again] = await Promise.all([positions.read(), readHash(customerUuid)])
       return readingOf(again) ?? { kind: isFilled ? 'missing' : 'filling' }
     },
+    readVersion: async (customerUuid, maySee) => {
+      const [id, timestamp, index, dealer] = await redis
+        .hmget(customerKey(customerUuid, keyPrefix), META.eventId, META.eventTimestamp, META.index, 'dealerUuid')
+        .catch(unlessWrongType([]))
+      const isThere = [id, timestamp, index, dealer].some((value) => typeof value === 'string')
+      if (!isThere || !maySee(dealer ?? undefined)) return undefined
+      const version = readVersion({ id, timestamp })
+      if (!version.ok) throw new DamagedCustomerError(customerUuid)
+      return { version: version.value, isIndexed: !isPending(index ?? undefined) }
+    },
     readWithTerm: async (customerUuids, term, maySee) => {
       const customers: StoredCustomer[] = []
       let length = 0
@@ -143,18 +168,14 @@ export const createCustomers = (redis: RedisClient, positions: Positions, keyPre
       const [{ indexes }] = await Promise.all([
         positions.read(),
         readHash(''),
+        redis.hmget(customerKey('', keyPrefix), META.index),
         redis.zrange(dealersKey(keyPrefix), '0', '0'),
         redis.get(activityKey('', 0, keyPrefix)),
         redis.hgetall(driftKey(keyPrefix)),
       ])
       if (indexes === undefined) return
       const noTerm = indexKey('vin:', keyPrefix)
-      await Promise.all([
-        redis.hmget(customerKey('', keyPrefix), '_index'),
-        redis.zrevrange(noTerm, 0, 0),
-        redis.zrangebyscore(noTerm, 0, 0),
-        redis.zcard(noTerm),
-      ])
+      await Promise.all([redis.zrevrange(noTerm, 0, 0), redis.zrangebyscore(noTerm, 0, 0), redis.zcard(noTerm)])
     },
   }
 }

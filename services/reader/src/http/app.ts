@@ -34,7 +34,7 @@ import { createEndSpan, type EndSpan } from './request-spans.ts'
 
 export interface AppDependencies {
   readonly authenticate: Authenticate
-  readonly customers: Pick<Customers, 'read'>
+  readonly customers: Pick<Customers, 'read' | 'readVersion'>
   readonly find: FindCustomers
   readonly list: ListCustomers
   readonly listDealers: ListDealers

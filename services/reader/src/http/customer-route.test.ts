@@ -119,7 +119,22 @@ describe('min-version', () => {
     let reads = 0
     const { get } = start({ read: async () => stored(++reads < 3 ? 1 : 7), waitMs: 10_000 })
     const answer = await get(`${CUSTOMER}?min-version=7:a7b9`)
-    expect([answer.statusCode, answer.json().version.timestamp, reads]).toEqual([200, 7, 3])
+    // Three reads of the version, then one of the customer.
+    expect([answer.statusCode, answer.json().version.timestamp, reads]).toEqual([200, 7, 4])
+  })
+
+  it('a waiting request reads the whole customer only at its end, because a hash may have a megabyte', async () => {
+    const version = (timestamp: number) => ({ version: { timestamp, id: 'a7b9' }, isIndexed: true })
+    let waits = 0
+    let reads = 0
+    const { get } = start({
+      readVersion: async () => version(++waits < 4 ? 1 : 7),
+      // At first Redis has lost the version again, e.g. because it failed over.
+      read: async () => stored(++reads < 2 ? 1 : 7),
+      waitMs: 10_000,
+    })
+    const answer = await get(`${CUSTOMER}?min-version=7:a7b9`)
+    expect([answer.json().version.timestamp, waits, reads]).toEqual([7, 5, 2])
   })
 
   it.each([

@@ -11,7 +11,7 @@ import { ProblemError } from './problem.ts'
 import { matchesTag, readVersionText, versionText } from './version-text.ts'
 
 export interface CustomerRouteDependencies extends RevealDependencies {
-  readonly customers: Pick<Customers, 'read'>
+  readonly customers: Pick<Customers, 'read' | 'readVersion'>
   readonly metrics: Pick<ReaderMetrics, 'waiting' | 'reveals'>
   /** Aborts when the process stops. */
   readonly stopping: AbortSignal
@@ -62,10 +62,11 @@ export const addCustomerRoute = (
     const version = minVersionOf(request.query as Readonly<Record<string, unknown>>)
     if (version === undefined) return customerOf(await read())
     if (waiting >= maxWaiting) throw new ProblemError('too-many-requests', 'Too many requests wait for a version.')
+    const readVersion = () => customers.readVersion(customerUuid, client.maySee)
     metrics.waiting.set(++waiting)
     try {
       const signal = AbortSignal.any([stopping, goneSignal(reply)])
-      const { reading, isReached } = await waitForVersion(read, version, { waitMs, signal })
+      const { reading, isReached } = await waitForVersion({ readVersion, read }, version, { waitMs, signal })
       if (isReached || reading.kind === 'filling') return customerOf(reading)
       if (stopping.aborted) throw new ProblemError('unavailable', 'The service stops.')
       throw new ProblemError('version-not-reached')
