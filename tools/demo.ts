@@ -102,7 +102,7 @@ const runDemo = async (): Promise<void> => {
     const { secret, token } = pipeline
     const keys = { secret, token, apiKey: READER_KEY }
     const addresses = { ingress: services.ingress(), reader: services.reader.url }
-    await buildConsole()
+    await buildConsole(signal)
     const places = whereToLook(brokers, addresses, keys, customer.customerUuid, names)
     screen.print(`\nEverything is left running; Ctrl-C ends it. ${places}`)
     if (options.open) openInBrowser(services.reader.url)

@@ -72,33 +72,41 @@ const startDemo = (kind: Kind, options: readonly string[]) => {
 }
 
 it.each([
-  ['while its brokers start', 'local', /java .*kafka/],
-  ['while its services start', 'given', /✔ brokers/],
-  ['during its events', 'given', /events .* \d+ %/],
-  ['while no Kafka broker leads', 'local', /✂ leader/],
-  ['while its ingress is killed', 'given', /✂ ingress/],
-  ['during its verdict', 'given', /The verdict/],
-] as const)('a demo interrupted %s leaves no process and no file', { timeout: 180_000 }, async (_, kind, moment) => {
-  const { demo, ended, output, folders, processes } = startDemo(kind, ['--keep', '--events', '2000'])
-  await waitUntil(
-    'the demo has come to the moment of its interruption',
-    () => {
-      const hasCome = folders().length > 0 && [output(), ...processes()].some((text) => moment.test(text))
-      return [demo.exitCode, hasCome, output().slice(-1000)]
-    },
-    ([code, hasCome]) => code !== null || hasCome === true,
-    { timeoutMs: 150_000 },
-  )
-  const before = output()
-  demo.kill('SIGINT')
-  expect(await ended).toEqual([130, null])
-  // /proc may list a killed process for a moment.
-  await waitUntil('no process is left', processes, (left) => left.length === 0, { timeoutMs: 1000 })
-  expect(folders()).toEqual([])
-  const said = output().slice(before.length)
-  expect(said).toContain('demo: interrupted; stopping and removing everything\n')
-  expect(said.split('demo: ')).toHaveLength(2)
-})
+  ['while its brokers start', 130, 'local', /java .*kafka/, []],
+  ['while its services start', 130, 'given', /✔ brokers/, []],
+  ['during its events', 130, 'given', /events .* \d+ %/, []],
+  ['while no Kafka broker leads', 130, 'local', /✂ leader/, []],
+  ['while its ingress is killed', 130, 'given', /✂ ingress/, []],
+  ['during its verdict', 130, 'given', /The verdict/, []],
+  ['after its end', 0, 'given', /Everything is left running/, ['--no-faults']],
+] as const)(
+  'a demo interrupted %s exits with %i, and leaves no process and no file',
+  {
+    timeout: 180_000,
+  },
+  async (_, exitCode, kind, moment, more) => {
+    const { demo, ended, output, folders, processes } = startDemo(kind, ['--keep', '--events', '2000', ...more])
+    await waitUntil(
+      'the demo has come to the moment of its interruption',
+      () => {
+        const hasCome = folders().length > 0 && [output(), ...processes()].some((text) => moment.test(text))
+        return [demo.exitCode, hasCome, output().slice(-1000)]
+      },
+      ([code, hasCome]) => code !== null || hasCome === true,
+      { timeoutMs: 150_000 },
+    )
+    const before = output()
+    demo.kill('SIGINT')
+    expect(await ended).toEqual([exitCode, null])
+    // /proc may list a killed process for a moment.
+    await waitUntil('no process is left', processes, (left) => left.length === 0, { timeoutMs: 1000 })
+    expect(folders()).toEqual([])
+    if (more.length > 0) expect(before).not.toContain('✂')
+    const said = output().slice(before.length)
+    expect(said).toContain('demo: interrupted; stopping and removing everything\n')
+    expect(said.split('demo: ')).toHaveLength(2)
+  },
+)
 
 it("a demo shows numbers that add up, the late event, the verdict and a subscriber's output", {
   timeout: 180_000,

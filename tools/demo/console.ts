@@ -6,12 +6,15 @@ import { printNotice } from '@customer-stream/cli/interruption'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
-/** Builds the console. A failure is only a notice, because everything else works without it. */
-export const buildConsole = async (): Promise<void> => {
+/**
+ * Builds the console. A failure is only a notice, because everything else works without it. Rejects
+ * after an interruption, when the build has ended.
+ */
+export const buildConsole = async (signal: AbortSignal): Promise<void> => {
   const words = ['run', '--silent', 'build', '--workspace', '@customer-stream/reader']
-  await promisify(execFile)('npm', words, { cwd: root }).catch((error: Error) =>
-    printNotice(`the console cannot be built: ${error.message}`),
-  )
+  const failure = await promisify(execFile)('npm', words, { cwd: root }).catch((error: Error) => error)
+  signal.throwIfAborted()
+  if (failure instanceof Error) printNotice(`the console cannot be built: ${failure.message}`)
 }
 
 const OPENERS: Partial<Record<NodeJS.Platform, readonly [program: string, ...words: string[]]>> = {

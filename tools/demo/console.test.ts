@@ -1,0 +1,31 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, it, onTestFinished, vi } from 'vitest'
+import { buildConsole } from './console.ts'
+
+/** Replaces npm by a program that ends with this code. */
+const replaceNpm = (exitCode: number) => {
+  const folder = mkdtempSync(join(tmpdir(), 'npm-'))
+  onTestFinished(() => rmSync(folder, { recursive: true }))
+  writeFileSync(join(folder, 'npm'), `#!/bin/sh\nexit ${exitCode}\n`, { mode: 0o755 })
+  vi.stubEnv('PATH', folder)
+}
+const watchNotices = () => vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+
+it('a console that cannot be built is a notice, and the demo continues', async () => {
+  replaceNpm(1)
+  const notices = watchNotices()
+  await buildConsole(new AbortController().signal)
+  expect(notices.mock.calls).toEqual([[expect.stringContaining('the console cannot be built: Command failed: npm')]])
+})
+
+it.each([0, 1])('Ctrl-C during the build of the console ends the demo (npm exits with %i)', async (exitCode) => {
+  replaceNpm(exitCode)
+  const notices = watchNotices()
+  const interruption = new AbortController()
+  const build = buildConsole(interruption.signal)
+  interruption.abort(new Error('interrupted by SIGINT'))
+  await expect(build).rejects.toThrow('interrupted by SIGINT')
+  expect(notices).not.toHaveBeenCalled()
+})
