@@ -11,6 +11,8 @@ import { NO_PROMETHEUS, promtool, runPromtool } from './prometheus.ts'
 interface Rule {
   readonly alert: string
   readonly expr: string
+  /** Time for which the expression must be true, such as `5m`. */
+  readonly for?: string
   readonly labels: { readonly severity: string; readonly component: string }
   readonly annotations: { readonly summary: string; readonly description: string; readonly runbook_url: string }
 }
@@ -133,6 +135,17 @@ describe('the documents of the alerts', () => {
       return [metric, matcher ?? '', ...answers].filter((part) => alert !== '' && !expr.includes(part))
     })
     expect(unwatched).toEqual([])
+  })
+
+  it('docs/operating.md says for how long the condition of an alert must be true', () => {
+    const times = { '1m': 'a minute', '2m': 'two minutes', '5m': 'five minutes', '10m': 'ten minutes', '1h': 'an hour' }
+    const unsaid = rules.flatMap(({ alert, for: time }) => {
+      const { when = '' } = rows.find((row) => row.alert.startsWith(`[${alert}]`)) ?? {}
+      if (time === undefined) return []
+      const said = (times as Readonly<Record<string, string>>)[time]
+      return said !== undefined && when.includes(`for ${said}`) ? [] : [`${alert}, ${time}: ${when}`]
+    })
+    expect(unsaid).toEqual([])
   })
 
   it('docs/runbook.md answers six questions for each alert, and has no other section', () => {
