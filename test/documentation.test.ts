@@ -132,6 +132,15 @@ it('README.md shows the right hash for its example event', () => {
   expect(hash.trim().split('\n').toSorted()).toEqual(lines.toSorted())
 })
 
+it('docs/architecture.md explains exactly the patches of kafkajs', () => {
+  const folder = 'packages/runtime/src/kafka/patches'
+  const patches = readdirSync(join(root, folder)).filter((name) => !/^index\.ts$|\.test\.ts$/.test(name))
+  const [, table = ''] = read('docs/architecture.md').split('## Patches of kafkajs')
+  const rows = [...table.split('\n## ')[0]!.matchAll(/^\| `([\w-]+\.ts)` \|/gm)].map(([, name]) => name)
+  expect(rows).toHaveLength(new Set(rows).size)
+  expect(rows.toSorted()).toEqual(patches.toSorted())
+})
+
 it('docs/subscribing.md shows a state document and a raw record that readers accept', () => {
   const samples = [...read('docs/subscribing.md').matchAll(/```jsonc\n(.*?)```/gs)].map(([, text = '']) =>
     Buffer.from(text.replaceAll(/\s*\/\/ .*$/gm, '')),
