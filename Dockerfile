@@ -2,7 +2,8 @@
 #   docker build --build-arg SERVICE=ingress -t customer-stream/ingress .
 #   docker build --target cli -t customer-stream/cli .
 # For AWS MSK with IAM, add --build-arg EXTRA_PACKAGE=aws-msk-iam-sasl-signer-js@1.0.3.
-# For a release, give the labels too: --build-arg VERSION=0.2.0 --build-arg COMMIT=$(git rev-parse HEAD)
+# For a release, give the labels too:
+#   --build-arg VERSION=0.2.0 --build-arg COMMIT=$(git rev-parse HEAD)
 ARG NODE_IMAGE=node:24-slim
 
 FROM ${NODE_IMAGE} AS manifests
@@ -89,8 +90,8 @@ RUN node --max-semi-space-size=8 --conditions=customer-stream-source start.js 2>
 # The reader has another default. In a container, each service has its admin port here.
 ENV ADMIN_PORT=9464
 EXPOSE 8080 8090 9464
-# A supervisor may restart an unhealthy container. So this is /livez: a service that waits for the end
-# of an outage is alive and not ready.
+# A supervisor may restart an unhealthy container. So this is /livez: a service that waits for the
+# end of an outage is alive and not ready.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=6 \
   CMD ["node", "/app/packages/runtime/health-check.js", "livez"]
 ARG VERSION=development

@@ -87,8 +87,9 @@ export default defineConfig({
           // These tests compute and do not wait. If tests with brokers ran at the same time, these
           // tests would reach their time limits.
           maxWorkers: 2,
-          // A worker runs many files, and loads modules such as kafkajs only once. This needs 60 % of
-          // the CPU time. So a test may leave nothing behind in a module, a global or a prototype.
+          // A worker runs many files, and loads modules such as kafkajs only once. This needs 60 %
+          // of the CPU time. So a test may leave nothing behind in a module, a global or a
+          // prototype.
           isolate: false,
           restoreMocks: true,
           unstubEnvs: true,
@@ -171,8 +172,8 @@ export default defineConfig({
       },
       {
         ...shared,
-        // The part of the fault suite that demands each answer within the time that the sender waits.
-        // No other file runs at this time, because it could delay these answers.
+        // The part of the fault suite that demands each answer within the time that the sender
+        // waits. No other file runs at this time, because it could delay these answers.
         test: {
           name: 'pressure',
           include: ['test/faults/pressure-faults.e2e.test.ts'],

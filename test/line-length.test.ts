@@ -5,6 +5,8 @@ import { expect, it } from 'vitest'
 
 const CODE_COLUMNS = 120
 const PROSE_COLUMNS = 100
+/** A main.ts only connects the parts of its service. No unit test can reach a rule in it. */
+const MAIN_LINES = 90
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const filesOf = (pattern: string) =>
@@ -14,6 +16,7 @@ const filesOf = (pattern: string) =>
   })
 const COMMENTS: Readonly<Record<string, RegExp>> = { lua: /^\s*--/, sh: /^\s*#/ }
 const COMMENT = /^\s*(\/\/|\/?\*)/
+const COMMENT_OF_CONFIGURATION = /^\s*#/
 
 /** Returns the place and the length of each line that is too long. */
 const tooLong = (
@@ -28,7 +31,10 @@ const tooLong = (
   )
 
 it(`each line of code has at most ${CODE_COLUMNS} columns, and each comment at most ${PROSE_COLUMNS}`, () => {
-  const files = filesOf('{bench,examples,packages,services,test,tools}/**/*.{ts,tsx,js,mjs,lua,sh}')
+  const files = [
+    ...filesOf('{bench,examples,packages,services,test,tools}/**/*.{ts,tsx,js,mjs,lua,sh}'),
+    ...filesOf('{vitest.config.ts,.dependency-cruiser.mjs}'),
+  ]
   const isComment = (line: string, file: string) => (COMMENTS[extname(file).slice(1)] ?? COMMENT).test(line)
   expect(files.length).toBeGreaterThan(300)
   expect(
@@ -40,6 +46,17 @@ it(`each line of code has at most ${CODE_COLUMNS} columns, and each comment at m
   ).toEqual([])
 })
 
+it(`each comment of a file for a deployment or for CI has at most ${PROSE_COLUMNS} columns`, () => {
+  const files = [
+    ...filesOf('deploy/**/*.{yml,yaml,tpl,conf,sh,service}'),
+    ...filesOf('{Dockerfile,.dockerignore,.npmrc,.ci/run,docker-compose.yml}'),
+    'deploy/compose/Caddyfile',
+  ]
+  const limit = (line: string) => (COMMENT_OF_CONFIGURATION.test(line) ? PROSE_COLUMNS : Number.POSITIVE_INFINITY)
+  expect(files.length).toBeGreaterThan(25)
+  expect(tooLong(files, (content) => content, limit)).toEqual([])
+})
+
 it(`each line of a document has at most ${PROSE_COLUMNS} columns, except tables, code and addresses`, () => {
   const files = filesOf('**/*.md').filter((file) => !file.startsWith('docs/performance'))
   const withoutCode = (markdown: string) =>
@@ -47,4 +64,12 @@ it(`each line of a document has at most ${PROSE_COLUMNS} columns, except tables,
   const limit = (line: string) => (/^\s*\||https?:/.test(line) ? Number.POSITIVE_INFINITY : PROSE_COLUMNS)
   expect(files.length).toBeGreaterThan(10)
   expect(tooLong(files, withoutCode, limit)).toEqual([])
+})
+
+it(`each main.ts of a service has at most ${MAIN_LINES} lines`, () => {
+  const lines = filesOf('services/*/src/main.ts').map(
+    (file) => readFileSync(join(root, file), 'utf8').trimEnd().split('\n').length,
+  )
+  expect(lines).toHaveLength(3)
+  expect(Math.max(...lines)).toBeLessThanOrEqual(MAIN_LINES)
 })
