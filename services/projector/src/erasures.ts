@@ -144,7 +144,7 @@ const count = (
   )
 }
 
-const sayReplaced = (logger: ErasuresDependencies['logger'], partition: number, before: string, now: string) =>
+const warnReplaced = (logger: ErasuresDependencies['logger'], partition: number, before: string, now: string) =>
   logger.error(
     { event: 'erasures-topic-replaced', partition, before, now },
     'the erasures topic was deleted and created again; Redis has the marks of the earlier erasures, but after a ' +
@@ -213,7 +213,7 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
       const executeOf = async (partition: number, { position, isFilling }: ErasuresPartition): Promise<Execution> => {
         const known = stored.get(partition)
         const marked: ErasuresPosition | undefined = known?.topicId === topicId ? known : undefined
-        if (known && marked === undefined) sayReplaced(logger, partition, known.topicId, topicId)
+        if (known && marked === undefined) warnReplaced(logger, partition, known.topicId, topicId)
         const hasTombstones = stateTopicId === undefined || marked?.stateTopicId === stateTopicId
         const marks = watermarks.get(partition)
         // The erasures topic has no leader. If the position in this topic is stored, Redis has the
