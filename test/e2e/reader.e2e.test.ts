@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { waitUntil } from '@customer-stream/runtime'
-import { customerKey, positionsKey } from '@customer-stream/schemas'
+import { customerKey, partitionOf, positionsKey } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { apiKeys, openPipeline, type Pipeline, type ServiceProcess, storeCustomer } from '@customer-stream/testing'
 import { startRedis } from '@customer-stream/testing/vitest'
@@ -126,6 +126,40 @@ it('an outage of Redis gives 503 in time, and the reader recovers alone', async 
   await reader.untilReady()
   expect((await get(reader, '/v1/customers/c')).status).toBe(503)
   expect(await reader.end()).toBe(0)
+})
+
+it('no customer is missing while a projector that lost Redis has filled only one partition', async () => {
+  const site = await openPipeline(inject('brokers'))
+  onTestFinished(() => site.close())
+  const services = await Promise.all([
+    site.start('ingress'),
+    // Before this check, the event below shows the loss, and only for one partition.
+    site.start('projector', { POSITION_CHECK_MS: '2000' }),
+    site.start('reader'),
+  ])
+  const [ingress, , reader] = services
+  await Promise.all(services.map((service) => service.untilReady()))
+  const [first = '', other = ''] = [3, 7].map((partition) => {
+    for (let i = 0; ; i++) if (partitionOf(`${partition}-${i}`, 12) === partition) return `${partition}-${i}`
+  })
+  const post = async (customerUuid: string, timestamp: number) =>
+    expect((await site.post(ingress, makeCustomersEvent({ customerUuid, timestamp }).body)).status).toBe(202)
+  for (const customerUuid of [first, other]) {
+    await post(customerUuid, 1)
+    await untilAnswer(reader, `/v1/customers/${customerUuid}`, 200)
+  }
+  await site.redis.del(...(await site.redis.keys(`${site.keyPrefix}*`)))
+  await post(first, 2)
+  await untilAnswer(reader, `/v1/customers/${first}`, 200)
+  await waitUntil(
+    'the other customer is back',
+    async () => {
+      const { status } = await get(reader, `/v1/customers/${other}`)
+      expect(status).not.toBe(404)
+      return status
+    },
+    (status) => status === 200,
+  )
 })
 
 it('SIGTERM ends waiting requests with an answer, and the reader exits with 0', async () => {

@@ -18,6 +18,14 @@ export const readerGuards: readonly Guard[] = [
     test: customers('a reader that lacks a right for searches is not ready, unless Redis has no indexes'),
   },
   {
+    guard: 'a Redis that lacks the positions of some partitions is not filled',
+    prevents: 'a customer that is said to be missing, while another projector fills its own partitions',
+    file: `${folder}/positions.ts`,
+    from: ' && !lacksPositions',
+    to: '',
+    test: customers('a customer is not missing while Redis is emptied or being filled'),
+  },
+  {
     guard: 'a route needs a valid API key',
     prevents: 'customers that a stranger can read',
     file: `${folder}/http/app.ts`,

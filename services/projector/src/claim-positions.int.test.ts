@@ -32,6 +32,23 @@ it('a claim adds the ids of cluster and topic to positions that have none', asyn
   await expect(store.claimPositions({ ...here, clusterId: 'cluster-2' }, false)).rejects.toThrow(RefusedPositionsError)
 })
 
+it('the number of partitions is stored until there are positions, and again after Redis was emptied', async () => {
+  const { keyPrefix } = freshNames()
+  const store = createStore(redis, { keyPrefix, topic: 'raw', projection: 1 })
+  const claim = async (partitionCount: number | undefined, topicId = 'topic-1') => {
+    await store.claimPositions({ ...here, topicId, partitionCount }, false)
+    return redis.hget(positionsKey(1, keyPrefix), 'raw/partitions')
+  }
+  expect([await claim(undefined), await claim(2), await claim(3)]).toEqual([null, '2', '3'])
+  await store.movePosition(0, undefined, '5')
+  // No customer of the added partitions is missing.
+  expect([await claim(6), await claim(undefined)]).toEqual(['3', '3'])
+  expect(await claim(6, 'topic-2')).toBe('6')
+  await store.movePosition(0, undefined, '5')
+  await redis.del(positionsKey(1, keyPrefix))
+  expect(await claim(7)).toBe('7')
+})
+
 it('a claim keeps positions of another cluster and names both clusters in the error', async () => {
   const { store, offsets } = await setUp()
   await store.claimPositions(here, false)

@@ -89,8 +89,9 @@ export interface PositionStore {
   /** Reads positions like `positions`, but changes no copy on Redis Cluster. */
   peekPositions(partitions: readonly number[]): Promise<ReadonlyMap<number, string | undefined>>
   /**
-   * Stores the ids of cluster and topic, and the settings of the indexes, together with the
-   * positions. If the topic was deleted and created again, deletes its old positions.
+   * Stores the ids of cluster and topic, the number of partitions, and the settings of the indexes,
+   * together with the positions. If the topic was deleted and created again, deletes its old
+   * positions.
    * @returns the number of deleted positions.
    * @throws RefusedPositionsError if the positions belong to another cluster and `startOver` is
    *   false, or if customers before the positions have entries of other indexes.
@@ -135,7 +136,15 @@ type Scripts = RedisClient & {
     indexes: string,
   ): Promise<number>
   claimPositions(
-    ...args: [key: string, topic: string, cluster: string, topicId: string, startOver: string, indexes: string]
+    ...args: [
+      key: string,
+      topic: string,
+      cluster: string,
+      topicId: string,
+      startOver: string,
+      indexes: string,
+      partitionCount: string,
+    ]
   ): Promise<Claim>
 }
 
@@ -277,10 +286,9 @@ export const createPositionStore = (client: RedisClient, options: StoreOptions):
       const stored = await read(partitions, 'position')
       return new Map([...stored].map(([partition, offsets]) => [partition, lowest(offsets)]))
     },
-    claimPositions: async ({ clusterId = '', topicId = '' }, startOver) => {
-      const claims = await all(
-        copies.map((key) => redis.claimPositions(key, topic, clusterId, topicId, startOver ? '1' : '0', indexes)),
-      )
+    claimPositions: async ({ clusterId = '', topicId = '', partitionCount }, startOver) => {
+      const values = [topic, clusterId, topicId, startOver ? '1' : '0', indexes, String(partitionCount ?? '')] as const
+      const claims = await all(copies.map((key) => redis.claimPositions(key, ...values)))
       let deleted = 0
       for (const [claim, detail] of claims) {
         if (claim === 'refused') {

@@ -105,8 +105,13 @@ it('a customer is not missing while Redis is emptied or being filled', async () 
   await redis.del(key, positions)
   expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'filling' })
   // The projector stores the ids of the topic before it stores a position.
-  await redis.hset(positions, 'raw/topic', 'id')
+  await redis.hset(positions, { 'raw/topic': 'id', 'raw/partitions': '2' })
   expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'filling' })
+  // Another projector has filled its partitions already.
+  await redis.hset(positions, { 'raw/1': '5', 'raw.other/0': '5' })
+  expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'filling' })
+  await redis.hset(positions, 'raw/0', '5')
+  expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'missing' })
 })
 
 /** Opens a client whose user has only the documented rights. */

@@ -5,8 +5,8 @@ import { clusterPositionsKeys, type IndexName, positionField, positionsKey } fro
 
 export interface PositionsState {
   /**
-   * True if the projector has stored positions, and fills no partition from the state topic. A
-   * Redis that was emptied has no positions.
+   * True if each partition has a position, and none is being filled from the state topic. A Redis
+   * that was emptied gets the positions of some partitions before those of others.
    */
   readonly isFilled: boolean
   /** Undefined if the projector has stored no indexes. */
@@ -41,7 +41,13 @@ type Hash = Readonly<Record<string, string>>
 
 const isFilled = (hash: Hash): boolean => {
   const fields = Object.keys(hash)
-  return fields.some((field) => /\/\d+$/.test(field)) && !fields.some((field) => field.endsWith('#fill'))
+  const positions = fields.filter((field) => /\/\d+$/.test(field))
+  // A projector of an earlier release does not store the number of partitions.
+  const lacksPositions = fields.some((field) => {
+    const [, topic] = /^(.*\/)partitions$/.exec(field) ?? []
+    return topic !== undefined && positions.filter((each) => each.startsWith(topic)).length < Number(hash[field])
+  })
+  return positions.length > 0 && !lacksPositions && !fields.some((field) => field.endsWith('#fill'))
 }
 
 /** The projector stores its indexes and its country as `dealer,email,phone/US`. */

@@ -30,12 +30,12 @@ it('a topic that is deleted and created again gets a new id, in the same cluster
   const topic = `${freshNames().topicPrefix}raw`
   const { clusterId } = await administratorOf(admin).describeCluster()
   const first = await create(topic)
-  expect(first).toEqual({ clusterId, topicId: expect.stringMatching(/^[0-9a-f]{32}$/) })
+  expect(first).toEqual({ clusterId, topicId: expect.stringMatching(/^[0-9a-f]{32}$/), partitionCount: 2 })
   expect(await readTopicIdentity(admin, topic)).toEqual(first)
   await remove(topic)
   await expect(readTopicIdentity(admin, topic)).rejects.toMatchObject({ type: 'UNKNOWN_TOPIC_OR_PARTITION' })
   const second = await create(topic)
-  expect(second).toEqual({ clusterId, topicId: expect.stringMatching(/^[0-9a-f]{32}$/) })
+  expect(second).toEqual({ clusterId, topicId: expect.stringMatching(/^[0-9a-f]{32}$/), partitionCount: 2 })
   expect(second).not.toEqual(first)
 })
 

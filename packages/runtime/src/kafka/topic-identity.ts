@@ -1,7 +1,7 @@
 /**
- * Reads the id of the cluster and the id of a topic. Topic ids need a Metadata request of version
- * 10, and kafkajs knows versions up to 6. So this file encodes the request (Kafka protocol guide,
- * KIP-516).
+ * Reads the id of the cluster, and the id and the number of partitions of a topic. Topic ids need a
+ * Metadata request of version 10, and kafkajs knows versions up to 6. So this file encodes the
+ * request (Kafka protocol guide, KIP-516).
  */
 import { createRequire } from 'node:module'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -16,6 +16,8 @@ export interface TopicIdentity {
   readonly clusterId: string | undefined
   /** UUID as 32 hexadecimal digits. A topic that is deleted and created again gets another id. */
   readonly topicId: string | undefined
+  /** Number of partitions. Undefined if `topicId` is. */
+  readonly partitionCount?: number | undefined
 }
 
 interface Encoder {
@@ -77,7 +79,10 @@ const decode = (raw: Buffer): DescribedTopic => {
   const errorCode = decoder.readInt16()
   decoder.readUVarIntString()
   const id = raw.subarray(decoder.offset, decoder.offset + UUID_BYTES).toString('hex')
-  return { errorCode, clusterId, topicId: id === NO_UUID ? undefined : id }
+  decoder.offset += UUID_BYTES
+  decoder.readInt8() // whether the topic is internal
+  const partitionCount = decoder.readUVarInt() - 1
+  return { errorCode, clusterId, topicId: id === NO_UUID ? undefined : id, partitionCount }
 }
 
 const metadataRequest = (topic: string): ProtocolRequest<DescribedTopic> => ({
@@ -106,11 +111,15 @@ const metadataRequest = (topic: string): ProtocolRequest<DescribedTopic> => ({
   },
 })
 
-const identityOf = ({ clusterId, topicId }: DescribedTopic): TopicIdentity => ({ clusterId, topicId })
+const identityOf = ({ clusterId, topicId, partitionCount }: DescribedTopic): TopicIdentity => ({
+  clusterId,
+  topicId,
+  partitionCount,
+})
 
 /**
- * Reads the ids of the cluster and the topic. Rejects if Kafka does not answer or the topic does
- * not exist.
+ * Reads the ids of the cluster and the topic, and the number of partitions. Rejects if Kafka does
+ * not answer or the topic does not exist.
  * @param admin created by createAdmin, connected.
  */
 export const readTopicIdentity = async (admin: TopicAdmin, topic: string): Promise<TopicIdentity> => {

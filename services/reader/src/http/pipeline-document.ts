@@ -80,7 +80,7 @@ export const PipelineDocument = Type.Object(
     ),
     projection: Type.Object({
       version: Type.Integer({ description: 'PROJECTION_VERSION of the reader.' }),
-      isFilled: OrNull(Type.Boolean({ description: 'False if Redis is being filled, or has no positions.' })),
+      isFilled: OrNull(Type.Boolean({ description: 'False if Redis is being filled, or lacks positions.' })),
       fill: OrNull(
         Type.Object({
           partitions: Type.Integer(),

@@ -192,6 +192,12 @@ describe('whether all is well', () => {
       '7 records left',
     ],
     [
+      'only some partitions have positions',
+      MEASUREMENT,
+      after(10, { progress: { ...(positions(10n, 20n) as object), isFilled: false } as never }),
+      'Redis lacks the positions of some partitions',
+    ],
+    [
       'events are late',
       after(0, { reports: reported(0, 5, [[60_000, 0]]) }),
       after(10, { reports: reported(10, 9, [[60_000, 10]]) }),

@@ -42,6 +42,8 @@ const reasonsOf = (measurements: readonly Measurement[], last: Measurement): str
       `Redis is being filled from the state topic, so customers may be missing. ` +
         `${counted(progress.fill.records, 'record')} left.`,
     )
+  if (typeof progress === 'object' && !progress.fill && !progress.isFilled)
+    reasons.push('Redis lacks the positions of some partitions, so customers may be missing. Check the projectors.')
   const still = raw ? standingStill(lastOf(measurements, STANDSTILL_MS)) : []
   if (still.length > 0)
     reasons.push(
