@@ -97,6 +97,21 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     topics: both,
   }
 
+  it('the API key of docker-compose.yml may use every view of the console, and the first redrive works', () => {
+    const { services: desk } = parse(read('docker-compose.yml')) as {
+      readonly services: Readonly<Record<string, { readonly environment: Readonly<Record<string, unknown>> }>>
+    }
+    const env = desk.reader!.environment
+    const settings = accept.reader(
+      Object.fromEntries(Object.entries(env).map(([name, value]) => [name, String(value)])),
+    )
+    expect(settings).toMatchObject({
+      KAFKA_CREATE_TOPICS: true,
+      KAFKA_REPLICATION_FACTOR: 1,
+      READER_API_KEYS: [{ scopes: ['read', 'pii', 'operate'], dealers: ['*'], sha256: hash('sha256', 'desk-key') }],
+    })
+  })
+
   it.each(Object.entries(ours))('the container %s has only settings that exist', (name, settings) => {
     expect(unknownIn(settings, compose.services[name]?.environment ?? {})).toEqual([])
   })
