@@ -71,13 +71,13 @@ const RawAndParsed = ({ event, events }: EventProps) => {
     <div class="grid">
       {event.raw !== undefined && (
         <section>
-          <h4>Raw</h4>
+          <h3>Raw</h3>
           {event.rawIsUtf8 === false && <p class="problem">Bytes that are no UTF-8 were replaced.</p>}
           <LongText name="Raw event" text={event.raw} />
         </section>
       )}
       <section>
-        <h4>Parsed</h4>
+        <h3>Parsed</h3>
         {event.document === undefined ? (
           <p>The event cannot be used{event.reason !== undefined && `: ${event.reason}`}.</p>
         ) : (
