@@ -4,7 +4,14 @@ import { join } from 'node:path'
 import { waitUntil } from '@customer-stream/runtime'
 import { customerKey, partitionOf, positionsKey } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { apiKeys, openPipeline, type Pipeline, type ServiceProcess, storeCustomer } from '@customer-stream/testing'
+import {
+  apiKeys,
+  openPipeline,
+  type Pipeline,
+  type ServiceProcess,
+  startRedisWithSentinels,
+  storeCustomer,
+} from '@customer-stream/testing'
 import { startRedis } from '@customer-stream/testing/vitest'
 import { afterAll, beforeAll, expect, inject, it, onTestFinished } from 'vitest'
 
@@ -128,6 +135,37 @@ it('an outage of Redis gives 503 in time, and the reader recovers alone', async 
   expect(await reader.end()).toBe(0)
 })
 
+it('during a failover of Redis each answer is right or 503, and the reader finds the new primary', {
+  timeout: 60_000,
+}, async () => {
+  const site = await startRedisWithSentinels()
+  onTestFinished(() => site.stop())
+  await site.untilWatched()
+  const [first, second] = site.servers
+  const client = await pipeline.connectRedis(first.url)
+  await putCustomer(client)
+  expect(await client.call('WAIT', '1', '5000')).toBe(1)
+  client.disconnect()
+  const reader = await pipeline.start('reader', { ...site.env, REDIS_COMMAND_TIMEOUT_MS: '500' })
+  await reader.untilReady()
+  const statusOf = async (customerUuid: string) => (await get(reader, `/v1/customers/${customerUuid}`)).status
+  expect([await statusOf('c'), await statusOf('nobody')]).toEqual([200, 404])
+  await first.kill()
+  const seen = new Set<string>()
+  await waitUntil(
+    'the reader answers from the new primary',
+    async () => {
+      const statuses = await Promise.all([statusOf('c'), statusOf('nobody')])
+      for (const [i, status] of statuses.entries()) seen.add(`${['stored', 'missing'][i]} ${status}`)
+      return statuses
+    },
+    ([stored, missing]) => stored === 200 && missing === 404,
+  )
+  expect(await site.primary()).toBe(second)
+  expect([...seen].toSorted()).toEqual(['missing 404', 'missing 503', 'stored 200', 'stored 503'])
+  expect(await reader.end()).toBe(0)
+})
+
 it('no customer is missing while a projector that lost Redis has filled only one partition', async () => {
   const site = await openPipeline(inject('brokers'))
   onTestFinished(() => site.close())
@@ -194,6 +232,11 @@ it('a changed file of API keys is used without a restart', async () => {
 })
 
 it('a reader without Kafka is ready and answers about customers, and says what is missing', async () => {
+  const problemOf = async (path: string) => {
+    const answer = await get(reader, path)
+    const { type } = (await answer.json()) as { type: string }
+    return [answer.status, type, answer.headers.get('retry-after')]
+  }
   await putCustomer(pipeline.redis)
   const reader = await pipeline.start('reader', { KAFKA_BROKERS: '127.0.0.1:1' })
   await reader.untilReady()
@@ -204,6 +247,12 @@ it('a reader without Kafka is ready and answers about customers, and says what i
     (text) => /"status":"ready".*"name":"kafka","ready":true,"detail":"Kafka 127\.0\.0\.1:1 /.test(text),
   )
   expect(await reader.metric('reader_kafka_available')).toBe(0)
+  const record = `/v1/quarantine/${pipeline.topics.quarantine}-0-1`
+  const problems = await Promise.all(['/v1/changes', '/v1/customers/c/events', '/v1/quarantine', record].map(problemOf))
+  expect(problems).toEqual(Array(4).fill([503, 'unavailable', '1']))
+  await untilAnswer(reader, '/v1/pipeline', 200)
+  const pipelineDocument = await (await get(reader, '/v1/pipeline')).json()
+  expect(pipelineDocument).toMatchObject({ isWell: false, lag: { records: null }, quarantine: null })
   expect(await reader.end()).toBe(0)
 })
 

@@ -1,5 +1,6 @@
+import { waitUntil } from '@customer-stream/runtime'
 import { isRedisError } from '@customer-stream/runtime/redis'
-import { clusterPositionsKeys, customerKey, dealersKey, positionsKey } from '@customer-stream/schemas'
+import { clusterPositionsKeys, customerKey, dealersKey, indexKey, positionsKey } from '@customer-stream/schemas'
 import { freshNames, type RedisCluster, startRedisCluster } from '@customer-stream/testing'
 import { connectTestRedis, startRedis, testRedisUrl } from '@customer-stream/testing/vitest'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
@@ -193,13 +194,9 @@ describe('Redis Cluster', () => {
     })
     const { keyPrefix } = freshNames()
     const copies = clusterPositionsKeys(1, keyPrefix)
-    for (const copy of copies) await redis.hset(copy, 'raw/0', '5')
-    return {
-      redis,
-      keyPrefix,
-      copies,
-      customers: createCustomers(redis, createPositions(redis, { keyPrefix, projection: 1 }), keyPrefix),
-    }
+    for (const copy of copies) await redis.hset(copy, { 'raw/0': '5', 'raw/indexes': 'dealer,vin/US' })
+    const positions = createPositions(redis, { keyPrefix, projection: 1 })
+    return { redis, keyPrefix, copies, positions, customers: createCustomers(redis, positions, keyPrefix) }
   }
 
   it('a customer is missing only if each copy of the positions is there', async () => {
@@ -209,6 +206,36 @@ describe('Redis Cluster', () => {
     await redis.del(copies[7]!)
     expect(await customers.read('eve', anyDealer)).toEqual({ kind: 'filling' })
     expect(await customers.read('ada', anyDealer)).toMatchObject({ kind: 'found' })
+  })
+
+  it('a search, a list and the dealers are complete with a whole cluster, and reject with half of it', async () => {
+    const { redis, keyPrefix, positions, customers } = await openCluster()
+    const ids = Array.from({ length: 30 }, (_, i) => `customer-${i}`)
+    for (const [i, id] of ids.entries()) {
+      await redis.hset(customerKey(id, keyPrefix), { ...HASH, customerUuid: id, _index: '["dealer:a","vin:V"]' })
+      for (const term of ['dealer:a', 'vin:V'] as const) await redis.zadd(indexKey(term, keyPrefix), i, id)
+      await redis.zadd(dealersKey(keyPrefix), 1, `dealer-${i}`)
+    }
+    const parts = { positions, customers, keyPrefix }
+    const find = () => createFindCustomers(redis, parts)({ index: 'vin', text: 'v' }, anyDealer)
+    const list = () => createListCustomers(redis, parts)('a', { since: 0, after: undefined, limit: 50 })
+    const listDealers = () =>
+      createListDealers({ ...parts, redis }, keyPrefix)({ maySee: anyDealer, after: undefined, limit: 50 })
+    const [found, page, dealers] = await Promise.all([find(), list(), listDealers()])
+    expect([
+      found.kind === 'found' && found.customers.length,
+      page.kind === 'page' && page.customers.length,
+      dealers.kind === 'page' && dealers.dealers.length,
+    ]).toEqual([30, 30, 30])
+    await cluster.masters[0]!.kill()
+    for (const ask of [find, list, listDealers])
+      expect(isRedisError(await ask().catch((error: Error) => error)), ask.name).toBe(true)
+    await cluster.masters[0]!.restart()
+    await waitUntil(
+      'the cluster is whole again',
+      () => Promise.all([find(), list(), listDealers()]).catch(String),
+      (answers) => Array.isArray(answers),
+    )
   })
 
   it('half a cluster finds a customer or rejects, and no customer is missing', async () => {

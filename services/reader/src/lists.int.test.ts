@@ -142,6 +142,27 @@ it('a search gives at most 100 of many matches, and says so', async () => {
   expect(found).toMatchObject({ isTruncated: true })
 })
 
+it('of 10,001 customers with one value, a search checks the newest 10,000, and says so', async () => {
+  const { redis, keyPrefix, put, find } = await setUp()
+  const key = indexKey(`vin:${VIN}`, keyPrefix)
+  await put('oldest', 1, 'other', [`vin:${VIN}`])
+  const added = Array.from({ length: 9999 }, (_, i) => put(`c${i}`, 2 + i, 'd', [`vin:${VIN}`]))
+  await Promise.all(added)
+  const ofOldest = async () => {
+    const found = await find({ index: 'vin', text: VIN }, (dealer) => dealer === 'other')
+    return [idsOf(found), found.kind === 'found' && found.isTruncated]
+  }
+  expect(await ofOldest()).toEqual([['oldest'], false])
+  const found = await find({ index: 'vin', text: VIN }, anyDealer)
+  expect([idsOf(found).length, idsOf(found)[0], found]).toEqual([
+    100,
+    'c9998',
+    expect.objectContaining({ isTruncated: true }),
+  ])
+  await redis.zadd(key, 20_000, 'erased')
+  expect(await ofOldest()).toEqual([[], true])
+})
+
 it('a list or a search never answers from a Redis that lacks customers or the index', async () => {
   const { redis, positionsOf, put, find, list } = await setUp()
   await put('c', 1, 'd', [`vin:${VIN}`])

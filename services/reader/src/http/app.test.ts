@@ -156,6 +156,22 @@ it('/healthz is 200 until SIGTERM, then 503, and counts as no request', async ()
   ]).toEqual([[], 0, 0])
 })
 
+it('a client that reads nothing of its answers loses its connection, so that they need no memory', async () => {
+  // The answer does not fit into the buffers of both sockets.
+  const read = async () => readingOf({ ...HASH, note: 'x'.repeat(16 * 1024 * 1024) })
+  const { app } = start({ read, keepAliveTimeoutMs: 100, requestTimeoutMs: 100 })
+  onTestFinished(() => app.close())
+  const { port } = new URL(await app.listen({ host: '127.0.0.1', port: 0 }))
+  const closed = new Promise<number>((resolve) =>
+    app.server.on('connection', (socket) => socket.on('close', () => resolve(socket.bytesWritten))),
+  )
+  const client = connect(Number(port), '127.0.0.1').pause()
+  onTestFinished(() => void client.destroy())
+  client.on('error', () => undefined)
+  client.write(`GET ${CUSTOMER} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer full-key\r\n\r\n`)
+  expect(await closed).toBeGreaterThan(0)
+})
+
 /** Sends a text to the port of an app. Returns the text of the answer. */
 const sendRaw = async (text: string): Promise<string> => {
   const { app } = start()
