@@ -11,4 +11,5 @@ it.each([
     { secret: 's', token: 't', apiKey: 'k' },
   )
   expect(/export .*\n/.exec(text)?.[0]).toContain(end)
+  expect(text).toContain('\n  Console: r/ with the API key k\n')
 })

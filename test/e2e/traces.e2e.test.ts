@@ -3,7 +3,7 @@ import { waitUntil } from '@customer-stream/runtime'
 import { readTopic } from '@customer-stream/runtime/kafka'
 import { customerKey, type RawRecord, traceContextOf } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { openPipeline, type Pipeline } from '@customer-stream/testing'
+import { askReader, openPipeline, type Pipeline } from '@customer-stream/testing'
 import { startTraceCollector, type TraceCollector } from '@customer-stream/testing/trace-collector'
 import { afterEach, beforeEach, expect, inject, it } from 'vitest'
 
@@ -67,6 +67,22 @@ it('one trace shows an event from its request to Redis, and has no data of the c
   for (const secret of [customerUuid, 'Zoë', pipeline.secret, pipeline.token]) expect(exported).not.toContain(secret)
   expect(collector.requests.every(({ authorization }) => authorization === 'Basic c2VjcmV0')).toBe(true)
   expect(await projector.metric('customer_stream_trace_spans_total', { outcome: 'exported' })).toBe(1)
+})
+
+it('a request to the reader is a span of the trace of its client, without data of the customer', async () => {
+  const reader = await pipeline.start('reader', { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url })
+  await reader.untilReady()
+  const traceId = '0af7651916cd43dd8448eb211c80319c'
+  const headers = { traceparent: `00-${traceId}-b7ad6b7169203331-01` }
+  expect((await askReader(reader, '/v1/customers/customer-of-a-trace', { headers })).status).toBe(503)
+  const [span] = await waitUntil(
+    'the reader has sent a span',
+    () => collector.spans,
+    (spans) => spans.length === 1,
+  )
+  expect(span).toMatchObject({ service: 'customer-stream-reader', traceId, parentSpanId: 'b7ad6b7169203331' })
+  expect(span?.attributes).toMatchObject({ 'error.type': 'unavailable' })
+  expect(JSON.stringify(collector.spans)).not.toMatch(/customer-of-a-trace|full-api-key/)
 })
 
 it('quarantine and the log name the trace of an event that is refused or cannot be applied', async () => {
