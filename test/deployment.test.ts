@@ -18,9 +18,11 @@ import {
 import { loadSettings } from '@customer-stream/runtime'
 import { kafkaRules, kafkaSettings } from '@customer-stream/runtime/kafka'
 import { redisRules, redisSettings } from '@customer-stream/runtime/redis'
+import { erasuresTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { parse, parseAllDocuments } from 'yaml'
 import { NO_PROMETHEUS, promtool } from './prometheus.ts'
+import { REDIS_RULES, RIGHTS } from './standstill/rights.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const read = (file: string) => readFileSync(join(root, file), 'utf8')
@@ -341,6 +343,16 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect([...grantedRights(user)].toSorted()).toEqual([...new Set(documentedRights(row))].toSorted())
   })
 
+  it.each(['ingress', 'projector'] as const)('the sweep gives the user %s these rights, and no other', (user) => {
+    const row = rightsRows.find((line) => line.startsWith(`| ${user} |`)) ?? ''
+    const names = { ...topicNames(''), state: stateTopicName(''), erasures: erasuresTopicName('') }
+    const rights = RIGHTS[user].map(([operation, resource]) =>
+      resource === 'group' ? 'READ group' : `${operation} ${names[resource]}`,
+    )
+    const ofGroup = row.includes('the consumer group: READ') ? ['READ group'] : []
+    expect(rights.toSorted()).toEqual([...new Set(documentedRights(row)), ...ofGroup].toSorted())
+  })
+
   const [basicCommands = '', redriveCommands = ''] = read('docs/operating.md')
     .split('\n## Least rights')[1]!
     .split('\n## ')[0]!
@@ -390,11 +402,15 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect([...granted].filter((right) => !needed.has(right))).toEqual([])
   })
 
+  const rightsIn = (text: string, before: string) =>
+    [...(text.split(before)[1]?.split(/```|\nuser /)[0] ?? '').matchAll(/(?<=\s)[+~][\w:*|]+/g)].map(([right]) => right)
+
+  it('the sweep gives the projector the rights in Redis that docs/operating.md lists, and no other', () => {
+    const documented = rightsIn(read('docs/operating.md'), 'ACL SETUSER projector on ')
+    expect(REDIS_RULES.toSorted()).toEqual(documented.toSorted())
+  })
+
   it.each(['projector', 'reader'])('the Redis user %s has the rights that docs/operating.md lists', (user) => {
-    const rightsIn = (text: string, before: string) =>
-      [...(text.split(before)[1]?.split(/```|\nuser /)[0] ?? '').matchAll(/(?<=\s)[+~][\w:*|]+/g)].map(
-        ([right]) => right,
-      )
     const script = read('deploy/compose/make-secrets.sh')
     const [, keys = ''] = /^KEYS='(.+)'$/m.exec(script) ?? []
     const documented = rightsIn(read('docs/operating.md'), `ACL SETUSER ${user} on `)

@@ -6,6 +6,9 @@ import { describe, expect, it } from 'vitest'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const read = (file: string) => readFileSync(join(root, file), 'utf8')
+const workspaces = ['packages', 'services'].flatMap((parent) =>
+  readdirSync(join(root, parent)).map((name) => `${parent}/${name}`),
+)
 
 describe('docs/security.md', () => {
   const [, table = ''] = read('docs/security.md').split('| --- | --- | --- | --- |\n')
@@ -33,11 +36,8 @@ describe('docs/security.md', () => {
 })
 
 it('docs/security.md lists exactly the production dependencies, with reasons', () => {
-  const folders = ['packages', 'services'].flatMap((parent) =>
-    readdirSync(join(root, parent)).map((name) => `${parent}/${name}`),
-  )
   const inNoImage = ['packages/testing', 'packages/simulator']
-  const inImages = folders.filter((folder) => !inNoImage.includes(folder))
+  const inImages = workspaces.filter((folder) => !inNoImage.includes(folder))
   const dependencies = inImages.flatMap((folder) => {
     const manifest = JSON.parse(read(`${folder}/package.json`)) as Record<string, Record<string, string> | undefined>
     return Object.keys({ ...manifest.dependencies, ...manifest.optionalDependencies })
@@ -78,7 +78,11 @@ it('npm audit knows no vulnerability of a production dependency', { timeout: 60_
   expect(known).toEqual([])
 })
 
-it('each package has the licence that LICENSE names', () => {
-  const { license } = JSON.parse(read('package.json')) as { license: string }
-  expect(read('LICENSE')).toMatch(new RegExp(`^${license}\\n`))
+it('each published package has the licence that LICENSE names, and no other package can be published', () => {
+  const [licence] = read('LICENSE').split('\n')
+  const wrong = ['.', ...workspaces].filter((folder) => {
+    const manifest = JSON.parse(read(`${folder}/package.json`)) as { license?: string; private?: boolean }
+    return manifest.license !== licence && !(manifest.license === undefined && manifest.private)
+  })
+  expect(wrong).toEqual([])
 })

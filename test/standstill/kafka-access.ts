@@ -2,8 +2,9 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type ServiceName, startTokenServer, type TokenServer } from '@customer-stream/testing'
 import { createAuthority } from '@customer-stream/testing/certificates'
+import type { Operation, Resource } from './rights.ts'
 import { blocked, correct, replaceFile, type Scenario } from './scenario.ts'
-import { type Operation, type Resource, type Site, withoutLogin } from './site.ts'
+import { type Site, withoutLogin } from './site.ts'
 
 type Env = Readonly<Record<string, string>>
 

@@ -17,7 +17,6 @@ import {
   PROJECTION_VERSION,
   positionsKey,
   stateTopicName,
-  type TopicNames,
   topicNames,
 } from '@customer-stream/schemas'
 import { type MadeCustomersEvent, makeCustomersEvent, sign } from '@customer-stream/simulator'
@@ -28,6 +27,7 @@ import {
   type ServiceName,
   startSecuredBrokers,
 } from '@customer-stream/testing'
+import { type Operation, REDIS_RULES, type Resource, RIGHTS, type SiteTopics } from './rights.ts'
 import { type SupervisedService, superviseService } from './supervised-service.ts'
 
 type Env = Readonly<Record<string, string>>
@@ -74,39 +74,17 @@ export const openWorld = async (): Promise<World> => {
 }
 
 /** Numbers of Kafka's protocol. */
-const OPERATIONS = { READ: 3, WRITE: 4, CREATE: 5, DESCRIBE: 8, DESCRIBE_CONFIGS: 10 } as const
+const OPERATIONS: Readonly<Record<Operation, number>> = {
+  READ: 3,
+  WRITE: 4,
+  CREATE: 5,
+  DESCRIBE: 8,
+  DESCRIBE_CONFIGS: 10,
+}
 const TOPIC = 2
 const GROUP = 3
 const LITERAL = 3
 const ALLOW = 3
-
-export type Operation = keyof typeof OPERATIONS
-/** Topics of a site, by a short name. */
-export type SiteTopics = TopicNames & { readonly state: string; readonly erasures: string }
-export type Resource = keyof SiteTopics | 'group'
-
-/** The rights of the section "Least rights" in docs/operating.md. */
-const RIGHTS: Readonly<Record<ServiceName, readonly (readonly [Operation, Resource])[]>> = {
-  ingress: (['customers', 'other', 'quarantine'] as const).flatMap((topic) => [
-    ['WRITE', topic] as const,
-    ['DESCRIBE_CONFIGS', topic] as const,
-  ]),
-  projector: [
-    ['READ', 'customers'],
-    ['DESCRIBE_CONFIGS', 'customers'],
-    ['WRITE', 'quarantine'],
-    ['DESCRIBE_CONFIGS', 'quarantine'],
-    ['READ', 'state'],
-    ['WRITE', 'state'],
-    ['DESCRIBE_CONFIGS', 'state'],
-    ['READ', 'erasures'],
-    ['DESCRIBE_CONFIGS', 'erasures'],
-    ['READ', 'group'],
-  ],
-}
-const REDIS_COMMANDS = 'ping info exists hmget hget evalsha eval hset hlen hkeys hdel persist set del zadd zrem zscore'
-/** Without these commands, events are applied. */
-const SENDER_WATCH_COMMANDS = 'bitfield pexpire zrange get'
 
 const TOPIC_SETTINGS: Env = {
   'cleanup.policy': 'delete',
@@ -471,14 +449,7 @@ export const openSite = async (
       'reset',
       'on',
       `>${password}`,
-      `~${keyPrefix}customer:*`,
-      `~${keyPrefix}erased:*`,
-      `~${keyPrefix}positions:*`,
-      `~${keyPrefix}drift`,
-      `~${keyPrefix}index:*`,
-      `~${keyPrefix}dealers`,
-      `~${keyPrefix}dealer:*`,
-      ...`${REDIS_COMMANDS} ${SENDER_WATCH_COMMANDS}`.split(' ').map((command) => `+${command}`),
+      ...REDIS_RULES.map((rule) => rule.replace('mykaarma:', keyPrefix)),
     ),
   ])
   return site

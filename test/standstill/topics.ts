@@ -1,8 +1,9 @@
 import { positionField } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import type { ServiceName } from '@customer-stream/testing'
+import type { SiteTopics } from './rights.ts'
 import { blocked, type Scenario } from './scenario.ts'
-import { type Site, type SiteTopics, withoutLogin } from './site.ts'
+import { type Site, withoutLogin } from './site.ts'
 
 const SERVICES = ['ingress', 'projector'] as const
 
