@@ -38,7 +38,10 @@ export const readSource = (
 }
 
 /** `unread`: the record exists and was not read. `nowhere`: no record can exist at this place. */
-const placeOf = (source: string | undefined, { topic, ranges, endNow }: Comparison): 'read' | 'unread' | 'nowhere' => {
+export const placeOf = (
+  source: string | undefined,
+  { topic, ranges, endNow }: Pick<Comparison, 'topic' | 'ranges' | 'endNow'>,
+): 'read' | 'unread' | 'nowhere' => {
   const place = readSource(source, topic)
   const range = place && ranges.get(place.partition)
   if (place === undefined || range === undefined || place.offset >= endNow(place.partition)) return 'nowhere'

@@ -345,15 +345,19 @@ const compareStates = async (
   { admin, topics, exact = false, signal }: VerifyOptions,
   stateTopic: string,
   range: Range,
+  ranges: ReadonlyMap<number, ReadRange>,
 ): Promise<number> => {
   const note = ({ key, value }: { key: Buffer | null; value: Buffer | null }, partition: number) =>
     noteState(evidence, { key, value, partition }, range.ends.length)
   const { records } = await readTopic(admin, stateTopic, note, range)
+  const endsNow = await readEnds(admin, topics.customers)
+  const endNow = (partition: number) => endsNow.get(partition) ?? 0n
+  const comparison = { topic: topics.customers, ranges, endNow, exact }
   for (const batch of evidence.expected(REDIS_BATCH)) {
     signal?.throwIfAborted()
     for (const expected of batch) {
       if (evidence.isErased(expected)) continue
-      const reason = compareState(expected, evidence, topics.customers, exact)
+      const reason = compareState(expected, evidence, comparison)
       if (reason !== undefined) evidence.wrong(expected.customerUuid, reason)
     }
   }
@@ -442,7 +446,7 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
       onProgress('comparing the state topic')
       const { ends, open } = await settled(options.stateTopic)
       const range = upTo(options.stateTopic, ends)
-      state = { records: await compareStates(evidence, options, options.stateTopic, range), open }
+      state = { records: await compareStates(evidence, options, options.stateTopic, range, ranges), open }
       await compareRest(evidence, options, ranges)
     }
     evidence.comparePromises('has an acknowledged event that is newer than any usable event in Kafka')
