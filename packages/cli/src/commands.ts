@@ -61,7 +61,7 @@ export const COMMANDS = {
   },
   status: {
     summary: 'shows whether all is well, and what is wrong',
-    options: { ingress: 'text', projector: 'text', 'timeout-seconds': 'text', json: 'flag' },
+    options: { ingress: 'text', projector: 'text', reader: 'text', 'timeout-seconds': 'text', json: 'flag' },
   },
   topics: {
     summary: 'checks the topics, or creates the missing topics',

@@ -274,6 +274,18 @@ export const observe = async (
   return { first, last: { at: performance.now(), partitions: now, progress: await progress() } }
 }
 
+/** Number of projections above the examined projection that are looked for. */
+const HIGHER = 20
+
+/** Returns the projections above the examined projection that have positions in Redis. */
+export const readHigherProjections = async (redis: RedisClient, of: ProgressOf): Promise<number[]> => {
+  const numbers = Array.from({ length: HIGHER }, (_, i) => of.projection + 1 + i)
+  const read = await Promise.all(
+    numbers.map(async (projection) => ((await readProgress(redis, { ...of, projection })) ? [projection] : [])),
+  )
+  return read.flat()
+}
+
 /**
  * Reads the progress of fills twice. Used if Kafka does not answer, so that its partitions are
  * unknown.

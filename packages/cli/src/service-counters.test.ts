@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { readMetrics } from '@customer-stream/runtime'
 import { expect, it } from 'vitest'
-import { ALERT_COUNTERS, counterNotices } from './service-counters.ts'
+import { ALERT_COUNTERS, counterNotices, secretNotices, wrongService } from './service-counters.ts'
 
 const projector = { kind: 'projector', url: 'http://p' } as const
 
@@ -12,6 +12,20 @@ it('status names each counter above 0 that fires an alert', () => {
     'projector http://p: 2 unusable records of the erasures topic since its start. See the alert ErasuresUnusable in ' +
       'docs/runbook.md.',
   ])
+})
+
+it('status notices the address of another service, and wrong files of secrets', () => {
+  const of = (service: string) =>
+    readMetrics(
+      `process_start_time_seconds{service="${service}"} 9\ncustomer_stream_secret_files_unusable{service="s"} 1\n`,
+      0,
+    )
+  expect(wrongService(projector, of('projector'))).toEqual([])
+  expect(wrongService(projector, of('ingress'))).toEqual([
+    '--projector http://p is the admin port of the ingress. Give the address of the projector.',
+  ])
+  expect(secretNotices(projector, of('projector'))).toEqual([expect.stringMatching(/^projector http:.+SecretFiles/)])
+  expect(secretNotices(projector, readMetrics('', 0))).toEqual([])
 })
 
 it('status knows the counter of each critical alert that a single event fires', () => {

@@ -1,4 +1,4 @@
-/** Counters that fire an alert, with their values since the start of the service. */
+/** Facts about a service that only its metrics have, as sentences. */
 import type { MetricsSample } from '@customer-stream/runtime'
 import type { ServiceAddress, ServiceKind } from './service-probe.ts'
 import { counted } from './terminal-text.ts'
@@ -65,7 +65,30 @@ export const ALERT_COUNTERS: Readonly<Record<string, AlertCounter>> = {
     metric: 'projector_unusable_erasures_total',
     what: ['unusable record of the erasures topic', 'unusable records of the erasures topic'],
   },
+  ReaderErrors: {
+    kind: 'reader',
+    metric: 'reader_answers_total',
+    labels: { answer: 'internal-error' },
+    what: ['request that a bug of ours ended', 'requests that a bug of ours ended'],
+  },
 }
+
+/** Returns a sentence if the address belongs to another service than the command line says. */
+export const wrongService = ({ kind, url }: ServiceAddress, { labelsAbove0 }: MetricsSample): string[] => {
+  const [actual] = labelsAbove0('process_start_time_seconds', 'service')
+  return actual === undefined || actual === kind
+    ? []
+    : [`--${kind} ${url} is the admin port of the ${actual}. Give the address of the ${kind}.`]
+}
+
+/** Returns a sentence if changed files of secrets are wrong. */
+export const secretNotices = ({ kind, url }: ServiceAddress, { sum }: MetricsSample): string[] =>
+  sum('customer_stream_secret_files_unusable') === 0
+    ? []
+    : [
+        `${kind} ${url}: changed files of secrets are wrong, so the service uses the old values, and a restart would ` +
+          'fail. See the alert SecretFilesUnusable in docs/runbook.md.',
+      ]
 
 /** Returns a sentence for each of the service's counters that is above 0. */
 export const counterNotices = ({ kind, url }: ServiceAddress, { sum }: MetricsSample): string[] =>

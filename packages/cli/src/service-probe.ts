@@ -1,7 +1,8 @@
 /** Asks the admin port of a service for its readiness and its counters. */
 import { fetchText, type MetricsSample, readMetrics, requestProblem } from '@customer-stream/runtime'
 
-export type ServiceKind = 'ingress' | 'projector'
+export const SERVICE_KINDS = ['ingress', 'projector', 'reader'] as const
+export type ServiceKind = (typeof SERVICE_KINDS)[number]
 
 export interface ServiceAddress {
   readonly kind: ServiceKind

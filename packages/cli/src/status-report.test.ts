@@ -53,19 +53,49 @@ const findings = (changes: Partial<Findings> = {}): Findings => {
     ...changes,
   }
 }
+const ready = (kind: 'ingress' | 'projector' | 'reader', url: string, ...details: string[]) =>
+  ({ kind, url, state: 'ready', problems: [], details }) as const
 const linesOf = (changes: Partial<Findings>) => statusLines(reportOf(findings(changes)), () => false)
 
 it('the first line of a healthy status is "All is well."', () => {
-  const services = [{ kind: 'ingress', url: 'http://i:9464', state: 'ready', problems: [], details: [] }] as const
+  const services = [ready('ingress', 'http://i:9464'), ready('projector', 'http://p:9464')]
   const lines = linesOf({ services })
-  expect(lines.slice(0, 5)).toEqual([
+  expect(lines.slice(0, 6)).toEqual([
     'All is well.',
     '',
     'services     ingress http://i:9464: ready',
+    '             projector http://p:9464: ready',
     'last event   12 s ago, 2026-11-27 11:59:48 UTC',
     'lag          0 records: all 2 partitions are applied',
   ])
   expect(reportOf(findings({ services })).healthy).toBe(true)
+})
+
+it('status says which service was not asked, and what a ready service adds', () => {
+  const services = [ready('ingress', 'http://i', '3 records wait'), ready('reader', 'http://r')]
+  expect(reportOf(findings({ services })).notices).toEqual([
+    'no projector was asked, so it may hang unnoticed. Give --projector.',
+    'ingress http://i: 3 records wait',
+  ])
+})
+
+it('status says if Redis has a higher projection than the examined projection', () => {
+  const services = [ready('ingress', 'http://i'), ready('projector', 'http://p')]
+  const noticesOf = (higher: number[]) =>
+    reportOf(findings({ services, otherProjections: { examined: 1, higher } })).notices
+  expect(noticesOf([])).toEqual([])
+  expect(noticesOf([2])).toEqual([expect.stringMatching(/^this report is about projection 1 .+ has projection 2\. /)])
+})
+
+it('a ready service that is blocked, and the address of another service, are problems', () => {
+  const services = [ready('ingress', 'http://i', 'the folder was deleted'), ready('projector', 'http://p')]
+  const blocked = [{ url: 'http://i', reason: 'spool' }]
+  const wrongServices = ['--reader http://x is the admin port of the ingress. Give the address of the reader.']
+  expect(reportOf(findings({ services, blocked, wrongServices }))).toMatchObject({
+    healthy: false,
+    reasons: [...wrongServices, 'ingress http://i is blocked (spool): the folder was deleted'],
+    notices: [],
+  })
 })
 
 it('a status that asked no service does not say that all is well', () => {
@@ -209,7 +239,8 @@ it('the notice about a quarantine of which only the newest records were counted 
 
 it('counters of a service that make an alert are notices', () => {
   const counters = ['ingress http://i: 1 suspicious event since its start.']
-  expect(reportOf(findings({ counters }))).toMatchObject({ healthy: true, notices: counters })
+  const services = [ready('ingress', 'http://i'), ready('projector', 'http://p')]
+  expect(reportOf(findings({ counters, services }))).toMatchObject({ healthy: true, notices: counters })
 })
 
 it('a status without Kafka has all other lines, and removes control characters', () => {
@@ -221,11 +252,12 @@ it('a status without Kafka has all other lines, and removes control characters',
     state: undefined,
     erasures: undefined,
     quarantine: undefined,
-    services: [{ kind: 'projector', url: 'http://p', state: 'ready', problems: [], details: [] }],
+    services: [ready('projector', 'http://p')],
   })
   expect(lines).toEqual([
     'Not well: 1 reason.',
     '  ✘ Kafka cannot be reached at \\u{1b}[2Jhost',
+    '  ! no ingress was asked, so it may hang unnoticed. Give --ingress.',
     '',
     'services     projector http://p: ready',
     'last event   unknown',
@@ -265,7 +297,8 @@ it('status does not call an empty partition without a position applied', () => {
 
 it('handled records of quarantine are counted separately, and need no notice', () => {
   const quarantine = { value: { ...quarantineOf({ a: 3 }), open: 0, handled: 3 } }
-  expect(reportOf(findings({ quarantine, counters: [] })).notices).toEqual([])
+  const services = [ready('ingress', 'http://i'), ready('projector', 'http://p')]
+  expect(reportOf(findings({ quarantine, services })).notices).toEqual([])
   expect(linesOf({ quarantine }).slice(-3)).toEqual([
     'quarantine   24 h: a 3',
     '             redriven or dropped: 3',

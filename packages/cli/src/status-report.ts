@@ -31,11 +31,16 @@ export interface Findings {
   readonly services: readonly ServiceStatus[]
   /** Undefined if no service gave metrics twice. */
   readonly rates: Rates | undefined
-  /** Sentences about the counters that fire an alert. */
+  /** Sentences about the counters that fire an alert, and about wrong files of secrets. */
   readonly counters?: readonly string[]
+  /** Sentences about addresses that belong to another service. */
+  readonly wrongServices?: readonly string[]
+  /** Reasons of `customer_stream_blocked`, with the address of the service. */
+  readonly blocked?: readonly { readonly url: string; readonly reason: string }[]
   readonly kafka: Answer<true>
   readonly redis: Answer<true>
   readonly raw?: Answer<RawStatus> | undefined
+  readonly otherProjections?: { readonly examined: number; readonly higher: readonly number[] }
   readonly observation?: Answer<Observation> | undefined
   /** Time of receipt of the oldest event that is not applied. */
   readonly oldestWaiting?: Answer<number | undefined> | undefined
@@ -99,7 +104,38 @@ export interface StatusReport {
 /** Age of a waiting event or erasure at which the pipeline is no longer healthy. */
 const TOO_OLD_MS = 60_000
 const SILENCE_MS = 24 * 3_600_000
-const NO_SERVICE = 'no service was asked, so a service may hang unnoticed. Give --ingress and --projector.'
+
+/** The reader is optional, so its address need not be given. */
+const unasked = (services: readonly ServiceStatus[]): string[] => {
+  const missing = (['ingress', 'projector'] as const).filter((kind) => !services.some((each) => each.kind === kind))
+  if (missing.length === 0) return []
+  const [who, may] = missing.length === 2 ? ['service', 'a service'] : [missing.join(), 'it']
+  const options = missing.map((kind) => `--${kind}`).join(' and ')
+  return [`no ${who} was asked, so ${may} may hang unnoticed. Give ${options}.`]
+}
+
+/** Returns the facts that a ready service adds, such as a warning about its topics. */
+const readyDetails = (services: readonly ServiceStatus[], blocked: Findings['blocked'] = []): string[] =>
+  services
+    .filter(({ state, url }) => state === 'ready' && !blocked.some((each) => each.url === url))
+    .flatMap(({ kind, url, details }) => details.map((detail) => `${kind} ${url}: ${detail}`))
+
+const otherProjections = (found: Findings['otherProjections']): string[] =>
+  found === undefined || found.higher.length === 0
+    ? []
+    : [
+        `this report is about projection ${found.examined} (PROJECTION_VERSION), and Redis also has projection ` +
+          `${found.higher.join(', ')}. Give the command the same PROJECTION_VERSION as the projectors.`,
+      ]
+
+/** An ingress with a spool may be ready although a person must act. */
+const blockedReasons = (services: readonly ServiceStatus[], blocked: Findings['blocked'] = []): string[] =>
+  services
+    .filter(({ state }) => state === 'ready')
+    .flatMap(({ kind, url, details }) => {
+      const reasons = blocked.filter((each) => each.url === url).map(({ reason }) => reason)
+      return reasons.length > 0 ? [`${kind} ${url} is blocked (${reasons.join(', ')}): ${details.join('; ')}`] : []
+    })
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((all, one) => all + one, 0)
 
@@ -181,6 +217,8 @@ export const reportOf = (found: Findings): StatusReport => {
   const reasons = [
     ...failed.flatMap((answer) => (answer && 'problem' in answer ? [answer.problem] : [])),
     ...services.flatMap(serviceReasons),
+    ...(found.wrongServices ?? []),
+    ...blockedReasons(services, found.blocked),
     ...(observation && raw ? progressReasons(observation, noPositions) : []),
     ...topicReasons(raw, undefined),
     ...topicReasons(state, partitionCount),
@@ -206,7 +244,10 @@ export const reportOf = (found: Findings): StatusReport => {
   const openRecords = `${quarantine?.isCut ? 'at least ' : ''}${counted(open, 'open record')}`
   const silence = raw && (raw.lastEventAt === undefined ? Number.POSITIVE_INFINITY : now - raw.lastEventAt)
   const notices = [
-    ...(found.counters ?? (services.length > 0 ? [] : [NO_SERVICE])),
+    ...unasked(services),
+    ...otherProjections(found.otherProjections),
+    ...readyDetails(services, found.blocked),
+    ...(found.counters ?? []),
     ...(open > 0 ? [`${openRecords} went to quarantine in the last 24 h. See customer-stream quarantine list.`] : []),
     ...(silence === undefined || silence < SILENCE_MS
       ? []

@@ -5,7 +5,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Audit, readAudit } from '@customer-stream/quarantine'
-import { createLogger, unlessAborted } from '@customer-stream/runtime'
+import { createLogger, type MetricsSample, unlessAborted } from '@customer-stream/runtime'
 import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { attributed, createAdmin, createKafka, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import { connectRedis, createRedis } from '@customer-stream/runtime/redis'
@@ -24,13 +24,14 @@ import {
   type Observation,
   observe,
   readFills,
+  readHigherProjections,
   readRawStatus,
   readTopicStatus,
   timeOf,
   withAdmin,
 } from './read-status.ts'
-import { counterNotices } from './service-counters.ts'
-import { askMetrics, askReadiness, type ServiceAddress } from './service-probe.ts'
+import { counterNotices, secretNotices, wrongService } from './service-counters.ts'
+import { askMetrics, askReadiness, SERVICE_KINDS, type ServiceAddress } from './service-probe.ts'
 import { ratesOf } from './service-rates.ts'
 import { type ErasuresStatus, type Findings, reportOf } from './status-report.ts'
 import { jsonLine } from './terminal-text.ts'
@@ -53,7 +54,7 @@ const AUDIT_MS = 2000
 const line = {
   name: 'status',
   usage: `customer-stream status [--ingress URL[,URL…]] [--projector URL[,URL…]]
-                       [--timeout-seconds N] [--json]
+                       [--reader URL[,URL…]] [--timeout-seconds N] [--json]
 
   Shows whether all is well, what is wrong, and then the details: the services,
   the last event, the lag of each partition, the fill of a lost Redis, the state
@@ -65,6 +66,8 @@ const line = {
                         http://127.0.0.1:9464
   --projector URL       address of the admin port of a projector, for example
                         http://127.0.0.1:9465
+  --reader URL          address of the admin port of a reader, for example
+                        http://127.0.0.1:9466
   --timeout-seconds N   maximum time of the command, 5 to 60 (default 10)
   --json                print one JSON object
   The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read
@@ -72,7 +75,7 @@ const line = {
   In this repository: npm run status -- [OPTIONS]`,
   options: COMMANDS.status.options,
   read: ({ texts, flags }) => {
-    const given = (['ingress', 'projector'] as const).flatMap((kind) =>
+    const given = SERVICE_KINDS.flatMap((kind) =>
       (texts[kind] ?? '').split(',').flatMap((text): ServiceAddress[] => {
         const url = text.trim().replace(/\/+$/, '')
         if (url === '') return []
@@ -174,10 +177,10 @@ const askRedis = (session: Session) =>
 const askTopic = <T>(session: Session, topic: string, work: (admin: TopicAdmin) => Promise<T>, doing = 'read') =>
   ask(session, session.kafkaName, () => attributed(`${doing} topic ${topic}`, () => withAdmin(session.kafka, work)))
 
-/** Reads the rates, and the counters that fire an alert. */
+/** Reads the rates, and the facts that only metrics have. */
 const readRates = async (
   addresses: readonly ServiceAddress[],
-): Promise<Pick<Findings, 'rates' | 'counters'> | undefined> => {
+): Promise<Pick<Findings, 'rates' | 'counters' | 'wrongServices' | 'blocked'> | undefined> => {
   if (addresses.length === 0) return undefined
   const before = await Promise.all(addresses.map(askMetrics))
   await sleep(RATES_MS)
@@ -186,8 +189,16 @@ const readRates = async (
     const [first, second] = [before[i], after[i]]
     return first && second ? [{ kind, before: first, after: second }] : []
   })
-  const counters = addresses.flatMap((address, i) => (after[i] ? counterNotices(address, after[i]) : []))
-  return { rates: ratesOf(samples), counters }
+  const of = <T>(facts: (address: ServiceAddress, sample: MetricsSample) => readonly T[]): T[] =>
+    addresses.flatMap((address, i) => (after[i] ? facts(address, after[i]) : []))
+  return {
+    rates: ratesOf(samples),
+    counters: [...of(secretNotices), ...of(counterNotices)],
+    wrongServices: of(wrongService),
+    blocked: of(({ url }, { labelsAbove0 }) =>
+      labelsAbove0('customer_stream_blocked', 'reason').map((reason) => ({ url, reason })),
+    ),
+  }
 }
 
 const askRates = async (session: Session) =>
@@ -260,6 +271,8 @@ const read = async (session: Session): Promise<Findings> => {
     const range = { deadline: deadline - 1000, signal }
     return askTopic(session, topics.customers, (admin) => observe({ redis, admin }, status, of, range))
   })
+  const higher =
+    'value' in redisReached ? ask(session, 'Redis', () => readHigherProjections(redis, of)) : Promise.resolve(undefined)
   const known = observation.then((answer): Answer<Observation> => answer ?? { problem: '' })
   const waiting = known.then((answer) => {
     const value = answered(answer)
@@ -293,6 +306,7 @@ const read = async (session: Session): Promise<Findings> => {
     redis: redisReached,
     raw: await raw,
     observation: await observation,
+    otherProjections: { examined: projection, higher: answered(await higher) ?? [] },
     oldestWaiting: await waiting,
     state: await state,
     erasures: await erasures,

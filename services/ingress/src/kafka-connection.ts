@@ -85,7 +85,9 @@ export const createKafkaConnection = (deps: KafkaConnectionDependencies): KafkaC
     diagnose,
     topic: topics.customers,
     timeoutMs: settings.READINESS_TIMEOUT_MS,
-    doing: spool ? 'send events to Kafka and keeps them in the spool' : 'store events, which get 503',
+    doing: spool
+      ? 'send events to Kafka, and keeps them in the spool while the spool has room'
+      : 'store events, which get 503',
   })
   const connect = async () => {
     await Promise.all([admin.connect(), publishers.connect()])

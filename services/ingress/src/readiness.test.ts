@@ -59,7 +59,7 @@ it('the ingress stays ready in an outage while the spool has room', async () => 
   ])
   expect(await setUp({ connection: noAnswer, spool: spoolWith(false) }).checks()).toMatchObject([
     { ready: false },
-    { ready: false },
+    { ready: false, detail: expect.stringMatching(/^The spool accepts no event: .+ 3 records wait$/) },
   ])
 })
 

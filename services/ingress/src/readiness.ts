@@ -27,6 +27,10 @@ export interface Readiness {
   watch(): Promise<void>
 }
 
+const NO_ROOM =
+  'The spool accepts no event: its disk refuses writes, or SPOOL_MAX_BYTES is reached. Events that Kafka does not ' +
+  'store get 503. Free or repair the disk, and read the log line spool-failed.'
+
 export const createReadiness = (deps: ReadinessDependencies): Readiness => {
   const { connection, publishers, spool, obstacles, diagnose, maxBodyBytes, stopping, onStuck } = deps
 
@@ -62,11 +66,14 @@ export const createReadiness = (deps: ReadinessDependencies): Readiness => {
       if (!spool || stopping.aborted) return [kafka]
       // A process with room in its spool can acknowledge events without Kafka, so it stays ready.
       // Otherwise a load balancer would send it no requests, and events would be lost.
-      const ready = kafka.ready || spool.hasRoomFor(maxBodyBytes)
-      const detail = spool.problem?.message ?? `${spool.size.records} records wait`
+      const hasRoom = spool.hasRoomFor(maxBodyBytes)
+      const ready = kafka.ready || hasRoom
+      const { records } = spool.size
+      const waiting = records > 0 ? [`${records} records wait`] : []
+      const details = spool.problem ? [spool.problem.message] : hasRoom ? waiting : [NO_ROOM, ...waiting]
       return [
         { ...kafka, ready },
-        { name: 'spool', ready, detail },
+        { name: 'spool', ready, ...(details.length > 0 && { detail: details.join(' ') }) },
       ]
     },
     watch: async () => {

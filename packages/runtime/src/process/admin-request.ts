@@ -5,6 +5,8 @@ export interface MetricsSample {
   readonly at: number
   /** Returns the sum of the metric's series that have these labels. */
   sum(name: string, labels?: Readonly<Record<string, string>>): number
+  /** Returns the values of the label in those series of the metric that are above 0. */
+  labelsAbove0(name: string, label: string): string[]
 }
 
 const TIMEOUT_MS = 3000
@@ -53,5 +55,9 @@ export const readMetrics = (text: string, at: number): MetricsSample => {
         .filter((each) => each.name === name)
         .filter((each) => Object.entries(labels).every(([label, value]) => each.labels.includes(`${label}="${value}"`)))
         .reduce((total, { value }) => total + value, 0),
+    labelsAbove0: (name, label) =>
+      series
+        .filter((each) => each.name === name && each.value > 0)
+        .flatMap(({ labels }) => new RegExp(`(?:^|,)${label}="([^"]*)"`).exec(labels)?.[1] ?? []),
   }
 }
