@@ -1,4 +1,5 @@
 import { waitUntil } from '@customer-stream/runtime'
+import { writeErasure } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, inject, it, onTestFinished } from 'vitest'
@@ -32,6 +33,13 @@ afterAll(() => pipeline?.close())
 const get = async <T>(path: string, method = 'GET') => {
   const answer = await fetch(`${reader.url}${path}`, { method, headers: { authorization: 'Bearer full-api-key' } })
   return { status: answer.status, body: (await answer.json()) as T }
+}
+
+const openProducer = async () => {
+  const producer = kafkajsOf(pipeline.kafka).producer()
+  await producer.connect()
+  onTestFinished(() => producer.disconnect())
+  return producer
 }
 
 const untilPipeline = (what: string, isTrue: (document: PipelineDocument) => boolean) =>
@@ -102,6 +110,29 @@ it('a record is listed, shown and redriven once, and its customer appears', asyn
   })
 })
 
+it('a customer who is erased between two redrives does not come back', async () => {
+  const reason = 'refused-by-kafka'
+  const messages = [1, 2].map((timestamp) => ({
+    value: makeCustomersEvent({ customerUuid: 'eve', timestamp }).body,
+    headers: { reason },
+  }))
+  const producer = await openProducer()
+  await producer.send({ topic: pipeline.topics.quarantine, messages })
+  const { body } = await waitUntil(
+    'the records are listed',
+    () => get<QuarantineList>(`/v1/quarantine?reason=${reason}`),
+    ({ body: { records } }) => records?.length === 2,
+  )
+  const redrive = async (at: number, query = '') =>
+    (await get<RedriveAnswer>(`/v1/quarantine/${body.records[at]?.id}/redrive${query}`, 'POST')).body
+  expect(await redrive(0)).toMatchObject({ outcome: 'redriven' })
+  expect(await redrive(1, '?dry-run=1')).toMatchObject({ outcome: 'would-redrive' })
+  const value = writeErasure({ erasedAt: 3, scope: 'forever', reason: 'test', requestedBy: 'test' })
+  await producer.send({ topic: pipeline.erasuresTopic, messages: [{ key: 'eve', value }] })
+  expect(await redrive(1, '?dry-run=1')).toMatchObject({ outcome: 'refused', refused: 'erased' })
+  expect(await redrive(1)).toMatchObject({ outcome: 'refused', refused: 'erased' })
+})
+
 it('a record of 1 MiB is shown with all its bytes', async () => {
   const body = Buffer.alloc(1_048_576, 'a')
   expect((await pipeline.post(ingress, body)).status).toBe(400)
@@ -115,13 +146,6 @@ it('a record of 1 MiB is shown with all its bytes', async () => {
   const answer = await get<RedriveAnswer>(`/v1/quarantine/${records[0]?.id}/redrive`, 'POST')
   expect(answer.body).toMatchObject({ outcome: 'refused', refused: 'not-json' })
 })
-
-const openProducer = async () => {
-  const producer = kafkajsOf(pipeline.kafka).producer()
-  await producer.connect()
-  onTestFinished(() => producer.disconnect())
-  return producer
-}
 
 it('a record with a reason that this version does not know is listed and shown', async () => {
   const producer = await openProducer()

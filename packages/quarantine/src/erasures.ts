@@ -1,4 +1,11 @@
-import { attributed, fetchEnds, readTopic, requireReadable, type TopicAdmin } from '@customer-stream/runtime/kafka'
+import {
+  attributed,
+  fetchEnds,
+  readTopic,
+  readTopicIdentity,
+  requireReadable,
+  type TopicAdmin,
+} from '@customer-stream/runtime/kafka'
 import { type Erasure, readErasureRecord } from '@customer-stream/schemas'
 
 type LastErasure = Pick<Erasure, 'scope' | 'erasedAt'>
@@ -6,8 +13,17 @@ type LastErasure = Pick<Erasure, 'scope' | 'erasedAt'>
 export interface Erasures {
   /** Returns the last erasure of a customer. */
   of(customerUuid: string): LastErasure | undefined
-  /** Reads the erasures that were stored since the last reading. */
+  /**
+   * Reads the erasures that were stored since the last reading. If the topic was deleted and
+   * created again, reads the new topic from its start. The earlier erasures stay known.
+   */
   refresh(): Promise<void>
+}
+
+/** The topic that was read, and the next offset of each partition. */
+interface ReadTo {
+  readonly topicId: string | undefined
+  readonly next: ReadonlyMap<number, string>
 }
 
 /** Reads the last erasure of each customer. Memory grows with the number of erased customers. */
@@ -19,16 +35,17 @@ export const openErasures = async (admin: TopicAdmin, topic: string, signal: Abo
     const { scope, erasedAt } = read.value.erasure
     erasures.set(read.value.customerUuid, { scope, erasedAt })
   }
-  let known = await requireReadable(admin, topic, signal)
-  await readTopic(admin, topic, note, { ends: known, signal })
-  return {
-    of: (customerUuid) => erasures.get(customerUuid),
-    refresh: async () => {
-      const ends = await attributed(`read topic ${topic}`, () => fetchEnds(admin, topic))
-      const readTo = new Map(known.map(({ partition, high }) => [partition, high]))
-      const added = ends.map((end) => ({ ...end, low: readTo.get(end.partition) ?? end.low }))
-      await readTopic(admin, topic, note, { ends: added, signal })
-      known = ends
-    },
+  let readTo: ReadTo | undefined
+  const refresh = async () => {
+    // The id comes first: if the topic is then created again, the next refresh reads all of it.
+    const { topicId } = await attributed(`read topic ${topic}`, () => readTopicIdentity(admin, topic))
+    const ends = await attributed(`read topic ${topic}`, () => fetchEnds(admin, topic))
+    const next = readTo?.topicId === topicId ? readTo?.next : undefined
+    const added = ends.map((end) => ({ ...end, low: next?.get(end.partition) ?? end.low }))
+    await readTopic(admin, topic, note, { ends: added, signal })
+    readTo = { topicId, next: new Map(ends.map(({ partition, high }) => [partition, high])) }
   }
+  await requireReadable(admin, topic, signal)
+  await refresh()
+  return { of: (customerUuid) => erasures.get(customerUuid), refresh }
 }

@@ -30,6 +30,8 @@ export interface KafkaParts {
   readonly pipeline: PipelineWatch
   readonly readEvents: ReadEvents
   readonly quarantine: Quarantine
+  /** Closes the clients of redrives. */
+  stopRedrives(): Promise<void>
 }
 
 /** An error that is not of Kafka already has a sentence for the operator. */
@@ -76,12 +78,18 @@ export const createKafkaParts = (deps: KafkaPartsDependencies): KafkaParts => {
     },
     { topic, keyPrefix, projection },
   )
+  const { redrive, stop: stopRedrives } = createRedrive(settings, kafka.open, stopping)
   const quarantine = createQuarantine({
     kafka,
     tail,
     reader: createTopicReader(kafka, quarantineTopic),
     explain: createExplainRedrive(settings),
-    redrive: createRedrive(settings, kafka.open, stopping),
+    redrive,
   })
-  return { pipeline, readEvents: createReadEvents(createTopicReader(kafka, topic), positions), quarantine }
+  return {
+    pipeline,
+    readEvents: createReadEvents(createTopicReader(kafka, topic), positions),
+    quarantine,
+    stopRedrives,
+  }
 }

@@ -6,7 +6,7 @@ import type { TopicReader } from '../topic-reader.ts'
 import type { Redrive, Redriven, RedriveRequest } from './redrive.ts'
 import { factsOf, newestFirst, type QuarantineTail, type RecordFacts, type Tail } from './tail.ts'
 
-/** A redrive opens clients and waits for acknowledgements, so it may take longer than a read. */
+/** A redrive waits for acknowledgements, so it may take longer than a read. */
 const REDRIVE_MS = 20_000
 const STILL_RUNNING = 'The redrive still runs, and may send the record later. Read the record before you try again.'
 
