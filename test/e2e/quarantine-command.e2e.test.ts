@@ -71,6 +71,7 @@ interface Copy {
   readonly headers?: Record<string, string>
   readonly key?: string
   readonly timestamp?: string
+  readonly partition?: number
 }
 /** Sends records to quarantine as another version of a service would. */
 const putIntoQuarantine = async (messages: readonly Copy[]) => {
@@ -81,7 +82,7 @@ const putIntoQuarantine = async (messages: readonly Copy[]) => {
   for (let at = 0; at < messages.length; at += 200)
     await producer.send({
       topic,
-      messages: messages.slice(at, at + 200).map((message) => ({ ...message, partition: 0 })),
+      messages: messages.slice(at, at + 200).map((message) => ({ partition: 0, ...message })),
     })
   await producer.disconnect()
 }
@@ -162,6 +163,18 @@ describe('with the records of one test', () => {
         stdout: '',
         stderr: expect.stringContaining('no record has the reason "nosuch"'),
       })
+  })
+
+  it('quarantine list and redrive read in the order of partitions and offsets', async () => {
+    const partitions = Array.from({ length: PARTITIONS }, (_, partition) => partition)
+    const values = [...partitions, ...partitions].map((partition) => ({ value: '{', partition }))
+    await putIntoQuarantine(values.toReversed())
+    const expected = partitions.flatMap((partition) => [partition, partition])
+    const partitionOfPlace = ({ place }: { place: string }) => Number(place.split('/')[0])
+    expect((await list()).records.map(partitionOfPlace)).toEqual(expected)
+    const { stdout } = await run(['redrive', '--until', '2100-01-01', '--json'])
+    const lines = stdout.trimEnd().split('\n').slice(0, -1)
+    expect(lines.map((line) => JSON.parse(line)).map(partitionOfPlace)).toEqual(expected)
   })
 
   it('quarantine show explains the reason, and cannot control the terminal', async () => {

@@ -11,7 +11,7 @@ export interface OpenQuarantine {
 }
 
 /**
- * Fetches the ends of quarantine and reads the audit.
+ * Fetches the ends of quarantine, in the order of partitions, and reads the audit.
  * @throws if a topic cannot be read, or if there is no quarantine topic.
  */
 export const openQuarantine = async (
@@ -22,7 +22,7 @@ export const openQuarantine = async (
 ): Promise<OpenQuarantine> => {
   const topic = topicNames(prefix).quarantine
   const auditTopic = quarantineAuditTopicName(prefix)
-  const ends = await requireReadable(admin, topic, signal)
+  const ends = (await requireReadable(admin, topic, signal)).toSorted((a, b) => a.partition - b.partition)
   const options = { quarantineTopic: topic, auditTopic, signal, ...(onEntry && { onEntry }) }
   return { topic, ends, auditTopic, audit: await readAudit(admin, options) }
 }

@@ -14,10 +14,10 @@ import {
 } from '@customer-stream/quarantine'
 import { attributed, type OutgoingRecord, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import { interruption, printNotice } from '../interruption.ts'
-import { barText } from '../layout.ts'
 import { drained, printText } from '../output.ts'
 import { createScreen } from '../screen.ts'
 import { createReport, type Outcome } from './outcome.ts'
+import { createProgress, createReadNotice } from './progress.ts'
 
 /** Decision about one record: it is sent, it only gets an audit entry, or it is refused. */
 export type Decision =
@@ -36,25 +36,6 @@ export interface HandleOptions {
   /** Undefined for a dry run. */
   readonly execute: Execution | undefined
   readonly isJson: boolean
-}
-
-/** Returns a function that returns the text of the progress line. */
-const createBar = (label: string, done: () => number) => {
-  const startedAt = performance.now()
-  let [read, total] = [0, 1]
-  return {
-    onProgress: (now: number, all: number) => {
-      ;[read, total] = [now, all]
-    },
-    line: {
-      share: () => read / total,
-      text: (columns: number) => {
-        const seconds = Math.max(0.001, (performance.now() - startedAt) / 1000)
-        const secondsLeft = read === 0 ? undefined : ((total - read) * seconds) / read
-        return barText({ label, done: read, total, perSecond: done() / seconds, secondsLeft }, columns)
-      },
-    },
-  }
 }
 
 /** Returns the functions that report records whose outcome is not known. */
@@ -131,11 +112,11 @@ export const handleRecords = async (
     if (group === undefined) return ''
     return group.last ? ` after ${placeOf(group.last)}` : ' before the first record'
   }
-  const bar = createBar(action, () => group?.done ?? 0)
-  const hide = execute ? screen.show(bar.line) : () => {}
+  const progress = createProgress(action, () => ({ done: group?.done ?? 0, doneBefore }))
+  const hide = execute ? screen.show(progress.line) : () => {}
   try {
     await attributed(`read topic ${topic}`, async () => {
-      const { onProgress } = bar
+      const onProgress = execute ? progress.onProgress : createReadNotice(command)
       for await (const record of readQuarantine(admin, { topic, ends, selection, signal, onUnreadable, onProgress })) {
         if (signal.aborted || accepted >= selection.limit) break
         await drained()

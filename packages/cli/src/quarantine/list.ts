@@ -18,10 +18,9 @@ import { counted, jsonLine, printable, shortened, utc } from '../terminal-text.t
 import { type KafkaClients, withKafka } from '../with-clients.ts'
 import { loadKafkaSettings } from './kafka-settings.ts'
 import { OPTIONS } from './options.ts'
+import { createReadNotice } from './progress.ts'
 import { FILTER_USAGE, readFilters, SETTINGS_USAGE } from './selection.ts'
 import { createSummary, idText, reasonText, summaryLines } from './summary.ts'
-
-const PROGRESS_RECORDS = 100_000
 
 const line = {
   name: 'quarantine list',
@@ -100,9 +99,7 @@ const list = async ({ admin }: KafkaClients, input: Input): Promise<number> => {
     unreadable += 1
     printNotice(`quarantine list: ${placeOf(place)}: ${why}`)
   }
-  const onProgress = (read: number, total: number) => {
-    if (read % PROGRESS_RECORDS === 0) printNotice(`quarantine list: read ${read} of ${total} records`)
-  }
+  const onProgress = createReadNotice(line.name)
   const selection = { places: undefined, filters, limit }
   await attributed(`read topic ${topic}`, async () => {
     const records = readQuarantine(admin, { topic, ends, selection, signal, onUnreadable, onProgress })
