@@ -1,6 +1,6 @@
 /**
- * The public port. Order of checks: path, method, API key, rate, scope, parameters. Each route
- * names the scope that it needs, or `open`.
+ * The public port. Order of checks: path, method, API key, rate, scope, turn, parameters. Each
+ * route names the scope that it needs, or `open`.
  */
 import type { Duplex } from 'node:stream'
 import type { Scope } from '@customer-stream/configuration'
@@ -24,6 +24,7 @@ import { addCustomerRoute } from './customer-route.ts'
 import { addDealersRoute } from './dealers-route.ts'
 import { addDocsRoute } from './docs-page.ts'
 import { addEventsRoute } from './events-route.ts'
+import { goneSignal } from './gone-signal.ts'
 import { addListRoutes } from './list-routes.ts'
 import { openApi } from './openapi/openapi.ts'
 import { addPipelineRoute } from './pipeline-route.ts'
@@ -31,6 +32,7 @@ import { type Problem, ProblemError, problemDocument, problems } from './problem
 import { addQuarantineRoutes } from './quarantine-routes.ts'
 import { createRateLimit } from './rate-limit.ts'
 import { createEndSpan, type EndSpan } from './request-spans.ts'
+import { createTurns } from './turns.ts'
 
 export interface AppDependencies {
   readonly authenticate: Authenticate
@@ -193,6 +195,12 @@ const addChecks = (app: FastifyInstance, { authenticate, metrics }: AppDependenc
     if (scope === 'operate' && !client.maySee(undefined))
       throw new ProblemError('forbidden', 'The API key needs the dealers ["*"].')
   })
+  const turns = createTurns()
+  app.addHook('preHandler', async (request, reply) => {
+    const { url, config } = request.routeOptions
+    if (config.atOnce !== undefined)
+      await turns.take(`${request.client!.name} ${url}`, config.atOnce, goneSignal(reply))
+  })
 }
 
 /** Refuses all other methods of each path. Must be called after all routes are added. */
@@ -282,6 +290,11 @@ declare module 'fastify' {
      * refuses the methods that its path does not accept.
      */
     scope?: Scope | 'open' | 'other-methods'
+    /**
+     * Maximum number of requests of one API key that the route answers at the same time. Further
+     * requests wait. Undefined: no limit.
+     */
+    atOnce?: number
   }
   interface FastifyInstance {
     /** Methods that each path accepts. */

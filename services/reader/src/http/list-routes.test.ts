@@ -1,8 +1,8 @@
-import { expect, it } from 'vitest'
+import { expect, it, vi } from 'vitest'
 import { DamagedCustomerError } from '../customers.ts'
-import type { ListCustomers } from '../list-customers.ts'
-import { STORED, start } from './fixtures/start-app.ts'
-import { SEARCH_PATH } from './list-routes.ts'
+import type { ListCustomers, Page } from '../list-customers.ts'
+import { pathOf, STORED, start } from './fixtures/start-app.ts'
+import { DEALER_PATH, SEARCH_PATH } from './list-routes.ts'
 
 const search = (body: unknown, name = 'full', options: Parameters<typeof start>[0] = {}) => {
   const { app, revealed } = start(options)
@@ -89,4 +89,23 @@ it.each([
   ...[forged('dealer-a', 0, 9, 'x', 'y'), `${forged('dealer-a', 0, 9, 'x')}=`].map((cursor) => `cursor=${cursor}`),
 ])('a list with %s is refused with 400', async (query) => {
   expect((await start().get(`${DEALER}?${query}`)).json()).toMatchObject({ status: 400, type: 'invalid-parameter' })
+})
+
+it('a key has four lists at the same time, and its further lists wait', async () => {
+  const page = Promise.withResolvers<Page>()
+  let lists = 0
+  const { get } = start({
+    list: () => {
+      lists += 1
+      return page.promise
+    },
+  })
+  const path = pathOf(DEALER_PATH)
+  const answers = Array.from({ length: 6 }, () => get(path))
+  await vi.waitFor(() => expect(lists).toBe(4))
+  const other = get(path, 'dealer-a')
+  await vi.waitFor(() => expect(lists).toBe(5))
+  page.resolve({ kind: 'page', customers: [], next: undefined })
+  expect((await Promise.all([...answers, other])).map(({ statusCode }) => statusCode)).toEqual(Array(7).fill(200))
+  expect(lists).toBe(7)
 })

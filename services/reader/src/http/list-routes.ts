@@ -18,6 +18,10 @@ export interface ListRoutesDependencies extends RevealDependencies {
 export const SEARCH_PATH = '/v1/customers/search'
 export const DEALER_PATH = '/v1/dealers/:dealerUuid/customers'
 
+/** Maximum searches, and lists, of one API key that are answered at the same time. */
+const SEARCHES_AT_ONCE = 16
+const LISTS_AT_ONCE = 4
+
 /** Maximum bytes of the body of a search. */
 const MAX_QUERY_BYTES = 16_384
 
@@ -66,7 +70,8 @@ export const addListRoutes = (app: FastifyInstance, { find, list, ...reveal }: L
     return reply.type('application/json').send(JSON.stringify({ customers: documents, ...more }))
   }
 
-  app.post(SEARCH_PATH, { config: { scope: 'read' }, bodyLimit: MAX_QUERY_BYTES }, async (request, reply) => {
+  const search = { scope: 'read', atOnce: SEARCHES_AT_ONCE } as const
+  app.post(SEARCH_PATH, { config: search, bodyLimit: MAX_QUERY_BYTES }, async (request, reply) => {
     const client = request.client!
     const query = readQuery(request.body)
     if (query === undefined)
@@ -77,7 +82,7 @@ export const addListRoutes = (app: FastifyInstance, { find, list, ...reveal }: L
     return answer(reply, client, found.customers, found.isTruncated ? { truncated: true } : {})
   })
 
-  app.get(DEALER_PATH, { config: { scope: 'read' } }, async (request, reply) => {
+  app.get(DEALER_PATH, { config: { scope: 'read', atOnce: LISTS_AT_ONCE } }, async (request, reply) => {
     const client = request.client!
     const { dealerUuid } = request.params as { readonly dealerUuid: string }
     if (dealerUuid === '') throw new ProblemError('not-found')

@@ -1,0 +1,73 @@
+/**
+ * Limits how many requests are answered at the same time. Each answer of a list may need 8 MiB, and
+ * several times as much while it is made. A request keeps its turn until its client has the answer.
+ */
+import { ProblemError } from './problem.ts'
+
+/** Maximum requests of one group that wait for a turn. */
+const MAX_WAITING = 1000
+const MAX_WAIT_MS = 5000
+
+export interface Turns {
+  /**
+   * Resolves when the request has its turn.
+   * @param group requests of the same group share `atOnce` turns.
+   * @param gone aborts when the request ends. Its turn is then free.
+   * @throws ProblemError if too many requests wait, or if the request has waited for 5 s.
+   */
+  take(group: string, atOnce: number, gone: AbortSignal): Promise<void>
+}
+
+interface Group {
+  running: number
+  /** The oldest first. */
+  readonly waiting: Set<() => void>
+}
+
+export const createTurns = (maxWaitMs = MAX_WAIT_MS): Turns => {
+  const groups = new Map<string, Group>()
+
+  const start = (group: Group, gone: AbortSignal): void => {
+    group.running += 1
+    const end = () => {
+      group.running -= 1
+      const [next] = group.waiting
+      next?.()
+    }
+    if (gone.aborted) end()
+    else gone.addEventListener('abort', end, { once: true })
+  }
+
+  const wait = (group: Group, gone: AbortSignal) =>
+    new Promise<void>((resolve, reject) => {
+      const leave = () => {
+        clearTimeout(timer)
+        gone.removeEventListener('abort', refuse)
+        group.waiting.delete(begin)
+      }
+      const begin = () => {
+        leave()
+        start(group, gone)
+        resolve()
+      }
+      const refuse = () => {
+        leave()
+        reject(tooMany())
+      }
+      const timer = setTimeout(refuse, maxWaitMs)
+      gone.addEventListener('abort', refuse, { once: true })
+      group.waiting.add(begin)
+    })
+
+  const tooMany = () => new ProblemError('too-many-requests', 'The API key has too many lists at the same time.')
+
+  return {
+    take: async (name, atOnce, gone) => {
+      const group = groups.get(name) ?? { running: 0, waiting: new Set() }
+      groups.set(name, group)
+      if (group.running < atOnce) return start(group, gone)
+      if (group.waiting.size >= MAX_WAITING) throw tooMany()
+      await wait(group, gone)
+    },
+  }
+}
