@@ -33,7 +33,7 @@ const open = ({
     records: [...records].sort(newestFirst),
     isCut: false,
     actionFor: () => action,
-    entriesOf: () => [],
+    entriesOf: async () => [],
   }
   let calls = 0
   const quarantine = createQuarantine({

@@ -122,7 +122,8 @@ export const createQuarantine = ({ kafka, tail, reader, redrive, explain }: Quar
       if (record === undefined) return undefined
       const current = await refresh()
       const facts = factsOf(record)
-      return { record, facts: { ...facts, handled: current.actionFor(facts) }, history: current.entriesOf(place) }
+      const history = await kafka.ask(`read the audit of ${topic}`, () => current.entriesOf(place))
+      return { record, facts: { ...facts, handled: current.actionFor(facts) }, history }
     },
     redrive: async (place, requestedBy) => {
       if (isRunning) throw new RedriveError('Another redrive is running.', true)

@@ -1,8 +1,39 @@
-import { createAdmin, fetchEnds } from '@customer-stream/runtime/kafka'
+import { createAdmin, fetchEnds, readTopicIdentity } from '@customer-stream/runtime/kafka'
 import { administratorOf, freshNames, kafkajsOf } from '@customer-stream/testing'
 import { testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
 import { expect, it, onTestFinished } from 'vitest'
 import { createTail } from './tail.ts'
+
+it('the entries about a record are read from the audit, the oldest first', async () => {
+  const kafka = testKafka(testKafkaSettings())
+  const [quarantine, audit] = [createAdmin(kafka), createAdmin(kafka)]
+  const producer = kafkajsOf(kafka).producer()
+  await Promise.all([quarantine.connect(), audit.connect(), producer.connect()])
+  onTestFinished(() => Promise.all([quarantine, audit, producer].map((client) => client.disconnect())).then(() => {}))
+  const topic = `${freshNames().topicPrefix}quarantine`
+  const auditTopic = `${topic}.audit`
+  const topics = [topic, auditTopic].map((each) => ({ topic: each, numPartitions: 2 }))
+  await administratorOf(quarantine).createTopics({ waitForLeaders: false, topics })
+  for (const each of [topic, auditTopic]) await fetchEnds(quarantine, each)
+  const { topicId = null } = await readTopicIdentity(quarantine, topic)
+  const entry = (offset: string, action: 'dropped' | 'redriven', at: number) => ({
+    partition: 1,
+    value: JSON.stringify({ topicId, partition: 3, offset, action, at, requestedBy: 'ops' }),
+  })
+  const send = (messages: readonly ReturnType<typeof entry>[]) =>
+    producer.send({ topic: auditTopic, messages: [...messages] })
+  await send([entry('17', 'dropped', 1), entry('18', 'dropped', 2), { ...entry('17', 'redriven', 0), value: '{' }])
+  const { signal } = new AbortController()
+  const tail = createTail({ quarantine, audit, connect: async () => {} }, { topic, auditTopic, signal })
+  const historyOf = async (offset: string) => {
+    const { entriesOf } = await tail.refreshAgain()
+    return (await entriesOf({ partition: 3, offset })).map(({ action, at }) => `${action} ${at}`)
+  }
+  expect(await historyOf('17')).toEqual(['dropped 1'])
+  await send([entry('17', 'redriven', 3), entry('17', 'redriven', 4)])
+  expect(await historyOf('17')).toEqual(['dropped 1', 'redriven 3', 'redriven 4'])
+  expect([await historyOf('18'), await historyOf('19')]).toEqual([['dropped 2'], []])
+})
 
 it('if a partition cannot be read, the records of the other partitions are in the next list', async () => {
   const kafka = testKafka(testKafkaSettings())

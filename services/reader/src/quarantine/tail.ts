@@ -7,7 +7,7 @@ import {
   type AuditEntry,
   createEntries,
   originOf,
-  placeOf,
+  type Place,
   type QuarantinedRecord,
   readEntry,
   readQuarantined,
@@ -43,15 +43,15 @@ export interface Tail {
   /** True if quarantine has older records. */
   readonly isCut: boolean
   actionFor(record: Pick<RecordFacts, 'partition' | 'offset' | 'origin'>): Action | undefined
-  /** Entries of the audit about one record, the oldest first. */
-  entriesOf(place: Pick<RecordFacts, 'partition' | 'offset'>): readonly AuditEntry[]
+  /** Reads the entries of the audit about one record, the oldest first. */
+  entriesOf(place: Place): Promise<readonly AuditEntry[]>
 }
 
 /** The records and the audit of one quarantine topic. */
 interface State {
   readonly topicId: string | null
   readonly entries: ReturnType<typeof createEntries>
-  readonly history: Map<string, AuditEntry[]>
+  readonly history: ReturnType<typeof createHistory>
   records: readonly RecordFacts[]
   /** Next offset to read, by partition. */
   readonly next: Map<number, bigint>
@@ -59,10 +59,51 @@ interface State {
   isCut: boolean
 }
 
+/** An audit partition and offset are one number: partition × 2^40 + offset. */
+const PARTITION = 2 ** 40
+
+/**
+ * Keeps the places of the audit's entries about each record. The entries themselves would need five
+ * times as much memory, and operators may have handled a million records.
+ */
+const createHistory = () => {
+  const places = new Map<number, Map<number, number | readonly number[]>>()
+  return {
+    add: (of: Place, partition: number, offset: string) => {
+      const ofPartition = places.get(of.partition) ?? new Map<number, number | readonly number[]>()
+      places.set(of.partition, ofPartition)
+      const known = ofPartition.get(Number(of.offset))
+      const added = partition * PARTITION + Number(offset)
+      ofPartition.set(Number(of.offset), known === undefined ? added : [known, added].flat())
+    },
+    /** Returns the places in the audit, the oldest first. */
+    of: ({ partition, offset }: Place) =>
+      [places.get(partition)?.get(Number(offset)) ?? []]
+        .flat()
+        .map((packed) => ({ partition: Math.floor(packed / PARTITION), offset: BigInt(packed % PARTITION) })),
+  }
+}
+
+const readEntries = async (
+  admin: TopicAdmin,
+  topic: string,
+  places: ReturnType<State['history']['of']>,
+  signal: AbortSignal,
+): Promise<readonly AuditEntry[]> => {
+  const reader = createPartitionReader(admin, topic)
+  const entries: AuditEntry[] = []
+  for (const { partition, offset } of places) {
+    const range = { topic, partition, start: offset, end: offset + 1n }
+    for await (const part of partsOf(reader, range, { signal, onUnreadable: () => {} }))
+      entries.push(...part.flatMap(({ value }) => readEntry(value) ?? []))
+  }
+  return entries
+}
+
 const newState = (topicId: string | null): State => ({
   topicId,
   entries: createEntries(topicId),
-  history: new Map(),
+  history: createHistory(),
   records: [],
   next: new Map(),
   nextOfAudit: new Map(),
@@ -135,13 +176,14 @@ export const createTail = (
     for (const [partition, { low, stable }] of await readWatermarks(admin.audit, auditTopic)) {
       const start = current.nextOfAudit.get(partition) ?? BigInt(low)
       const range = { topic: auditTopic, partition, start, end: BigInt(stable) }
-      const added: AuditEntry[] = []
-      for await (const part of partsOf(reader, range, { signal, onUnreadable: () => {} }))
-        added.push(...part.flatMap(({ value }) => readEntry(value) ?? []))
-      for (const entry of added) {
-        if (!current.entries.add(entry)) continue
-        const place = placeOf(entry)
-        current.history.set(place, [...(current.history.get(place) ?? []), entry])
+      for await (const part of partsOf(reader, range, { signal, onUnreadable: () => {} })) {
+        for (const { offset, value } of part) {
+          const entry = readEntry(value)
+          if (entry && current.entries.add(entry)) current.history.add(entry, partition, offset)
+        }
+        // If the next part cannot be read, the next refresh begins there.
+        const last = part.at(-1)
+        if (last) current.nextOfAudit.set(partition, BigInt(last.offset) + 1n)
       }
       current.nextOfAudit.set(partition, BigInt(stable))
     }
@@ -176,7 +218,8 @@ export const createTail = (
       records,
       isCut,
       actionFor: ({ partition, offset, origin }) => entries.actionAt({ partition, offset }, origin),
-      entriesOf: (place) => history.get(placeOf(place)) ?? [],
+      entriesOf: (place) =>
+        attributed(`read topic ${auditTopic}`, () => readEntries(admin.audit, auditTopic, history.of(place), signal)),
     }
   }
 
