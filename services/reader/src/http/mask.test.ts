@@ -48,3 +48,23 @@ it('a masked customer hides fields that the sender does not document, at any pla
     { emailAddress: MASK, spouse: MASK, comments: MASK, okToEmail: true, emails: MASK },
   ])
 })
+
+it.each(['ada@example.com', '+13105550123', '1GD312CG0BF081737', 'Ada Lovelace', ''])(
+  'a name that may be data is masked at any place: %j',
+  (name) => {
+    const secret = { [name]: 'x', fine: 'x' }
+    const document = documentOf({ ...secret, emails: [secret], addresses: [secret], bestTimeToContact: secret })
+    const text = JSON.stringify(maskCustomer({ ...document, shadowed: { [`customer.${name}`]: 'x' } }))
+    expect(text).not.toContain(JSON.stringify(name).slice(1, -1) || '""')
+    expect(text).toContain(`"${MASK}":"${MASK}"`)
+    expect(text).toContain(`"fine":"${MASK}"`)
+  },
+)
+
+it('names of documented fields, and of new fields of the same form, are not masked', () => {
+  const document = documentOf({ loyalty_level: 'x', phone2: 'x', addresses: [{ line1: 'x' }] })
+  const shadowed = { 'customer.addresses': 'x', 'customerWithVehicles.firstName': 'x' }
+  const masked = maskCustomer({ ...document, shadowed })
+  expect(masked.texts).toEqual({ loyalty_level: MASK, phone2: MASK })
+  expect(masked.shadowed).toEqual({ 'customer.addresses': MASK, 'customerWithVehicles.firstName': MASK })
+})

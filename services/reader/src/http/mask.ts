@@ -26,13 +26,24 @@ const SHOWN: Readonly<Record<string, ReadonlySet<string>>> = {
 /** Members of the customer whose own members are masked one by one. */
 const PARTS: ReadonlySet<string> = new Set(['emails', 'phoneNumbers', 'bestTimeToContact'])
 
+/**
+ * Form of the sender's names. Any other name may be data, for example an e-mail address under which
+ * the sender keeps a value. A name in `shadowed` begins with its part of the event.
+ */
+const FIELD_NAME = /^(?:(?:envelope|customer|customerWithVehicles)\.)?[A-Za-z][A-Za-z_]{0,49}\d{0,2}$/
+
 const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null
 
 /** Masks the members of an object, or of each object in a list. */
 const maskPart = (part: string, value: unknown): unknown => {
   if (Array.isArray(value)) return value.map((item) => maskPart(part, item))
   if (!isObject(value)) return MASK
-  return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, maskMember(part, name, member)]))
+  return Object.fromEntries(
+    Object.entries(value).map(([name, member]) => [
+      FIELD_NAME.test(name) ? name : MASK,
+      maskMember(part, name, member),
+    ]),
+  )
 }
 
 const maskMember = (part: string, name: string, value: unknown): unknown => {
