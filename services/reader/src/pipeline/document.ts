@@ -62,15 +62,17 @@ const projectionOf = (
 /**
  * @param measurements of the last minute, the oldest first, at least one.
  * @param history points of the last hour, the oldest first.
+ * @param clock the current time on the clock of the measurements. Default: the last measurement.
  */
 export const documentOf = (
   measurements: readonly Measurement[],
   history: readonly PipelinePoint[],
   projection: number,
+  clock: number = measurements.at(-1)?.clock ?? 0,
 ): PipelineDocument => {
   const last = measurements.at(-1)
   if (last === undefined) throw new Error('nothing was measured')
-  const { isWell, summary, reasons, notices } = judge(measurements)
+  const { isWell, summary, reasons, notices } = judge(measurements, clock)
   const { ofTopic, ofReports, ofIngresses } = pairsOf(measurements, last)
   // A single measurement has no rates.
   const unlessSingle = <T>([first]: readonly [Measurement, Measurement], value: T | undefined) =>

@@ -15,6 +15,8 @@ const STANDSTILL_MS = 30_000
 /** A projector reports every 5 s. */
 const SILENT_PROJECTOR_MS = 30_000
 const LATE_MS = 30_000
+/** The reader measures every 10 s, and each question ends after a few seconds. */
+const OLD_MS = 60_000
 
 const partitionsText = (partitions: readonly number[]): string =>
   `partition${partitions.length === 1 ? '' : 's'} ${partitions.join(', ')}`
@@ -84,10 +86,23 @@ const noticesOf = (last: Measurement): string[] => {
 
 const withCapital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1)
 
-/** @param measurements of the last minute, the oldest first, at least one. */
-export const judge = (measurements: readonly Measurement[]): Judgement => {
+/** A measurement that does not end must not leave the last good state. */
+const ageReason = (last: Measurement | undefined, clock: number): readonly string[] =>
+  last && clock - last.clock >= OLD_MS
+    ? [
+        `the last measurement is ${Math.round((clock - last.clock) / 1000)} s old, so the pipeline may have changed. ` +
+          'Check that Redis, Kafka and the addresses of INGRESS_ADMIN_URLS answer the reader quickly.',
+      ]
+    : []
+
+/**
+ * @param measurements of the last minute, the oldest first, at least one.
+ * @param clock the current time on the clock of the measurements.
+ */
+export const judge = (measurements: readonly Measurement[], clock: number): Judgement => {
   const last = measurements.at(-1)
-  const reasons = (last ? reasonsOf(measurements, last) : ['the pipeline has not been measured yet.']).map(withCapital)
+  const found = last ? reasonsOf(measurements, last) : ['the pipeline has not been measured yet.']
+  const reasons = [...ageReason(last, clock), ...found].map(withCapital)
   const notices = (last ? noticesOf(last) : []).map(withCapital)
   const isWell = reasons.length === 0
   const problem = reasons.length === 1 ? 'There is a problem.' : `There are ${reasons.length} problems.`

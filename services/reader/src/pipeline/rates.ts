@@ -90,11 +90,14 @@ const reportPairs = ([before, after]: Pair): (readonly [ProjectorReport, Project
 export const outcomesPerSecond = (pair: Pair): Readonly<Record<string, number>> | undefined => {
   const pairs = reportPairs(pair)
   if (pairs === undefined) return undefined
-  const sums: Record<string, number> = {}
+  const sums = new Map<string, number>()
   for (const [before, after] of pairs)
     for (const [outcome, count] of Object.entries(after.outcomes))
-      sums[outcome] = (sums[outcome] ?? 0) + Math.max(0, count - (before.outcomes[outcome] ?? 0)) / secondsOf(pair)
-  return sums
+      sums.set(
+        outcome,
+        (sums.get(outcome) ?? 0) + Math.max(0, count - (before.outcomes[outcome] ?? 0)) / secondsOf(pair),
+      )
+  return Object.fromEntries(sums)
 }
 
 export const handledPerSecond = (pair: Pair): number | undefined => {

@@ -1,5 +1,5 @@
 import { createRegistry } from '@customer-stream/runtime/service'
-import { expect, it } from 'vitest'
+import { expect, it, onTestFinished, vi } from 'vitest'
 import type { Dealer } from '../dealers.ts'
 import { createReaderMetrics } from '../metrics.ts'
 import type { RecordFacts, Tail } from '../quarantine/tail.ts'
@@ -57,7 +57,6 @@ it('the metric of quarantine has the open records by reason, and no number that 
   answer = Promise.resolve(found as Tail)
   expect(await open()).toMatchObject({ 'not-json': 2, 'not-utf8': 0, 'refused-by-kafka': 0, other: 2 })
   expect(await open()).not.toHaveProperty('reason-of-tomorrow')
-  expect(watch.document()?.quarantine).toMatchObject({ open: 4, openByReason: { toString: 1 } })
   answer = noAnswer()
   expect(await open()).toEqual({})
 })
@@ -76,4 +75,39 @@ it('dealers are counted at once when the first dealer appears, and then once a m
   expect(await known()).toBe(1)
   dealers.push({ state: 'new', lastEventAt: 2 })
   expect(await known()).toBe(1)
+})
+
+it('while a measurement does not end, the last state becomes a problem after a minute', async () => {
+  vi.useFakeTimers({ toFake: ['performance'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const answers = [{ ingresses: undefined, problems: [] }]
+  const { watch } = createWatch({
+    askIngresses: () => {
+      const answer = answers.pop()
+      return answer ? Promise.resolve(answer) : new Promise(() => {})
+    },
+  })
+  await watch.measure()
+  void watch.measure()
+  vi.advanceTimersByTime(59_000)
+  expect(watch.document()?.reasons).toEqual(['No answer'])
+  vi.advanceTimersByTime(1000)
+  expect(watch.document()?.reasons[0]).toMatch(/^The last measurement is 60 s old/)
+})
+
+it('records count by reason, whatever name the reason has', async () => {
+  const reasons = ['__proto__', 'constructor', 'constructor', 'not-json']
+  const records = reasons.map((reason, i) => ({
+    ...{ partition: 0, offset: `${i}`, receivedAt: 1, reason, stage: '', source: undefined, bytes: 1 },
+    origin: undefined,
+  }))
+  const refresh = async (): Promise<Tail> => ({
+    ...{ topicId: null, hasAudit: false, watermarks: new Map(), records, isCut: false },
+    actionFor: () => undefined,
+    entriesOf: async () => [],
+  })
+  const { watch } = createWatch({ ask: (_, question) => question(), tail: { refresh, refreshAgain: refresh } })
+  await watch.measure()
+  const { open, openByReason } = watch.document()?.quarantine ?? {}
+  expect([open, JSON.stringify(openByReason)]).toEqual([4, '{"__proto__":1,"constructor":2,"not-json":1}'])
 })

@@ -48,17 +48,17 @@ export interface PipelineWatch {
 }
 
 const quarantineOf = ({ records, watermarks, isCut, actionFor }: Tail): QuarantineCounts => {
-  // Without a prototype, because a foreign record may have the reason `toString`.
-  const openByReason: Record<string, number> = Object.create(null)
+  // A record may name any reason, also `__proto__`.
+  const openByReason = new Map<string, number>()
   const origins = new Set<string>()
   for (const record of records) {
     const isCopy = record.origin !== undefined && origins.has(record.origin)
     if (record.origin !== undefined) origins.add(record.origin)
     if (isCopy || actionFor(record) !== undefined) continue
-    openByReason[record.reason] = (openByReason[record.reason] ?? 0) + 1
+    openByReason.set(record.reason, (openByReason.get(record.reason) ?? 0) + 1)
   }
   const offsets = [...watermarks.values()].map(({ low, stable }) => Number(BigInt(stable) - BigInt(low)))
-  return { records: offsets.reduce((a, b) => a + b, 0), openByReason, isCut }
+  return { records: offsets.reduce((a, b) => a + b, 0), openByReason: Object.fromEntries(openByReason), isCut }
 }
 
 export const createPipelineWatch = (deps: WatchDependencies, options: WatchOptions): PipelineWatch => {
@@ -144,6 +144,7 @@ export const createPipelineWatch = (deps: WatchDependencies, options: WatchOptio
       const from = measured.clock - MINUTE_MS - MEASURE_INTERVAL_MS / 2
       measurements = [...measurements.filter(({ clock }) => clock >= from), measured]
     },
-    document: () => (measurements.length === 0 ? undefined : documentOf(measurements, history, projection)),
+    document: () =>
+      measurements.length === 0 ? undefined : documentOf(measurements, history, projection, performance.now()),
   }
 }
