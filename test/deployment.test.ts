@@ -62,7 +62,8 @@ const unknownIn = (settings: object, env: Readonly<Record<string, unknown>>): st
 /** Returns a reason to skip a test if a program of the machine is missing. */
 const missing = (program: string, ...words: readonly string[]): string | undefined => {
   if (spawnSync(program, words).status === 0) return undefined
-  const reason = `${program} is not on the PATH`
+  // With words, because docker may be there without its plugin compose.
+  const reason = `this machine cannot run: ${[program, ...words].join(' ')}`
   // Vitest prints the reason of a skipped test only if the file has a failed test.
   process.stderr.write(`tests are skipped: ${reason}\n`)
   return reason
