@@ -54,8 +54,9 @@ password grafana.password
 
 hash() { printf %s "$(openssl dgst -sha256 -r "redis-$1.password" | cut -d ' ' -f 1)"; }
 KEYS='~mykaarma:customer:* ~mykaarma:erased:* ~mykaarma:positions:* ~mykaarma:index:* ~mykaarma:drift ~mykaarma:dealers ~mykaarma:dealer:*'
-# The user default may not log in, but keeps all rights. Some releases of Redis run the transactions in
-# the append-only file as this user. Without the rights, a restart loses the customers without an error.
+# The user default may not log in, but keeps all rights. Some releases of Redis run the transactions
+# in the append-only file as this user. Without the rights, a restart loses customers, without an
+# error.
 cat > redis-users.acl << END
 user default off ~* &* +@all
 user admin on #$(hash admin) ~* &* +@all
