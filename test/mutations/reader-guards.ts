@@ -13,7 +13,7 @@ export const readerGuards: readonly Guard[] = [
     guard: 'the readiness uses each right at Redis',
     prevents: 'requests that fail, although the reader says that it is ready',
     file: `${folder}/customers.ts`,
-    from: 'redis.zcard(noTerm),',
+    from: ', redis.zcard(noTerm)',
     to: '',
     test: customers('a reader that lacks a right for searches is not ready, unless Redis has no indexes'),
   },
