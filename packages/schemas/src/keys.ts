@@ -54,6 +54,7 @@ const POSITION_TAGS = [
 export const clusterPositionsKeys = (projection: number, prefix: string = DEFAULT_KEY_PREFIX): readonly string[] =>
   POSITION_TAGS.map((tag) => `${positionsKey(projection, prefix)}:{${tag}}`)
 
+/** Returns the field of a partition in the hash of positions. */
 export const positionField = (topic: string, partition: number): string => `${topic}/${partition}`
 
 /**

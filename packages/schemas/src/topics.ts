@@ -15,8 +15,10 @@ export interface TopicNames {
   readonly quarantine: string
 }
 
+/** Prefix of all topics, unless a deployment sets `KAFKA_TOPIC_PREFIX`. */
 export const DEFAULT_TOPIC_PREFIX = 'mykaarma.'
 
+/** Returns the names of the topics with this prefix. The prefix ends with its own separator. */
 export const topicNames = (prefix: string = DEFAULT_TOPIC_PREFIX): TopicNames => ({
   customers: `${prefix}customers.raw`,
   other: `${prefix}other.raw`,
