@@ -10,6 +10,7 @@ import {
 } from '@customer-stream/schemas'
 import { freshNames, type RedisCluster, startRedisCluster } from '@customer-stream/testing'
 import { customersInRedis } from '@customer-stream/verify'
+import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { LostChunkError } from './position-store.ts'
 import { createStore, type Store } from './store.ts'
@@ -56,6 +57,42 @@ const many = Array.from({ length: 300 }, (_, i) => `c${i}`)
 const apply = async (store: Store, chunk: readonly CustomerHash[]) => {
   const from = (await store.positions([0])).get(0)
   return (await store.applyChunk(chunk, 0, from, String(Number(from ?? 0) + 1))).stored
+}
+
+const withPhones = (customerUuid: string, timestamp: number, phones: readonly string[]) => ({
+  ...snapshot(customerUuid, timestamp),
+  terms: phones.map((phone) => `phone:${phone}` as const).sort(),
+})
+
+/** Error: the process was killed. */
+class Killed extends Error {}
+
+const onlyKilled = (error: unknown) => {
+  if (!(error instanceof Killed)) throw error
+}
+
+/**
+ * Returns a client that is killed after `calls` calls of scripts. The last reply is lost if
+ * `isLastSent`.
+ */
+const dying = (calls: number, isLastSent: boolean): RedisClient => {
+  const scripts = ['applySnapshots', 'fileTerms', 'confirmTerms', 'movePosition']
+  let made = 0
+  return new Proxy(client, {
+    get: (target, name) => {
+      const value = Reflect.get(target, name)
+      if (typeof value !== 'function') return value
+      if (!scripts.includes(String(name))) return value.bind(target)
+      return async (...args: unknown[]) => {
+        made += 1
+        if (made > calls) throw new Killed()
+        const isLast = made === calls
+        const reply = await value.apply(target, args)
+        if (isLast && isLastSent) throw new Killed()
+        return reply
+      }
+    },
+  })
 }
 
 describe('customers on a cluster', () => {
@@ -138,6 +175,40 @@ describe('customers on a cluster', () => {
     })
     await apply(store, [withPhone('c1', 100, '+1')])
     expect(await found()).toEqual(['c0', 'c1'])
+  })
+
+  it('whatever call fails, each term is found after another projector has repeated the chunk', async () => {
+    const event = fc.record({
+      customers: fc.uniqueArray(fc.constantFrom('a', 'b', 'c'), { minLength: 1 }),
+      timestamp: fc.integer({ min: 1, max: 5 }),
+      phones: fc.uniqueArray(fc.constantFrom('1', '2', '3'), { maxLength: 3 }),
+      calls: fc.integer({ min: 0, max: 30 }),
+      isLastSent: fc.boolean(),
+    })
+    await fc.assert(
+      fc.asyncProperty(fc.array(event, { maxLength: 8 }), async (events) => {
+        const { keyPrefix } = fresh()
+        const storeOf = (redis: RedisClient) => createStore(redis, { keyPrefix, topic: TOPIC, projection: 1 })
+        const versions = new Map<string, ReturnType<typeof withPhones>>()
+        for (const { customers, timestamp, phones, calls, isLastSent } of events) {
+          const chunk = customers.map((customer) => {
+            // The same version has the same content.
+            const given = versions.get(`${customer}/${timestamp}`) ?? withPhones(customer, timestamp, phones)
+            versions.set(`${customer}/${timestamp}`, given)
+            return given
+          })
+          await apply(storeOf(dying(calls, isLastSent)), chunk).catch(onlyKilled)
+          await apply(storeOf(client), chunk)
+        }
+        for (const customer of ['a', 'b', 'c']) {
+          const timestamp = await client.hget(customerKey(customer, keyPrefix), '_eventTimestamp')
+          const { terms } = versions.get(`${customer}/${timestamp}`) ?? { terms: [] }
+          const scores = await Promise.all(terms.map((term) => client.zscore(indexKey(term, keyPrefix), customer)))
+          expect(scores).not.toContain(null)
+        }
+      }),
+      { numRuns: 25 },
+    )
   })
 
   it('a chunk is rejected while a master is down, and applied when the master is back', async () => {
