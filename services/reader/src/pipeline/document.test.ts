@@ -62,6 +62,17 @@ it('rates are the difference of two measurements by their time', () => {
 })
 
 it.each([
+  [5, 10, 50, 10],
+  [15, 10, 150, 10],
+  // The projector has stopped, so the whole minute counts.
+  [10, 60, 100, 100 / 60],
+])('reports %i s apart in measurements %i s apart have the rate of their own time', (own, seconds, events, rate) => {
+  const first = { ...MEASUREMENT, reports: reported(1000, 5) }
+  const last = after(seconds, { reports: reported(1000 + own * 1000, 5 + events) })
+  expect(pointOf(first, last).handledPerSecond).toBeCloseTo(rate, 5)
+})
+
+it.each([
   ['the ends of the topic are not known', { raw: undefined }],
   ['a partition has no leader', { raw: ends('30', undefined) }],
   ['the topic was created again', { raw: ends('3', '40') }],

@@ -86,17 +86,25 @@ const reportPairs = ([before, after]: Pair): (readonly [ProjectorReport, Project
   })
 }
 
+/** A projector reports every 5 s, so two measurements 10 s apart may have reports 5 s apart. */
+const REPORT_SECONDS = 5
+
+/** Returns the time between two reports, or between the measurements if the last report is old. */
+const secondsBetween = (pair: Pair, before: ProjectorReport, after: ProjectorReport): number => {
+  const seconds = (after.at - before.at) / 1000
+  return seconds > 0 && Math.abs(seconds - secondsOf(pair)) < 1.5 * REPORT_SECONDS ? seconds : secondsOf(pair)
+}
+
 /** Handled records a second, by outcome. */
 export const outcomesPerSecond = (pair: Pair): Readonly<Record<string, number>> | undefined => {
   const pairs = reportPairs(pair)
   if (pairs === undefined) return undefined
   const sums = new Map<string, number>()
-  for (const [before, after] of pairs)
+  for (const [before, after] of pairs) {
+    const seconds = secondsBetween(pair, before, after)
     for (const [outcome, count] of Object.entries(after.outcomes))
-      sums.set(
-        outcome,
-        (sums.get(outcome) ?? 0) + Math.max(0, count - (before.outcomes[outcome] ?? 0)) / secondsOf(pair),
-      )
+      sums.set(outcome, (sums.get(outcome) ?? 0) + Math.max(0, count - (before.outcomes[outcome] ?? 0)) / seconds)
+  }
   return Object.fromEntries(sums)
 }
 
