@@ -42,7 +42,8 @@ it('a cursor of quarantine continues after the last record, and belongs to one r
     { reason: 'not-json', after: undefined, limit: 1 },
     { reason: 'not-json', after: { receivedAt: 5, partition: 3, offset: '17' }, limit: 100 },
   ])
-  for (const query of [`cursor=${cursor}`, `reason=not-utf8&cursor=${cursor}`, 'cursor=x', 'limit=501', 'x=1'])
+  const limits = ['limit=0', 'limit=-1', 'limit=1e9', 'limit=501']
+  for (const query of [`cursor=${cursor}`, `reason=not-utf8&cursor=${cursor}`, 'cursor=x', 'x=1', ...limits])
     expect((await get(`/v1/quarantine?${query}`, 'operator')).json(), query).toMatchObject({
       type: 'invalid-parameter',
     })
