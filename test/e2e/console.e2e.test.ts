@@ -155,6 +155,42 @@ it('a customer is found by id, phone, e-mail and VIN, masked until revealed, and
   await page.getByText('The value cannot be looked up').waitFor()
 })
 
+it('after the sign-out the page has nothing that the key has read', async () => {
+  const { customerUuid } = await store()
+  const page = await openConsole()
+  await signIn(page, 'full-api-key')
+  await openView(page, 'Look-up')
+  await lookUp(page, 'Customer id', customerUuid)
+  await page.getByText('1 customer found.').waitFor()
+  await page.getByRole('button', { name: 'Sign out' }).click()
+  await signIn(page, 'masked-api-key')
+  await openView(page, 'Look-up')
+  expect(await page.getByText(customerUuid).count()).toBe(0)
+})
+
+it('a slow answer does not replace the answer of a later look-up', async () => {
+  const [slow, late] = [await store(), await store()]
+  const page = await openConsole()
+  await signIn(page, 'full-api-key')
+  await openView(page, 'Look-up')
+  const held = Promise.withResolvers<void>()
+  await page.route(`**/v1/customers/${slow.customerUuid}`, async (route) => {
+    await held.promise
+    await route.continue()
+  })
+  await lookUp(page, 'Customer id', slow.customerUuid)
+  await lookUp(page, 'Customer id', late.customerUuid)
+  await page.getByText(late.customerUuid).first().waitFor()
+  const answered = page.waitForResponse((answer) => answer.url().endsWith(slow.customerUuid))
+  held.resolve()
+  await (await answered).finished()
+  // A later answer of the page shows that it has handled the slow answer.
+  await page.getByRole('button', { name: 'Show the events' }).click()
+  await page.getByText('1 event found.').waitFor()
+  expect(await page.getByText(late.customerUuid).count()).toBeGreaterThan(0)
+  expect(await page.getByText(slow.customerUuid).count()).toBe(0)
+})
+
 it('a key without the scope pii reveals nothing, and the page says why', async () => {
   const { customerUuid } = await store({ customer: { lastName: 'Hopper' } })
   const page = await openConsole()

@@ -3,6 +3,7 @@ import { signal } from '@preact/signals'
 import { parseExact } from './exact-json.ts'
 
 const STORED_KEY = 'customer-stream.api-key'
+const STORED_REFUSAL = 'customer-stream.refusal'
 
 /**
  * Undefined before the sign-in. The browser forgets the key when the tab closes. An empty key is
@@ -11,7 +12,8 @@ const STORED_KEY = 'customer-stream.api-key'
 export const apiKey = signal<string | undefined>(sessionStorage.getItem(STORED_KEY) ?? undefined)
 
 /** Reason why the last API key was refused. */
-export const refusal = signal<string | undefined>(undefined)
+export const refusal = signal<string | undefined>(sessionStorage.getItem(STORED_REFUSAL) ?? undefined)
+sessionStorage.removeItem(STORED_REFUSAL)
 
 /** An answer other than 2xx, or no answer. Its text is for a person. */
 export class ApiError extends Error {
@@ -36,10 +38,24 @@ export interface Asked {
   readonly headers?: Readonly<Record<string, string>>
 }
 
+/** Loads the page again, so that the next person sees nothing that this key has read. */
 export const signOut = (reason?: string): void => {
   sessionStorage.removeItem(STORED_KEY)
-  refusal.value = reason
-  apiKey.value = undefined
+  if (reason !== undefined) sessionStorage.setItem(STORED_REFUSAL, reason)
+  location.reload()
+}
+
+/**
+ * Returns a function to call before each request of one kind. Its result is a function that returns
+ * false when a later request has begun, so that a slow answer does not replace a later one.
+ */
+export const createLatest = () => {
+  let last = 0
+  return () => {
+    last += 1
+    const mine = last
+    return () => mine === last
+  }
 }
 
 const problemOf = async (answer: Response): Promise<ApiError> => {

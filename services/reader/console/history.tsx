@@ -1,6 +1,7 @@
 import { useSignal } from '@preact/signals'
+import { useMemo } from 'preact/hooks'
 import type { EventDocument, EventsDocument } from '../src/http/event-document.ts'
-import { ask } from './api.ts'
+import { ask, createLatest } from './api.ts'
 import { type Change, compareVersions } from './compare.ts'
 import { customerPath } from './customer-path.ts'
 import { countOf, UNKNOWN } from './format.ts'
@@ -139,14 +140,18 @@ export const History = ({ customerUuid }: { readonly customerUuid: string }) => 
   const history = useSignal<EventsDocument | undefined>(undefined)
   const problem = useSignal<Error | undefined>(undefined)
   const period = useSignal<Period>('1 day')
+  const begin = useMemo(createLatest, [])
   const read = async (reveals: boolean) => {
+    const isLatest = begin()
     try {
       const since = Date.now() - PERIODS[period.value]
       const path = `${customerPath(customerUuid)}/events?since=${since}${reveals ? '&raw=1' : ''}`
-      history.value = await ask<EventsDocument>(path, { reveals })
+      const answer = await ask<EventsDocument>(path, { reveals })
+      if (!isLatest()) return
+      history.value = answer
       problem.value = undefined
     } catch (error) {
-      problem.value = error as Error
+      if (isLatest()) problem.value = error as Error
     }
   }
   return (

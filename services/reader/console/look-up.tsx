@@ -2,7 +2,7 @@ import { signal } from '@preact/signals'
 import type { TargetedSubmitEvent } from 'preact'
 import { useEffect } from 'preact/hooks'
 import type { CustomerDocument } from '../src/http/customer-document.ts'
-import { ApiError, ask } from './api.ts'
+import { ApiError, ask, createLatest } from './api.ts'
 import { CustomerCard } from './customer-card.tsx'
 import { customerPath } from './customer-path.ts'
 import { countOf } from './format.ts'
@@ -34,15 +34,20 @@ const find = async (kind: Kind, text: string): Promise<Found> => {
   }
 }
 
+const begin = createLatest()
+
 const lookUp = async (kind: Kind, text: string): Promise<void> => {
+  const isLatest = begin()
   found.value = undefined
   chosen.value = undefined
   problem.value = undefined
   try {
-    found.value = await find(kind, text)
+    const answer = await find(kind, text)
+    if (!isLatest()) return
+    found.value = answer
     if (found.value.customers.length === 1) chosen.value = found.value.customers[0]
   } catch (error) {
-    problem.value = error as Error
+    if (isLatest()) problem.value = error as Error
   }
 }
 

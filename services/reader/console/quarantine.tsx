@@ -1,7 +1,7 @@
 import { signal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import type { QuarantineList, QuarantineSummary } from '../src/http/quarantine-document.ts'
-import { ApiError, ask } from './api.ts'
+import { ApiError, ask, createLatest } from './api.ts'
 import { countOf, formatCount } from './format.ts'
 import { Problem } from './problem.tsx'
 import { QuarantineRecord } from './quarantine-record.tsx'
@@ -14,13 +14,18 @@ const problem = signal<Error | undefined>(undefined)
 const chosen = signal<ReadonlySet<string>>(new Set())
 const openedId = signal<string | undefined>(undefined)
 
+const begin = createLatest()
+
 const readList = async (cursor?: string): Promise<void> => {
+  const isLatest = begin()
   try {
     const path = `/v1/quarantine${cursor === undefined ? '' : `?cursor=${encodeURIComponent(cursor)}`}`
     const read = await ask<QuarantineList>(path)
+    if (!isLatest()) return
     list.value = cursor === undefined ? read : { ...read, records: [...(list.value?.records ?? []), ...read.records] }
     problem.value = undefined
   } catch (error) {
+    if (!isLatest()) return
     problem.value = error as Error
     // Another key may have filled the list before.
     if (error instanceof ApiError && error.status === 403) list.value = undefined
