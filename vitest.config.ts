@@ -63,7 +63,7 @@ const shared = {
 
 export default defineConfig({
   test: {
-    // Tests on brokers often wait. With 3 workers, a third of the CPU time of two cores was not used.
+    // Tests on brokers often wait. Three workers used only two thirds of two cores.
     maxWorkers: 5,
     // Concurrent tests of one file. Each test starts two services. Two cores are enough for six
     // such tests.
