@@ -82,6 +82,36 @@ export const readerGuards: readonly Guard[] = [
     test: mask('a masked customer hides fields that the sender does not document, at any place'),
   },
   {
+    guard: 'names that may be data are masked',
+    prevents: 'an e-mail address that is the name of a field, shown to a key without pii',
+    file: `${folder}/http/mask.ts`,
+    from: 'FIELD_NAME.test(name) ? name : MASK',
+    to: 'name',
+    test: mask('a name that may be data is masked at any place: %j'),
+  },
+  {
+    guard: 'a history keeps only the events of its answer',
+    prevents: 'a reader without memory, because one customer has many large events',
+    file: `${folder}/customer-events.ts`,
+    from: '(bytes > MAX_ANSWER_BYTES && kept.length > 1)',
+    to: 'false',
+    test: unit(
+      `${folder}/customer-events.test.ts`,
+      'a history of many large events keeps only the newest in memory, and none after the client is gone',
+    ),
+  },
+  {
+    guard: 'the lists of an API key take turns',
+    prevents: 'a reader without memory, because a client asks for hundreds of lists at once',
+    file: `${folder}/http/list-routes.ts`,
+    from: ', atOnce: LISTS_AT_ONCE',
+    to: '',
+    test: unit(
+      `${folder}/http/list-routes.test.ts`,
+      'a key has four lists at the same time, and its further lists wait',
+    ),
+  },
+  {
     guard: 'a masked answer has its own ETag',
     prevents: 'a client that keeps masked values after its key got pii',
     file: `${folder}/http/customer-route.ts`,
