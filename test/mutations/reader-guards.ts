@@ -87,7 +87,7 @@ export const readerGuards: readonly Guard[] = [
     file: `${folder}/http/mask.ts`,
     from: 'FIELD_NAME.test(name) ? name : MASK',
     to: 'name',
-    test: mask('a name that may be data is masked at any place: %j'),
+    test: mask('a masked customer hides names of fields that may be data, at any place'),
   },
   {
     guard: 'a history keeps only the events of its answer',

@@ -49,17 +49,16 @@ it('a masked customer hides fields that the sender does not document, at any pla
   ])
 })
 
-it.each(['ada@example.com', '+13105550123', '1GD312CG0BF081737', 'Ada Lovelace', ''])(
-  'a name that may be data is masked at any place: %j',
-  (name) => {
+it('a masked customer hides names of fields that may be data, at any place', () => {
+  for (const name of ['ada@example.com', '+13105550123', '1GD312CG0BF081737', 'Ada Lovelace', '']) {
     const secret = { [name]: 'x', fine: 'x' }
     const document = documentOf({ ...secret, emails: [secret], addresses: [secret], bestTimeToContact: secret })
     const text = JSON.stringify(maskCustomer({ ...document, shadowed: { [`customer.${name}`]: 'x' } }))
-    expect(text).not.toContain(JSON.stringify(name).slice(1, -1) || '""')
+    expect(text).not.toContain(name || '""')
     expect(text).toContain(`"${MASK}":"${MASK}"`)
     expect(text).toContain(`"fine":"${MASK}"`)
-  },
-)
+  }
+})
 
 it('names of documented fields, and of new fields of the same form, are not masked', () => {
   const document = documentOf({ loyalty_level: 'x', phone2: 'x', addresses: [{ line1: 'x' }] })
