@@ -4,6 +4,7 @@
  * 1 if anything is missing or wrong.
  */
 
+import { accessSync, constants } from 'node:fs'
 import { unlessAborted } from '@customer-stream/runtime'
 import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
 import { requireReadable } from '@customer-stream/runtime/kafka'
@@ -32,8 +33,8 @@ import { type Clients, loadClientSettings, withClients } from './with-clients.ts
 
 const USAGE = `customer-stream verify [--state] [--indexes] [--since TIME] [--until TIME]
                        [--sample SHARE]
-customer-stream verify [--state] --ledger FILE
-customer-stream verify [--state] --repair [--execute]
+customer-stream verify [--state] [--indexes] --ledger FILE
+customer-stream verify [--state] [--indexes] --repair [--execute]
 
   Compares each customer in Redis with the customer's newest event in Kafka.
   Without --repair --execute the command changes nothing.
@@ -55,6 +56,14 @@ customer-stream verify [--state] --repair [--execute]
   from the environment.
   In this repository: npm run verify -- [OPTIONS]`
 
+const requireFile = (ledger: string): void => {
+  try {
+    accessSync(ledger, constants.R_OK)
+  } catch (error) {
+    throw new Error(`--ledger cannot be read: ${(error as Error).message}`)
+  }
+}
+
 const line = {
   name: 'verify',
   usage: USAGE,
@@ -74,6 +83,7 @@ const line = {
     // A ledger has all acknowledged events, so verify must read the whole topic.
     if (ledger !== undefined && (since ?? until ?? sample) !== undefined)
       throw new Error('--ledger cannot be used together with --since, --until or --sample')
+    if (ledger !== undefined) requireFile(ledger)
     if (flags.has('execute') && !flags.has('repair')) throw new Error('--execute needs --repair')
     const range = {
       catchUpMs: number('catch-up-seconds', catchUp, 86_400) * 1000,
