@@ -34,6 +34,8 @@ export interface TopicTailOptions {
 
 const CHECK_MS = 2000
 const MAX_WAIT_MS = 500
+/** Time between two fetches. Otherwise each record of a busy topic would cost a fetch. */
+const GATHER_MS = 10
 const MAX_BYTES = 4 * 1024 * 1024
 const MAX_PARTITION_BYTES = 512 * 1024
 const READ_COMMITTED = 1
@@ -58,7 +60,7 @@ export const followTopic = async (options: TopicTailOptions): Promise<void> => {
     else problems.delete(task)
     if (!signal.aborted) onProblem(problems.values().next().value)
   }
-  const pause = () => sleep(PAUSE_MS, undefined, { signal }).catch(() => undefined)
+  const pause = (ms: number) => sleep(ms, undefined, { signal }).catch(() => undefined)
 
   /** Returns the followed partitions, by node id of their leader. */
   const byLeader = () => cluster.findLeaderForPartitions(topic, [...positions.keys()])
@@ -100,10 +102,11 @@ export const followTopic = async (options: TopicTailOptions): Promise<void> => {
       try {
         await attributed(`read topic ${topic}`, () => fetchFrom(nodeId, partitions))
         report(nodeId, undefined)
+        await pause(GATHER_MS)
       } catch (error) {
         report(nodeId, error as Error)
         if (errorType(error) === 'OFFSET_OUT_OF_RANGE') mustBegin = true
-        await pause()
+        await pause(PAUSE_MS)
         await cluster.refreshMetadata().catch(() => undefined)
         if (!signal.aborted) startFollowers()
       }
@@ -152,10 +155,10 @@ export const followTopic = async (options: TopicTailOptions): Promise<void> => {
     try {
       await attributed(`read topic ${topic}`, check)
       report('check', undefined)
-      await sleep(CHECK_MS, undefined, { signal }).catch(() => undefined)
+      await pause(CHECK_MS)
     } catch (error) {
       report('check', error as Error)
-      await pause()
+      await pause(PAUSE_MS)
     }
   }
   await Promise.allSettled(followers.values())
