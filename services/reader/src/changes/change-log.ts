@@ -12,6 +12,13 @@ export interface LoggedChange {
   readonly id: string
 }
 
+export interface LogPlace {
+  /** Number of the next change. */
+  readonly number: number
+  /** Next offset of each partition. */
+  readonly offsets: readonly number[]
+}
+
 export interface ChangeLog {
   /** Forgets all changes, and continues at these positions. */
   begin(topicId: string, positions: ReadonlyMap<number, string>): void
@@ -39,6 +46,12 @@ export interface ChangeLogLimits {
   readonly maxChanges: number
   readonly maxBytes: number
 }
+
+/**
+ * Number of the newest changes that keep their parsed document, which needs several times the
+ * memory of the record. Only slow streams need older documents.
+ */
+const MAX_DOCUMENTS = 500
 
 export const createChangeLog = ({ maxChanges, maxBytes }: ChangeLogLimits): ChangeLog => {
   let topic: string | undefined
@@ -85,6 +98,7 @@ export const createChangeLog = ({ maxChanges, maxBytes }: ChangeLogLimits): Chan
         move(partition, change.offset + 1)
         entries.push({ change, id: id() })
         bytes += change.bytes
+        entries.at(-1 - MAX_DOCUMENTS)?.change.forgetDocument()
         while (entries.length - head > maxChanges || (bytes > maxBytes && entries.length - head > 1)) forgetOldest()
       }
       move(partition, Number(nextOffset))

@@ -6,8 +6,8 @@
 import { Readable } from 'node:stream'
 import type { FetchedPart } from '@customer-stream/runtime/kafka'
 import { type Change, createChange } from './change.ts'
-import type { ChangeLog } from './change-log.ts'
-import type { ChangeView } from './change-view.ts'
+import type { ChangeLog, LogPlace } from './change-log.ts'
+import type { ChangeView, ShownChange } from './change-view.ts'
 import { offsetText, positionText } from './stream-position.ts'
 
 /**
@@ -22,21 +22,32 @@ import { offsetText, positionText } from './stream-position.ts'
 export const STREAM_ENDS = ['client', 'slow', 'key', 'topic', 'kafka', 'stop'] as const
 export type StreamEnd = (typeof STREAM_ENDS)[number]
 
+export interface ShownGroup {
+  /** Customers of the events `changed`. */
+  readonly changed: readonly string[]
+  /** Number of events `removed`. */
+  readonly removed: number
+}
+
 export interface ChangeStreamDependencies {
   readonly log: ChangeLog
   readonly view: ChangeView
   /** Reads older changes of a partition from Kafka, from `offset` up to, not including, `until`. */
   readonly readOlder: (partition: number, offset: number, until: number) => Promise<FetchedPart>
-  /** Called with the customers of a group of events, before the events are sent. */
-  readonly onShown: (names: readonly ('changed' | 'removed')[], changed: readonly string[]) => void
+  /** Called for each group of events, before the events are sent. */
+  readonly onShown: (group: ShownGroup) => void
   readonly onEnd: (reason: StreamEnd) => void
 }
 
 export interface ChangeStream {
   /** The text of the events. */
   readonly body: Readable
-  /** Sends the new changes of the log. */
-  pump(): void
+  /**
+   * Sends the new changes of the log.
+   * @param from a stream that is not behind skips the changes before this place, because they do
+   *   not concern the stream.
+   */
+  pump(from: LogPlace): void
   /** Sends a heartbeat with the position. Cuts the stream off if its client reads nothing. */
   beat(): void
   /** Ends the stream. The client connects again. */
@@ -49,27 +60,22 @@ const MAX_BUFFERED_BYTES = 64 * 1024
 const retryLine = (): string => `retry: ${1000 + Math.floor(Math.random() * 4000)}\n`
 
 /** Events that are sent together. */
-const createGroup = (view: ChangeView) => {
-  const lines: string[] = []
-  const names: ('changed' | 'removed')[] = []
+const createGroup = () => {
+  const events: Buffer[] = []
   const changed: string[] = []
   let size = 0
   return {
-    names,
-    /** Customers of the events `changed`. */
-    changed,
     isFull: () => size >= MAX_BUFFERED_BYTES,
-    /** Adds the event of a change, if the client may see it. */
-    add: (change: Change, id: () => string) => {
-      const event = view(change)
-      if (event === undefined) return
-      names.push(event.name)
-      if (event.name === 'changed') changed.push(event.customerUuid)
-      const text = `id: ${id()}\nevent: ${event.name}\ndata: ${event.data}\n\n`
-      size += text.length
-      lines.push(text)
+    add: ({ name, customerUuid, event }: ShownChange, id: string) => {
+      const bytes = event(id)
+      if (bytes === undefined) return
+      events.push(bytes)
+      size += bytes.byteLength
+      if (name === 'changed') changed.push(customerUuid)
     },
-    text: () => lines.join(''),
+    shown: (): ShownGroup => ({ changed, removed: events.length - changed.length }),
+    /** Undefined if the group is empty. */
+    bytes: () => (events.length > 1 ? Buffer.concat(events, size) : events[0]),
   }
 }
 type Group = ReturnType<typeof createGroup>
@@ -104,8 +110,8 @@ const createOutlet = (onRead: () => void, onEnd: (reason: StreamEnd) => void) =>
     body,
     isFull: () => isFull,
     hasEnded: () => hasEnded,
-    push: (text: string) => {
-      isFull = !body.push(text)
+    push: (bytes: string | Buffer) => {
+      isFull = !body.push(bytes)
     },
     /** Resolves when the client has read what was sent, or when the stream has ended. */
     untilRead: async () => {
@@ -133,7 +139,7 @@ export const createChangeStream = (
   { log, view, readOlder, onShown, onEnd }: ChangeStreamDependencies,
   start: readonly number[],
 ): ChangeStream => {
-  const offsets = [...start]
+  let offsets = [...start]
   const { topic = '' } = log
   let place = 0
   let isLive = false
@@ -146,16 +152,24 @@ export const createChangeStream = (
       Array.from(offsets, (offset = 0) => offsetText(offset)),
     )
 
-  const add = (group: Group, change: Change, id: () => string) => {
+  /** @param id of the log after the change. Undefined if the stream is not aligned. */
+  const add = (group: Group, change: Change, id?: string) => {
     offsets[change.partition] = change.offset + 1
-    group.add(change, id)
+    const shown = view.show(change)
+    if (shown) group.add(shown, id ?? ownId())
   }
   const send = (group: Group) => {
-    if (group.names.length === 0 || outlet.hasEnded()) return
-    onShown(group.names, group.changed)
-    outlet.push(group.text())
+    const bytes = group.bytes()
+    if (bytes === undefined || outlet.hasEnded()) return
+    onShown(group.shown())
+    outlet.push(bytes)
   }
 
+  const skipTo = ({ number, offsets: next }: LogPlace) => {
+    if (!isLive || !isAligned || outlet.isFull() || place >= number) return
+    place = number
+    offsets = [...next]
+  }
   const pump = () => {
     if (outlet.hasEnded() || !isLive) return
     if (place < log.first) {
@@ -166,10 +180,10 @@ export const createChangeStream = (
       return startCatchUp()
     }
     while (!outlet.isFull() && place < log.end) {
-      const group = createGroup(view)
+      const group = createGroup()
       for (; place < log.end && !group.isFull(); place++) {
         const { change, id } = log.at(place)
-        if (change.offset >= (offsets[change.partition] ?? 0)) add(group, change, isAligned ? () => id : ownId)
+        if (change.offset >= (offsets[change.partition] ?? 0)) add(group, change, isAligned ? id : undefined)
       }
       send(group)
     }
@@ -180,8 +194,8 @@ export const createChangeStream = (
   const readPart = async (partition: number) => {
     const until = log.offsets[partition] ?? 0
     const { records, nextOffset } = await readOlder(partition, offsets[partition] ?? 0, until)
-    const group = createGroup(view)
-    for (const record of records) add(group, createChange(partition, record), ownId)
+    const group = createGroup()
+    for (const record of records) add(group, createChange(partition, record))
     send(group)
     offsets[partition] = Number(nextOffset)
     await outlet.untilRead()
@@ -203,7 +217,10 @@ export const createChangeStream = (
 
   return {
     body: outlet.body,
-    pump,
+    pump: (from) => {
+      skipTo(from)
+      pump()
+    },
     beat: () => {
       if (outlet.hasEnded()) return
       if (outlet.isFull()) return outlet.cutOff()

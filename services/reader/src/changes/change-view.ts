@@ -1,28 +1,40 @@
 /** Decides which changes a stream shows, and as which event. */
 import type { Change } from './change.ts'
+import type { ShownCustomers } from './shown-customers.ts'
 
-export interface ViewOptions {
+/** The customers that a stream shows. */
+export interface Selection {
   /** Undefined if the stream shows all customers. */
   readonly customers: ReadonlySet<string> | undefined
-  /** Returns true if the stream shows customers of this dealer. */
-  readonly showsDealer: (dealerUuid: string | undefined) => boolean
+  /** Undefined if the stream shows customers of all dealers, and customers without a dealer. */
+  readonly dealers: ReadonlySet<string> | undefined
+}
+
+export interface ViewOptions extends Selection {
   /** True if the API key may see the customers of all dealers. */
   readonly seesAllDealers: boolean
   readonly isMasked: boolean
   /** Customers that the client may see at the start of the stream, as far as they are known. */
-  readonly shown: readonly string[]
+  readonly shown: readonly { readonly customerUuid: string; readonly dealerUuid: string | undefined }[]
 }
 
-/** Event of a stream, without its id. */
-export interface ShownEvent {
+/** A change that a stream shows. */
+export interface ShownChange {
   readonly customerUuid: string
   readonly name: 'changed' | 'removed'
-  /** JSON. */
-  readonly data: string
+  /** Returns the event with this id. Undefined if its document is nested too deep. */
+  event(id: string): Buffer | undefined
 }
 
-/** Returns undefined if the stream does not show the change. */
-export type ChangeView = (change: Change) => ShownEvent | undefined
+export interface ChangeView {
+  /** Returns undefined if the stream does not show the change. */
+  show(change: Change): ShownChange | undefined
+  /** Forgets all customers. */
+  close(): void
+}
+
+const removedEvent = (id: string, customerUuid: string): Buffer =>
+  Buffer.from(`id: ${id}\nevent: removed\ndata: ${JSON.stringify({ customerUuid })}\n\n`)
 
 /** Maximum number of customers that a stream remembers. */
 const MAX_REMEMBERED = 1000
@@ -32,31 +44,41 @@ const MAX_REMEMBERED = 1000
  * another dealer's customers. So a key for some dealers gets `removed` only for a customer that its
  * stream has shown.
  */
-export const createChangeView = ({
-  customers,
-  showsDealer,
-  seesAllDealers,
-  isMasked,
-  shown,
-}: ViewOptions): ChangeView => {
-  const remembered = new Set(shown)
-  const remember = (customerUuid: string) => {
-    remembered.delete(customerUuid)
+export const createChangeView = (
+  { customers, dealers, seesAllDealers, isMasked, shown }: ViewOptions,
+  shownCustomers: Pick<ShownCustomers, 'add' | 'remove'>,
+): ChangeView => {
+  const remembered = new Set<string>()
+  const forget = (customerUuid: string): boolean => {
+    const wasShown = remembered.delete(customerUuid)
+    if (wasShown) shownCustomers.remove(customerUuid)
+    return wasShown
+  }
+  const remember = (customerUuid: string, dealerUuid: string | undefined) => {
+    // The newest is the last.
+    if (!remembered.delete(customerUuid)) shownCustomers.add(customerUuid, dealerUuid)
     remembered.add(customerUuid)
     const [oldest] = remembered
-    if (remembered.size > MAX_REMEMBERED && oldest !== undefined) remembered.delete(oldest)
+    if (remembered.size > MAX_REMEMBERED && oldest !== undefined) forget(oldest)
   }
-  return (change) => {
-    const content = change.content()
-    if (content === undefined || customers?.has(content.customerUuid) === false) return undefined
-    const { customerUuid, document } = content
-    if (document && showsDealer(document.dealerUuid ?? undefined)) {
-      remember(customerUuid)
-      const data = change.text(isMasked)
-      return data === undefined ? undefined : { customerUuid, name: 'changed', data }
-    }
-    const wasShown = remembered.delete(customerUuid)
-    const isRemoved = wasShown || (document === null && seesAllDealers)
-    return isRemoved ? { customerUuid, name: 'removed', data: JSON.stringify({ customerUuid }) } : undefined
+  for (const { customerUuid, dealerUuid } of shown) remember(customerUuid, dealerUuid)
+  const showsDealer = (dealerUuid: string | undefined) =>
+    dealers === undefined || (dealerUuid !== undefined && dealers.has(dealerUuid))
+  return {
+    show: (change) => {
+      const content = change.content()
+      if (content === undefined) return undefined
+      const { customerUuid, dealerUuid, isErased } = content
+      if (customers?.has(customerUuid) === false) return undefined
+      if (!isErased && showsDealer(dealerUuid)) {
+        remember(customerUuid, dealerUuid)
+        return { customerUuid, name: 'changed', event: (id) => change.event(id, isMasked) }
+      }
+      const isRemoved = forget(customerUuid) || (isErased && seesAllDealers)
+      return isRemoved ? { customerUuid, name: 'removed', event: (id) => removedEvent(id, customerUuid) } : undefined
+    },
+    close: () => {
+      for (const customerUuid of remembered) forget(customerUuid)
+    },
   }
 }

@@ -8,8 +8,9 @@ import { maskCustomer } from '../http/mask.ts'
 
 export interface ChangeContent {
   readonly customerUuid: string
-  /** Null if the record is a tombstone: the customer was erased. */
-  readonly document: ChangeDocument | null
+  readonly dealerUuid: string | undefined
+  /** True if the record is a tombstone: the customer was erased. */
+  readonly isErased: boolean
 }
 
 export interface Change {
@@ -18,16 +19,13 @@ export interface Change {
   readonly bytes: number
   /** Undefined if the record is neither a document nor a tombstone. */
   content(): ChangeContent | undefined
-  /** Returns the document as JSON. Undefined if the document is nested too deep. */
-  text(isMasked: boolean): string | undefined
-}
-
-const once = <T>(make: () => T): (() => T) => {
-  let made: { readonly value: T } | undefined
-  return () => {
-    made ??= { value: make() }
-    return made.value
-  }
+  /**
+   * Returns the event `changed` with this id. All streams with the same id share its bytes.
+   * Undefined if the record has no document, or if the document is nested too deep.
+   */
+  event(id: string, isMasked: boolean): Buffer | undefined
+  /** Frees the memory of everything but the record. A later call parses the record again. */
+  forgetDocument(): void
 }
 
 interface KeyAndValue {
@@ -35,12 +33,28 @@ interface KeyAndValue {
   readonly value: Buffer | null
 }
 
-const read = (record: KeyAndValue): ChangeContent | undefined => {
+interface Parsed {
+  readonly content: ChangeContent | undefined
+  readonly document: ChangeDocument | null
+}
+
+const parse = (record: KeyAndValue): Parsed => {
   const found = readStateRecord(record)
-  if (!found.ok) return undefined
+  if (!found.ok) return { content: undefined, document: null }
   const { customerUuid, state } = found.value
   const document = state && stateDocument(state)
-  return document === undefined ? undefined : { customerUuid, document }
+  if (document === undefined) return { content: undefined, document: null }
+  const dealerUuid = document?.dealerUuid ?? undefined
+  return { content: { customerUuid, dealerUuid, isErased: document === null }, document }
+}
+
+const writeEvent = (id: string, document: ChangeDocument, isMasked: boolean): Buffer | undefined => {
+  try {
+    const data = JSON.stringify(isMasked ? maskCustomer(document) : document)
+    return Buffer.from(`id: ${id}\nevent: changed\ndata: ${data}\n\n`)
+  } catch {
+    return undefined
+  }
 }
 
 export const createChange = (
@@ -48,27 +62,33 @@ export const createChange = (
   { offset, key, value }: KeyAndValue & { readonly offset: string },
 ): Change => {
   // Copy the bytes. Otherwise a small record would keep the whole response of Kafka in memory.
-  let record: KeyAndValue | undefined = { key: key && Buffer.from(key), value: value && Buffer.from(value) }
-  const content = once(() => {
-    const found = read(record!)
-    record = undefined
-    return found
-  })
-  const texts = [false, true].map((isMasked) =>
-    once(() => {
-      const document = content()?.document
-      try {
-        return JSON.stringify(document && isMasked ? maskCustomer(document) : document)
-      } catch {
-        return undefined
-      }
-    }),
-  )
+  const record = { key: key && Buffer.from(key), value: value && Buffer.from(value) }
+  let parsed: Parsed | undefined
+  let content: ChangeContent | undefined | 'unread' = 'unread'
+  const events: { id: string; bytes: Buffer | undefined }[] = []
+  const getParsed = () => {
+    parsed ??= parse(record)
+    return parsed
+  }
   return {
     partition,
     offset: Number(offset),
     bytes: (key?.byteLength ?? 0) + (value?.byteLength ?? 0),
-    content,
-    text: (isMasked) => texts[Number(isMasked)]!(),
+    content: () => {
+      if (content === 'unread') ({ content } = getParsed())
+      return content
+    },
+    event: (id, isMasked) => {
+      const made = events[Number(isMasked)]
+      if (made?.id === id) return made.bytes
+      const { document } = getParsed()
+      const bytes = document === null ? undefined : writeEvent(id, document, isMasked)
+      events[Number(isMasked)] = { id, bytes }
+      return bytes
+    },
+    forgetDocument: () => {
+      parsed = undefined
+      events.length = 0
+    },
   }
 }

@@ -3,7 +3,7 @@ import { createRegistry } from '@customer-stream/runtime/service'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { createReaderMetrics } from '../metrics.ts'
 import { createChangeLog } from './change-log.ts'
-import { createChangeView, type ViewOptions } from './change-view.ts'
+import type { ViewOptions } from './change-view.ts'
 import { type ChangesOptions, createChanges, type StreamRequest } from './changes.ts'
 import { positionText, readPosition } from './stream-position.ts'
 
@@ -72,15 +72,14 @@ const setUp = ({
   return { changes, add, begin, stopping, registry, partitions, kafka, running }
 }
 
-const viewOf = (dealers: readonly string[] | '*', more: Partial<ViewOptions> = {}) =>
-  createChangeView({
-    customers: undefined,
-    isMasked: false,
-    shown: [],
-    seesAllDealers: dealers === '*',
-    showsDealer: (dealer) => dealers === '*' || (dealer !== undefined && dealers.includes(dealer)),
-    ...more,
-  })
+const viewOf = (dealers: readonly string[] | '*', more: Partial<ViewOptions> = {}): ViewOptions => ({
+  customers: undefined,
+  isMasked: false,
+  shown: [],
+  seesAllDealers: dealers === '*',
+  dealers: dealers === '*' ? undefined : new Set(dealers),
+  ...more,
+})
 
 const request = (more: Partial<StreamRequest> = {}): StreamRequest => ({
   key: 'k',
@@ -209,7 +208,7 @@ it('a key for a dealer learns nothing of other dealers: no document, no move, no
 
 it('a stream of selected customers shows no others, and removes one that it showed at its start', async () => {
   const site = setUp()
-  const view = viewOf(['a'], { customers: new Set(['x', 'y']), shown: ['x'] })
+  const view = viewOf(['a'], { customers: new Set(['x', 'y']), shown: [{ customerUuid: 'x', dealerUuid: 'a' }] })
   const { names } = await open(site, { view })
   site.add(0, 'z', 'a')
   site.add(0, 'x', null)
@@ -350,3 +349,55 @@ it('the customers of each group of events are reported once, and only those with
   site.changes.tail.onPart(0, { records: site.partitions[0]!, nextOffset: '3' })
   await untilHolds(() => expect(reported).toEqual([['a', 'b']]))
 })
+
+/** Returns the names of the events that a stream must show, if it sees each change. */
+const expectedOf = ({ customers, dealers }: ViewOptions, changes: readonly (readonly [string, string | null])[]) => {
+  const shown = new Set<string>()
+  return changes.flatMap(([customerUuid, dealer]) => {
+    if (customers?.has(customerUuid) === false) return []
+    if (dealer !== null && (dealers === undefined || dealers.has(dealer))) {
+      shown.add(customerUuid)
+      return [`changed ${customerUuid}`]
+    }
+    const isRemoved = shown.delete(customerUuid) || (dealer === null && dealers === undefined)
+    return isRemoved ? [`removed ${customerUuid}`] : []
+  })
+}
+
+it.each([1, 2, 3, 4, 5, 6])(
+  'a stream misses no move of a customer, also if it reads slowly (seed %i)',
+  async (seed) => {
+    const site = setUp({ maxChanges: 10_000, maxBytes: 1e9, maxStreams: 100, maxKeyStreams: 100 })
+    let state = seed
+    /** Park and Miller's generator. */
+    const random = (below: number) => {
+      state = (state * 48_271) % 2_147_483_647
+      return state % below
+    }
+    const all: (readonly [string, string | null])[] = []
+    const views = [
+      ...[viewOf('*'), viewOf(['a']), viewOf(['b']), viewOf(['a', 'b']), viewOf(['b', 'c']), viewOf(['none'])],
+      ...[viewOf('*', { customers: new Set(['c1', 'c2']) }), viewOf(['a'], { customers: new Set(['c1', 'c3']) })],
+    ]
+    const readers: (Awaited<ReturnType<typeof open>> & { view: ViewOptions; start: number })[] = []
+    for (let step = 0; step < 60; step++) {
+      const view = views[random(views.length)]!
+      if (readers.length < 25) readers.push({ ...(await open(site, { view })), view, start: all.length })
+      const slow = readers[random(readers.length)]!.body
+      if (slow.isPaused()) slow.resume()
+      else if (random(3) === 0) slow.pause()
+      for (let i = random(6); i > 0; i--) {
+        const customer = random(8)
+        const dealer = random(15) === 0 ? null : ['a', 'b', 'c', 'd'][random(4)]!
+        all.push([`c${customer}`, dealer])
+        site.add(customer % 3, `c${customer}`, dealer, { note: 'x'.repeat(20_000) })
+        if (random(4) === 0) await new Promise(setImmediate)
+      }
+    }
+    for (const { body } of readers) body.resume()
+    for (const { names, view, start, body } of readers) {
+      await untilHolds(() => expect(names()).toEqual(expectedOf(view, all.slice(start))))
+      expect(body.destroyed).toBe(false)
+    }
+  },
+)

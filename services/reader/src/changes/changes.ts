@@ -7,13 +7,14 @@ import type { ReaderMetrics } from '../metrics.ts'
 import type { TopicReader } from '../topic-reader.ts'
 import { type ChangeLog, createChangeLog } from './change-log.ts'
 import { type ChangeStream, createChangeStream } from './change-stream.ts'
-import type { ChangeView } from './change-view.ts'
+import { createChangeView, type ViewOptions } from './change-view.ts'
+import { createDispatch } from './dispatch.ts'
 import type { StreamPosition } from './stream-position.ts'
 
 export interface StreamRequest {
   /** Name of the API key. */
   readonly key: string
-  readonly view: ChangeView
+  readonly view: ViewOptions
   /** Undefined if the stream begins at the end of the topic. */
   readonly after: StreamPosition | undefined
   /** Called with the customers of a group of events that shows documents. */
@@ -49,12 +50,6 @@ export interface ChangesOptions {
 /** Bounds of the memory for all streams. */
 const LOG_LIMITS = { maxChanges: 10_000, maxBytes: 16 * 1024 * 1024 }
 
-/**
- * Time for which changes are collected. Streams then get these changes in one group. Otherwise each
- * change would cost a pass over all streams.
- */
-const GROUP_MS = 10
-
 /** Older changes of each partition with which the log begins. Clients then continue from memory. */
 const LOOK_BACK = 200
 
@@ -83,6 +78,7 @@ export const createChanges = (
   log: ChangeLog = createChangeLog(LOG_LIMITS),
 ): Changes => {
   const streams = new Set<OpenStream>()
+  const dispatch = createDispatch(log)
   /** Requests that wait for Kafka count as streams. */
   const opening = new Map<string, number>()
   const countOf = (key: string) =>
@@ -103,18 +99,23 @@ export const createChanges = (
   }
 
   const start = (request: StreamRequest): ChangeStream => {
+    const view = createChangeView(request.view, dispatch.shownCustomers)
     const stream = createChangeStream(
       {
         log,
-        view: request.view,
+        view,
         readOlder: topic.read,
-        onShown: (names, changed) => {
-          for (const event of names) metrics.streamEvents.inc({ event })
-          if (changed.length > 0) request.onChanged(changed)
+        onShown: ({ changed, removed }) => {
+          if (removed > 0) metrics.streamEvents.inc({ event: 'removed' }, removed)
+          if (changed.length === 0) return
+          metrics.streamEvents.inc({ event: 'changed' }, changed.length)
+          request.onChanged(changed)
         },
         onEnd: (reason) => {
           metrics.streamEnds.inc({ reason })
           streams.delete(entry)
+          dispatch.remove(stream, request.view)
+          view.close()
           metrics.streams.set(streams.size)
         },
       },
@@ -122,14 +123,9 @@ export const createChanges = (
     )
     const entry = { stream, request }
     streams.add(entry)
+    dispatch.add(stream, request.view)
     metrics.streams.set(streams.size)
     return stream
-  }
-
-  let pumping: NodeJS.Timeout | undefined
-  const pump = () => {
-    pumping = undefined
-    for (const { stream } of streams) stream.pump()
   }
 
   const isReady = () => log.topic !== undefined && isAvailable() && !stopping.aborted
@@ -157,12 +153,13 @@ export const createChanges = (
       },
       onPart: (partition, part) => {
         log.add(partition, part)
-        if (pumping === undefined) pumping = setTimeout(pump, GROUP_MS)
+        dispatch.schedule()
       },
     },
     run: async () => {
       while (!stopping.aborted) {
         await sleep(heartbeatMs, undefined, { signal: stopping }).catch(() => undefined)
+        dispatch.passAll()
         for (const { stream, request } of streams) {
           if (stopping.aborted) stream.end('stop')
           else if (request.isValid()) stream.beat()

@@ -5,6 +5,8 @@ import { type ApiKey, type ReaderSettings, SCOPES, type Scope } from '@customer-
 export interface Client {
   /** Name of the key. `none` if READER_AUTH is off. */
   readonly name: string
+  /** Dealers whose customers the key may see. Undefined: all. */
+  readonly dealers: ReadonlySet<string> | undefined
   has(scope: Scope): boolean
   /** Returns true if the key may see customers of this dealer. `undefined`: without a dealer. */
   maySee(dealerUuid: string | undefined): boolean
@@ -19,12 +21,12 @@ export type Authenticate = (authorization: string | undefined) => Client | Faile
 const bearer = /^Bearer +([!-~]+) *$/i
 
 const clientOf = ({ name, scopes, dealers }: Omit<ApiKey, 'sha256'>): Client => {
-  const seesAll = dealers.includes('*')
-  const visible = new Set(dealers)
+  const visible = dealers.includes('*') ? undefined : new Set(dealers)
   return {
     name,
+    dealers: visible,
     has: (scope) => scopes.includes(scope),
-    maySee: (dealerUuid) => seesAll || (dealerUuid !== undefined && visible.has(dealerUuid)),
+    maySee: (dealerUuid) => visible === undefined || (dealerUuid !== undefined && visible.has(dealerUuid)),
   }
 }
 

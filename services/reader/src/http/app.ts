@@ -48,6 +48,8 @@ export interface AppDependencies {
   readonly metrics: ReaderMetrics
   /** Called for each answer that shows personal data without a mask. */
   readonly onReveal: (key: string, customerUuids: readonly string[]) => void
+  /** Called for each group of events of a stream that shows personal data without a mask. */
+  readonly onStreamReveal: (key: string, customerUuids: readonly string[]) => void
   /** Called for each answer that shows the bytes of a record of quarantine. */
   readonly onRecordReveal: (key: string, id: string) => void
   /** Called for each answer that needs a person: a bug, or a damaged hash. */

@@ -1,6 +1,7 @@
 /** `GET /v1/changes`: Server-Sent Events of changed and removed customers. */
+import type { StoredCustomer } from '@customer-stream/schemas'
 import type { FastifyInstance } from 'fastify'
-import { createChangeView } from '../changes/change-view.ts'
+import type { ViewOptions } from '../changes/change-view.ts'
 import type { Changes, OpenedStream } from '../changes/changes.ts'
 import { readPosition } from '../changes/stream-position.ts'
 import type { Customers } from '../customers.ts'
@@ -10,7 +11,8 @@ import { demandDealer } from './list-routes.ts'
 import { invalid } from './parameters.ts'
 import { ProblemError } from './problem.ts'
 
-export interface ChangesRouteDependencies extends RevealDependencies {
+export interface ChangesRouteDependencies extends Pick<RevealDependencies, 'metrics'> {
+  readonly onStreamReveal: RevealDependencies['onReveal']
   readonly authenticate: Authenticate
   readonly customers: Pick<Customers, 'read'>
   /** Undefined if the state topic is switched off. */
@@ -44,6 +46,11 @@ const readAfter = (header: string | string[] | undefined) => {
   throw invalid('Last-Event-ID must be the id of an event.')
 }
 
+const shownCustomer = ({ customer, dealerUuid }: StoredCustomer) => ({
+  customerUuid: customer.customerUuid,
+  dealerUuid: dealerUuid ?? undefined,
+})
+
 const problemOf = (kind: Exclude<OpenedStream['kind'], 'stream'>): ProblemError => {
   switch (kind) {
     case 'full':
@@ -58,24 +65,22 @@ const problemOf = (kind: Exclude<OpenedStream['kind'], 'stream'>): ProblemError 
 }
 
 export const addChangesRoute = (app: FastifyInstance, deps: ChangesRouteDependencies): void => {
-  const { authenticate, customers, changes, metrics, onReveal } = deps
+  const { authenticate, customers, changes, metrics, onStreamReveal: onReveal } = deps
 
-  const createView = async (client: Client, query: Readonly<Record<string, unknown>>) => {
+  const readView = async (client: Client, query: Readonly<Record<string, unknown>>): Promise<ViewOptions> => {
     const filters = readFilters(query)
     for (const dealer of filters.dealers ?? []) demandDealer(client, dealer)
-    const dealers = filters.dealers && new Set(filters.dealers)
-    // Only a key for all dealers may see customers without a dealer.
-    const seesAllDealers = client.maySee(undefined)
+    const dealers = filters.dealers ? new Set(filters.dealers) : client.dealers
     const showsDealer = (dealer: string | undefined) =>
-      client.maySee(dealer) && (dealers === undefined || (dealer !== undefined && dealers.has(dealer)))
+      dealers === undefined || (dealer !== undefined && dealers.has(dealer))
     const known = await Promise.all((filters.customers ?? []).map((each) => customers.read(each, showsDealer)))
-    return createChangeView({
-      showsDealer,
-      seesAllDealers,
-      isMasked: !client.has('pii'),
+    return {
       customers: filters.customers && new Set(filters.customers),
-      shown: known.flatMap((reading) => (reading.kind === 'found' ? [reading.customer.customer.customerUuid] : [])),
-    })
+      dealers,
+      seesAllDealers: client.dealers === undefined,
+      isMasked: !client.has('pii'),
+      shown: known.flatMap((reading) => (reading.kind === 'found' ? [shownCustomer(reading.customer)] : [])),
+    }
   }
 
   app.get(CHANGES_PATH, { config: { scope: 'read' } }, async (request, reply) => {
@@ -85,7 +90,7 @@ export const addChangesRoute = (app: FastifyInstance, deps: ChangesRouteDependen
     const { authorization, 'last-event-id': lastEventId } = request.headers
     const key = authenticate(authorization)
     const after = readAfter(lastEventId)
-    const view = await createView(client, request.query as Readonly<Record<string, unknown>>)
+    const view = await readView(client, request.query as Readonly<Record<string, unknown>>)
     const opened = await changes.open({
       key: client.name,
       view,

@@ -3,9 +3,10 @@ import { createThrottledLog, type Logger, version } from '@customer-stream/runti
 import type { FastifyInstance } from 'fastify'
 import { createAuthenticate } from './api-keys.ts'
 import { type AppDependencies, createApp } from './app.ts'
+import { createRevealLog } from './reveal-log.ts'
 
 export interface ReaderAppDependencies
-  extends Omit<AppDependencies, 'authenticate' | 'onReveal' | 'onRecordReveal' | 'onFailure'> {
+  extends Omit<AppDependencies, 'authenticate' | 'onReveal' | 'onStreamReveal' | 'onRecordReveal' | 'onFailure'> {
   readonly settings: ReaderSettings
   readonly logger: Logger
 }
@@ -17,12 +18,15 @@ export const createReaderApp = ({ settings, logger, ...deps }: ReaderAppDependen
   const logFailure = createThrottledLog((fields) =>
     logger.error({ event: 'request-failed', ...fields }, 'a request failed'),
   )
-  return createApp(
+  const logReveal = (key: string, customers: readonly string[]) =>
+    logger.info({ event: 'revealed', key, customers }, 'an answer showed personal data of customers')
+  const streamReveals = createRevealLog(logReveal)
+  const app = createApp(
     {
       ...deps,
       authenticate: createAuthenticate(settings),
-      onReveal: (key, customers) =>
-        logger.info({ event: 'revealed', key, customers }, 'an answer showed personal data of customers'),
+      onReveal: logReveal,
+      onStreamReveal: streamReveals.add,
       onRecordReveal: (key, record) =>
         logger.info({ event: 'revealed', key, record }, 'an answer showed the bytes of a record of quarantine'),
       onFailure: (err, traceId) => logFailure({ err, ...(traceId !== undefined && { traceId }) }),
@@ -37,4 +41,7 @@ export const createReaderApp = ({ settings, logger, ...deps }: ReaderAppDependen
       requestTimeoutMs: settings.REQUEST_TIMEOUT_MS,
     },
   )
+  // All streams have ended by then.
+  app.addHook('onClose', async () => streamReveals.flush())
+  return app
 }

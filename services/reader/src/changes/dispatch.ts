@@ -1,0 +1,85 @@
+/**
+ * Brings each change of the log to the streams that it concerns. Otherwise each change would cost a
+ * pass over all streams.
+ */
+import { createAudience } from './audience.ts'
+import type { ChangeLog, LogPlace } from './change-log.ts'
+import type { ChangeStream } from './change-stream.ts'
+import type { Selection } from './change-view.ts'
+import { createShownCustomers, type ShownCustomers } from './shown-customers.ts'
+
+export interface Dispatch {
+  /** The views of the streams must add the customers that they remember. */
+  readonly shownCustomers: ShownCustomers
+  add(stream: ChangeStream, selection: Selection): void
+  remove(stream: ChangeStream, selection: Selection): void
+  /** Brings the new changes to their streams, together with further changes of this moment. */
+  schedule(): void
+  /** Brings the new changes to their streams. Then moves the place of each stream in the log. */
+  passAll(): void
+}
+
+/**
+ * Number of changes after which all streams move their place in the log. Must be less than the size
+ * of the log.
+ */
+const PASS_CHANGES = 1000
+
+export const createDispatch = (log: ChangeLog): Dispatch => {
+  const streams = new Set<ChangeStream>()
+  const audience = createAudience<ChangeStream>()
+  const shownCustomers = createShownCustomers()
+  /** Each change before this place has reached the streams that it concerns. */
+  let reached: LogPlace = { number: 0, offsets: [] }
+  /** Number of the next change that not all streams have passed. */
+  let passed = 0
+  let scheduled: NodeJS.Immediate | undefined
+
+  /** Returns the streams that the changes from a number on concern. */
+  const concernedFrom = (first: number): Iterable<ChangeStream> => {
+    // A burst was larger than the log, so its changes are unknown.
+    if (first < log.first) return streams
+    const concerned = new Set<ChangeStream>()
+    let hasMoves = false
+    for (let number = first; number < log.end; number++) {
+      const content = log.at(number).change.content()
+      if (content === undefined) continue
+      audience.collect(content, concerned)
+      hasMoves = shownCustomers.move(content) || hasMoves
+    }
+    return hasMoves ? streams : concerned
+  }
+  const pass = () => {
+    passed = reached.number
+    for (const stream of streams) stream.pump(reached)
+  }
+  const dispatch = () => {
+    clearImmediate(scheduled)
+    scheduled = undefined
+    const from = reached
+    reached = { number: log.end, offsets: [...log.offsets] }
+    // Without streams no record is parsed.
+    if (streams.size === 0) return
+    for (const stream of concernedFrom(from.number)) stream.pump(from)
+    if (reached.number - passed >= PASS_CHANGES) pass()
+  }
+
+  return {
+    shownCustomers,
+    add: (stream, selection) => {
+      streams.add(stream)
+      audience.add(stream, selection)
+    },
+    remove: (stream, selection) => {
+      streams.delete(stream)
+      audience.remove(stream, selection)
+    },
+    schedule: () => {
+      scheduled ??= setImmediate(dispatch)
+    },
+    passAll: () => {
+      dispatch()
+      pass()
+    },
+  }
+}

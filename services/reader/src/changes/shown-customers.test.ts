@@ -1,0 +1,30 @@
+import { expect, it } from 'vitest'
+import { createShownCustomers } from './shown-customers.ts'
+
+const change = (dealerUuid: string) => ({ customerUuid: 'x', dealerUuid, isErased: false })
+
+it('a change of dealer is a move as long as a stream remembers the customer', () => {
+  const shown = createShownCustomers()
+  expect(shown.move(change('a'))).toBe(false)
+  shown.add('x', 'a')
+  shown.add('x', 'a')
+  shown.remove('x')
+  expect([shown.move(change('a')), shown.move(change('b')), shown.move(change('b'))]).toEqual([false, true, false])
+  shown.remove('x')
+  expect(shown.move(change('a'))).toBe(false)
+})
+
+it('after streams have shown a customer with different dealers, each dealer may be a move', () => {
+  const shown = createShownCustomers()
+  // Two slow streams read older changes: the first stream shows the old dealer, and forgets it when
+  // it reads on.
+  shown.add('x', 'a')
+  shown.add('x', 'b')
+  shown.remove('x')
+  expect(shown.move(change('a'))).toBe(true)
+})
+
+it('an erased customer concerns each stream', () => {
+  const erased = { customerUuid: 'x', dealerUuid: undefined, isErased: true }
+  expect(createShownCustomers().move(erased)).toBe(true)
+})
