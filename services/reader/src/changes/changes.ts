@@ -106,9 +106,9 @@ export const createChanges = (
         view,
         readOlder: topic.read,
         onShown: ({ changed, removed }) => {
-          if (removed > 0) metrics.streamEvents.inc({ event: 'removed' }, removed)
+          if (removed > 0) metrics.streamEvents.labels('removed').inc(removed)
           if (changed.length === 0) return
-          metrics.streamEvents.inc({ event: 'changed' }, changed.length)
+          metrics.streamEvents.labels('changed').inc(changed.length)
           request.onChanged(changed)
         },
         onEnd: (reason) => {
