@@ -15,7 +15,7 @@ export const LOG_EVENTS = {
   retrying: 'Kafka, Redis, quarantine, the state topic or the erasures topic does not answer; the process retries.',
   recovered: 'An outage is over.',
   'request-refused': 'A request of the sender was refused.',
-  'request-failed': 'A request ended with 500 because of a bug, or with 503 because of a damaged hash.',
+  'request-failed': 'A request got 500 because of a bug, or 503 because of a damaged hash or a key of a wrong type.',
   revealed: 'An answer of the reader showed personal data. The line names the API key and the customers.',
   'suspicious-event': 'An accepted event will probably never be applied.',
   'record-unacknowledged': 'kafkajs reported records as sent without an acknowledgement. They are sent again.',

@@ -52,7 +52,7 @@ export interface AppDependencies {
   readonly onStreamReveal: (key: string, customerUuids: readonly string[]) => void
   /** Called for each answer that shows the bytes of a record of quarantine. */
   readonly onRecordReveal: (key: string, id: string) => void
-  /** Called for each answer that needs a person: a bug, or a damaged hash. */
+  /** Called for each answer that needs a person: a bug, a damaged hash, a key of another type. */
   readonly onFailure: (error: Error, traceId: string | undefined) => void
   /** Undefined if traces are off. */
   readonly tracer: Tracer | undefined
@@ -244,7 +244,9 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   })
   app.setErrorHandler((error: Error, _request, reply) => {
     const problem = problemOfError(error)
-    const needsPerson = error instanceof DamagedCustomerError || problem === 'internal-error'
+    // A key of another type does not mend itself.
+    const isWrongType = problem === 'unavailable' && error.message.startsWith('WRONGTYPE')
+    const needsPerson = error instanceof DamagedCustomerError || problem === 'internal-error' || isWrongType
     return refuse(reply, problem, detailOf(error), needsPerson ? error : undefined)
   })
   app.addHook('onSend', async (request, reply) => {

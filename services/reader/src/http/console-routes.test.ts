@@ -25,3 +25,15 @@ it('the page has no inline script, no inline style and no other host', async () 
   const page = await readFile(new URL('../../console/index.html', import.meta.url), 'utf8')
   expect(page).not.toMatch(/<style|style=|onload|https?:|<script(?! type="module" src="console.js"><\/script>)/)
 })
+
+it.each([
+  ['gzip;q=0', undefined],
+  ['br, gzip ; q=0.000', undefined],
+  ['gzip;q=0.5', 'gzip'],
+  ['br, GZIP', 'gzip'],
+])('a file is compressed only for a client that takes gzip: %s', async (accepted, encoding) => {
+  const answer = await start().app.inject({ url: '/icon.svg', headers: { 'accept-encoding': accepted } })
+  // A working copy without a build has no files.
+  if (answer.statusCode === 404) return
+  expect(answer.headers['content-encoding']).toBe(encoding)
+})

@@ -69,6 +69,9 @@ const createFile = (file: URL) => {
   }
 }
 
+/** `gzip;q=0` refuses gzip. */
+const takesGzip = (accepted = ''): boolean => /\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))/i.test(accepted)
+
 const notBuilt = (error: NodeJS.ErrnoException) => {
   if (error.code === 'ENOENT') throw new ProblemError('not-found', 'The console is not built. Run `npm run build`.')
   throw error
@@ -84,9 +87,8 @@ export const addConsoleRoutes = (app: FastifyInstance): void => {
       const { tag, plain, compressed } = await read()
       reply.headers({ ...PAGE_HEADERS, etag: tag })
       if (matchesTag(request.headers['if-none-match'], tag)) return reply.code(304).send()
-      const takesGzip = /\bgzip\b/.test(request.headers['accept-encoding'] ?? '')
-      if (takesGzip) reply.header('content-encoding', 'gzip')
-      return reply.type(type).send(takesGzip ? compressed : plain)
+      if (!takesGzip(request.headers['accept-encoding'])) return reply.type(type).send(plain)
+      return reply.header('content-encoding', 'gzip').type(type).send(compressed)
     })
   }
 }

@@ -109,3 +109,13 @@ it('a key has four lists at the same time, and its further lists wait', async ()
   expect((await Promise.all([...answers, other])).map(({ statusCode }) => statusCode)).toEqual(Array(7).fill(200))
   expect(lists).toBe(7)
 })
+
+it.each([
+  ['WRONGTYPE Operation against a key holding the wrong kind of value', 1],
+  ['LOADING Redis is loading the dataset in memory', 0],
+])('the error %s of Redis is answered with 503, and a person hears of it only if it stays', async (message, count) => {
+  const error = Object.assign(new Error(message), { name: 'ReplyError' })
+  const { get, failures } = start({ list: () => Promise.reject(error) })
+  expect((await get(pathOf(DEALER_PATH))).json()).toMatchObject({ status: 503, type: 'unavailable' })
+  expect(failures).toHaveLength(count)
+})
