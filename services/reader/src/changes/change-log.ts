@@ -47,12 +47,6 @@ export interface ChangeLogLimits {
   readonly maxBytes: number
 }
 
-/**
- * Number of the newest changes that keep their parsed document, which needs several times the
- * memory of the record. Only slow streams need older documents.
- */
-const MAX_DOCUMENTS = 500
-
 export const createChangeLog = ({ maxChanges, maxBytes }: ChangeLogLimits): ChangeLog => {
   let topic: string | undefined
   let entries: LoggedChange[] = []
@@ -98,7 +92,6 @@ export const createChangeLog = ({ maxChanges, maxBytes }: ChangeLogLimits): Chan
         move(partition, change.offset + 1)
         entries.push({ change, id: id() })
         bytes += change.bytes
-        entries.at(-1 - MAX_DOCUMENTS)?.change.forgetDocument()
         while (entries.length - head > maxChanges || (bytes > maxBytes && entries.length - head > 1)) forgetOldest()
       }
       move(partition, Number(nextOffset))

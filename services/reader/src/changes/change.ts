@@ -48,6 +48,16 @@ const parse = (record: KeyAndValue): Parsed => {
   return { content: { customerUuid, dealerUuid, isErased: document === null }, document }
 }
 
+/**
+ * Copies the bytes of a record. Otherwise a small record would keep the whole response of Kafka in
+ * memory. Memory of Node's pool would keep 64 KiB for a small record.
+ */
+const copyOf = (bytes: Buffer): Buffer => {
+  const copy = Buffer.allocUnsafeSlow(bytes.byteLength)
+  copy.set(bytes)
+  return copy
+}
+
 const writeEvent = (id: string, document: ChangeDocument, isMasked: boolean): Buffer | undefined => {
   try {
     const data = JSON.stringify(isMasked ? maskCustomer(document) : document)
@@ -61,8 +71,7 @@ export const createChange = (
   partition: number,
   { offset, key, value }: KeyAndValue & { readonly offset: string },
 ): Change => {
-  // Copy the bytes. Otherwise a small record would keep the whole response of Kafka in memory.
-  const record = { key: key && Buffer.from(key), value: value && Buffer.from(value) }
+  const record = { key: key && copyOf(key), value: value && copyOf(value) }
   let parsed: Parsed | undefined
   let content: ChangeContent | undefined | 'unread' = 'unread'
   const events: { id: string; bytes: Buffer | undefined }[] = []

@@ -61,6 +61,10 @@ export const createDispatch = (log: ChangeLog): Dispatch => {
     // Without streams no record is parsed.
     if (streams.size === 0) return
     for (const stream of concernedFrom(from.number)) stream.pump(from)
+    // A parsed document needs several times the memory of its record. Only slow streams still need
+    // the document, and parse the record again.
+    for (let number = Math.max(from.number, log.first); number < log.end; number++)
+      log.at(number).change.forgetDocument()
     if (reached.number - passed >= PASS_CHANGES) pass()
   }
 
