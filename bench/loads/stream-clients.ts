@@ -1,5 +1,20 @@
 /** Clients of streams of changes (Server-Sent Events). */
 import { type ClientRequest, get } from 'node:http'
+import { waitUntil } from '@customer-stream/runtime'
+
+const headers = { authorization: 'Bearer masked-api-key' }
+
+/** Waits until the reader has the end of the state topic. A ready reader may still answer 503. */
+const untilServed = (url: string) =>
+  waitUntil(
+    'the reader serves streams of changes',
+    async () => {
+      const { status, body } = await fetch(url, { headers })
+      await body?.cancel()
+      return status
+    },
+    (status) => status === 200,
+  )
 
 const event = /^event: changed\ndata: \{"customerUuid":"([^"]+)"/gm
 
@@ -14,7 +29,7 @@ export const openStreamClients = async (
   const requests: ClientRequest[] = []
   const open = (url: string) =>
     new Promise<void>((resolve, reject) => {
-      const request = get(url, { headers: { authorization: 'Bearer masked-api-key' }, agent: false }, (answer) => {
+      const request = get(url, { headers, agent: false }, (answer) => {
         if (answer.statusCode !== 200) return reject(new Error(`the answer is ${answer.statusCode}`))
         let rest = ''
         answer.setEncoding('utf8').on('data', (chunk: string) => {
@@ -29,6 +44,7 @@ export const openStreamClients = async (
       request.on('error', reject)
       requests.push(request)
     })
+  for (const url of urls.slice(0, 1)) await untilServed(url)
   for (const url of urls) await open(url)
   return { close: () => requests.forEach((request) => void request.destroy()) }
 }
