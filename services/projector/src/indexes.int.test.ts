@@ -285,17 +285,51 @@ describe('the call that applies customers', () => {
     },
   )
 
-  it('an entry that Redis refuses is added later, also by a newer event of the customer', async () => {
-    const { keyPrefix, apply, found, indexOf, store } = fresh()
-    await apply([])
-    const key = `${keyPrefix}index:phone:{1}`
+  it.each(['phone:{1}', 'dealer:{d}'])(
+    'an entry that Redis refuses is added later, also by a newer event of the customer: %s',
+    async (name) => {
+      const { keyPrefix, apply, found, indexOf, store } = fresh()
+      await apply([])
+      const key = `${keyPrefix}index:${name}`
+      await redis.set(key, 'of another program')
+      await expect(apply([customerOf('a', 1, ['1']), customerOf('b', 1, ['1'])])).rejects.toThrow('WRONGTYPE')
+      for (const customerUuid of ['a', 'b']) expect(await indexOf(customerUuid)).toBe('?\n["dealer:d","phone:1"]')
+      expect(await store.positions([0])).toEqual(new Map([[0, '1']]))
+      await redis.del(key)
+      await apply([customerOf('a', 2, ['1']), customerOf('b', 2, ['1'])])
+      expect([await found('1'), await indexOf('a')]).toEqual([['a', 'b'], '["dealer:d","phone:1"]'])
+      expect(await redis.zrange(`${keyPrefix}index:dealer:{d}`, '0', '-1')).toEqual(['a', 'b'])
+    },
+  )
+
+  it('a dealer’s entry that Redis refuses after an update is added later', async () => {
+    const { keyPrefix, apply, indexOf, store } = fresh()
+    await apply([customerOf('a', 1, ['1']), customerOf('b', 1, ['1'])])
+    const key = `${keyPrefix}index:dealer:{d}`
     await redis.set(key, 'of another program')
-    await expect(apply([customerOf('a', 1, ['1'])])).rejects.toThrow('WRONGTYPE')
-    expect(await indexOf('a')).toBe('?\n["dealer:d","phone:1"]')
+    // No term changes.
+    const updates = [customerOf('a', 2, ['1']), customerOf('b', 2, ['1'])]
+    await expect(apply(updates)).rejects.toThrow('WRONGTYPE')
     expect(await store.positions([0])).toEqual(new Map([[0, '1']]))
     await redis.del(key)
-    await apply([customerOf('a', 2, ['1'])])
-    expect([await found('1'), await indexOf('a')]).toEqual([['a'], '["dealer:d","phone:1"]'])
+    await apply(updates)
+    expect(await redis.zrange(key, '0', '-1', 'WITHSCORES')).toEqual(['a', '2', 'b', '2'])
+    expect(await indexOf('b')).toBe('["dealer:d","phone:1"]')
+  })
+
+  it('adds the entries of customers of several dealers', async () => {
+    const { keyPrefix, apply } = fresh()
+    await apply([])
+    const customers = Array.from({ length: 300 }, (_, i) => ({
+      ...customerOf(`c${i}`, i + 1, []),
+      terms: [`dealer:d${i % 3}`] as const,
+    }))
+    await apply(customers)
+    for (const dealer of [0, 1, 2]) {
+      const entries = await redis.zrange(`${keyPrefix}index:dealer:{d${dealer}}`, '0', '-1', 'WITHSCORES')
+      const own = customers.filter((_, i) => i % 3 === dealer)
+      expect(entries).toEqual(own.flatMap(({ customerUuid, version }) => [customerUuid, String(version.timestamp)]))
+    }
   })
 })
 

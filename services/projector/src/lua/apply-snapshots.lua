@@ -67,8 +67,11 @@ local customers = tonumber(ARGV[6])
 local position = ARGV[7]
 local cursor = 8
 local reply = { 1 }
-local unfiled = {}
 local index_prefix = ''
+-- The field _index of each customer whose entries the caller must update.
+local unfiled = {}
+-- The dealer of customers, and for each dealer: score, customerUuid, score, customerUuid, ...
+local dealer_of, scores_of = {}, {}
 
 if position ~= '' then
   cursor, index_prefix = 16, ARGV[15]
@@ -165,36 +168,65 @@ local function needs_entries(outcome, stored, terms)
   return terms ~= '' and outcome ~= -1 and (is_on_cluster or not stored.is_update)
 end
 
--- Adds the customer's score to the index of one term. The key is that of indexKey in
--- @customer-stream/schemas.
--- @return false if Redis has refused the entry, e.g. because another program has written to its key
-local function add_entry(term, timestamp, member)
-  local key = index_prefix .. string.gsub(term, ':', ':{', 1) .. '}'
-  local reply = redis.pcall('ZADD', key, 'GT', timestamp, member)
+-- Adds entries to the index of a term. The key is that of indexKey in @customer-stream/schemas.
+-- Arguments after the term's name and value: score, member, score, member, ...
+-- @return false if Redis has refused the entries, e.g. because another program has written to their
+-- key
+local function add_to_index(name, value, ...)
+  local reply = redis.pcall('ZADD', index_prefix .. name .. ':{' .. value .. '}', 'GT', ...)
   return type(reply) ~= 'table' or not reply.err
 end
 
--- Returns the terms in a JSON array. If the text has no escapes, a pattern is faster than cjson.
+-- Returns the terms in a JSON array: name, value, name, value, ... If the text has no escapes, a
+-- pattern is faster than cjson.
 local function terms_in(text)
-  if string.find(text, '\\', 1, true) then return cjson.decode(text) end
   local terms = {}
-  for term in string.gmatch(text, '"([^"]*)"') do terms[#terms + 1] = term end
+  if string.find(text, '\\', 1, true) then
+    for i, term in ipairs(cjson.decode(text)) do
+      terms[2 * i - 1], terms[2 * i] = string.match(term, '^(%l+):(.*)$')
+    end
+  else
+    for name, value in string.gmatch(text, '"(%l+):([^"]*)"') do
+      terms[#terms + 1] = name
+      terms[#terms + 1] = value
+    end
+  end
   return terms
 end
 
--- Adds the customer's score to the indexes of all terms.
-local function add_entries(terms, timestamp, member)
-  for _, term in ipairs(terms_in(terms)) do
-    if not add_entry(term, timestamp, member) then return false end
+-- Adds the customer's score to the indexes of all terms, except the dealer's.
+-- @return false if Redis has refused an entry
+local function add_entries(terms, score, member)
+  local list = terms_in(terms)
+  for at = 1, #list, 2 do
+    local is_dealer = list[at] == 'dealer'
+    if not is_dealer and not add_to_index(list[at], list[at + 1], score, member) then return false end
   end
   return true
 end
 
--- Adds the customer's score to the index of its dealer. That score is the time of the last change.
-local function add_dealer(terms, timestamp, member)
-  if string.sub(terms, 1, 9) ~= '["dealer:' then return true end
-  local first = string.match(terms, '^%["([^"\\]*)"') or terms_in(terms)[1]
-  return add_entry(first, timestamp, member)
+-- Keeps the customer's score for the index of its dealer, whose term is the first. That score is
+-- the time of the last change.
+local function keep_for_dealer(i, terms, score, member)
+  if string.sub(terms, 1, 9) ~= '["dealer:' then return end
+  local dealer = string.sub(terms, 10, string.find(terms, '"', 10, true) - 1)
+  if string.find(dealer, '\\', 1, true) then dealer = terms_in(terms)[2] end
+  dealer_of[i] = dealer
+  local scores = scores_of[dealer] or {}
+  scores_of[dealer] = scores
+  local count = #scores
+  scores[count + 1], scores[count + 2] = score, member
+end
+
+-- Leaves the entries of a customer to the caller, who gets the error when it adds them. Until then
+-- the field _index is pending.
+local function leave_to_caller(i)
+  local index = redis.call('HGET', KEYS[i], '_index')
+  if string.sub(index, 1, 1) ~= '?' then
+    index = '?\n' .. index
+    redis.call('HSET', KEYS[i], '_index', index)
+  end
+  unfiled[i] = index
 end
 
 -- Removes the key's time to live, and the old fields that the new snapshot lacks. HSET does
@@ -212,7 +244,9 @@ end
 
 for i = 1, customers do
   local key = KEYS[i]
-  local timestamp, id, customer_uuid = tonumber(ARGV[cursor]), ARGV[cursor + 1], ARGV[cursor + 2]
+  -- Redis formats a number for each command, so commands get the score as text.
+  local score, id, customer_uuid = ARGV[cursor], ARGV[cursor + 1], ARGV[cursor + 2]
+  local timestamp = tonumber(score)
   local terms, may_add = ARGV[cursor + 3], ARGV[cursor + 4] ~= ''
   local first = cursor + 6
   local last = cursor + 5 + tonumber(ARGV[cursor + 5])
@@ -237,11 +271,15 @@ for i = 1, customers do
     -- Do not delete the hash first: while a slot moves, Redis Cluster allows no script to create a
     -- key. If the key holds a hash or nothing, the first write command is HSET, for which Redis
     -- checks its memory limit. So a full Redis refuses the call before anything has changed.
-    -- Each HSET has 4000 values, because `unpack` accepts at most about 8000.
+    -- Each HSET has at most 4002 values, because `unpack` accepts at most about 8000.
     for from = first, last, 4000 do
-      redis.call('HSET', key, unpack(ARGV, from, math.min(from + 3999, last)))
+      local to = math.min(from + 3999, last)
+      if to == last and index ~= stored.index then
+        redis.call('HSET', key, '_index', index, unpack(ARGV, from, to))
+      else
+        redis.call('HSET', key, unpack(ARGV, from, to))
+      end
     end
-    if index ~= stored.index then redis.call('HSET', key, '_index', index) end
     local done, failure = pcall(remove_rest, key, first, last, index)
     if not done then
       -- The user lacks a right. Remove the version from the hash, so that a retry applies the event
@@ -255,23 +293,26 @@ for i = 1, customers do
   reply[i + 1] = outcome
   local needs = outcome < 3 and not keeps_entries and needs_entries(outcome, stored, terms)
   if adds_entries then
-    local add = needs and add_entries or add_dealer
-    local is_added = add(terms, timestamp, customer_uuid)
-    -- The caller gets the error when it adds the entries. Until then the field is pending.
-    if not is_added and index ~= stored.index then
-      index = next_index(stored.index, terms)
-      redis.call('HSET', key, '_index', index)
-    end
-    needs = not is_added
+    keep_for_dealer(i, terms, score, customer_uuid)
+    if needs and not add_entries(terms, score, customer_uuid) then leave_to_caller(i) end
+  elseif needs then
+    unfiled[i] = index
   end
-  if needs then
-    unfiled[#unfiled + 1] = i
-    unfiled[#unfiled + 1] = index
+end
+
+-- One ZADD adds the entries of all customers of a dealer, because a ZADD for each customer would
+-- cost twice the CPU time. `unpack` gets at most 500 values. If the call has failed before, the
+-- next attempt adds these entries, because a duplicate and an update both add the dealer's entry.
+for dealer, scores in pairs(scores_of) do
+  if not add_to_index('dealer', dealer, unpack(scores)) then
+    for i = 1, customers do
+      if dealer_of[i] == dealer then leave_to_caller(i) end
+    end
   end
 end
 
 if position ~= '' then
-  if ARGV[14] == '1' and #unfiled == 0 then
+  if ARGV[14] == '1' and next(unfiled) == nil then
     redis.call('HSET', KEYS[#KEYS], position, ARGV[4])
     if ARGV[11] ~= '' then redis.call('HSET', KEYS[#KEYS], position .. '#window', ARGV[11]) end
     if ARGV[12] ~= '' then redis.call('HSET', KEYS[#KEYS], position .. '#state', ARGV[12] .. '/' .. ARGV[4]) end
@@ -280,5 +321,10 @@ if position ~= '' then
     redis.call('HSET', KEYS[#KEYS], position .. '#token', ARGV[10])
   end
 end
-for _, each in ipairs(unfiled) do reply[#reply + 1] = each end
+for i = 1, customers do
+  if unfiled[i] then
+    reply[#reply + 1] = i
+    reply[#reply + 1] = unfiled[i]
+  end
+end
 return reply
