@@ -39,6 +39,19 @@ describe('the terms of a customer', () => {
     expect(termsOf({ customer: { phoneNumbers } })).toEqual(['phone:+14152002671'])
   })
 
+  it('the terms of a customer are sorted, in the form in which Redis stores them', () => {
+    const texts = ['b', '\ud800z', '\ue000', '\udfff', '\ud800', 'A', 'a']
+    const terms = termsOf({ customer: { emails: texts.map((emailAddress) => ({ emailAddress })) } })
+    const forms = ['a', 'b', '\ue000', '\ufffd', '\ufffdz']
+    expect(terms).toEqual(forms.map((form) => `email:${form}`))
+    const sorted: readonly unknown[] = termsOf({
+      dealerUuid: 'd',
+      customer: { customerKey: 'k', phoneNumbers: [{ phoneNumber: '+14152002671' }], emails: [{ emailAddress: 'a' }] },
+      vehicles: [{ vin: 'V2' }, { vin: 'V1' }],
+    })
+    expect(sorted).toEqual(sorted.toSorted())
+  })
+
   it('500 vehicles have 500 terms', () => {
     const vehicles = Array.from({ length: 500 }, (_, i) => ({ vin: `VIN${i}` }))
     expect(termsOf({ vehicles })).toHaveLength(500)

@@ -1,5 +1,5 @@
 /** The terms by which a customer is found in Redis. */
-import type { CustomerState, IndexName, IndexTerm } from '@customer-stream/schemas'
+import { type CustomerState, type IndexName, type IndexTerm, indexNames } from '@customer-stream/schemas'
 import { normaliseEmail, normalisePhone, normaliseVin } from './normalise.ts'
 
 export interface IndexOptions {
@@ -11,23 +11,31 @@ export interface IndexOptions {
 /** Maximum length of a value, in UTF-16 code units. A longer value has no term. */
 const MAX_LENGTH = 512
 
-/** Returns the texts of a field of all objects in a list. The sender may send any JSON. */
-const textsOf = (list: unknown, field: string): string[] =>
-  (Array.isArray(list) ? list : []).map((item) => item?.[field]).filter((text) => typeof text === 'string')
+/** Returns the normalised texts of a field of all objects. The sender may send any JSON as list. */
+const valuesIn = (list: unknown, field: string, normalise: (text: string) => string | undefined): string[] => {
+  const values: string[] = []
+  if (!Array.isArray(list)) return values
+  for (const item of list) {
+    const text = item?.[field]
+    const value = typeof text === 'string' ? normalise(text) : undefined
+    if (value !== undefined) values.push(value)
+  }
+  return values
+}
 
-/** Returns the values of one index. Undefined if it has no value. Values may repeat. */
+/** Returns the values of one index. Values may repeat. */
 const valuesOf = (
   index: IndexName,
   { customer, vehicles, dealerUuid }: Pick<CustomerState, 'customer' | 'vehicles' | 'dealerUuid'>,
   country: string,
-): readonly (string | undefined)[] => {
+): readonly string[] => {
   switch (index) {
     case 'phone':
-      return textsOf(customer.phoneNumbers, 'phoneNumber').map((text) => normalisePhone(text, country))
+      return valuesIn(customer.phoneNumbers, 'phoneNumber', (text) => normalisePhone(text, country))
     case 'email':
-      return textsOf(customer.emails, 'emailAddress').map(normaliseEmail)
+      return valuesIn(customer.emails, 'emailAddress', normaliseEmail)
     case 'vin':
-      return textsOf(vehicles, 'vin').map(normaliseVin)
+      return valuesIn(vehicles, 'vin', normaliseVin)
     case 'key': {
       const { customerKey } = customer
       return typeof dealerUuid === 'string' && typeof customerKey === 'string' ? [`${dealerUuid}/${customerKey}`] : []
@@ -37,15 +45,25 @@ const valuesOf = (
   }
 }
 
+/** The names in the order of their terms. */
+const sortedNames = indexNames.toSorted()
+
+const withoutRepeats = (terms: readonly IndexTerm[]): IndexTerm[] =>
+  terms.toSorted().filter((term, i, sorted) => term !== sorted[i - 1])
+
 /** Returns the terms of a customer: sorted, without repeats. */
 export const indexTerms = (
   customer: Pick<CustomerState, 'customer' | 'vehicles' | 'dealerUuid'>,
   { indexes, country }: IndexOptions,
 ): readonly IndexTerm[] => {
-  const terms = new Set<IndexTerm>()
-  // Redis stores a lone surrogate as U+FFFD. A term that is read from Redis must be equal.
-  for (const index of indexes)
+  const terms: IndexTerm[] = []
+  for (const index of sortedNames) {
+    if (!indexes.includes(index)) continue
+    const own: IndexTerm[] = []
+    // Redis stores a lone surrogate as U+FFFD. A term that is read from Redis must be equal.
     for (const value of valuesOf(index, customer, country))
-      if (value !== undefined && value.length <= MAX_LENGTH) terms.add(`${index}:${value.toWellFormed()}`)
-  return [...terms].sort()
+      if (value.length <= MAX_LENGTH) own.push(`${index}:${value.toWellFormed()}`)
+    for (const term of own.length > 1 ? withoutRepeats(own) : own) terms.push(term)
+  }
+  return terms
 }
