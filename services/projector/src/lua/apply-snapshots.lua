@@ -301,7 +301,7 @@ for i = 1, customers do
 end
 
 -- One ZADD adds the entries of all customers of a dealer, because a ZADD for each customer would
--- cost twice the CPU time. `unpack` gets at most 500 values. If the call has failed before, the
+-- cost up to twice the CPU. `unpack` gets at most 500 values. If the call has failed before, the
 -- next attempt adds these entries, because a duplicate and an update both add the dealer's entry.
 for dealer, scores in pairs(scores_of) do
   if not add_to_index('dealer', dealer, unpack(scores)) then
