@@ -105,6 +105,8 @@ export default defineConfig({
           sequence: { groupOrder: 1 },
           setupFiles: leaks,
           include: process.env.SWEEP === 'part' ? [sweep] : withUsers,
+          // Six scenarios at a time used a seventh of two cores.
+          maxConcurrency: 12,
           hookTimeout: 120_000,
         },
       },

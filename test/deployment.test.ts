@@ -430,6 +430,17 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect([...commandsIn(granted)].sort()).toEqual([...needed].sort())
   })
 
+  it('the projector has the right of each command in its scripts', () => {
+    const granted = rightsIn(read('docs/operating.md'), 'ACL SETUSER projector on ')
+    const folder = 'services/projector/src/lua'
+    const scripts = readdirSync(join(root, folder)).map((name) => read(`${folder}/${name}`))
+    const called = scripts.flatMap((text) =>
+      [...text.matchAll(/redis\.p?call\('([A-Z]+)'/g)].map(([, name = '']) => name),
+    )
+    expect(called.length).toBeGreaterThan(20)
+    expect(called.filter((name) => !granted.includes(`+${name.toLowerCase()}`))).toEqual([])
+  })
+
   it('the Redis user default may not log in, but has all rights, so that a restart loses no transaction', () => {
     const line = /^user default .*$/m.exec(read('deploy/compose/make-secrets.sh'))?.[0]
     expect(line).toBe('user default off ~* &* +@all')

@@ -1,5 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { waitUntil } from '@customer-stream/runtime'
 import { customerKey } from '@customer-stream/schemas'
@@ -8,6 +7,13 @@ import { blocked, correct, replaceFile, type Scenario } from './scenario.ts'
 import type { Site } from './site.ts'
 
 const call = (site: Site, ...words: readonly [string, ...string[]]) => site.redis.call(...words)
+
+/** Returns the path of the file in which Redis saves its data. */
+const dumpOf = async (site: Site): Promise<string> => {
+  const [, folder = ''] = (await call(site, 'CONFIG', 'GET', 'dir')) as string[]
+  const [, name = ''] = (await call(site, 'CONFIG', 'GET', 'dbfilename')) as string[]
+  return join(folder, name)
+}
 
 /** Returns all key patterns of the projector except one. */
 const keysBut = ({ keyPrefix }: Site, excepted: 'customer' | 'erased' | 'index') =>
@@ -174,16 +180,15 @@ export const redis: readonly Scenario[] = [
     name: 'Redis refuses writes, because it cannot save them',
     options: { privateRedis: true },
     break: async (site) => {
-      const folder = mkdtempSync(join(tmpdir(), 'standstill-redis-'))
-      await call(site, 'CONFIG', 'SET', 'dir', folder)
-      rmSync(folder, { recursive: true })
+      // Redis cannot replace a folder by its file. Redis 7 does not let a client change the name.
+      mkdirSync(await dumpOf(site))
       await call(site, 'CONFIG', 'SET', 'save', '3600 1')
       await call(site, 'BGSAVE')
     },
     symptoms: [{ of: 'projector', says: [/MISCONF|snapshot|persist/i] }],
     repair: async (site) => {
       await call(site, 'CONFIG', 'SET', 'save', '')
-      await call(site, 'CONFIG', 'SET', 'dir', tmpdir())
+      rmSync(await dumpOf(site), { recursive: true })
       await call(site, 'CONFIG', 'SET', 'stop-writes-on-bgsave-error', 'no')
     },
   },

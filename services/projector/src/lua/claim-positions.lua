@@ -46,7 +46,7 @@ local function has_positions()
 end
 
 local function claim()
-  local is_known = redis.call('HEXISTS', KEYS[1], partitions_field) == 1 and has_positions()
+  local is_known = redis.call('HGET', KEYS[1], partitions_field) and has_positions()
   if ARGV[6] ~= '' and not is_known then redis.call('HSET', KEYS[1], partitions_field, ARGV[6]) end
   if cluster ~= '' then redis.call('HSET', KEYS[1], cluster_field, cluster) end
   if topic ~= '' then redis.call('HSET', KEYS[1], topic_field, topic) end
