@@ -101,7 +101,7 @@ export default defineConfig({
       {
         ...shared,
         // These tests use brokers with their own users and rights. The whole sweep runs after the
-        // other tests: together they would take all of the CPU, and scenarios would reach their time
+        // other tests. Together they would take all of the CPU, and tests would reach their time
         // limits.
         test: {
           name: 'standstill',
