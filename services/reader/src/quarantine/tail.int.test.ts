@@ -4,13 +4,18 @@ import { testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
 import { expect, it, onTestFinished } from 'vitest'
 import { createTail } from './tail.ts'
 
-it('the entries about a record are read from the audit, the oldest first', async () => {
+const connect = async () => {
   const kafka = testKafka(testKafkaSettings())
   const [quarantine, audit] = [createAdmin(kafka), createAdmin(kafka)]
   const producer = kafkajsOf(kafka).producer()
   await Promise.all([quarantine.connect(), audit.connect(), producer.connect()])
   onTestFinished(() => Promise.all([quarantine, audit, producer].map((client) => client.disconnect())).then(() => {}))
   const topic = `${freshNames().topicPrefix}quarantine`
+  return { quarantine, audit, producer, topic }
+}
+
+it('the entries about a record are read from the audit, the oldest first', async () => {
+  const { quarantine, audit, producer, topic } = await connect()
   const auditTopic = `${topic}.audit`
   const topics = [topic, auditTopic].map((each) => ({ topic: each, numPartitions: 2 }))
   await administratorOf(quarantine).createTopics({ waitForLeaders: false, topics })
@@ -36,12 +41,7 @@ it('the entries about a record are read from the audit, the oldest first', async
 })
 
 it('if a partition cannot be read, the records of the other partitions are in the next list', async () => {
-  const kafka = testKafka(testKafkaSettings())
-  const [quarantine, audit] = [createAdmin(kafka), createAdmin(kafka)]
-  const producer = kafkajsOf(kafka).producer()
-  await Promise.all([quarantine.connect(), audit.connect(), producer.connect()])
-  onTestFinished(() => Promise.all([quarantine, audit, producer].map((client) => client.disconnect())).then(() => {}))
-  const topic = `${freshNames().topicPrefix}quarantine`
+  const { quarantine, audit, producer, topic } = await connect()
   await administratorOf(quarantine).createTopics({ waitForLeaders: false, topics: [{ topic, numPartitions: 2 }] })
   await fetchEnds(quarantine, topic)
   const messages = [0, 1].map((partition) => ({ partition, value: '{', headers: { reason: 'not-json' } }))
