@@ -17,8 +17,17 @@ const AUTHOR = {
   GIT_COMMITTER_EMAIL: 'test@localhost',
 }
 
+/** A change since the last release: a changeset, an entry of the changelog, and a step of an upgrade. */
+const addChange = (folder: string) => {
+  writeFileSync(join(folder, '.changeset/change.md'), "---\n'@customer-stream/schemas': minor\n---\n\nA change.\n")
+  const edit = (file: string, change: (text: string) => string) =>
+    writeFileSync(join(folder, file), change(readFileSync(join(folder, file), 'utf8')))
+  edit('CHANGELOG.md', (text) => text.replace('## Unreleased\n', '## Unreleased\n\nAn entry.\n'))
+  edit('docs/upgrading.md', (text) => `${text}\n## From ${version} to Unreleased\n\nNo action is needed.\n`)
+}
+
 /** Copies the repository, and commits the copy. The copy has links to the installed packages. */
-const copyRepository = async (change = (_folder: string) => {}): Promise<string> => {
+const copyRepository = async (change: (folder: string) => void): Promise<string> => {
   const folder = mkdtempSync(join(tmpdir(), 'release-'))
   onTestFinished(() => rmSync(folder, { recursive: true }))
   const isCopied = (file: string) =>
@@ -58,7 +67,7 @@ const changesAfter = async (folder: string, line: string): Promise<string> => {
 }
 
 it('npm run release makes the next release, and refuses a second release', { timeout: 300_000 }, async () => {
-  const folder = await copyRepository()
+  const folder = await copyRepository(addChange)
   const read = (file: string) => readFileSync(join(folder, file), 'utf8')
   const { stdout } = await releaseIn(folder)
   const [, next = ''] = /version (\S+) of all packages/.exec(stdout) ?? []
@@ -68,6 +77,7 @@ it('npm run release makes the next release, and refuses a second release', { tim
     for (const name of readdirSync(join(folder, group)))
       expect(JSON.parse(read(`${group}/${name}/package.json`))).toMatchObject({ version: next })
   expect(read('CHANGELOG.md')).toMatch(`## Unreleased\n\n## ${next} – `)
+  expect(read('CHANGELOG.md')).toContain('### Contract\n\n- A change.\n\nAn entry.\n')
   expect(read('docs/upgrading.md')).toContain(`to ${next}\n`)
   expect(read('deploy/helm/customer-stream/Chart.yaml')).toContain(`appVersion: '${next}'`)
   expect(JSON.parse(read('packages/schemas/released/openapi.json'))).toMatchObject({ info: { version: next } })
@@ -89,7 +99,10 @@ it('npm run release makes the next release, and refuses a second release', { tim
 it('a failed release prints the command that undoes its changes', {
   timeout: 300_000,
 }, async () => {
-  const folder = await copyRepository((copy) => writeFileSync(join(copy, '.data'), 'no folder for tarballs'))
+  const folder = await copyRepository((copy) => {
+    addChange(copy)
+    writeFileSync(join(copy, '.data'), 'no folder for tarballs')
+  })
   const [, undo = ''] = /To undo all changes: (.+)/.exec(await refusalIn(folder)) ?? []
   expect(await changesAfter(folder, undo)).toBe('')
 })
