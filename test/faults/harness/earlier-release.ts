@@ -15,7 +15,7 @@ export interface Release {
   readonly hasStateTopic: boolean
 }
 
-/** No release has a tag yet. These commits stand for releases. */
+/** These commits stand for releases, because the first tag is younger. */
 const UNTAGGED: readonly Release[] = [
   { name: '0.1.0', commit: 'e1ce2d68831b09b5a9161c72fae19dd3f3959976', hasStateTopic: false },
   { name: '27 November', commit: '77c5fadc502e205b8f239b9ed73a38b97231a608', hasStateTopic: true },
@@ -23,11 +23,11 @@ const UNTAGGED: readonly Release[] = [
 
 /**
  * Returns the releases before this code: the one that `UPGRADE_FROM` names, otherwise the newest
- * tag, otherwise the commits that stand for releases.
+ * tag before this commit, otherwise the commits that stand for releases.
  */
 export const earlierReleases = async (): Promise<readonly Release[]> => {
-  // A copy without a repository has no tags. Its scenarios are skipped.
-  const tags = await git('tag', '--list', 'v*', '--merged', 'HEAD', '--sort=-v:refname').catch(() => '')
+  // A copy without history has no tags. Its scenarios are skipped.
+  const tags = await git('tag', '--list', 'v*', '--merged', 'HEAD^', '--sort=-v:refname').catch(() => '')
   const newest = process.env.UPGRADE_FROM ?? tags.split('\n')[0]
   if (!newest) return UNTAGGED
   const known = UNTAGGED.find(({ commit }) => commit.startsWith(newest))
