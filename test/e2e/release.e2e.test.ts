@@ -17,7 +17,7 @@ const AUTHOR = {
   GIT_COMMITTER_EMAIL: 'test@localhost',
 }
 
-/** A change since the last release: a changeset, an entry of the changelog, and a step of an upgrade. */
+/** Adds a change: a changeset, an entry of the changelog, and a section of the upgrade guide. */
 const addChange = (folder: string) => {
   writeFileSync(join(folder, '.changeset/change.md'), "---\n'@customer-stream/schemas': minor\n---\n\nA change.\n")
   const edit = (file: string, change: (text: string) => string) =>
