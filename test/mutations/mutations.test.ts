@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
-import { guards } from './guards.ts'
+import { mutations } from './mutations.ts'
 
 const textOf = (file: string) => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
 
@@ -29,9 +29,9 @@ const hasTitle = (source: string, title: string): boolean => {
 }
 
 // This test only checks that the list agrees with the code. `npm run test:mutations` shows that
-// each test fails without its guard.
-it.each(guards)(
-  'the code has the text of the guard "$guard" once, and the test file has its title',
+// each test fails with its mutation.
+it.each(mutations)(
+  'the code has the text of the mutation of "$rule" once, and the test file has its title',
   ({ file, from, test }) => {
     expect(textOf(file).split(from)).toHaveLength(2)
     const source = `${textOf(test.file)}${testsIn(test.file)}`
@@ -39,6 +39,6 @@ it.each(guards)(
   },
 )
 
-it('each guard has its own name', () => {
-  expect(new Set(guards.map(({ guard }) => guard)).size).toBe(guards.length)
+it('each mutation has its own name', () => {
+  expect(new Set(mutations.map(({ rule }) => rule)).size).toBe(mutations.length)
 })

@@ -30,7 +30,9 @@ interface Failure {
   readonly cause?: { readonly message?: string }
 }
 
-/** Errors of code that cannot run at all. These errors do not show that the guard is needed. */
+/**
+ * Errors of code that cannot run at all. These errors do not show that the removed code is needed.
+ */
 const cannotRun = /^(Reference|Syntax)Error|ended (at its start|before it was ready)/
 
 const MAX_CHARACTERS = 200

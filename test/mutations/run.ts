@@ -1,16 +1,16 @@
 /**
- * `npm run test:mutations [-- text]`: removes one guard after another in a copy of the project, and
- * checks that the guard's test fails. With a text, checks only guards that have this text in any
- * field.
+ * `npm run test:mutations [-- text]`: makes one mutation after another in a copy of the project,
+ * and checks that the mutation's test fails. With a text, checks only mutations that have this text
+ * in any field.
  */
 import { startBrokers } from '@customer-stream/testing'
-import type { Guard } from './guard.ts'
-import { guards } from './guards.ts'
+import type { Mutation } from './mutation.ts'
+import { mutations } from './mutations.ts'
 import { runTest, type TestReference, type TestRun } from './run-test.ts'
 import { makeWorkingCopy } from './working-copy.ts'
 
 const wanted = process.argv.slice(2).join(' ').toLowerCase()
-const chosen = guards.filter((guard) => JSON.stringify(guard).toLowerCase().includes(wanted))
+const chosen = mutations.filter((mutation) => JSON.stringify(mutation).toLowerCase().includes(wanted))
 
 const brokers = chosen.some(({ test }) => test.project === 'brokers')
   ? await startBrokers({ log: (line) => process.stderr.write(`${line}\n`) })
@@ -26,8 +26,8 @@ const keyOf = ({ project, file, title }: TestReference) => `${project} ${file} $
 const untouched = new Map<string, TestRun>()
 
 /**
- * Runs a test once with all guards in place. If the test fails with all guards, a failure without a
- * guard shows nothing.
+ * Runs a test once without a mutation. If the test fails without a mutation, a failure with a
+ * mutation shows nothing.
  */
 const passesUntouched = async (test: TestReference): Promise<TestRun> => {
   const key = keyOf(test)
@@ -49,10 +49,10 @@ const untilNotPassed = async (test: TestReference): Promise<TestRun> => {
   }
 }
 
-const tryWithout = async ({ file, from, to, test }: Guard): Promise<{ caught: boolean; result: string }> => {
+const tryWith = async ({ file, from, to, test }: Mutation): Promise<{ caught: boolean; result: string }> => {
   const before = await passesUntouched(test)
   if (before.outcome !== 'passed')
-    return { caught: false, result: `NOT CAUGHT: fails with the guard in place: ${before.why}` }
+    return { caught: false, result: `NOT CAUGHT: fails without the mutation: ${before.why}` }
   const undo = await copy.edit(file, from, to)
   try {
     const { outcome, why } = await untilNotPassed(test)
@@ -68,21 +68,21 @@ const tryWithout = async ({ file, from, to, test }: Guard): Promise<{ caught: bo
 }
 
 let caught = 0
-process.stdout.write('| guard | test | result |\n| --- | --- | --- |\n')
+process.stdout.write('| rule | test | result |\n| --- | --- | --- |\n')
 try {
-  for (const guard of chosen) {
-    const found = await tryWithout(guard).catch((error: Error) => ({
+  for (const mutation of chosen) {
+    const found = await tryWith(mutation).catch((error: Error) => ({
       caught: false,
       result: `NOT CAUGHT: ${error.message}`,
     }))
     if (found.caught) caught += 1
-    const { file, title } = guard.test
-    const cells = [guard.guard, `${file} -t '${title}'`, found.result].map((cell) => cell.replaceAll('|', '\\|'))
+    const { file, title } = mutation.test
+    const cells = [mutation.rule, `${file} -t '${title}'`, found.result].map((cell) => cell.replaceAll('|', '\\|'))
     process.stdout.write(`| ${cells.join(' | ')} |\n`)
   }
 } finally {
   await copy.remove()
   await brokers?.stop()
 }
-process.stdout.write(`\n${chosen.length} guards, ${caught} caught\n`)
+process.stdout.write(`\n${chosen.length} mutations, ${caught} caught\n`)
 process.exit(chosen.length > 0 && caught === chosen.length ? 0 : 1)

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 /** Folder of the copy. Git ignores it. */
-const copyFolder = join(root, '.data', 'guards')
+const copyFolder = join(root, '.data', 'mutations')
 const notCopied = new Set(['.git', '.data', '.turbo', 'node_modules', 'dist'])
 
 /** A copy of the project in which tests break production code on purpose. */
@@ -12,7 +12,7 @@ export interface WorkingCopy {
   readonly folder: string
   /**
    * Replaces a text in a file. Resolves with a function that undoes the replacement.
-   * @throws if the text does not occur exactly once. Then change the text in `*-guards.ts`.
+   * @throws if the text does not occur exactly once. Then change the text in `*-mutations.ts`.
    */
   edit(file: string, from: string, to: string): Promise<() => Promise<void>>
   remove(): Promise<void>

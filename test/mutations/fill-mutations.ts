@@ -1,4 +1,4 @@
-import { brokers, type Guard, unit } from './guard.ts'
+import { brokers, type Mutation, unit } from './mutation.ts'
 
 const folder = 'services/projector/src'
 const filled = (title: string) => unit(`${folder}/fill.test.ts`, title)
@@ -6,9 +6,9 @@ const fillStore = (title: string) => brokers(`${folder}/fill-store.int.test.ts`,
 const anyLoss = 'Redis and the state topic end with the newest events after any losses'
 
 /** Rules of a rebuild from the state topic. */
-export const fillGuards: readonly Guard[] = [
+export const fillMutations: readonly Mutation[] = [
   {
-    guard: 'of the documents in one fetch, the newest document counts',
+    rule: 'of the documents in one fetch, the newest document counts',
     prevents: 'an older customer in Redis, because an older document came last in the state topic',
     file: `${folder}/fill-documents.ts`,
     from: 'if (known && peeked && compareVersions(peeked, known) <= 0) continue',
@@ -16,7 +16,7 @@ export const fillGuards: readonly Guard[] = [
     test: filled("a fill keeps a customer's newest document, even if the fetch also has an older document"),
   },
   {
-    guard: 'a fill keeps the newer hashes of a lower projection until all documents are read',
+    rule: 'a fill keeps the newer hashes of a lower projection until all documents are read',
     prevents: 'a customer who goes back to an older version after PROJECTION_VERSION was raised',
     file: `${folder}/fill.ts`,
     from: 'const keepsNewer = kept !== undefined',
@@ -24,7 +24,7 @@ export const fillGuards: readonly Guard[] = [
     test: filled('during a fill with a higher projection no customer goes back'),
   },
   {
-    guard: 'another projector continues a fill with the knowledge that hashes were kept',
+    rule: 'another projector continues a fill with the knowledge that hashes were kept',
     prevents: 'a false hash that stays in Redis after a rebuild',
     file: `${folder}/fill.ts`,
     from: 'createKeptHashes(fill.hasKept)',
@@ -32,7 +32,7 @@ export const fillGuards: readonly Guard[] = [
     test: filled('during a fill with a higher projection no customer goes back'),
   },
   {
-    guard: 'documents that cannot be read make the state topic incomplete',
+    rule: 'documents that cannot be read make the state topic incomplete',
     prevents: 'customers that are missing, because damaged documents were skipped',
     file: `${folder}/positions.ts`,
     from: 'filled?.isComplete ? filled.rawFrom : low',
@@ -40,7 +40,7 @@ export const fillGuards: readonly Guard[] = [
     test: filled('a fill reports unreadable documents'),
   },
   {
-    guard: 'erasures that cannot be read are not skipped',
+    rule: 'erasures that cannot be read are not skipped',
     prevents: 'an erased customer who comes back after Redis was lost',
     file: `${folder}/erasures.ts`,
     from: '  assertReadable(partition, fetched?.unreadable)\n',
@@ -48,7 +48,7 @@ export const fillGuards: readonly Guard[] = [
     test: unit(`${folder}/erasures.test.ts`, 'a partition waits while its erasures cannot be read'),
   },
   {
-    guard: 'nothing is published while a partition is being filled',
+    rule: 'nothing is published while a partition is being filled',
     prevents: 'an older document that comes last in the state topic',
     file: `${folder}/positions.ts`,
     from: '(fillings.has(partition) ? undefined : stateTopicIds.get(partition))',
@@ -56,7 +56,7 @@ export const fillGuards: readonly Guard[] = [
     test: filled(anyLoss),
   },
   {
-    guard: 'no offset is committed while a partition is being filled',
+    rule: 'no offset is committed while a partition is being filled',
     prevents: 'customers that are missing after Redis is lost again',
     file: `${folder}/positions.ts`,
     from: 'if (fillings.has(partition)) continue',
@@ -64,7 +64,7 @@ export const fillGuards: readonly Guard[] = [
     test: filled('no older document of a customer is published during a fill'),
   },
   {
-    guard: 'only the state topic whose id was committed counts as complete',
+    rule: 'only the state topic whose id was committed counts as complete',
     prevents: 'customers that are missing after the state topic was created again',
     file: `${folder}/stored-positions.ts`,
     from: ' && metadata === state.proof',
@@ -72,7 +72,7 @@ export const fillGuards: readonly Guard[] = [
     test: filled('an empty Redis gets all records that Kafka has'),
   },
   {
-    guard: 'a partition is filled although the state topic may be incomplete, if raw records are gone',
+    rule: 'a partition is filled although the state topic may be incomplete, if raw records are gone',
     prevents: 'customers that are missing although the state topic has them',
     file: `${folder}/stored-positions.ts`,
     from: "if (!isComplete && low === '0') return fromRaw",
@@ -80,7 +80,7 @@ export const fillGuards: readonly Guard[] = [
     test: filled('an empty Redis is filled from both topics'),
   },
   {
-    guard: 'no chunk is published while its partition is being filled',
+    rule: 'no chunk is published while its partition is being filled',
     prevents: 'an old document that stands last in the state topic, by a projector that was paused',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: "  if ARGV[13] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#fill') then return { 0 } end\n",
@@ -88,7 +88,7 @@ export const fillGuards: readonly Guard[] = [
     test: brokers(`${folder}/fill-store.int.test.ts`, 'with documents to publish is refused during a fill'),
   },
   {
-    guard: 'on Redis Cluster, no chunk is published while its partition is being filled',
+    rule: 'on Redis Cluster, no chunk is published while its partition is being filled',
     prevents: 'an old document that stands last in the state topic, by a projector that was paused',
     file: `${folder}/store.ts`,
     from: 'isInPlace: fills.every((fill) => fill === null)',
@@ -96,7 +96,7 @@ export const fillGuards: readonly Guard[] = [
     test: brokers(`${folder}/fill-store.int.test.ts`, 'with documents to publish is refused during a fill'),
   },
   {
-    guard: 'a fill that a restored master brings back is continued',
+    rule: 'a fill that a restored master brings back is continued',
     prevents: 'customers that are missing after the failover of a master',
     file: `${folder}/positions.ts`,
     from: ' && fills.has(partition) === fillings.has(partition)',
@@ -104,7 +104,7 @@ export const fillGuards: readonly Guard[] = [
     test: filled('customers that a restored master of Redis Cluster has lost are filled again'),
   },
   {
-    guard: 'a fill ends if its state topic was deleted',
+    rule: 'a fill ends if its state topic was deleted',
     prevents: 'customers that are missing after the state topic was created again during a fill',
     file: `${folder}/stored-positions.ts`,
     from: 'if (low === undefined || fill.stateTopicId === stateTopicId) continue',
@@ -112,7 +112,7 @@ export const fillGuards: readonly Guard[] = [
     test: filled('if the state topic is created again, its fill ends, and all records are applied'),
   },
   {
-    guard: 'at the end of a fill the position goes back',
+    rule: 'at the end of a fill the position goes back',
     prevents: 'events whose documents are never published',
     file: `${folder}/lua/move-fill.lua`,
     from: 'if position and position > tonumber(ARGV[4]) then',
@@ -120,7 +120,7 @@ export const fillGuards: readonly Guard[] = [
     test: fillStore('the end of a fill moves the position back'),
   },
   {
-    guard: 'the end of a fill stops a chunk that is being written',
+    rule: 'the end of a fill stops a chunk that is being written',
     prevents: 'a chunk without documents that moves the position',
     file: `${folder}/lua/move-fill.lua`,
     from: "redis.call('HDEL', KEYS[1], fill, fill .. '#token', ARGV[1] .. '#token', ARGV[1] .. '#window')",
@@ -128,7 +128,7 @@ export const fillGuards: readonly Guard[] = [
     test: fillStore('a chunk written before a fill'),
   },
   {
-    guard: 'the progress of a fill needs the token of the last documents',
+    rule: 'the progress of a fill needs the token of the last documents',
     prevents: 'missing customers after a failover between the documents of a fill and its progress',
     file: `${folder}/lua/move-fill.lua`,
     from: "if ARGV[5] ~= '' and redis.call('HGET', KEYS[1], fill .. '#token') ~= ARGV[5] then return -1 end",
@@ -136,7 +136,7 @@ export const fillGuards: readonly Guard[] = [
     test: fillStore('a failover that loses customers does not move the progress of a fill'),
   },
   {
-    guard: 'each call of a fill checks the token of the previous call',
+    rule: 'each call of a fill checks the token of the previous call',
     prevents: 'missing customers after a failover within a fetch of documents',
     file: `${folder}/store.ts`,
     from: 'requiredToken: token, newToken }',
@@ -144,7 +144,7 @@ export const fillGuards: readonly Guard[] = [
     test: fillStore('a fill of several calls does not continue after lost customers'),
   },
   {
-    guard: 'on Redis Cluster, a fill reads its entries of indexes again',
+    rule: 'on Redis Cluster, a fill reads its entries of indexes again',
     prevents: 'a customer who is not found after the failover of a master during a fill',
     file: `${folder}/fill-store.ts`,
     from: '      await assertFiled(applied?.filings ?? [])\n',
@@ -152,7 +152,7 @@ export const fillGuards: readonly Guard[] = [
     test: fillStore('the progress of a fill does not move past lost entries of indexes'),
   },
   {
-    guard: 'on Redis Cluster, a hash of a lower projection is not the hash that a rebuild has written',
+    rule: 'on Redis Cluster, a hash of a lower projection is not the hash that a rebuild has written',
     prevents: 'hashes of the old layout after the failover of a master during a rebuild',
     file: `${folder}/store.ts`,
     from: 'order < 0 || isOldLayout)',
@@ -160,7 +160,7 @@ export const fillGuards: readonly Guard[] = [
     test: fillStore('the progress of a rebuild does not move past hashes of the lower projection'),
   },
   {
-    guard: 'an earlier fill does not change the progress',
+    rule: 'an earlier fill does not change the progress',
     prevents: 'documents that are skipped because two projectors fill a partition',
     file: `${folder}/lua/move-fill.lua`,
     from: 'if stored ~= ARGV[2] then return 0 end',
@@ -168,7 +168,7 @@ export const fillGuards: readonly Guard[] = [
     test: fillStore('after a new fill has begun, an earlier fill changes nothing'),
   },
   {
-    guard: 'on a cluster a fill continues only if Redis still has its customers',
+    rule: 'on a cluster a fill continues only if Redis still has its customers',
     prevents: 'customers that are missing after a master was replaced',
     file: `${folder}/fill-store.ts`,
     from: 'await assertStored(redis, applied?.stored ?? [], options)',
@@ -176,7 +176,7 @@ export const fillGuards: readonly Guard[] = [
     test: fillStore('the progress of a fill does not move past lost customers'),
   },
   {
-    guard: 'a part of a fill has a limited number of values',
+    rule: 'a part of a fill has a limited number of values',
     prevents: 'a fill that never ends, because Redis closes the connection',
     file: `${folder}/store.ts`,
     from: ' || values > valuesLeft',
@@ -184,7 +184,7 @@ export const fillGuards: readonly Guard[] = [
     test: fillStore('a fill stores many customers with many fields'),
   },
   {
-    guard: 'a fill sends at most 250 customers',
+    rule: 'a fill sends at most 250 customers',
     prevents: 'a fill that never ends on a slow network, because parallel calls exceed their time limit',
     file: `${folder}/store.ts`,
     from: 'for (const part of partsOf(customers)) {',
@@ -192,7 +192,7 @@ export const fillGuards: readonly Guard[] = [
     test: fillStore('a fill sends at most 250 customers'),
   },
   {
-    guard: 'a fill reports that Kafka returns no records',
+    rule: 'a fill reports that Kafka returns no records',
     prevents: 'a fill that never ends, and an operator who does not know the cause',
     file: `${folder}/fill.ts`,
     from: 'fetches < EMPTY_FETCHES;',
@@ -200,7 +200,7 @@ export const fillGuards: readonly Guard[] = [
     test: filled('a fill reports that Kafka returns no records'),
   },
   {
-    guard: 'a fill reads the documents that were published since the fill began',
+    rule: 'a fill reads the documents that were published since the fill began',
     prevents: 'customers that are missing, because compaction removed documents that were published again',
     file: `${folder}/fill.ts`,
     from: 'reached && (await extend(partition, reached, signal))',
@@ -208,7 +208,7 @@ export const fillGuards: readonly Guard[] = [
     test: filled('applies a document that was published again'),
   },
   {
-    guard: 'documents go to partitions that the raw topic has too',
+    rule: 'documents go to partitions that the raw topic has too',
     prevents: 'customers that are missing after Redis is lost while the state topic has more partitions',
     file: `${folder}/outputs.ts`,
     from: 'Math.min(raw, own)',

@@ -1,4 +1,4 @@
-import { brokers, faultRow, type Guard, unit } from './guard.ts'
+import { brokers, faultRow, type Mutation, unit } from './mutation.ts'
 
 const folder = 'packages/runtime/src/kafka'
 const intTest = (title: string) => brokers(`${folder}/kafka.int.test.ts`, title)
@@ -19,9 +19,9 @@ const deposedLeader = {
   title: 'a leader that hangs',
 } as const
 
-export const kafkaGuards: readonly Guard[] = [
+export const kafkaMutations: readonly Mutation[] = [
   {
-    guard: 'a reader of one partition reports a batch that it skips',
+    rule: 'a reader of one partition reports a batch that it skips',
     prevents: 'a rebuild that silently lacks the customers of a damaged batch',
     file: `${folder}/partition-reader.ts`,
     from: 'return unreadable && passOver({ ...unreadable, offset })',
@@ -29,7 +29,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: foreignRecords('the reader skips an unreadable batch, and reports its offsets'),
   },
   {
-    guard: 'a reader of one partition reports records that Kafka no longer has',
+    rule: 'a reader of one partition reports records that Kafka no longer has',
     prevents: 'a rebuild that never ends',
     file: `${folder}/partition-reader.ts`,
     from: "if (errorType(error) === 'OFFSET_OUT_OF_RANGE') return",
@@ -37,7 +37,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: foreignRecords('the reader reports records that Kafka has deleted or lost'),
   },
   {
-    guard: 'a reader of one partition reports records that the partition has lost at its end',
+    rule: 'a reader of one partition reports records that the partition has lost at its end',
     prevents: 'a rebuild that waits forever for these records',
     file: `${folder}/partition-reader.ts`,
     from: 'if (marks && BigInt(marks.high) < BigInt(until)) {',
@@ -45,7 +45,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: foreignRecords('the reader reports records that Kafka has deleted or lost'),
   },
   {
-    guard: 'the timer of idle connections is patched',
+    rule: 'the timer of idle connections is patched',
     prevents: 'a timer that is started again and again: 5 % of a core, and a warning on Node 24',
     file: `${folder}/patches/index.ts`,
     from: '\n  patchRequestQueue()',
@@ -53,7 +53,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/patches/request-queue.test.ts`, 'an idle connection has no timer'),
   },
   {
-    guard: 'kafkajs measures intervals with a monotonic clock',
+    rule: 'kafkajs measures intervals with a monotonic clock',
     prevents: 'a consumer without heartbeats for an hour after the clock was set back by an hour',
     file: `${folder}/patches/index.ts`,
     from: '\n  patchClock()',
@@ -61,7 +61,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/patches/clock.test.ts`, 'heartbeats are still sent after the clock was set back'),
   },
   {
-    guard: 'a broker of kafkajs counts as connected only after it has sent its API versions',
+    rule: 'a broker of kafkajs counts as connected only after it has sent its API versions',
     prevents: 'an ingress that never stores a record, because a broker was silent during the connection',
     file: `${folder}/patches/index.ts`,
     from: '\n  patchBrokerConnect()',
@@ -69,7 +69,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: intTest('the client connects again to a broker that did not answer its first connection'),
   },
   {
-    guard: 'pauses between connection attempts stay short',
+    rule: 'pauses between connection attempts stay short',
     prevents: 'outages that last five seconds longer',
     file: `${folder}/client.ts`,
     from: 'retry: { retries: 5, initialRetryTime: 200, maxRetryTime: 1000 },',
@@ -77,7 +77,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: intTest('the client does not pause for five seconds between two connection attempts'),
   },
   {
-    guard: 'a connection to a silent broker fails',
+    rule: 'a connection to a silent broker fails',
     prevents: 'an ingress that cannot start while one of three brokers is frozen',
     file: `${folder}/patches/broker-connect.ts`,
     from: `throw name === 'KafkaJSRequestTimeoutError'`,
@@ -85,7 +85,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: intTest('the client asks another broker if the first broker is silent'),
   },
   {
-    guard: 'a broker gets more time after each TLS handshake that timed out',
+    rule: 'a broker gets more time after each TLS handshake that timed out',
     prevents: 'clients that keep a broker busy and fail, because each of them always waits for one second',
     file: `${folder}/patches/index.ts`,
     from: '\n  patchHandshake()',
@@ -93,7 +93,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/patches/handshake.test.ts`, 'TLS handshakes take longer than the timeout'),
   },
   {
-    guard: 'a new socket does not use the partial reply of the last socket',
+    rule: 'a new socket does not use the partial reply of the last socket',
     prevents:
       'a client that cannot read replies of a broker again, after the broker was killed in the middle of a reply',
     file: `${folder}/patches/connection.ts`,
@@ -102,7 +102,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: connectionTest('bytes of an incomplete reply when it is reset'),
   },
   {
-    guard: 'a reply that cannot be read closes its socket',
+    rule: 'a reply that cannot be read closes its socket',
     prevents: 'a process that ends because of an invalid length',
     file: `${folder}/patches/connection.ts`,
     from: 'this.socket?.destroy(error as Error)',
@@ -110,7 +110,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: connectionTest('an unreadable reply ends the socket'),
   },
   {
-    guard: 'a request without a reply closes its socket',
+    rule: 'a request without a reply closes its socket',
     prevents: 'fifteen minutes without an acknowledgement after the network has dropped a connection',
     file: `${folder}/patches/connection.ts`,
     from: ` socket?.destroy(error as Error)
@@ -120,7 +120,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: connectionTest('after a request has timed out, the next request uses a new socket'),
   },
   {
-    guard: 'a socket that is closed during its connection reports an error',
+    rule: 'a socket that is closed during its connection reports an error',
     prevents: 'a wait of one second for each partition of a dead broker, one after the other',
     file: `${folder}/patches/connection.ts`,
     from: "wasConnected ? undefined : new Error('given up while connecting')",
@@ -128,7 +128,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: connectionTest('a disconnect fails a concurrent connect'),
   },
   {
-    guard: 'a destroyed socket gets no more listeners',
+    rule: 'a destroyed socket gets no more listeners',
     prevents: 'a leak warning of Node in each outage',
     file: `${folder}/patches/connection.ts`,
     from: 'if (socket?.destroyed) socket.unref = () => socket',
@@ -136,7 +136,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: connectionTest('add no listener to a dead socket'),
   },
   {
-    guard: 'simultaneous connection attempts share one socket',
+    rule: 'simultaneous connection attempts share one socket',
     prevents: 'a socket that is never closed',
     file: `${folder}/patches/connection.ts`,
     from: 'if (underWay) return underWay',
@@ -144,7 +144,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: connectionTest('two calls of connect at the same time open only one socket'),
   },
   {
-    guard: 'the check of Kafka asks all brokers',
+    rule: 'the check of Kafka asks all brokers',
     prevents: 'a healthy service that is not ready, because one of three brokers is silent',
     file: `${folder}/probe.ts`,
     from: 'await Promise.any(answers)',
@@ -152,7 +152,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/probe.test.ts`, 'the probe succeeds with one answer, and does not ask a silent broker again'),
   },
   {
-    guard: 'the checksum of a batch is checked if its offsets do not fit',
+    rule: 'the checksum of a batch is checked if its offsets do not fit',
     prevents: 'records that are skipped because of a damaged batch header',
     file: `${folder}/record-batches.ts`,
     from: 'if (nextOffset !== afterLast && !isIntact(batch))',
@@ -163,7 +163,7 @@ export const kafkaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'old metadata is refreshed in the background',
+    rule: 'old metadata is refreshed in the background',
     prevents:
       'a slow broker that delays the records of all partitions every second, by its answer to a metadata request',
     file: `${folder}/patches/metadata.ts`,
@@ -172,7 +172,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/patches/metadata.test.ts`, 'old metadata delays no request'),
   },
   {
-    guard: 'each broker of the metadata has a client of its own address',
+    rule: 'each broker of the metadata has a client of its own address',
     prevents: 'a third of the partitions that stay unavailable for minutes after the network was cut',
     file: `${folder}/patches/metadata.ts`,
     from: '      await separateBrokers(this)\n',
@@ -180,7 +180,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/patches/metadata.test.ts`, 'a refresh gives each broker its own address'),
   },
   {
-    guard: 'a bootstrap broker that does not answer is replaced by the next broker',
+    rule: 'a bootstrap broker that does not answer is replaced by the next broker',
     prevents: 'a client that always asks a hanging broker, although other brokers are healthy',
     file: `${folder}/patches/metadata.ts`,
     from: 'await this.createSeedBroker()',
@@ -191,7 +191,7 @@ export const kafkaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'refreshes that fail together replace a bootstrap broker only once',
+    rule: 'refreshes that fail together replace a bootstrap broker only once',
     prevents: 'two replacements that lead back to the broker that hangs',
     file: `${folder}/patches/metadata.ts`,
     from: ' && !replaced.has(seed)',
@@ -202,7 +202,7 @@ export const kafkaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'producers load the leaders of their partitions when they start',
+    rule: 'producers load the leaders of their partitions when they start',
     prevents: '503 for every event from an ingress that has sent nothing yet while a broker hangs',
     file: `${folder}/producer.ts`,
     from: 'await refreshLeaders()\n',
@@ -213,7 +213,7 @@ export const kafkaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'producers refresh the leaders of their partitions',
+    rule: 'producers refresh the leaders of their partitions',
     prevents: 'a first event, hours after the start, that is sent to a former leader',
     file: `${folder}/producer.ts`,
     from: 'refresher = setInterval(() => refreshLeaders()',
@@ -224,7 +224,7 @@ export const kafkaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'simultaneous produce requests have separate connections',
+    rule: 'simultaneous produce requests have separate connections',
     prevents:
       'a leader whose partitions all fail because one fails: a broker answers the requests of a connection in turn',
     file: `${folder}/patches/index.ts`,
@@ -233,7 +233,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: connectionTest('produce and metadata requests each use their own connection'),
   },
   {
-    guard: 'a partition without a leader does not make the whole metadata request fail',
+    rule: 'a partition without a leader does not make the whole metadata request fail',
     prevents: 'services that do not start or are not ready because of one partition, even of a foreign topic',
     file: `${folder}/patches/index.ts`,
     from: '\n  patchMissingLeader()',
@@ -241,7 +241,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: foreignTopic,
   },
   {
-    guard: 'a partition of our topic without a leader does not make the whole metadata request fail',
+    rule: 'a partition of our topic without a leader does not make the whole metadata request fail',
     prevents: '503 for all events while one partition has no leader',
     file: `${folder}/patches/index.ts`,
     from: '\n  patchMissingLeader()',
@@ -249,7 +249,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: lostPartitions('without a leader'),
   },
   {
-    guard: 'metadata with a missing leader is refreshed soon',
+    rule: 'metadata with a missing leader is refreshed soon',
     prevents: 'a consumer that ignores a partition for 30 s after it has got a leader',
     file: `${folder}/patches/missing-leader.ts`,
     from: 'if (lacksLeader) this.metadataExpireAt -=',
@@ -257,7 +257,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/patches/missing-leader.test.ts`, 'metadata expires early'),
   },
   {
-    guard: 'the end offsets of partitions with a leader are returned even if another partition has no leader',
+    rule: 'the end offsets of partitions with a leader are returned even if another partition has no leader',
     prevents: 'a projector that applies nothing after its start or a rebalance while one partition has no leader',
     file: `${folder}/patches/missing-leader.ts`,
     from: '\n  patchOffsets()',
@@ -265,7 +265,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: lostPartitions('without a leader'),
   },
   {
-    guard: 'a failing partition is isolated',
+    rule: 'a failing partition is isolated',
     prevents: '503 for all events while one partition has no leader',
     file: 'services/ingress/src/delivery/topic-publishers.ts',
     from: ', partitionOf: producer.partitionOf }',
@@ -273,7 +273,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: lostPartitions('without a leader'),
   },
   {
-    guard: 'kafkajs does not retry a produce request',
+    rule: 'kafkajs does not retry a produce request',
     prevents: 'three more seconds for records that are sent together with a partition whose leader hangs',
     file: `${folder}/producer.ts`,
     from: 'retry: { retries: 0 }',
@@ -281,7 +281,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: lostPartitions('whose leader hangs'),
   },
   {
-    guard: 'records that may go to any partition go to one partition, and to another partition in the next send',
+    rule: 'records that may go to any partition go to one partition, and to another partition in the next send',
     prevents: 'no record without a key is stored while one partition fails',
     file: `${folder}/producer.ts`,
     from: '? nextPartition++ : 0',
@@ -292,7 +292,7 @@ export const kafkaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a send resolves only if every partition was acknowledged by name',
+    rule: 'a send resolves only if every partition was acknowledged by name',
     prevents: 'an acknowledgement for a record that was never written',
     file: `${folder}/producer.ts`,
     from: 'if (left.length > 0) open.set',
@@ -303,7 +303,7 @@ export const kafkaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'every in-sync replica has stored an acknowledged record',
+    rule: 'every in-sync replica has stored an acknowledged record',
     prevents: 'an acknowledged record that only one broker has',
     file: `${folder}/producer.ts`,
     from: 'acks: -1',
@@ -311,7 +311,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: faultRow('pressure', 'too few replicas'),
   },
   {
-    guard: 'consumers begin at the oldest record',
+    rule: 'consumers begin at the oldest record',
     prevents: 'a jump to the end of a partition without a committed offset, without an error',
     file: `${folder}/consumer.ts`,
     from: 'fromBeginning: true',
@@ -319,7 +319,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: intTest('the consumer begins at the oldest record and delivers every record once'),
   },
   {
-    guard: 'heartbeats continue while a batch waits',
+    rule: 'heartbeats continue while a batch waits',
     prevents: 'a projector that is removed from its group while it waits for Redis',
     file: `${folder}/consumer.ts`,
     from: 'heartbeat().then(alive, (error: unknown) => saysPartitionIsLost(error) && lost.abort())',
@@ -330,7 +330,7 @@ export const kafkaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a rebalance waits for a member not longer than its session timeout',
+    rule: 'a rebalance waits for a member not longer than its session timeout',
     prevents: 'the end of all members that wait for a slow member',
     file: `${folder}/consumer.ts`,
     from: 'rebalanceTimeout: options.sessionTimeoutMs,',
@@ -338,7 +338,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: intTest('a consumer joins although another member handles a batch for longer than its session'),
   },
   {
-    guard: 'a handler that throws is reported as dead',
+    rule: 'a handler that throws is reported as dead',
     prevents: 'kafkajs that retries the same batch forever',
     file: `${folder}/consumer.ts`,
     from: '      options.onDead(new Error(',
@@ -346,7 +346,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: intTest('onDead is called if the handler throws a Error'),
   },
   {
-    guard: 'a commit names its offsets',
+    rule: 'a commit names its offsets',
     prevents: 'a commit that kafkajs ignores',
     file: `${folder}/consumer.ts`,
     from: '[...offsets].map(([partition, each]) => ({ topic, partition, ...each }))',
@@ -354,7 +354,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: intTest('the consumer commits offsets with metadata, and reads both again'),
   },
   {
-    guard: 'a start waits for the topics that it has created',
+    rule: 'a start waits for the topics that it has created',
     prevents: 'a start that fails because a broker does not know the new topic yet',
     file: `${folder}/topic-check.ts`,
     from: 'await retryWithBackoff(',
@@ -365,7 +365,7 @@ export const kafkaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'topics accept records with any timestamp',
+    rule: 'topics accept records with any timestamp',
     prevents: 'an ingress that stores nothing because its clock is ahead',
     file: `${folder}/topic-rules.ts`,
     from: '  [LIMIT_AHEAD]: FOREVER_MS,\n',
@@ -373,7 +373,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: intTest("the producer stores key, value, headers and time in the partition of Java's partitioner"),
   },
   {
-    guard: 'topics accept a body of exactly the limit',
+    rule: 'topics accept a body of exactly the limit',
     prevents: 'records that Kafka refuses although the ingress has accepted their bodies',
     file: `${folder}/topic-rules.ts`,
     from: 'RECORD_OVERHEAD_BYTES = 64 * 1024',
@@ -381,7 +381,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: intTest('the producer accepts a body of exactly the limit'),
   },
   {
-    guard: 'a refusal of a record is not treated as an outage',
+    rule: 'a refusal of a record is not treated as an outage',
     prevents: 'a refused record that is retried forever',
     file: `${folder}/producer.ts`,
     from: `  'MESSAGE_TOO_LARGE',\n`,
@@ -389,7 +389,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/producer.test.ts`, 'the producer distinguishes a record that Kafka refuses from an outage'),
   },
   {
-    guard: 'each attempt sends a record to the same partition',
+    rule: 'each attempt sends a record to the same partition',
     prevents: 'an acknowledgement that belongs to another record',
     file: `${folder}/producer.ts`,
     from: '(message as PinnedMessage).partition',
@@ -397,7 +397,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/producer.test.ts`, 'its next send writes every record'),
   },
   {
-    guard: 'the idempotent producer stays off',
+    rule: 'the idempotent producer stays off',
     prevents: 'records that are acknowledged but dropped, because kafkajs reuses a sequence number after a timeout',
     file: `${folder}/producer.ts`,
     from: 'idempotent: false',
@@ -408,7 +408,7 @@ export const kafkaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'producers refresh their metadata every second',
+    rule: 'producers refresh their metadata every second',
     prevents: 'five minutes in which kafkajs writes to a hanging leader, until its metadata expires',
     file: `${folder}/producer.ts`,
     from: 'metadataMaxAge: metadataMaxAgeMs,',
@@ -416,7 +416,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: deposedLeader,
   },
   {
-    guard: 'producers wait a second for a reply',
+    rule: 'producers wait a second for a reply',
     prevents: 'a send that waits 30 s for a leader that hangs',
     file: 'services/ingress/src/delivery/delivery.ts',
     from: 'requestTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS,\n',
@@ -424,7 +424,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: deposedLeader,
   },
   {
-    guard: 'a metadata request of a producer creates no topic',
+    rule: 'a metadata request of a producer creates no topic',
     prevents: 'a deleted topic that is created again with one partition and a week of retention',
     file: `${folder}/producer.ts`,
     from: 'allowAutoTopicCreation: false,',
@@ -432,7 +432,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: intTest('the producer creates no topic'),
   },
   {
-    guard: 'a metadata request of a consumer creates no topic',
+    rule: 'a metadata request of a consumer creates no topic',
     prevents: 'a deleted topic that is created again with one partition and a week of retention',
     file: `${folder}/consumer.ts`,
     from: 'allowAutoTopicCreation: false,',
@@ -440,7 +440,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: intTest('the consumer creates no topic'),
   },
   {
-    guard: 'aborted transactions are filtered like in the Java client',
+    rule: 'aborted transactions are filtered like in the Java client',
     prevents: 'aborted records that are applied, because kafkajs expects transactions in the order of their beginning',
     file: `${folder}/patches/fetch-cost.ts`,
     from: 'messages: withoutAborted(records, aborted),',
@@ -448,7 +448,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: foreignRecords('of interleaved transactions, the consumer delivers only committed records'),
   },
   {
-    guard: 'a partition with an error is not left out of a response',
+    rule: 'a partition with an error is not left out of a response',
     prevents: 'a consumer that never notices a leader that has moved, or an offset that Kafka has deleted',
     file: `${folder}/patches/fetch-cost.ts`,
     from: 'size === 0 && errorCode === 0',
@@ -459,7 +459,7 @@ export const kafkaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'metadata that has changed is compared again',
+    rule: 'metadata that has changed is compared again',
     prevents: 'a partition that was added and is read by nobody',
     file: `${folder}/patches/fetch-cost.ts`,
     from: 'current.every((each, i) => each === last[i])',
@@ -467,7 +467,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/patches/fetch-cost.test.ts`, 'the patched consumer fetches a partition that was added later'),
   },
   {
-    guard: 'a preferred replica is asked before the leader',
+    rule: 'a preferred replica is asked before the leader',
     prevents: 'a list of partitions that differs from the list of kafkajs',
     file: `${folder}/patches/fetch-cost.ts`,
     from: 'if (hasPreferred || leaders',
@@ -478,7 +478,7 @@ export const kafkaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a batch without committed records is passed to the handler',
+    rule: 'a batch without committed records is passed to the handler',
     prevents: 'a position that never moves past an aborted transaction at the end of a partition',
     file: `${folder}/patches/fetch.ts`,
     from: 'prototype.isEmptyDueToFiltering = () => false',
@@ -488,7 +488,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: foreignRecords('the consumer skips an aborted transaction at the end of a quiet partition'),
   },
   {
-    guard: 'a batch that cannot be decoded is passed to the handler with its offsets',
+    rule: 'a batch that cannot be decoded is passed to the handler with its offsets',
     prevents: 'a consumer that restarts forever without naming the batch',
     file: `${folder}/record-batches.ts`,
     from: 'records.unreadable = {',
@@ -496,7 +496,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: foreignRecords('the consumer reports an unreadable batch with its offsets at each fetch'),
   },
   {
-    guard: 'an admin client can include records of open transactions',
+    rule: 'an admin client can include records of open transactions',
     prevents: 'a pipeline that looks up to date while an open transaction blocks it',
     file: `${folder}/patches/isolation.ts`,
     from: 'isolation.run(READ_UNCOMMITTED, ask)',
@@ -504,7 +504,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: foreignRecords('the watermarks show how many records an open transaction holds back'),
   },
   ...['Snappy', 'LZ4', 'ZSTD'].map((codec) => ({
-    guard: `${codec} is known`,
+    rule: `${codec} is known`,
     prevents: 'a partition that is blocked by the first record that another client has compressed',
     file: `${folder}/codecs.ts`,
     from: `[kafkajs.CompressionTypes.${codec}, `,
@@ -512,7 +512,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: foreignRecords(`compressed with ${codec.toLowerCase()}`),
   })),
   {
-    guard: 'an LZ4 block may refer to earlier blocks',
+    rule: 'an LZ4 block may refer to earlier blocks',
     prevents: 'customers with wrong text from the decoder',
     file: `${folder}/codecs.ts`,
     from: 'decompressBlock(bytes, decompressed, at, size, end)',
@@ -520,7 +520,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/codecs.test.ts`, 'decompresses LZ4 with linked blocks'),
   },
   {
-    guard: 'the end of a consumer is reported',
+    rule: 'the end of a consumer is reported',
     prevents: 'a process that continues with a dead consumer',
     file: `${folder}/consumer.ts`,
     from:
@@ -530,7 +530,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: intTest('onDead is called if kafkajs ends the consumer and does not restart it'),
   },
   {
-    guard: 'a consumer that has ended ends the projector',
+    rule: 'a consumer that has ended ends the projector',
     prevents: 'a projector that applies nothing until its watchdog notices',
     file: 'services/projector/src/main.ts',
     from: '  onBatch: (batch) => projection.onBatch(batch),\n  onDead: lifecycle.fail,',
@@ -541,7 +541,7 @@ export const kafkaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a consumer retries until its coordinator is found',
+    rule: 'a consumer retries until its coordinator is found',
     prevents: 'a process that ends again and again in an outage of the coordinator, because kafkajs does not retry',
     file: `${folder}/consumer.ts`,
     from: ' && !isOutage(payload.error)) return',
@@ -549,7 +549,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: intTest('findGroupCoordinator that kafkajs calls final'),
   },
   {
-    guard: 'a consumer that is silent while Kafka answers ends the projector',
+    rule: 'a consumer that is silent while Kafka answers ends the projector',
     prevents: 'a projector that applies nothing forever',
     file: `services/projector/src/watchdog.ts`,
     from: 'if (quietMs >= sessionTimeoutMs * QUIET_SESSIONS)',
@@ -560,7 +560,7 @@ export const kafkaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a partition that does not move ends the projector',
+    rule: 'a partition that does not move ends the projector',
     prevents: 'a projector that fetches forever and applies nothing',
     file: `services/projector/src/watchdog.ts`,
     from: 'if (stalled && stalledBefore)',
@@ -571,7 +571,7 @@ export const kafkaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'repeated log messages of kafkajs are suppressed',
+    rule: 'repeated log messages of kafkajs are suppressed',
     prevents: 'a log that is full of retries',
     file: `${folder}/client.ts`,
     from: 'if (now - (lastLogged.get(key) ?? -REPEATS_HELD_BACK_MS) < REPEATS_HELD_BACK_MS) return',
@@ -579,7 +579,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/client.test.ts`, 'an error of kafkajs is logged as a warning, at most once in ten seconds'),
   },
   {
-    guard: 'the partition of a key is the same as in the Java client',
+    rule: 'the partition of a key is the same as in the Java client',
     prevents: 'a customer in two partitions, one used by our clients and one by other clients',
     file: 'packages/schemas/src/partitioner.ts',
     from: '(murmur2(key) & 0x7fffffff)',
@@ -590,7 +590,7 @@ export const kafkaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a compacted topic is refused',
+    rule: 'a compacted topic is refused',
     prevents: 'the loss of the newest event, because compaction keeps the highest offset',
     file: `${folder}/topic-rules.ts`,
     from: `if (policy !== 'delete')`,
@@ -598,7 +598,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/topic-check.test.ts`, 'refuses a topic that is compacted'),
   },
   {
-    guard: 'a state topic that is not compacted is refused',
+    rule: 'a state topic that is not compacted is refused',
     prevents: 'a state topic that loses customers without a recent event',
     file: `${folder}/topic-rules.ts`,
     from: `if (policy !== 'compact')`,
@@ -606,7 +606,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/topic-check.test.ts`, 'refuses a changelog that is not compacted'),
   },
   {
-    guard: 'a state topic has the partition count of its events',
+    rule: 'a state topic has the partition count of its events',
     prevents: 'a customer whose documents are in another partition than the events',
     file: `${folder}/topic-check.ts`,
     from: 'own !== other)',
@@ -617,7 +617,7 @@ export const kafkaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a topic with too few replicas is refused',
+    rule: 'a topic with too few replicas is refused',
     prevents: 'acknowledged records on fewer brokers than configured',
     file: `${folder}/topic-rules.ts`,
     from: 'if (fewest < settings.KAFKA_REPLICATION_FACTOR)',
@@ -625,7 +625,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/topic-check.test.ts`, 'the topic check refuses a topic with fewer replicas than configured'),
   },
   {
-    guard: 'a topic that a lagging replica may lead is refused',
+    rule: 'a topic that a lagging replica may lead is refused',
     prevents: 'the loss of acknowledged records that the lagging leader does not have',
     file: `${folder}/topic-rules.ts`,
     from: `if (config.get('unclean.leader.election.enable') !== 'false')`,
@@ -633,7 +633,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/topic-check.test.ts`, 'a replica that lags behind'),
   },
   {
-    guard: 'a broker that has answered before and now closes connections is an outage',
+    rule: 'a broker that has answered before and now closes connections is an outage',
     prevents: 'an alarm for a person, and slow retries, while a broker behind a proxy is down',
     file: `${folder}/diagnosis.ts`,
     from: '|| isKnownToAnswer(settings, request.broker)) return undefined',
@@ -641,7 +641,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: accessTest('a proxy that had worked and now closes connections of plain text'),
   },
   {
-    guard: 'produce requests of our producers are encoded in one pass',
+    rule: 'produce requests of our producers are encoded in one pass',
     prevents: 'a sixth more CPU for each accepted event',
     file: `${folder}/patches/index.ts`,
     from: '\n  patchProduceRequest()',
@@ -652,7 +652,7 @@ export const kafkaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'compressed and transactional produce requests are encoded by kafkajs',
+    rule: 'compressed and transactional produce requests are encoded by kafkajs',
     prevents: 'a record that is stored outside its transaction',
     file: `${folder}/patches/produce-request.ts`,
     from: 'if (isPlain(args))',
@@ -663,7 +663,7 @@ export const kafkaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'the length of a string in a record is counted in bytes',
+    rule: 'the length of a string in a record is counted in bytes',
     prevents: 'a batch that Kafka refuses, because one header is not ASCII',
     file: `${folder}/patches/produce-request.ts`,
     from: "typeof bytes === 'string' ? Buffer.byteLength(bytes)",
@@ -674,7 +674,7 @@ export const kafkaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a batch has the CRC-32C of all its bytes',
+    rule: 'a batch has the CRC-32C of all its bytes',
     prevents: 'a batch that Kafka refuses as corrupt',
     file: `${folder}/crc32c.ts`,
     from: 'for (; at < end; at++)',
@@ -682,7 +682,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/crc32c.test.ts`, 'crc32c agrees with kafkajs for any part of any bytes'),
   },
   {
-    guard: 'the search for the coordinator throws the error of the broker',
+    rule: 'the search for the coordinator throws the error of the broker',
     prevents: 'a missing right on the group that looks like an endless outage',
     file: `${folder}/patches/index.ts`,
     from: '\n  patchCoordinatorSearch()',
@@ -690,7 +690,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: accessTest('when it gets the right to read its group'),
   },
   {
-    guard: 'a refused login is retried seldom, and only once for all clients',
+    rule: 'a refused login is retried seldom, and only once for all clients',
     prevents: 'an account that is locked, because each client logs in again and again',
     file: `${folder}/patches/index.ts`,
     from: '\n  patchLogin()',
@@ -698,7 +698,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: accessTest('after a refused login, all clients of the process pause before the next login'),
   },
   {
-    guard: 'a blocked consumer starts again after a person has solved the problem',
+    rule: 'a blocked consumer starts again after a person has solved the problem',
     prevents: 'a projector that ends because it lost a right',
     file: `${folder}/consumer.ts`,
     from: ' && !diagnosis.blocked',
@@ -706,7 +706,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: accessTest('when it gets the right to read its topic'),
   },
   {
-    guard: 'the check of the right to write uses an invalid number of acknowledgements',
+    rule: 'the check of the right to write uses an invalid number of acknowledgements',
     prevents: 'test records among the events',
     file: `${folder}/write-check.ts`,
     from: 'acks: NO_SUCH_ACKS',
@@ -714,7 +714,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: accessTest('the check of Kafka names the missing right to write before any record is sent'),
   },
   {
-    guard: 'the format of Kafka addresses is checked',
+    rule: 'the format of Kafka addresses is checked',
     prevents: 'an endless wait for a host called PLAINTEXT',
     file: `${folder}/settings.ts`,
     from: 'flatMap((address) => addressProblem(address) ?? [])',
@@ -722,7 +722,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/settings.test.ts`, 'PLAINTEXT://kafka:9092'),
   },
   {
-    guard: 'the partition with the fewest replicas counts',
+    rule: 'the partition with the fewest replicas counts',
     prevents: 'acknowledged events on only one broker',
     file: `${folder}/topic-rules.ts`,
     from: 'const fewest = Math.min(...replicas)',
@@ -730,7 +730,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/topic-check.test.ts`, 'the topic check counts the replicas of each partition'),
   },
   {
-    guard: 'more partitions than configured are a warning',
+    rule: 'more partitions than configured are a warning',
     prevents: 'services that do not start after partitions were added',
     file: `${folder}/topic-rules.ts`,
     from: 'replicas.length < settings.KAFKA_PARTITIONS',
@@ -738,7 +738,7 @@ export const kafkaGuards: readonly Guard[] = [
     test: unit(`${folder}/topic-check.test.ts`, 'the topic check refuses too few partitions, and warns of too many'),
   },
   {
-    guard: "the check expects quarantine's own retention, or else the retention of the raw topics",
+    rule: "the check expects quarantine's own retention, or else the retention of the raw topics",
     prevents: 'personal data that never expires',
     file: `${folder}/topic-rules.ts`,
     from: `kind === 'quarantine' && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined`,

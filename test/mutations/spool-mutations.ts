@@ -1,4 +1,4 @@
-import { type Guard, unit } from './guard.ts'
+import { type Mutation, unit } from './mutation.ts'
 
 const folder = 'services/ingress/src'
 const spool = (title: string) => unit(`${folder}/spool/spool.test.ts`, title)
@@ -9,9 +9,9 @@ const lasting = (title: string) => unit(`${folder}/spool/lasting-spool.test.ts`,
 const publishers = (title: string) => unit(`${folder}/delivery/topic-publishers.test.ts`, title)
 const spooledPublish = (title: string) => unit(`${folder}/delivery/spooled-publish.test.ts`, title)
 
-export const spoolGuards: readonly Guard[] = [
+export const spoolMutations: readonly Mutation[] = [
   {
-    guard: 'the spool acknowledges a record only after fsync',
+    rule: 'the spool acknowledges a record only after fsync',
     prevents: 'acknowledged records lost in a power loss',
     file: `${folder}/spool/segment.ts`,
     from: `await file.datasync()
@@ -20,7 +20,7 @@ export const spoolGuards: readonly Guard[] = [
     test: spool('a record is acknowledged only after the fsync of the file and a new file’s directory'),
   },
   {
-    guard: 'the spool syncs the directory of a new file',
+    rule: 'the spool syncs the directory of a new file',
     prevents: 'a whole file of acknowledged records lost in a power loss',
     file: `${folder}/spool/segment.ts`,
     from: 'await syncDirectory(directory)',
@@ -28,7 +28,7 @@ export const spoolGuards: readonly Guard[] = [
     test: spool('a record is acknowledged only after the fsync of the file and a new file’s directory'),
   },
   {
-    guard: 'no record is acknowledged if the disk fails',
+    rule: 'no record is acknowledged if the disk fails',
     prevents: 'a 202 for a record that could not be written',
     file: `${folder}/spool/appender.ts`,
     from: 'failure ? reject(failure.error) : resolve()',
@@ -36,7 +36,7 @@ export const spoolGuards: readonly Guard[] = [
     test: spool('if datasync fails on'),
   },
   {
-    guard: 'frames in the spool have a checksum',
+    rule: 'frames in the spool have a checksum',
     prevents: 'damaged bytes that are sent to Kafka like the signed bytes',
     file: `${folder}/spool/format.ts`,
     from: 'crc32(body) === bodyCrc ? decodeBody(body) : undefined',
@@ -44,7 +44,7 @@ export const spoolGuards: readonly Guard[] = [
     test: damage('a damaged file yields exactly the undamaged records, and is kept if a record is missing'),
   },
   {
-    guard: 'a torn tail of the spool is not treated as damage',
+    rule: 'a torn tail of the spool is not treated as damage',
     prevents: 'an alarm, and a file kept as .damaged, after every crash',
     file: `${folder}/spool/format.ts`,
     from: 'badFrom >= syncedEnd && (await isTorn(view, badFrom, end, marker))',
@@ -52,7 +52,7 @@ export const spoolGuards: readonly Guard[] = [
     test: damage('a torn tail of zeros is not damage'),
   },
   {
-    guard: 'the marker of frames is random',
+    rule: 'the marker of frames is random',
     prevents: 'a sender that forges records by hiding frames in a body',
     file: `${folder}/spool/format.ts`,
     from: 'randomBytes(MARKER_BYTES)',
@@ -60,7 +60,7 @@ export const spoolGuards: readonly Guard[] = [
     test: damage('a record that a sender has hidden'),
   },
   {
-    guard: 'only one process at a time uses a spool',
+    rule: 'only one process at a time uses a spool',
     prevents: 'two processes that write to one file',
     file: `${folder}/spool/spool.ts`,
     from: 'await lockDirectory(directory)',
@@ -68,7 +68,7 @@ export const spoolGuards: readonly Guard[] = [
     test: spool('only one process can use a spool directory'),
   },
   {
-    guard: 'with a spool no request waits for a failing partition',
+    rule: 'with a spool no request waits for a failing partition',
     prevents: 'a wait of SPOOL_AFTER_MS for every event during an outage',
     file: `${folder}/delivery/spooled-publish.ts`,
     from: 'if (publishers.fails(record))',
@@ -76,7 +76,7 @@ export const spoolGuards: readonly Guard[] = [
     test: spooledPublish('a record goes to the spool immediately if the last flush of its partition failed'),
   },
   {
-    guard: 'a disk that hangs delays no answer',
+    rule: 'a disk that hangs delays no answer',
     prevents: 'a request without an answer',
     file: `${folder}/delivery/spooled-publish.ts`,
     from: 'await within(spool.append(record), deadlineAt)',
@@ -84,7 +84,7 @@ export const spoolGuards: readonly Guard[] = [
     test: spooledPublish('a record is answered by the deadline even if the disk hangs'),
   },
   {
-    guard: 'a damaged file of the spool is kept as .damaged',
+    rule: 'a damaged file of the spool is kept as .damaged',
     prevents: 'the loss of an acknowledged record that a person could still read',
     file: `${folder}/spool/directory.ts`,
     from: '(damaged ? rename(',
@@ -92,7 +92,7 @@ export const spoolGuards: readonly Guard[] = [
     test: damage('the drain reports and keeps an emptied file'),
   },
   {
-    guard: 'a spooled record that Kafka refuses goes to quarantine',
+    rule: 'a spooled record that Kafka refuses goes to quarantine',
     prevents: 'an acknowledged record that delays all other records, or is lost',
     file: `${folder}/delivery/topic-publishers.ts`,
     from: `if (outcome.end === 'refused' && outcome.error) return quarantine(outcome.error)`,
@@ -100,7 +100,7 @@ export const spoolGuards: readonly Guard[] = [
     test: publishers('a record that Kafka refuses goes to quarantine, and delays no other record'),
   },
   {
-    guard: 'a refused record is retried while quarantine is not available',
+    rule: 'a refused record is retried while quarantine is not available',
     prevents: 'the loss of an acknowledged record in an outage',
     file: `${folder}/delivery/topic-publishers.ts`,
     from: `if (end !== 'stored' && end !== 'refused') return outcome`,
@@ -108,7 +108,7 @@ export const spoolGuards: readonly Guard[] = [
     test: publishers('a refused record is retried later if quarantine does not answer'),
   },
   {
-    guard: 'the cursors of failing partitions hold positions, not records',
+    rule: 'the cursors of failing partitions hold positions, not records',
     prevents: 'memory that grows with the spool: 53 MB instead of 7 MB',
     file: `${folder}/spool/drain.ts`,
     from: 'its.pending.push(placeOf(item))',
@@ -116,7 +116,7 @@ export const spoolGuards: readonly Guard[] = [
     test: drain('the memory of a drain does not grow with 200 failing partitions'),
   },
   {
-    guard: 'only one cursor at a time reads files',
+    rule: 'only one cursor at a time reads files',
     prevents: 'a file window in memory, and a reading of all files, for each failing partition',
     file: `${folder}/spool/drain.ts`,
     from: 'const done = reading.then(() => readOn(...args))',
@@ -124,7 +124,7 @@ export const spoolGuards: readonly Guard[] = [
     test: drain('200 failing partitions do not read the files 200 times'),
   },
   {
-    guard: 'each record of a failing partition gets its turn',
+    rule: 'each record of a failing partition gets its turn',
     prevents: 'a partition that gets no more records, because one record always fails',
     file: `${folder}/spool/drain.ts`,
     from: 'cursor.pending.push(...notAccepted)',
@@ -132,7 +132,7 @@ export const spoolGuards: readonly Guard[] = [
     test: drain('a record that always fails does not delay other records of its partition'),
   },
   {
-    guard: 'a file that is not done is read again after the last cursor has ended',
+    rule: 'a file that is not done is read again after the last cursor has ended',
     prevents: 'a file that is never deleted, because one of its records was damaged after it was counted',
     file: `${folder}/spool/drain.ts`,
     from: 'cursors.size === 0 && segments.some(',
@@ -140,7 +140,7 @@ export const spoolGuards: readonly Guard[] = [
     test: damage('a file is drained to its end even if a record becomes damaged during the drain'),
   },
   {
-    guard: 'a changed number of partitions makes the drain start again',
+    rule: 'a changed number of partitions makes the drain start again',
     prevents: 'acknowledged records that wait until all failing partitions have recovered',
     file: `${folder}/spool/drain.ts`,
     from: 'partitionOf(sample) !== partition',
@@ -148,7 +148,7 @@ export const spoolGuards: readonly Guard[] = [
     test: drain('a failing partition delays no other partition after the number'),
   },
   {
-    guard: 'a file that the drain deletes does not count as damage',
+    rule: 'a file that the drain deletes does not count as damage',
     prevents: 'an alarm for lost records although all records were sent',
     file: `${folder}/spool/segment.ts`,
     from: 'if (!isDone(segment)) {',
@@ -156,7 +156,7 @@ export const spoolGuards: readonly Guard[] = [
     test: damage('a deleted file is damage only if'),
   },
   {
-    guard: 'a stopped drain starts no cursor',
+    rule: 'a stopped drain starts no cursor',
     prevents: 'a process that never stops, because cursors that end immediately are started again and again',
     file: `${folder}/spool/drain.ts`,
     from: '      if (isStopped() || mustRestart) return\n      for',
@@ -164,7 +164,7 @@ export const spoolGuards: readonly Guard[] = [
     test: concurrentDrain('a shutdown ends the drain while partitions catch up and a record is appended'),
   },
   {
-    guard: 'a file that becomes readable makes the drain start again',
+    rule: 'a file that becomes readable makes the drain start again',
     prevents: 'acknowledged records that wait until all failing partitions have recovered',
     file: `${folder}/spool/drain.ts`,
     from: 'mustRestart ||= await undelivered.retryUnreadable()',
@@ -172,7 +172,7 @@ export const spoolGuards: readonly Guard[] = [
     test: damage('an unreadable file that becomes readable is sent while'),
   },
   {
-    guard: 'a file is kept until all its records are delivered',
+    rule: 'a file is kept until all its records are delivered',
     prevents: 'the loss of an acknowledged record in a crash',
     file: `${folder}/spool/segment.ts`,
     from: 'isScanned(segment) && segment.delivered.count >= segment.found',
@@ -180,7 +180,7 @@ export const spoolGuards: readonly Guard[] = [
     test: spool('the next process gets the undelivered records of the spool'),
   },
   {
-    guard: 'records spooled under another prefix go to the present topics',
+    rule: 'records spooled under another prefix go to the present topics',
     prevents: 'a spool that is stuck forever after a change of KAFKA_TOPIC_PREFIX',
     file: `${folder}/delivery/topic-publishers.ts`,
     from: 'deliver(underOurPrefix(record), () =>',
@@ -188,7 +188,7 @@ export const spoolGuards: readonly Guard[] = [
     test: publishers('a record of another topic prefix goes to the current topics, or else to quarantine'),
   },
   {
-    guard: 'publishers report a record that quarantine refuses, so that its file is kept',
+    rule: 'publishers report a record that quarantine refuses, so that its file is kept',
     prevents: 'the loss of an acknowledged record that a person could still send',
     file: `${folder}/delivery/topic-publishers.ts`,
     from: `if (end === 'refused') keep()`,
@@ -196,7 +196,7 @@ export const spoolGuards: readonly Guard[] = [
     test: publishers('the file of a record that even quarantine refuses is kept'),
   },
   {
-    guard: 'the file of a record that Kafka accepts in no topic is kept as .damaged',
+    rule: 'the file of a record that Kafka accepts in no topic is kept as .damaged',
     prevents: 'the loss of an acknowledged record that a person could still send',
     file: `${folder}/spool/drain.ts`,
     from: 'if (item) noteDamage(',
@@ -204,7 +204,7 @@ export const spoolGuards: readonly Guard[] = [
     test: drain('a record that every topic refuses stays in its file, and delays no other record'),
   },
   {
-    guard: 'records that a drain could not deliver are reported',
+    rule: 'records that a drain could not deliver are reported',
     prevents: 'a spool that makes no progress and no one notices',
     file: `${folder}/delivery/spooled-publish.ts`,
     from: 'if (notAccepted.records.length > 0) onNotAccepted(notAccepted.records.length, notAccepted.error)',
@@ -212,7 +212,7 @@ export const spoolGuards: readonly Guard[] = [
     test: spooledPublish('a drain reports how many records Kafka did not accept, and why'),
   },
   {
-    guard: 'the spool has a limit of bytes',
+    rule: 'the spool has a limit of bytes',
     prevents: 'a full disk',
     file: `${folder}/spool/appender.ts`,
     from: 'if (!isWithinBounds(bytes)) return',
@@ -220,7 +220,7 @@ export const spoolGuards: readonly Guard[] = [
     test: spool('the spool accepts records again after room was freed'),
   },
   {
-    guard: 'a spool with room has room for the largest body',
+    rule: 'a spool with room has room for the largest body',
     prevents: 'a process that is ready although its spool refuses everything and Kafka does not answer',
     file: `${folder}/spool/spool.ts`,
     from: 'appender.hasRoomFor(valueBytes)',
@@ -228,7 +228,7 @@ export const spoolGuards: readonly Guard[] = [
     test: spool('the spool reports that it is full before its last byte is used'),
   },
   {
-    guard: 'the head of a frame has its own checksum',
+    rule: 'the head of a frame has its own checksum',
     prevents: 'acknowledged records that are skipped because a damaged length covers them',
     file: `${folder}/spool/format.ts`,
     from: 'if (version === 2 && !checked(head, 16)) return undefined',
@@ -236,7 +236,7 @@ export const spoolGuards: readonly Guard[] = [
     test: damage('a record whose length covers the next records is lost, but the next records are not'),
   },
   {
-    guard: 'the name of a file repeats its marker',
+    rule: 'the name of a file repeats its marker',
     prevents: 'a whole file lost because of its first sector',
     file: `${folder}/spool/format.ts`,
     from: 'if (named)\n',
@@ -244,7 +244,7 @@ export const spoolGuards: readonly Guard[] = [
     test: damage('a file whose first 512 bytes are zeros'),
   },
   {
-    guard: 'a note in the file says which bytes were acknowledged',
+    rule: 'a note in the file says which bytes were acknowledged',
     prevents: 'acknowledged records that are deleted as a torn tail',
     file: `${folder}/spool/segment.ts`,
     from: 'if (!isNew) await writeAll(file, encodeNote(marker, note), NOTE_AT)',
@@ -252,7 +252,7 @@ export const spoolGuards: readonly Guard[] = [
     test: damage('a file in which 1,499 of 3,000 records became zeros is kept, and the loss is counted'),
   },
   {
-    guard: 'damage before the last sync does not count as a torn tail',
+    rule: 'damage before the last sync does not count as a torn tail',
     prevents: 'acknowledged records that are deleted as a torn tail',
     file: `${folder}/spool/format.ts`,
     from: 'badFrom !== undefined && badFrom >= syncedEnd && ',
@@ -260,7 +260,7 @@ export const spoolGuards: readonly Guard[] = [
     test: damage('a file with zeros from a frame boundary'),
   },
   {
-    guard: 'an unreadable block costs only its own records',
+    rule: 'an unreadable block costs only its own records',
     prevents: 'a whole file of acknowledged records lost because of one bad block',
     file: `${folder}/spool/view.ts`,
     from: `gaps.add(block)
@@ -270,7 +270,7 @@ export const spoolGuards: readonly Guard[] = [
     test: damage('a file with unreadable blocks loses only the records in these blocks, and is kept'),
   },
   {
-    guard: 'a failed read is retried',
+    rule: 'a failed read is retried',
     prevents: 'records lost because of a transient error',
     file: `${folder}/spool/view.ts`,
     from: 'attempt === RETRIES || ',
@@ -278,7 +278,7 @@ export const spoolGuards: readonly Guard[] = [
     test: damage('a file is read completely if the read error is transient'),
   },
   {
-    guard: 'a partition that catches up does not stop the drain of other partitions',
+    rule: 'a partition that catches up does not stop the drain of other partitions',
     prevents: 'healthy records and full disks that wait for minutes',
     file: `${folder}/spool/drain.ts`,
     from: 'Promise.race([appender.committed, sleep(RETRY_MS), ...running()])',
@@ -286,7 +286,7 @@ export const spoolGuards: readonly Guard[] = [
     test: concurrentDrain('a partition that catches up does not delay other partitions'),
   },
   {
-    guard: 'an error of the next file does not drop a batch',
+    rule: 'an error of the next file does not drop a batch',
     prevents: 'healthy records that wait until all failing partitions have recovered',
     file: `${folder}/spool/drain.ts`,
     from: '              next = begun\n',
@@ -294,7 +294,7 @@ export const spoolGuards: readonly Guard[] = [
     test: concurrentDrain('an error of the next file does not drop records that were already read'),
   },
   {
-    guard: 'nothing is acknowledged after the folder or its lock was lost',
+    rule: 'nothing is acknowledged after the folder or its lock was lost',
     prevents: 'two processes in one folder, or records that no process finds again',
     file: `${folder}/spool/segment.ts`,
     from: '        await isStillOurs()\n        // Write the note',
@@ -302,7 +302,7 @@ export const spoolGuards: readonly Guard[] = [
     test: lasting('without its lock file the spool refuses records, locks again, and continues'),
   },
   {
-    guard: 'a deleted file gets no more records',
+    rule: 'a deleted file gets no more records',
     prevents: 'records that are acknowledged in a deleted file',
     file: `${folder}/spool/segment.ts`,
     from: 'if (nlink === 0 || (await stat(path)).ino !== ino)\n',
@@ -310,7 +310,7 @@ export const spoolGuards: readonly Guard[] = [
     test: lasting('a record in a deleted file is not acknowledged'),
   },
   {
-    guard: 'a disk that refuses records has no room',
+    rule: 'a disk that refuses records has no room',
     prevents: 'a process that is ready although its disk is full and Kafka does not answer',
     file: `${folder}/spool/appender.ts`,
     from: '!isFailing && isWithinBounds(bytes)',
@@ -318,7 +318,7 @@ export const spoolGuards: readonly Guard[] = [
     test: lasting('the spool has no room while the disk fails, and notices the repair without traffic'),
   },
   {
-    guard: 'opening the spool reads one header',
+    rule: 'opening the spool reads one header',
     prevents: 'a liveness probe that restarts an ingress forever while it reads a large spool',
     file: `${folder}/spool/directory.ts`,
     from: 'if (files.segments[0]) await readHeader(files.segments[0])',

@@ -1,4 +1,4 @@
-import { brokers, faultRow, type Guard, unit } from './guard.ts'
+import { brokers, faultRow, type Mutation, unit } from './mutation.ts'
 
 const folder = 'services/projector/src'
 const projection = (title: string) => unit(`${folder}/projection.test.ts`, title)
@@ -7,14 +7,14 @@ const indexes = (title: string) => brokers(`${folder}/indexes.int.test.ts`, titl
 const store = (title: string) => brokers(`${folder}/store.int.test.ts`, title)
 
 const newerWins = {
-  guard: 'a snapshot replaces only an older snapshot',
+  rule: 'a snapshot replaces only an older snapshot',
   prevents: 'customers that go back to an old state after repeats and disorder',
   file: `${folder}/lua/apply-snapshots.lua`,
   from: 'stored.order == 0 and 0 or stored.order < 0 and -1 or stored.is_known and 1',
   to: 'stored.is_known and 1',
 }
 const movesFromWhereItIs = {
-  guard: 'the position moves only from its expected value',
+  rule: 'the position moves only from its expected value',
   prevents: 'missing events after Redis was rolled back or changed by another projector',
   file: `${folder}/lua/move-position.lua`,
   from: 'if stored ~= ARGV[2] and stored ~= ARGV[3] then return 0 end',
@@ -23,20 +23,20 @@ const movesFromWhereItIs = {
 
 const chunkWriter = (title: string) => unit(`${folder}/chunk-writer.test.ts`, title)
 
-export const projectorGuards: readonly Guard[] = [
+export const projectorMutations: readonly Mutation[] = [
   { ...newerWins, test: store('returns applied, duplicate and stale') },
-  { ...newerWins, guard: `${newerWins.guard}, under load`, test: faultRow('redis', 'Redis rolled back') },
+  { ...newerWins, rule: `${newerWins.rule}, under load`, test: faultRow('redis', 'Redis rolled back') },
   {
     ...movesFromWhereItIs,
     test: store('movePosition moves only from the stored position, and a repeated move succeeds'),
   },
   {
     ...movesFromWhereItIs,
-    guard: `${movesFromWhereItIs.guard}, under load`,
+    rule: `${movesFromWhereItIs.rule}, under load`,
     test: faultRow('redis', 'Redis rolled back'),
   },
   {
-    guard: 'a hash is replaced as a whole',
+    rule: 'a hash is replaced as a whole',
     prevents: 'fields of an older event that stay',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `if redis.call('HLEN', key) > (last - first + 1) / 2 + (index == '' and 0 or 1) then`,
@@ -44,7 +44,7 @@ export const projectorGuards: readonly Guard[] = [
     test: store('replaces the whole hash'),
   },
   {
-    guard: 'ids are compared by bytes in Lua',
+    rule: 'ids are compared by bytes in Lua',
     prevents: 'an order of versions that follows the locale of the Redis server',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: 'if order == 0 then order = compare_bytes(id, stored[2]) end',
@@ -52,7 +52,7 @@ export const projectorGuards: readonly Guard[] = [
     test: store('the locale en_US.UTF-8'),
   },
   {
-    guard: 'a rebuild keeps a newer hash whose record it may still read',
+    rule: 'a rebuild keeps a newer hash whose record it may still read',
     prevents: 'customers that go back in time during a rebuild',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: 'return offset and (offset >= next_offset or offset < oldest)',
@@ -63,7 +63,7 @@ export const projectorGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a rebuild replaces a newer hash whose record it will not read',
+    rule: 'a rebuild replaces a newer hash whose record it will not read',
     prevents: 'a customer without updates, because its hash claims to be newer than Kafka',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: 'if is_rebuild and order < 0 and not may_come(stored[4]) then',
@@ -71,7 +71,7 @@ export const projectorGuards: readonly Guard[] = [
     test: brokers(`${folder}/rebuild.int.test.ts`, 'a rebuild repairs a hash'),
   },
   {
-    guard: 'the first write of the script is a command that Redis refuses without free memory',
+    rule: 'the first write of the script is a command that Redis refuses without free memory',
     prevents: 'half a batch that is written beyond the memory limit',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `    for from = first, last, 4000 do`,
@@ -80,7 +80,7 @@ export const projectorGuards: readonly Guard[] = [
     test: store('a Redis without free memory refuses the whole call and changes nothing'),
   },
   {
-    guard: 'a hash always exists while it is replaced',
+    rule: 'a hash always exists while it is replaced',
     prevents: 'a customer that is missing for a moment, and an error while its Redis Cluster slot moves',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `    for from = first, last, 4000 do`,
@@ -92,7 +92,7 @@ export const projectorGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'Lua unpacks a customer in pieces',
+    rule: 'Lua unpacks a customer in pieces',
     prevents: 'an endless error for a customer with about 4000 fields',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: 'local to = math.min(from + 3999, last)',
@@ -100,7 +100,7 @@ export const projectorGuards: readonly Guard[] = [
     test: store('keeps __proto__, emoji, NUL'),
   },
   {
-    guard: 'each call of a chunk checks the token of the previous call',
+    rule: 'each call of a chunk checks the token of the previous call',
     prevents: 'a position without its customers after a failover in the middle of a chunk',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `if ARGV[9] ~= '' and redis.call`,
@@ -108,7 +108,7 @@ export const projectorGuards: readonly Guard[] = [
     test: store('a replica that has no customer of a chunk'),
   },
   {
-    guard: 'each call of a chunk checks that the position has its expected value',
+    rule: 'each call of a chunk checks that the position has its expected value',
     prevents: 'missing events after Redis was rolled back or changed by another projector',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: 'if stored ~= ARGV[8] and stored ~= ARGV[4] then return { 0 } end',
@@ -116,7 +116,7 @@ export const projectorGuards: readonly Guard[] = [
     test: store('applyChunk writes only if the position is the expected offset or `to`'),
   },
   {
-    guard: 'on a cluster the move of the position requires its token',
+    rule: 'on a cluster the move of the position requires its token',
     prevents: 'a position without its customers after a failover right before the move',
     file: `${folder}/lua/move-position.lua`,
     from: `if redis.call('HGET', KEYS[1], ARGV[1] .. '#token') ~= ARGV[4] then`,
@@ -127,7 +127,7 @@ export const projectorGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'on a cluster the move of the position requires its token, when a master was set back',
+    rule: 'on a cluster the move of the position requires its token, when a master was set back',
     prevents: 'a position without its customers after a failover right before the move',
     file: `${folder}/lua/move-position.lua`,
     from: `if redis.call('HGET', KEYS[1], ARGV[1] .. '#token') ~= ARGV[4] then`,
@@ -138,7 +138,7 @@ export const projectorGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'on a cluster the customers are checked after the token, when a master was set back',
+    rule: 'on a cluster the customers are checked after the token, when a master was set back',
     prevents: 'a position without its customers after a failover right after they were written',
     file: `${folder}/store.ts`,
     from: 'if (!timestamp || !id || order < 0 || isOldLayout)',
@@ -146,7 +146,7 @@ export const projectorGuards: readonly Guard[] = [
     test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'if a master is restored from its backup before hset'),
   },
   {
-    guard: 'on a cluster the customers are checked after the token',
+    rule: 'on a cluster the customers are checked after the token',
     prevents: 'a position without its customers after a failover right after they were written',
     file: `${folder}/store.ts`,
     from: 'if (!timestamp || !id || order < 0 || isOldLayout)',
@@ -157,7 +157,7 @@ export const projectorGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a script that fails in the middle leaves no version',
+    rule: 'a script that fails in the middle leaves no version',
     prevents: 'fields of an older event under a newer version forever, after a missing right is granted',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `      redis.call('HSET', key, '_eventTimestamp', '')`,
@@ -165,7 +165,7 @@ export const projectorGuards: readonly Guard[] = [
     test: store('an apply fails and leaves no half-replaced hash'),
   },
   {
-    guard: 'the time to live of a hash is removed',
+    rule: 'the time to live of a hash is removed',
     prevents: 'a customer that expires',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `  redis.call('PERSIST', key)\n`,
@@ -173,7 +173,7 @@ export const projectorGuards: readonly Guard[] = [
     test: store('removes a time to live'),
   },
   {
-    guard: 'the first position is stored before anything is applied',
+    rule: 'the first position is stored before anything is applied',
     prevents: 'an emptied Redis that is treated as a new Redis',
     file: `${folder}/stored-positions.ts`,
     from: 'if (!(await store.movePosition(partition, stored, start.rawFrom))) return',
@@ -181,7 +181,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('if Redis is emptied during the first chunk'),
   },
   {
-    guard: 'a partition without a leader gets no position before its offsets are known',
+    rule: 'a partition without a leader gets no position before its offsets are known',
     prevents: 'a partition that is replayed from its beginning',
     file: `${folder}/positions.ts`,
     from: `      if (!watermarks || stored === undefined || isBelow(stored, watermarks.low) || !isReady) {
@@ -205,7 +205,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('gets its position with its first batch'),
   },
   {
-    guard: 'the position of a partition is loaded when it gets a leader',
+    rule: 'the position of a partition is loaded when it gets a leader',
     prevents: 'customers of an emptied Redis that are missing until their next event',
     file: `${folder}/positions.ts`,
     from: 'if (led.length + overtaken.length > 0) await',
@@ -213,7 +213,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('gets its position without a batch'),
   },
   {
-    guard: 'the expected position is kept until the position has been read again',
+    rule: 'the expected position is kept until the position has been read again',
     prevents: 'a rolled-back Redis that no one notices after an aborted reading',
     file: `${folder}/positions.ts`,
     from: 'await load([partition], AbortSignal.any([signal, assignment.signal]))',
@@ -221,7 +221,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection("if the load of a position was aborted, the check seeks to Redis' position"),
   },
   {
-    guard: 'a batch is used only if its fetch began at the position',
+    rule: 'a batch is used only if its fetch began at the position',
     prevents: 'missing events after kafkajs has changed its offset',
     file: `${folder}/projection.ts`,
     from: 'if (expected === fetchedFrom) return true',
@@ -229,7 +229,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('a projection drops records from a wrong offset, and seeks to Redis’ position'),
   },
   {
-    guard: 'a partition that was lost during its load is forgotten',
+    rule: 'a partition that was lost during its load is forgotten',
     prevents: 'waits and reports for a partition of another member',
     file: `${folder}/projection.ts`,
     from: 'if (signal.aborted || positions.expected(partition) !== expected) return false',
@@ -237,7 +237,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('after the loss of a partition during a chunk, no further chunk is applied'),
   },
   {
-    guard: 'the watchdog does not end a process right after an outage',
+    rule: 'the watchdog does not end a process right after an outage',
     prevents: 'a projector that ends itself right after Redis is back',
     file: `${folder}/watchdog.ts`,
     from: 'Math.min(progress.standstillMs(projection.positions.assigned), projection.undisturbedMs())',
@@ -245,7 +245,7 @@ export const projectorGuards: readonly Guard[] = [
     test: unit(`${folder}/watchdog.test.ts`, 'the watchdog does not end a process right after an outage'),
   },
   {
-    guard: 'a partition that is not assigned is not read',
+    rule: 'a partition that is not assigned is not read',
     prevents: 'two members that report, commit and compare the same partition',
     file: `${folder}/positions.ts`,
     from: 'if (!assigned.includes(partition)) return',
@@ -253,7 +253,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('ignores fetched batches of a partition'),
   },
   {
-    guard: 'positions are compared even without events',
+    rule: 'positions are compared even without events',
     prevents: 'an emptied Redis that stays empty until the next event',
     file: `${folder}/tasks.ts`,
     from: 'every(options.positionCheckMs, projection.checkPositions)',
@@ -261,7 +261,7 @@ export const projectorGuards: readonly Guard[] = [
     test: brokers('test/e2e/start-and-outages.e2e.test.ts', 'a projector rebuilds an emptied Redis'),
   },
   {
-    guard: 'a record is in quarantine before the position moves',
+    rule: 'a record is in quarantine before the position moves',
     prevents: 'a record that is neither applied nor in quarantine',
     file: `${folder}/holds.ts`,
     from: 'const done = await Promise.race([',
@@ -269,7 +269,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('the position does not move past an unusable record before quarantine has the record'),
   },
   {
-    guard: 'an event too far in the future goes to quarantine',
+    rule: 'an event too far in the future goes to quarantine',
     prevents: 'a customer without updates for years because of one wrong clock',
     file: 'packages/schemas/src/read-record.ts',
     from: 'if (isTooFarInFuture(',
@@ -280,7 +280,7 @@ export const projectorGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a Redis that may evict keys is refused',
+    rule: 'a Redis that may evict keys is refused',
     prevents: 'customers that disappear and no one notices',
     file: `${folder}/redis-check.ts`,
     from: 'if (mayEvict && ',
@@ -288,7 +288,7 @@ export const projectorGuards: readonly Guard[] = [
     test: brokers('test/e2e/start-and-outages.e2e.test.ts', 'a Redis that may evict keys is refused at start'),
   },
   {
-    guard: 'an unknown reply of the script is an error',
+    rule: 'an unknown reply of the script is an error',
     prevents: 'a position beyond an event that may not be stored',
     file: `${folder}/store.ts`,
     from: 'if (outcome === undefined) throw',
@@ -296,7 +296,7 @@ export const projectorGuards: readonly Guard[] = [
     test: unit(`${folder}/store.test.ts`, 'a call rejects if the reply of the script is'),
   },
   {
-    guard: 'a record that quarantine refuses is sent again without key and detail',
+    rule: 'a record that quarantine refuses is sent again without key and detail',
     prevents: 'a partition that is blocked by one record',
     file: `${folder}/quarantine.ts`,
     from: `await orElse(send([record]), 'refused', smaller)`,
@@ -307,7 +307,7 @@ export const projectorGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'quarantine gets only the location of a record that it can never accept',
+    rule: 'quarantine gets only the location of a record that it can never accept',
     prevents: 'a partition that is blocked by one record',
     file: `${folder}/quarantine.ts`,
     from: `orElse(send([withoutDetail(record)]), 'refused', () => send([pointerTo(record)]))`,
@@ -315,7 +315,7 @@ export const projectorGuards: readonly Guard[] = [
     test: unit(`${folder}/quarantine.test.ts`, 'sends only the headers of a record'),
   },
   {
-    guard: 'a copy may go to any partition of quarantine',
+    rule: 'a copy may go to any partition of quarantine',
     prevents: 'a partition that is blocked while one partition of quarantine has no leader',
     file: `${folder}/quarantine.ts`,
     from: `return orElse(sendAll(records), 'unavailable', `,
@@ -326,7 +326,7 @@ export const projectorGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a partition that waits for quarantine delays no other partition',
+    rule: 'a partition that waits for quarantine delays no other partition',
     prevents:
       'one unusable record that blocks all partitions of a broker, because kafkajs fetches only after all batches',
     file: `${folder}/holds.ts`,
@@ -335,7 +335,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('a partition pauses while quarantine refuses its record, which is stored once'),
   },
   {
-    guard: 'the record that causes a bug is found and named',
+    rule: 'the record that causes a bug is found and named',
     prevents: 'a projector that ends at each start without naming the record',
     file: `${folder}/projection.ts`,
     from: 'if (records.length > 1) return projectUpTo(',
@@ -343,7 +343,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('a partition pauses at a record that meets a bug, and the log names the record'),
   },
   {
-    guard: 'a batch without usable records moves the position',
+    rule: 'a batch without usable records moves the position',
     prevents: 'a projector that is blocked at the end of an aborted transaction',
     file: `${folder}/projection.ts`,
     from: 'for (let start = 0; from !== nextOffset; ) {',
@@ -351,7 +351,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('moves the position past a batch without records'),
   },
   {
-    guard: 'a customer key that is not a hash is replaced',
+    rule: 'a customer key that is not a hash is replaced',
     prevents: 'a chunk that fails forever',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `if string.find(stored.err, 'WRONGTYPE', 1, true) then return {`,
@@ -359,7 +359,7 @@ export const projectorGuards: readonly Guard[] = [
     test: store('an event replaces a customer’s key even if the key is not a hash'),
   },
   {
-    guard: 'a first position needs the claim with the settings of the indexes',
+    rule: 'a first position needs the claim with the settings of the indexes',
     prevents: 'projectors that apply nothing after Redis was emptied right after their claim',
     file: `${folder}/lua/move-position.lua`,
     from: "if stored == '' and (redis.call",
@@ -367,7 +367,7 @@ export const projectorGuards: readonly Guard[] = [
     test: brokers(`${folder}/claim-positions.int.test.ts`, 'if Redis is emptied between the claim and the first'),
   },
   {
-    guard: 'the call that applies customers does not move a first position',
+    rule: 'the call that applies customers does not move a first position',
     prevents: 'a first position without the claim, after Redis was emptied right after the claim',
     file: `${folder}/store.ts`,
     from: ' && from !== undefined\n',
@@ -375,7 +375,7 @@ export const projectorGuards: readonly Guard[] = [
     test: brokers(`${folder}/claim-positions.int.test.ts`, 'if Redis is emptied between the claim and the first'),
   },
   {
-    guard: 'a position before the oldest record is replaced by the oldest record',
+    rule: 'a position before the oldest record is replaced by the oldest record',
     prevents: 'a partition that is blocked when Redis is older than the topic',
     file: `${folder}/stored-positions.ts`,
     from: '!isBelow(stored, marks.low) && BigInt(stored)',
@@ -383,7 +383,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('the position 5 is replaced with'),
   },
   {
-    guard: 'a position beyond the end is replaced by the oldest record',
+    rule: 'a position beyond the end is replaced by the oldest record',
     prevents: 'a partition that is blocked after Kafka was restored from a backup',
     file: `${folder}/stored-positions.ts`,
     from: ' && BigInt(stored) <= BigInt(marks.high)',
@@ -391,7 +391,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('the position 1001 is replaced with'),
   },
   {
-    guard: 'after a position beyond the end all raw records are applied, and no fill begins',
+    rule: 'after a position beyond the end all raw records are applied, and no fill begins',
     prevents: 'events that are skipped because a committed offset is from before the restore of Kafka',
     file: `${folder}/stored-positions.ts`,
     from: 'const tooHigh = isOffset(stored) && BigInt(stored) > BigInt(high)',
@@ -399,7 +399,7 @@ export const projectorGuards: readonly Guard[] = [
     test: unit(`${folder}/fill.test.ts`, 'all raw records are applied if the position is beyond the end'),
   },
   {
-    guard: 'positions belong to one topic of one cluster',
+    rule: 'positions belong to one topic of one cluster',
     prevents: 'events of another cluster, or of a topic that was created again, that are never applied',
     file: `${folder}/stored-positions.ts`,
     from: 'const { deleted, identity } = await claim()',
@@ -407,7 +407,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('applies nothing with positions of another cluster'),
   },
   {
-    guard: 'positions of another cluster stop a running projector',
+    rule: 'positions of another cluster stop a running projector',
     prevents: 'skipped events after Redis was restored from the dump of another installation',
     file: `${folder}/positions.ts`,
     from: '          positions.clear()\n          loading = load(assigned, signal)',
@@ -415,7 +415,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('a projection waits while a restored Redis has positions of another cluster'),
   },
   {
-    guard: 'a partition that waits for its turn does not count as a standstill',
+    rule: 'a partition that waits for its turn does not count as a standstill',
     prevents: 'a healthy projector that ends, or is not ready, while it catches up on many partitions',
     file: `${folder}/progress.ts`,
     from: 'waitedMs > NEGLECTED_MS || !movedWithin(STANDSTILL_MS + periodMs, now, served)',
@@ -426,7 +426,7 @@ export const projectorGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a time without measurements does not count as a standstill',
+    rule: 'a time without measurements does not count as a standstill',
     prevents: 'a projector that is not ready, or ends, right after an outage',
     file: `${folder}/progress.ts`,
     from:
@@ -439,7 +439,7 @@ export const projectorGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'an event is superseded unread only if its version and its customer are certain',
+    rule: 'an event is superseded unread only if its version and its customer are certain',
     prevents: 'an event of another customer that is neither applied nor in quarantine',
     file: 'packages/schemas/src/peek-version.ts',
     from: ` || payload.includes('\\\\u00')`,
@@ -447,7 +447,7 @@ export const projectorGuards: readonly Guard[] = [
     test: unit('packages/schemas/src/peek-version.test.ts', 'peekVersion and parseEvent agree'),
   },
   {
-    guard: 'a record that declares a charset is parsed',
+    rule: 'a record that declares a charset is parsed',
     prevents: 'a version that is read in the wrong charset',
     file: `${folder}/project.ts`,
     from: ' || contentTypeOf(record) !== undefined',
@@ -455,7 +455,7 @@ export const projectorGuards: readonly Guard[] = [
     test: unit(`${folder}/project.test.ts`, 'if it has a charset'),
   },
   {
-    guard: 'the next newest event replaces an unusable one',
+    rule: 'the next newest event replaces an unusable one',
     prevents: 'a customer whose newest usable event is not applied',
     file: `${folder}/project.ts`,
     from: 'poison.push(hash)\n        continue',
@@ -466,7 +466,7 @@ export const projectorGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a position within a window goes back to the start of the window',
+    rule: 'a position within a window goes back to the start of the window',
     prevents: 'a customer without its newest usable event, if a process ends during a rebuild',
     file: `${folder}/stored-positions.ts`,
     from: 'await leaveWindows(partitions, watermarks)',
@@ -474,7 +474,7 @@ export const projectorGuards: readonly Guard[] = [
     test: lookahead('another process applies the window again from its start'),
   },
   {
-    guard: 'the window is stored with the position',
+    rule: 'the window is stored with the position',
     prevents: 'a customer without its newest usable event, if a process ends during a rebuild',
     file: `${folder}/projection.ts`,
     from: 'window: lookahead.window(partition), stateTopicId }',
@@ -482,7 +482,7 @@ export const projectorGuards: readonly Guard[] = [
     test: lookahead('another process applies the window again from its start'),
   },
   {
-    guard: 'an unusable event supersedes nothing, even if the event was read ahead',
+    rule: 'an unusable event supersedes nothing, even if the event was read ahead',
     prevents: 'a customer without its newest usable event',
     file: `${folder}/lookahead.ts`,
     from: '    marks[winner] = SUPERSEDES\n',
@@ -490,7 +490,7 @@ export const projectorGuards: readonly Guard[] = [
     test: lookahead('a window is applied again if an event that superseded others is unusable'),
   },
   {
-    guard: 'no event is left out before a record of its customer that could not be compared',
+    rule: 'no event is left out before a record of its customer that could not be compared',
     prevents: 'a hash that becomes older for a moment during a rebuild',
     file: `${folder}/lookahead.ts`,
     from: '    if (uncertain.has(customerUuid)) return\n',
@@ -498,7 +498,7 @@ export const projectorGuards: readonly Guard[] = [
     test: lookahead('events before a record without a readable version are not left out'),
   },
   {
-    guard: 'a record that is named in a setting goes to quarantine',
+    rule: 'a record that is named in a setting goes to quarantine',
     prevents: 'a partition that is blocked by a bug until the next release',
     file: `${folder}/project.ts`,
     from: 'named.size > 0 && named.has(',
@@ -506,7 +506,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('quarantines a record that QUARANTINE_RECORDS names'),
   },
   {
-    guard: 'a rebuild quarantines nothing twice',
+    rule: 'a rebuild quarantines nothing twice',
     prevents: 'second copies of all poison records after each rebuild',
     file: `${folder}/projection.ts`,
     from: 'BigInt(record.offset) >= before)',
@@ -514,7 +514,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('a rebuild quarantines only records'),
   },
   {
-    guard: 'the lag is not measured before the first topic check has ended',
+    rule: 'the lag is not measured before the first topic check has ended',
     prevents: 'a missing topic that cannot be created, because kafkajs asks for its end offsets',
     file: `${folder}/tasks.ts`,
     from: 'startup.topicsChecked && deps.measure()',
@@ -522,7 +522,7 @@ export const projectorGuards: readonly Guard[] = [
     test: unit(`${folder}/tasks.test.ts`, 'the lag is not measured before'),
   },
   {
-    guard: 'each producer of the projector knows its own topic only',
+    rule: 'each producer of the projector knows its own topic only',
     prevents: 'quarantine that does not work because of a problem of another topic',
     file: `${folder}/outputs.ts`,
     from: '.filter(([found]) => found === name)',
@@ -530,7 +530,7 @@ export const projectorGuards: readonly Guard[] = [
     test: unit(`${folder}/outputs.test.ts`, 'each producer gets only the partitions of its own topic'),
   },
   {
-    guard: 'a customer without a hash is compared with the mark of an erasure',
+    rule: 'a customer without a hash is compared with the mark of an erasure',
     prevents: 'an erased customer who comes back with the next event',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: 'outcome or reply_by_mark(KEYS[customers + i], timestamp)',
@@ -538,7 +538,7 @@ export const projectorGuards: readonly Guard[] = [
     test: brokers(`${folder}/erasures.int.test.ts`, 'an erased customer has no hash, and later events are not applied'),
   },
   {
-    guard: 'a rebuild compares the older event with the mark of an erasure',
+    rule: 'a rebuild compares the older event with the mark of an erasure',
     prevents: 'an erased event that replaces a newer hash of another partition',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: '    return { order = 1, index = index }\n  end',
@@ -546,7 +546,7 @@ export const projectorGuards: readonly Guard[] = [
     test: brokers(`${folder}/erasures.int.test.ts`, 'a rebuild does not replace a newer hash'),
   },
   {
-    guard: 'of two erasures the later one counts',
+    rule: 'of two erasures the later one counts',
     prevents: 'a customer who comes back after a late projector has executed an earlier erasure',
     file: `${folder}/lua/erase-customer.lua`,
     from: `if mark[1] == ARGV[3] and tonumber(mark[2]) > tonumber(ARGV[4]) then return { -1, '', '' } end`,
@@ -554,7 +554,7 @@ export const projectorGuards: readonly Guard[] = [
     test: brokers(`${folder}/erasures.int.test.ts`, 'the later of two erasures of a customer decides'),
   },
   {
-    guard: 'entries of indexes are added before the position moves',
+    rule: 'entries of indexes are added before the position moves',
     prevents: 'a customer who is not found after a crash between the hash and its entries',
     file: `${folder}/store.ts`,
     from: 'token: await indexes.file(filings, chainOf(partition, token(calls)))',
@@ -562,7 +562,7 @@ export const projectorGuards: readonly Guard[] = [
     test: indexes('whatever call fails, each term is found after a retry'),
   },
   {
-    guard: 'the call that applies customers moves no position whose entries are incomplete',
+    rule: 'the call that applies customers moves no position whose entries are incomplete',
     prevents: 'a customer who is not found after a crash between the hash and its entries',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: ' and next(unfiled) == nil then',
@@ -570,7 +570,7 @@ export const projectorGuards: readonly Guard[] = [
     test: indexes('leaves the position to a later call if'),
   },
   {
-    guard: 'the call that applies customers moves no position before the entry of each dealer',
+    rule: 'the call that applies customers moves no position before the entry of each dealer',
     prevents: 'a customer with many terms who is missing in the list of changed customers',
     file: `${folder}/store.ts`,
     from: 'calls === 1 && isComplete &&',
@@ -578,7 +578,7 @@ export const projectorGuards: readonly Guard[] = [
     test: indexes('the dealer’s entry of a customer with many terms has the time of an update'),
   },
   {
-    guard: 'the call that applies customers adds no entries if it must remove others',
+    rule: 'the call that applies customers adds no entries if it must remove others',
     prevents: 'a customer who is found by an old phone number after an erasure',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: " and (stored.index == '' or stored.index == terms)",
@@ -586,7 +586,7 @@ export const projectorGuards: readonly Guard[] = [
     test: indexes('a customer is found by its current phone numbers only'),
   },
   {
-    guard: 'a term with escapes in its JSON text is parsed as JSON',
+    rule: 'a term with escapes in its JSON text is parsed as JSON',
     prevents: 'a customer who is not found by a value that has a quotation mark',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: "if string.find(text, '\\\\', 1, true) then",
@@ -594,7 +594,7 @@ export const projectorGuards: readonly Guard[] = [
     test: indexes('adds entries under the keys of the terms'),
   },
   {
-    guard: 'the field _index is pending if Redis refuses an entry',
+    rule: 'the field _index is pending if Redis refuses an entry',
     prevents: 'a customer who is not found, because a newer event adds only the entry of the dealer',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: "    redis.call('HSET', KEYS[i], '_index', index)",
@@ -602,7 +602,7 @@ export const projectorGuards: readonly Guard[] = [
     test: indexes('an entry that Redis refuses is added later'),
   },
   {
-    guard: 'customers of a dealer whose entries Redis refuses are left to the caller',
+    rule: 'customers of a dealer whose entries Redis refuses are left to the caller',
     prevents: 'a customer who is missing in the list of changed customers',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: "if not add_to_index('dealer', dealer, unpack(scores)) then",
@@ -610,7 +610,7 @@ export const projectorGuards: readonly Guard[] = [
     test: indexes('a dealer’s entry that Redis refuses after an update is added later'),
   },
   {
-    guard: 'each call that adds entries checks the token of the previous call',
+    rule: 'each call that adds entries checks the token of the previous call',
     prevents: 'a customer who is not found after a failover between the hash and the position',
     file: `${folder}/lua/file-terms.lua`,
     from: "if redis.call('HGET', KEYS[#KEYS], token) ~= ARGV[2] then return { -1 } end",
@@ -618,7 +618,7 @@ export const projectorGuards: readonly Guard[] = [
     test: indexes('adds no entry of a customer that was erased in the meantime'),
   },
   {
-    guard: 'the position needs the token that was stored with the last entries',
+    rule: 'the position needs the token that was stored with the last entries',
     prevents: 'a customer who is not found after a failover that lost only entries',
     file: `${folder}/store.ts`,
     from: 'token: await indexes.file(filings, chainOf(partition, token(calls)))',
@@ -626,7 +626,7 @@ export const projectorGuards: readonly Guard[] = [
     test: indexes('a failover that loses the entries but not the customers does not move the position'),
   },
   {
-    guard: 'on Redis Cluster, a chunk reads its entries of indexes again',
+    rule: 'on Redis Cluster, a chunk reads its entries of indexes again',
     prevents: 'a customer who is not found after the failover of a master',
     file: `${folder}/store.ts`,
     from: '    await indexes.assertFiled(filings)\n',
@@ -634,7 +634,7 @@ export const projectorGuards: readonly Guard[] = [
     test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'a master loses an entry of an index'),
   },
   {
-    guard: 'on Redis Cluster, each newer event updates all its entries of indexes',
+    rule: 'on Redis Cluster, each newer event updates all its entries of indexes',
     prevents: 'a customer who is not found after the failover of a master, because a newer event was in the same chunk',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: '(is_on_cluster or not stored.is_update)',
@@ -642,7 +642,7 @@ export const projectorGuards: readonly Guard[] = [
     test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'a newer event adds the entries again'),
   },
   {
-    guard: 'an erasure keeps the entries of a newer hash',
+    rule: 'an erasure keeps the entries of a newer hash',
     prevents: 'a customer who is not found after an erasure until-now',
     file: `${folder}/indexes.ts`,
     from: 'filedTerms(index).filter((term) => !named.includes(term))',
@@ -650,7 +650,7 @@ export const projectorGuards: readonly Guard[] = [
     test: indexes('an erasure that was interrupted removes no entry'),
   },
   {
-    guard: 'entries that come after a newer event are removed again',
+    rule: 'entries that come after a newer event are removed again',
     prevents: 'entries that no field _index names, so that an erasure does not find them',
     file: `${folder}/indexes.ts`,
     from: 'if (changed.length === 0) return token',
@@ -658,7 +658,7 @@ export const projectorGuards: readonly Guard[] = [
     test: indexes('of a fill that a newer event overtakes leaves no entry'),
   },
   {
-    guard: 'a field _index that stays as it is is compared, too',
+    rule: 'a field _index that stays as it is is compared, too',
     prevents: 'late entries of a repeated event, which an erasure does not find',
     file: `${folder}/indexes.ts`,
     from: "if (text === '' && index === '') return []",
@@ -666,7 +666,7 @@ export const projectorGuards: readonly Guard[] = [
     test: indexes('of a fill that a newer event overtakes leaves no entry'),
   },
   {
-    guard: 'the last line of the field _index is found in linear time',
+    rule: 'the last line of the field _index is found in linear time',
     prevents: 'one customer with thousands of vehicles that blocks Redis, and so stops all projectors',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: "(string.match(events, '^.*\\n(.*)$') or events)",
@@ -674,7 +674,7 @@ export const projectorGuards: readonly Guard[] = [
     test: indexes('thousands of terms in the field _index'),
   },
   {
-    guard: 'a late projector removes only older entries',
+    rule: 'a late projector removes only older entries',
     prevents: 'a customer who is not found because an older event lacked the term',
     file: `${folder}/lua/file-terms.lua`,
     from: "if score and (score < limit or (action == '=' and score == limit)) then",
@@ -682,7 +682,7 @@ export const projectorGuards: readonly Guard[] = [
     test: indexes('of two events of one millisecond, the field _index names the entry that stays'),
   },
   {
-    guard: 'a chunk that was written before an erasure does not move the position',
+    rule: 'a chunk that was written before an erasure does not move the position',
     prevents: 'a document after the tombstone of an erased customer',
     file: `${folder}/store.ts`,
     from: 'const { isInPlace, token } = await writeChunk([], partition, position, position)',
@@ -693,7 +693,7 @@ export const projectorGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'the tombstone is published again when an erased event is met',
+    rule: 'the tombstone is published again when an erased event is met',
     prevents: 'a document that a late projector has published after the tombstone, and that stays',
     file: `${folder}/chunk-writer.ts`,
     from: "    if (stored[i] === 'stale') return []\n",
@@ -701,7 +701,7 @@ export const projectorGuards: readonly Guard[] = [
     test: chunkWriter('with late documents of one projector'),
   },
   {
-    guard: 'a Redis that may lack marks gets no events before the erasures are executed',
+    rule: 'a Redis that may lack marks gets no events before the erasures are executed',
     prevents: 'erased customers who come back while a lost Redis is filled',
     file: `${folder}/positions.ts`,
     from: "const isReady = executions.get(partition) === 'done'",
@@ -712,7 +712,7 @@ export const projectorGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'erasures are executed again if the state topic may lack their tombstones',
+    rule: 'erasures are executed again if the state topic may lack their tombstones',
     prevents: 'a document of an erased customer that stays in a state topic that was switched off meanwhile',
     file: `${folder}/erasures.ts`,
     from: 'const executed = hasTombstones ? marked : undefined',
@@ -723,7 +723,7 @@ export const projectorGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'the fetch of erasures is not retried immediately',
+    rule: 'the fetch of erasures is not retried immediately',
     prevents: 'partitions that wait because the erasures of another partition cannot be read',
     file: `${folder}/erasures.ts`,
     from: "await attemptOnce('erasures', partition, signal, ",
@@ -731,7 +731,7 @@ export const projectorGuards: readonly Guard[] = [
     test: unit(`${folder}/erasures.test.ts`, 'does not delay the erasures of other partitions'),
   },
   {
-    guard: 'one failed question for new erasures is no outage',
+    rule: 'one failed question for new erasures is no outage',
     prevents: 'a projector that is not ready, because a partition of the erasures topic got another leader',
     file: `${folder}/erasures.ts`,
     from: "attemptOnce(what, 'topic', signal, attempt, 1)",
@@ -742,7 +742,7 @@ export const projectorGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a tombstone never has a timestamp in the future',
+    rule: 'a tombstone never has a timestamp in the future',
     prevents: 'an erasure that Kafka refuses, or a segment that is not compacted in time',
     file: `${folder}/chunk-writer.ts`,
     from: 'Math.min(erasure.erasedAt, Date.now())',
@@ -750,7 +750,7 @@ export const projectorGuards: readonly Guard[] = [
     test: unit(`${folder}/erasures.test.ts`, 'erasure in the future has the current time'),
   },
   {
-    guard: 'erasures only set marks while a partition is filled',
+    rule: 'erasures only set marks while a partition is filled',
     prevents: 'a tombstone after the document of a customer who came back',
     file: `${folder}/erasures.ts`,
     from: 'if (isFilling) return markAll(partition, topicId, marks, signal)',
@@ -761,7 +761,7 @@ export const projectorGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a stale event is not published',
+    rule: 'a stale event is not published',
     prevents: 'a state topic whose last record of a customer is an older version',
     file: `${folder}/chunk-writer.ts`,
     from: "    if (stored[i] === 'stale') return []\n",
@@ -769,7 +769,7 @@ export const projectorGuards: readonly Guard[] = [
     test: chunkWriter('with documents published at once'),
   },
   {
-    guard: 'the stored event is published again',
+    rule: 'the stored event is published again',
     prevents: 'a customer that the state topic lacks after a crash',
     file: `${folder}/chunk-writer.ts`,
     from: "if (stored[i] === 'stale') return []",
@@ -777,7 +777,7 @@ export const projectorGuards: readonly Guard[] = [
     test: chunkWriter('with documents published at once'),
   },
   {
-    guard: 'a projector that has lost its partition moves the position back',
+    rule: 'a projector that has lost its partition moves the position back',
     prevents: 'an older document as the last record of a customer',
     file: `${folder}/chunk-writer.ts`,
     from: 'if (mayBePublished && !isLate && !done?.value?.moved) moveBack(partition, from)',
@@ -785,7 +785,7 @@ export const projectorGuards: readonly Guard[] = [
     test: chunkWriter('with documents published at once'),
   },
   {
-    guard: 'documents that are published late make the owner publish again',
+    rule: 'documents that are published late make the owner publish again',
     prevents: 'an older document as the last record of a customer, after a slow request',
     file: `${folder}/chunk-writer.ts`,
     from: 'if (!moved?.value && mayBePublished) moveBack(partition, from)',
@@ -793,7 +793,7 @@ export const projectorGuards: readonly Guard[] = [
     test: chunkWriter('with late documents of one projector'),
   },
   {
-    guard: 'a repair deletes the token of a chunk that is under way',
+    rule: 'a repair deletes the token of a chunk that is under way',
     prevents: 'an older document as the last record of a customer, although the repair ran',
     file: 'packages/runtime/src/redis/lower-position.lua',
     from: "redis.call('HDEL', KEYS[1], ARGV[1] .. '#token')",
@@ -801,7 +801,7 @@ export const projectorGuards: readonly Guard[] = [
     test: store('moveAfter rejects if lowerPosition was called after writeChunk'),
   },
   {
-    guard: 'a position goes back to the offset up to which the state topic has all documents',
+    rule: 'a position goes back to the offset up to which the state topic has all documents',
     prevents:
       'customers that the state topic lacks, after it was created again or an older projector moved the position',
     file: `${folder}/stored-positions.ts`,
@@ -810,7 +810,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection('a position goes back to the offset up to which the state topic has all documents'),
   },
   {
-    guard: 'a position that moves while it is set back is read again',
+    rule: 'a position that moves while it is set back is read again',
     prevents: 'customers that a new state topic lacks, because a chunk moved the position at the same time',
     file: `${folder}/stored-positions.ts`,
     from: 'return seen.length > 0 || isMovedMeanwhile',
@@ -818,7 +818,7 @@ export const projectorGuards: readonly Guard[] = [
     test: unit(`${folder}/stored-positions.test.ts`, 'a position that moves while it is set back'),
   },
   {
-    guard: 'a position that has already moved counts only with the token',
+    rule: 'a position that has already moved counts only with the token',
     prevents:
       'an older document as the last record of a customer, because a projector takes the move of another for its own',
     file: `${folder}/lua/move-position.lua`,
@@ -827,7 +827,7 @@ export const projectorGuards: readonly Guard[] = [
     test: store('moves no position that another projector has moved to the same offset'),
   },
   {
-    guard: 'a position is only ever moved back by a repair',
+    rule: 'a position is only ever moved back by a repair',
     prevents: 'events that are never applied',
     file: 'packages/runtime/src/redis/lower-position.lua',
     from: 'if not stored or stored <= tonumber(ARGV[2]) then return 0 end',
@@ -835,7 +835,7 @@ export const projectorGuards: readonly Guard[] = [
     test: store('moves a position back, never forward'),
   },
   {
-    guard: 'the last commit has a time limit',
+    rule: 'the last commit has a time limit',
     prevents: 'a stop that waits for a Kafka that does not answer, until it is killed',
     file: `${folder}/projection.ts`,
     from: 'answerOf(positions.commit, LAST_COMMIT_MS).catch(() => undefined)',
@@ -843,7 +843,7 @@ export const projectorGuards: readonly Guard[] = [
     test: projection("a shutdown waits at most two seconds for Kafka's answer"),
   },
   {
-    guard: 'a wrong topic ends the projector at its start',
+    rule: 'a wrong topic ends the projector at its start',
     prevents: 'a projector that waits forever for a topic that only a person can change',
     file: `${folder}/startup.ts`,
     from: 'if (error instanceof TopicError || error instanceof UnsafeRedisError) throw error',

@@ -1,10 +1,10 @@
-import { brokers, type Guard, unit } from './guard.ts'
+import { brokers, type Mutation, unit } from './mutation.ts'
 
 const folder = 'packages/schemas/src'
 
-export const schemaGuards: readonly Guard[] = [
+export const schemaMutations: readonly Mutation[] = [
   {
-    guard: 'the keys of a customer have a text in braces that is not empty',
+    rule: 'the keys of a customer have a text in braces that is not empty',
     prevents: 'a partition that stands still, because Redis Cluster refuses two keys of different slots',
     file: `${folder}/keys.ts`,
     from: "customerUuid.startsWith('}') ?",
@@ -12,7 +12,7 @@ export const schemaGuards: readonly Guard[] = [
     test: unit(`${folder}/keys.test.ts`, 'all keys of a customer are in one slot, and no two customers share a key'),
   },
   {
-    guard: 'field names that begin with _ are reserved',
+    rule: 'field names that begin with _ are reserved',
     prevents: 'a payload that forges a version, so that its customer gets no more updates',
     file: `${folder}/customer-hash.ts`,
     from: `name.startsWith('_') ? `,
@@ -23,7 +23,7 @@ export const schemaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'ids are compared by UTF-8 bytes',
+    rule: 'ids are compared by UTF-8 bytes',
     prevents: 'two subscribers, or a subscriber and Redis, that disagree which version is newer',
     file: `${folder}/version.ts`,
     from: 'inCodePointOrder(x) - inCodePointOrder(y)',
@@ -31,7 +31,7 @@ export const schemaGuards: readonly Guard[] = [
     test: unit(`${folder}/version.test.ts`, 'compareVersions orders ids by UTF-8 bytes'),
   },
   {
-    guard: 'numbers that do not fit into a double are kept exactly',
+    rule: 'numbers that do not fit into a double are kept exactly',
     prevents: 'rounded 64-bit ids',
     file: `${folder}/json.ts`,
     from: 'RawJson.rawJSON(value.slice(marker.length))',
@@ -39,7 +39,7 @@ export const schemaGuards: readonly Guard[] = [
     test: unit(`${folder}/json.test.ts`, 'a number that cannot be a double is kept as its text'),
   },
   {
-    guard: 'bytes that are not UTF-8 are refused',
+    rule: 'bytes that are not UTF-8 are refused',
     prevents: 'different bytes that become the same text',
     file: `${folder}/charset.ts`,
     from: `new TextDecoder('utf-8', { fatal: true })`,
@@ -47,7 +47,7 @@ export const schemaGuards: readonly Guard[] = [
     test: unit(`${folder}/envelope.test.ts`, 'parseEvent refuses bytes that are not UTF-8 instead of replacing them'),
   },
   {
-    guard: 'field names are made well-formed before they are counted',
+    rule: 'field names are made well-formed before they are counted',
     prevents: 'an old field that stays after a replacement',
     file: `${folder}/customer-hash.ts`,
     from: 'const name = given.toWellFormed()',
@@ -55,7 +55,7 @@ export const schemaGuards: readonly Guard[] = [
     test: brokers('services/projector/src/store.int.test.ts', 'removes every old field'),
   },
   {
-    guard: 'a field of an earlier source keeps its name',
+    rule: 'a field of an earlier source keeps its name',
     prevents: 'a field of the customer that replaces the vehicles beside the customer',
     file: `${folder}/customer-hash.ts`,
     from: 'first !== undefined && first < start',
@@ -63,7 +63,7 @@ export const schemaGuards: readonly Guard[] = [
     test: unit(`${folder}/customer-hash.test.ts`, 'each field of each source gets the name that the rules demand'),
   },
   {
-    guard: 'if two names become one name, the later value counts',
+    rule: 'if two names become one name, the later value counts',
     prevents: 'one field twice in a command to Redis, and a count of fields that Redis does not have',
     file: `${folder}/customer-hash.ts`,
     from: 'if (place !== undefined) list',
@@ -71,7 +71,7 @@ export const schemaGuards: readonly Guard[] = [
     test: unit(`${folder}/customer-hash.test.ts`, 'each field of each source gets the name that the rules demand'),
   },
   {
-    guard: 'a long number is found without a character before it',
+    rule: 'a long number is found without a character before it',
     prevents: 'a rounded number',
     file: `${folder}/json.ts`,
     from: ' || inexactFirst.test(text)',
@@ -82,7 +82,7 @@ export const schemaGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a long number is found after an escaped line break',
+    rule: 'a long number is found after an escaped line break',
     prevents: 'a rounded number in a payload with line breaks',
     file: `${folder}/json.ts`,
     from: '[[:,\\snrt]',

@@ -1,4 +1,4 @@
-import { brokers, type Guard, unit } from './guard.ts'
+import { brokers, type Mutation, unit } from './mutation.ts'
 
 const folder = 'packages/subscriber/src'
 const chunk = (title: string) => unit(`${folder}/delivery-store.test.ts`, title)
@@ -7,9 +7,9 @@ const customers = (title: string) => brokers(`${folder}/subscribe-to-customers.i
 const table = (title: string) => brokers(`${folder}/customer-table.int.test.ts`, title)
 
 /** Rules of the kit for subscribers. */
-export const subscriberGuards: readonly Guard[] = [
+export const subscriberMutations: readonly Mutation[] = [
   {
-    guard: 'the watermarks of all partitions are read once for an assignment',
+    rule: 'the watermarks of all partitions are read once for an assignment',
     prevents: 'a rebalance that takes minutes, because each of a thousand partitions asks for all partitions',
     file: `${folder}/delivery-assignment.ts`,
     from: '    const all = await readAllWatermarks()\n    for (const [partition, position] of stored) {',
@@ -20,7 +20,7 @@ export const subscriberGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a time limit that does not fit into 32 bits is refused',
+    rule: 'a time limit that does not fit into 32 bits is refused',
     prevents: 'a subscription that ends immediately, because the timer of a too great limit fires immediately',
     file: `${folder}/time-limit.ts`,
     from: ' && limitMs <= MAX_LIMIT_MS',
@@ -28,7 +28,7 @@ export const subscriberGuards: readonly Guard[] = [
     test: unit(`${folder}/time-limit.test.ts`, 'is refused'),
   },
   {
-    guard: 'an event of a chunk is compared with the earlier events of the chunk',
+    rule: 'an event of a chunk is compared with the earlier events of the chunk',
     prevents: 'an older event that replaces a newer event in the store of a subscriber',
     file: `${folder}/delivery-store.ts`,
     from: '    if (isNewer) newest.set(customerUuid, version)\n',
@@ -36,7 +36,7 @@ export const subscriberGuards: readonly Guard[] = [
     test: chunk('the store gets each newer event once, in order, and ends with the newest versions'),
   },
   {
-    guard: 'a subscriber continues only from the position in its store',
+    rule: 'a subscriber continues only from the position in its store',
     prevents: 'two subscribers that store the same records, or a position that moves back',
     file: `${folder}/delivery-store.ts`,
     from: 'return isStored ? next : undefined',
@@ -44,7 +44,7 @@ export const subscriberGuards: readonly Guard[] = [
     test: chunk('after any crashes of two members, the store has the same content as without crashes'),
   },
   {
-    guard: 'a version that the store returns is checked',
+    rule: 'a version that the store returns is checked',
     prevents: 'updates that are ignored because a driver returned a date',
     file: `${folder}/delivery-store.ts`,
     from: 'if (!read.ok) throw',
@@ -52,7 +52,7 @@ export const subscriberGuards: readonly Guard[] = [
     test: chunk('storeChunk rejects with the place of the chunk'),
   },
   {
-    guard: 'a subscription to deliveries seeks to the position of its store',
+    rule: 'a subscription to deliveries seeks to the position of its store',
     prevents: 'records that are not read because another program has committed their offsets',
     file: `${folder}/delivery-assignment.ts`,
     from: '    seek(partition, position ?? String(watermarks.low))\n',
@@ -60,7 +60,7 @@ export const subscriberGuards: readonly Guard[] = [
     test: deliveries('begins at'),
   },
   {
-    guard: 'a batch that was fetched before the seek is dropped',
+    rule: 'a batch that was fetched before the seek is dropped',
     prevents: 'records that are never read',
     file: `${folder}/delivery-assignment.ts`,
     from: '        await loading\n        return false',
@@ -68,7 +68,7 @@ export const subscriberGuards: readonly Guard[] = [
     test: deliveries('without a position begins at the oldest record'),
   },
   {
-    guard: 'a gap in the offsets is compared with the oldest record of the partition',
+    rule: 'a gap in the offsets is compared with the oldest record of the partition',
     prevents: 'records that Kafka has deleted, and of which the subscriber never learns',
     file: `${folder}/delivery-assignment.ts`,
     from: 'checkPosition(placeOf({ topic, partition, offset: position }), position, watermarks)\n      if',
@@ -76,7 +76,7 @@ export const subscriberGuards: readonly Guard[] = [
     test: deliveries('if Kafka deletes the next records during a commit'),
   },
   {
-    guard: 'a failed record ends the batch of a subscription',
+    rule: 'a failed record ends the batch of a subscription',
     prevents: 'a customer that the handler never got, because a later offset was committed',
     file: `${folder}/subscribe-to-customers.ts`,
     from: '        break\n      }\n      resolveOffset',
@@ -84,7 +84,7 @@ export const subscriberGuards: readonly Guard[] = [
     test: customers('that throws ends the subscription'),
   },
   {
-    guard: 'a rebalance ends the batch of a subscription',
+    rule: 'a rebalance ends the batch of a subscription',
     prevents: 'a group that waits for minutes, until a member has handled a long batch',
     file: `${folder}/subscribe-to-customers.ts`,
     from: ' || beats.mustEnd',
@@ -95,7 +95,7 @@ export const subscriberGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a stop ends the batch of a subscription',
+    rule: 'a stop ends the batch of a subscription',
     prevents: 'a stop that takes minutes, until its supervisor kills the process',
     file: `${folder}/subscribe-to-customers.ts`,
     from: 'running.isEnding || !isRunning',
@@ -106,7 +106,7 @@ export const subscriberGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a subscription rejects when kafkajs stops its consumer',
+    rule: 'a subscription rejects when kafkajs stops its consumer',
     prevents: 'a process that continues and reads nothing',
     file: `${folder}/run-consumer.ts`,
     from: '    else fail(new SubscriberError(`the consumer',
@@ -114,7 +114,7 @@ export const subscriberGuards: readonly Guard[] = [
     test: customers('a subscription rejects if its consumer ends: kafkajs has no codec for the records'),
   },
   {
-    guard: 'the end of a subscription waits for a start of its consumer',
+    rule: 'the end of a subscription waits for a start of its consumer',
     prevents: 'a consumer that joins the group again after the end, and keeps partitions that it does not handle',
     file: `${folder}/run-consumer.ts`,
     from: '  await starting\n',
@@ -125,7 +125,7 @@ export const subscriberGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a slow handler sends heartbeats',
+    rule: 'a slow handler sends heartbeats',
     prevents: 'a group that removes a slow member, and handles its records twice, again and again',
     file: `${folder}/heartbeats.ts`,
     from: '    heartbeat().catch(',
@@ -136,7 +136,7 @@ export const subscriberGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a table ends if its topic is deleted',
+    rule: 'a table ends if its topic is deleted',
     prevents: 'a table that says it is current, but lacks the first customers of a topic that was created again',
     file: `${folder}/customer-table.ts`,
     from: '.catch(failTable)',
@@ -144,7 +144,7 @@ export const subscriberGuards: readonly Guard[] = [
     test: table('a table ends if its topic is deleted, because a new topic would continue its offsets'),
   },
   {
-    guard: 'a table compares versions',
+    rule: 'a table compares versions',
     prevents: 'an older state of a customer in memory, until the next change',
     file: `${folder}/customer-table.ts`,
     from: "decide(held?.version, state.version) !== 'apply'",
@@ -152,7 +152,7 @@ export const subscriberGuards: readonly Guard[] = [
     test: table('an older or equal document does not change a table'),
   },
   {
-    guard: 'a table accepts a batch that kafkajs fetched before it joined the group again',
+    rule: 'a table accepts a batch that kafkajs fetched before it joined the group again',
     prevents: 'a table that ends during a rebalance, and says that its topic was created again',
     file: `${folder}/customer-table.ts`,
     from: 'begins.get(partition) ?? progress',
@@ -160,7 +160,7 @@ export const subscriberGuards: readonly Guard[] = [
     test: unit(`${folder}/customer-table.test.ts`, 'a table accepts a batch that comes twice'),
   },
   {
-    guard: 'a table continues at its place after a rebalance',
+    rule: 'a table continues at its place after a rebalance',
     prevents: 'a table that reads the whole topic again at each rebalance',
     file: `${folder}/customer-table.ts`,
     from: 'consumer.seek({ topic, partition, offset: String(offset) })',

@@ -1,11 +1,11 @@
-import { type Guard, unit } from './guard.ts'
+import { type Mutation, unit } from './mutation.ts'
 
 const folder = 'packages/runtime/src/process'
 const traces = (title: string) => unit(`${folder}/traces.test.ts`, title)
 
-export const traceGuards: readonly Guard[] = [
+export const traceMutations: readonly Mutation[] = [
   {
-    guard: 'spans are dropped and counted when too many wait',
+    rule: 'spans are dropped and counted when too many wait',
     prevents: 'spans that the library drops without a word',
     file: `${folder}/open-telemetry.ts`,
     from: 'if (waiting >= MAX_WAITING_SPANS) return onDropped(1)',
@@ -13,7 +13,7 @@ export const traceGuards: readonly Guard[] = [
     test: traces('a collector that never answers costs bounded memory, and delays a shutdown by a second'),
   },
   {
-    guard: 'a shutdown waits only a moment for the collector',
+    rule: 'a shutdown waits only a moment for the collector',
     prevents: 'a service that a hanging collector stops from ending in time',
     file: `${folder}/traces.ts`,
     from: 'answerOf(shutdown, TRACES_STOP_MS)',
@@ -21,7 +21,7 @@ export const traceGuards: readonly Guard[] = [
     test: traces('a collector that never answers costs bounded memory, and delays a shutdown by a second'),
   },
   {
-    guard: 'a shutdown may export all waiting spans at once',
+    rule: 'a shutdown may export all waiting spans at once',
     prevents: 'lost spans, because the library starts all exports of a shutdown at the same time',
     file: `${folder}/open-telemetry.ts`,
     from: 'concurrencyLimit: MAX_EXPORTS',
@@ -29,7 +29,7 @@ export const traceGuards: readonly Guard[] = [
     test: traces('a shutdown exports all spans that wait'),
   },
   {
-    guard: 'the span of a request that is not authentic begins a new trace',
+    rule: 'the span of a request that is not authentic begins a new trace',
     prevents: 'strangers who choose which traces are exported',
     file: 'services/ingress/src/http/request-spans.ts',
     from: 'parent: undefined',
@@ -37,7 +37,7 @@ export const traceGuards: readonly Guard[] = [
     test: unit('services/ingress/src/http/app.test.ts', 'a stranger cannot choose which traces are exported'),
   },
   {
-    guard: 'an invalid trace context is not passed on',
+    rule: 'an invalid trace context is not passed on',
     prevents: 'foreign text in the headers of all topics',
     file: 'packages/schemas/src/trace-context.ts',
     from: '|| !traceparentForm.test(traceparent)',

@@ -1,11 +1,11 @@
-import { brokers, type Guard, unit } from './guard.ts'
+import { brokers, type Mutation, unit } from './mutation.ts'
 
 const folder = 'packages/testing/src'
 
 /** The verifier, the commands and the local brokers. */
-export const toolGuards: readonly Guard[] = [
+export const toolMutations: readonly Mutation[] = [
   {
-    guard: 'a redrive sends no event of an erased customer',
+    rule: 'a redrive sends no event of an erased customer',
     prevents: 'a new copy of the data of an erased customer',
     file: 'packages/quarantine/src/plan.ts',
     from: 'erasure !== undefined && (version === undefined || isErased(erasure, version))',
@@ -13,7 +13,7 @@ export const toolGuards: readonly Guard[] = [
     test: unit('packages/quarantine/src/plan.test.ts', 'a redrive refuses an event that an erasure covers'),
   },
   {
-    guard: 'a redrive notes only records that Kafka has stored',
+    rule: 'a redrive notes only records that Kafka has stored',
     prevents: 'a record that counts as redriven, but is in no raw topic',
     file: 'packages/quarantine/src/group.ts',
     from: 'if (why !== undefined) onRefused(accepted.record, why)',
@@ -21,7 +21,7 @@ export const toolGuards: readonly Guard[] = [
     test: unit('packages/quarantine/src/group.test.ts', 'a record that Kafka refuses gets no audit entry'),
   },
   {
-    guard: 'a redrive checks new erasures before each group',
+    rule: 'a redrive checks new erasures before each group',
     prevents: 'a new copy of a customer who is erased while a redrive runs',
     file: 'packages/quarantine/src/group.ts',
     from: 'recheck ? await recheck(ready) : ready',
@@ -29,7 +29,7 @@ export const toolGuards: readonly Guard[] = [
     test: unit('packages/quarantine/src/group.test.ts', 'before a send, a group asks again'),
   },
   {
-    guard: 'a command ends only after its reader has taken the output',
+    rule: 'a command ends only after its reader has taken the output',
     prevents: 'output that is cut off, with exit code 0',
     file: 'packages/cli/src/output.ts',
     from: 'const isTaken = await',
@@ -37,7 +37,7 @@ export const toolGuards: readonly Guard[] = [
     test: unit('packages/cli/src/output.test.ts', 'a slow reader of a pipe gets the whole output'),
   },
   {
-    guard: 'a redrive refuses a record that the projector would quarantine again',
+    rule: 'a redrive refuses a record that the projector would quarantine again',
     prevents: 'records that go round in circles',
     file: 'packages/quarantine/src/plan.ts',
     from: 'if (!read.ok) return refuse(read.reason)',
@@ -45,7 +45,7 @@ export const toolGuards: readonly Guard[] = [
     test: unit('packages/quarantine/src/plan.test.ts', 'a redrive refuses a record that would return to quarantine'),
   },
   {
-    guard: 'verify compares the marks of erased customers',
+    rule: 'verify compares the marks of erased customers',
     prevents: 'an erased customer who comes back although verify reported no problem',
     file: 'packages/verify/src/verify.ts',
     from: ' ?? compareMark(mark, upTo, exact)',
@@ -56,7 +56,7 @@ export const toolGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'the verifier excuses an unusable record only if a usable event supersedes it',
+    rule: 'the verifier excuses an unusable record only if a usable event supersedes it',
     prevents: 'a record that is neither applied nor in quarantine, and no one notices',
     file: 'packages/verify/src/evidence.ts',
     from: '(n.timestamp, n.id) >= (u.timestamp, u.id)',
@@ -67,7 +67,7 @@ export const toolGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'the verifier reports a hash that is newer than Kafka',
+    rule: 'the verifier reports a hash that is newer than Kafka',
     prevents: 'a customer that never gets updates but counts as correct',
     file: 'packages/verify/src/compare-hash.ts',
     from:
@@ -80,7 +80,7 @@ export const toolGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a lost copy in quarantine is in the verdict',
+    rule: 'a lost copy in quarantine is in the verdict',
     prevents: 'records that are neither applied nor in quarantine',
     file: 'packages/verify/src/print-verdict.ts',
     from: 'verdict.wrongCount + verdict.notQuarantined.count',
@@ -88,7 +88,7 @@ export const toolGuards: readonly Guard[] = [
     test: unit('packages/verify/src/print-verdict.test.ts', 'a verdict on an unusable record'),
   },
   {
-    guard: 'the verdict counts unusable records by reason',
+    rule: 'the verdict counts unusable records by reason',
     prevents: 'lost records that no one notices',
     file: 'packages/verify/src/print-verdict.ts',
     from: `records.unusable, reasons.join(', ')`,
@@ -96,7 +96,7 @@ export const toolGuards: readonly Guard[] = [
     test: unit('packages/verify/src/print-verdict.test.ts', 'the verdict counts unusable records by reason'),
   },
   {
-    guard: 'values in the properties file of Kafka are escaped',
+    rule: 'values in the properties file of Kafka are escaped',
     prevents: 'a demo that fails in a folder with a non-ASCII letter',
     file: `${folder}/brokers/local-kafka.ts`,
     from: `\${name}=\${escaped(value)}`,
@@ -107,7 +107,7 @@ export const toolGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'an incomplete folder of jars is created again',
+    rule: 'an incomplete folder of jars is created again',
     prevents: 'brokers that never start after an interrupted download',
     file: `${folder}/brokers/maven.ts`,
     from: `return isDeepStrictEqual(await sizesIn(folder), JSON.parse(await readFile(join(folder, MANIFEST), 'utf8')))`,
@@ -115,7 +115,7 @@ export const toolGuards: readonly Guard[] = [
     test: unit(`${folder}/brokers/maven.test.ts`, 'a folder is complete only while each file has its recorded size'),
   },
   {
-    guard: 'a truncated jar is found',
+    rule: 'a truncated jar is found',
     prevents: 'brokers that never start because of a damaged cache',
     file: `${folder}/brokers/maven.ts`,
     from: 'return files.filter((_, i) => damaged[i])',
@@ -123,7 +123,7 @@ export const toolGuards: readonly Guard[] = [
     test: unit(`${folder}/brokers/maven.test.ts`, 'a truncated jar and a truncated POM are found by their checksums'),
   },
   {
-    guard: 'a Docker socket without permission is named',
+    rule: 'a Docker socket without permission is named',
     prevents: 'a hint to install Java for a user who has Docker',
     file: `${folder}/brokers/why-no-engine.ts`,
     from: `if (code === 'EACCES' || code === 'EPERM')`,
@@ -134,7 +134,7 @@ export const toolGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a command names the server that it cannot reach',
+    rule: 'a command names the server that it cannot reach',
     prevents: 'the error "Connection is closed" without an address',
     file: 'packages/cli/src/with-clients.ts',
     from: 'requireReachable({ KAFKA_BROKERS: settings.KAFKA_BROKERS, ...access?.settings })',
@@ -142,7 +142,7 @@ export const toolGuards: readonly Guard[] = [
     test: unit('test/commands.test.ts', 'npm run verify names the address'),
   },
   {
-    guard: 'a field of the last release must not be removed without a changeset',
+    rule: 'a field of the last release must not be removed without a changeset',
     prevents: 'subscribers that break after an upgrade, without a warning',
     file: 'tools/contract/compatibility.ts',
     from: `return type === 'breaking' || action !== 'add' ||`,
@@ -150,7 +150,7 @@ export const toolGuards: readonly Guard[] = [
     test: unit('test/contract-compatibility.test.ts', 'a contract change is breaking: a removed field'),
   },
   {
-    guard: 'an interruption before a wait also ends the wait',
+    rule: 'an interruption before a wait also ends the wait',
     prevents: 'a demo that Ctrl-C cannot end',
     file: 'packages/cli/src/interruption.ts',
     from: `arrived: new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve())),`,
@@ -160,7 +160,7 @@ export const toolGuards: readonly Guard[] = [
     test: unit('packages/cli/src/interruption.test.ts', 'an interruption before a wait also ends the wait'),
   },
   {
-    guard: 'an interrupted demo removes its files',
+    rule: 'an interrupted demo removes its files',
     prevents: 'megabytes on the disk after each demo',
     file: 'tools/demo.ts',
     from: 'if (isSound || signal.aborted) await rm(',
@@ -168,7 +168,7 @@ export const toolGuards: readonly Guard[] = [
     test: brokers('test/e2e/demo.e2e.test.ts', 'a demo interrupted during its verdict'),
   },
   {
-    guard: 'the ports of docker-compose.yml are open only to this machine',
+    rule: 'the ports of docker-compose.yml are open only to this machine',
     prevents: 'requests of strangers, who know the secret from this repository',
     file: 'docker-compose.yml',
     from: `\${HOST_ADDRESS:-127.0.0.1}:\${HOST_INGRESS_PORT`,
@@ -176,7 +176,7 @@ export const toolGuards: readonly Guard[] = [
     test: unit('test/documentation.test.ts', 'opens every port to this machine alone'),
   },
   {
-    guard: 'the table of settings hides the values of secrets',
+    rule: 'the table of settings hides the values of secrets',
     prevents: 'a password in the output of config check',
     file: 'packages/runtime/src/process/settings.ts',
     from: '...(!isSecret && { value })',
@@ -184,7 +184,7 @@ export const toolGuards: readonly Guard[] = [
     test: unit('test/customer-stream.test.ts', 'config check names every problem at once, and shows no secret'),
   },
   {
-    guard: 'a printed correction has the value that the services demand',
+    rule: 'a printed correction has the value that the services demand',
     prevents: 'a command that changes a topic, but not to what the services accept',
     file: 'packages/runtime/src/kafka/topic-rules.ts',
     from: 'requiredConfig(settings, demand)[name',

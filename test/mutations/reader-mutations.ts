@@ -1,4 +1,4 @@
-import { brokers, type Guard, unit } from './guard.ts'
+import { brokers, type Mutation, unit } from './mutation.ts'
 
 const folder = 'services/reader/src'
 const app = (title: string) => unit(`${folder}/http/app.test.ts`, title)
@@ -8,9 +8,9 @@ const customers = (title: string) => brokers(`${folder}/customers.int.test.ts`, 
 const quarantine = (title: string) => unit(`${folder}/quarantine/quarantine.test.ts`, title)
 const lists = (title: string) => brokers(`${folder}/lists.int.test.ts`, title)
 
-export const readerGuards: readonly Guard[] = [
+export const readerMutations: readonly Mutation[] = [
   {
-    guard: 'the readiness uses each right at Redis',
+    rule: 'the readiness uses each right at Redis',
     prevents: 'requests that fail, although the reader says that it is ready',
     file: `${folder}/customers.ts`,
     from: ', redis.zcard(noTerm)',
@@ -18,7 +18,7 @@ export const readerGuards: readonly Guard[] = [
     test: customers('a reader that lacks a right for searches is not ready, unless Redis has no indexes'),
   },
   {
-    guard: 'a Redis that lacks the positions of some partitions is not filled',
+    rule: 'a Redis that lacks the positions of some partitions is not filled',
     prevents: 'a customer that is said to be missing, while another projector fills its own partitions',
     file: `${folder}/positions.ts`,
     from: ' && !lacksPositions',
@@ -26,7 +26,7 @@ export const readerGuards: readonly Guard[] = [
     test: customers('a customer is not missing while Redis is emptied or being filled'),
   },
   {
-    guard: 'a route needs a valid API key',
+    rule: 'a route needs a valid API key',
     prevents: 'customers that a stranger can read',
     file: `${folder}/http/app.ts`,
     from: `throw new ProblemError('unauthenticated')`,
@@ -34,7 +34,7 @@ export const readerGuards: readonly Guard[] = [
     test: app('gets 401 and shows nothing'),
   },
   {
-    guard: 'a route needs a scope',
+    rule: 'a route needs a scope',
     prevents: 'a key that does more than it may',
     file: `${folder}/http/app.ts`,
     from: 'if (!request.client.has(scope))',
@@ -42,7 +42,7 @@ export const readerGuards: readonly Guard[] = [
     test: app('with a key without the scope gets 403'),
   },
   {
-    guard: 'a customer is read with the dealers of the key',
+    rule: 'a customer is read with the dealers of the key',
     prevents: 'a key that reads customers of another dealer',
     file: `${folder}/http/customer-route.ts`,
     from: 'customers.read(customerUuid, client.maySee)',
@@ -50,7 +50,7 @@ export const readerGuards: readonly Guard[] = [
     test: app('shows a key nothing of another dealer'),
   },
   {
-    guard: 'a search has the dealers of the key',
+    rule: 'a search has the dealers of the key',
     prevents: 'a key that finds customers of another dealer',
     file: `${folder}/http/list-routes.ts`,
     from: 'find(query, client.maySee)',
@@ -58,7 +58,7 @@ export const readerGuards: readonly Guard[] = [
     test: app('shows a key nothing of another dealer'),
   },
   {
-    guard: 'a list is only of a dealer that the key may see',
+    rule: 'a list is only of a dealer that the key may see',
     prevents: 'a key that lists customers of another dealer',
     file: `${folder}/http/list-routes.ts`,
     from: `if (!client.maySee(dealerUuid)) throw`,
@@ -66,7 +66,7 @@ export const readerGuards: readonly Guard[] = [
     test: app('shows a key nothing of another dealer'),
   },
   {
-    guard: 'fields that the sender does not document are masked',
+    rule: 'fields that the sender does not document are masked',
     prevents: 'personal data in a new field of the sender, shown to a key without pii',
     file: `${folder}/http/mask.ts`,
     from: `name === 'texts' || name === 'shadowed'`,
@@ -74,7 +74,7 @@ export const readerGuards: readonly Guard[] = [
     test: mask('a masked customer hides fields that the sender does not document, at any place'),
   },
   {
-    guard: 'members of a list that the sender does not document are masked',
+    rule: 'members of a list that the sender does not document are masked',
     prevents: 'personal data inside an address or a vehicle, shown to a key without pii',
     file: `${folder}/http/mask.ts`,
     from: 'if (value === null || SHOWN[part]?.has(name)) return value',
@@ -82,7 +82,7 @@ export const readerGuards: readonly Guard[] = [
     test: mask('a masked customer hides fields that the sender does not document, at any place'),
   },
   {
-    guard: 'names that may be data are masked',
+    rule: 'names that may be data are masked',
     prevents: 'an e-mail address that is the name of a field, shown to a key without pii',
     file: `${folder}/http/mask.ts`,
     from: 'FIELD_NAME.test(name) ? name : MASK',
@@ -90,7 +90,7 @@ export const readerGuards: readonly Guard[] = [
     test: mask('a masked customer hides names of fields that may be data, at any place'),
   },
   {
-    guard: 'a history keeps only the events of its answer',
+    rule: 'a history keeps only the events of its answer',
     prevents: 'a reader without memory, because one customer has many large events',
     file: `${folder}/customer-events.ts`,
     from: '(bytes > MAX_ANSWER_BYTES && kept.length > 1)',
@@ -101,7 +101,7 @@ export const readerGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'the lists of an API key take turns',
+    rule: 'the lists of an API key take turns',
     prevents: 'a reader without memory, because a client asks for hundreds of lists at once',
     file: `${folder}/http/list-routes.ts`,
     from: ', atOnce: LISTS_AT_ONCE',
@@ -112,7 +112,7 @@ export const readerGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a masked answer has its own ETag',
+    rule: 'a masked answer has its own ETag',
     prevents: 'a client that keeps masked values after its key got pii',
     file: `${folder}/http/customer-route.ts`,
     from: `\${isMasked ? ';masked' : ''}`,
@@ -120,7 +120,7 @@ export const readerGuards: readonly Guard[] = [
     test: customer('a masked answer has another ETag, so a client with the scope pii gets the values'),
   },
   {
-    guard: 'a cursor counts only for its own list',
+    rule: 'a cursor counts only for its own list',
     prevents: 'a page from the place of another list, which skips customers',
     file: `${folder}/http/cursor.ts`,
     from: 'isPlace(place) && writeCursor(list, place) === text',
@@ -131,7 +131,7 @@ export const readerGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'the number of waiting requests has a limit',
+    rule: 'the number of waiting requests has a limit',
     prevents: 'unlimited memory, and Redis busy with the reads of waiting requests',
     file: `${folder}/http/customer-route.ts`,
     from: 'if (waiting >= maxWaiting)',
@@ -139,7 +139,7 @@ export const readerGuards: readonly Guard[] = [
     test: customer('only READ_MAX_WAITING requests wait, and a stop ends the wait'),
   },
   {
-    guard: 'the reader answers requests without a host itself',
+    rule: 'the reader answers requests without a host itself',
     prevents: 'an answer of Node that is no problem document',
     file: `${folder}/http/app.ts`,
     from: 'requireHostHeader: false',
@@ -147,7 +147,7 @@ export const readerGuards: readonly Guard[] = [
     test: app('which Node would answer itself, gets a problem'),
   },
   {
-    guard: 'a customer of another dealer is read like a missing customer',
+    rule: 'a customer of another dealer is read like a missing customer',
     prevents: 'an answer, or its delay, that shows which customers another dealer has',
     file: `${folder}/customers.ts`,
     from: 'Object.keys(hash).length > 0 && maySee(hash.dealerUuid)',
@@ -155,7 +155,7 @@ export const readerGuards: readonly Guard[] = [
     test: customers('a customer of another dealer is read like a missing customer, in every state of Redis'),
   },
   {
-    guard: 'a customer is missing only if Redis is filled',
+    rule: 'a customer is missing only if Redis is filled',
     prevents: '404 for each customer after Redis was emptied',
     file: `${folder}/customers.ts`,
     from: `kind: isFilled ? 'missing' : 'filling'`,
@@ -163,7 +163,7 @@ export const readerGuards: readonly Guard[] = [
     test: customers('a customer is not missing while Redis is emptied or being filled'),
   },
   {
-    guard: 'the readiness tries the rights of searches',
+    rule: 'the readiness tries the rights of searches',
     prevents: 'a reader that is ready, and answers each search with 503',
     file: `${folder}/customers.ts`,
     from: 'if (indexes === undefined) return',
@@ -171,7 +171,7 @@ export const readerGuards: readonly Guard[] = [
     test: customers('a reader that lacks a right for searches is not ready, unless Redis has no indexes'),
   },
   {
-    guard: 'a search reads the positions last',
+    rule: 'a search reads the positions last',
     prevents: 'an empty answer while Redis loses its data during the search',
     file: `${folder}/find-customers.ts`,
     from: 'if (!(await positions.read()).isFilled)',
@@ -179,7 +179,7 @@ export const readerGuards: readonly Guard[] = [
     test: lists('a search during which Redis is emptied does not say that nobody is found'),
   },
   {
-    guard: 'a search reads at least one hash',
+    rule: 'a search reads at least one hash',
     prevents: 'a delay that shows which phone numbers the customers of another dealer have',
     file: `${folder}/find-customers.ts`,
     from: `entries.length === 0 ? ['']`,
@@ -187,7 +187,7 @@ export const readerGuards: readonly Guard[] = [
     test: lists('a value of another dealer is searched with the same calls as a value that nobody has'),
   },
   {
-    guard: 'an answer has a limit of bytes',
+    rule: 'an answer has a limit of bytes',
     prevents: 'memory for 500 customers of a megabyte each',
     file: `${folder}/customers.ts`,
     from: ' && length < MAX_ANSWER_LENGTH',
@@ -195,7 +195,7 @@ export const readerGuards: readonly Guard[] = [
     test: lists('a page ends early if its customers are large, and no customer is skipped'),
   },
   {
-    guard: 'a reader does one redrive at a time',
+    rule: 'a reader does one redrive at a time',
     prevents: 'two requests at the same time that send a record twice',
     file: `${folder}/quarantine/quarantine.ts`,
     from: 'if (isRunning) throw',
@@ -203,7 +203,7 @@ export const readerGuards: readonly Guard[] = [
     test: quarantine('a second redrive is refused until the first has ended'),
   },
   {
-    guard: 'the lock of a redrive stays until its end, even if the request is answered earlier',
+    rule: 'the lock of a redrive stays until its end, even if the request is answered earlier',
     prevents: 'a redrive that begins while an earlier one waits for Kafka, and sends its record again',
     file: `${folder}/quarantine/quarantine.ts`,
     from: 'if (running === undefined) unlock()',
@@ -211,7 +211,7 @@ export const readerGuards: readonly Guard[] = [
     test: quarantine('a redrive that ends late is reported as running'),
   },
   {
-    guard: 'a redriven record is never redriven again',
+    rule: 'a redriven record is never redriven again',
     prevents: 'a second click that sends a record twice',
     file: `${folder}/quarantine/quarantine.ts`,
     from: `if (current.actionFor(factsOf(record)) === 'redriven') return`,
@@ -219,7 +219,7 @@ export const readerGuards: readonly Guard[] = [
     test: quarantine('a redriven record is not redriven again'),
   },
   {
-    guard: 'a refresh that fails reads its records again',
+    rule: 'a refresh that fails reads its records again',
     prevents: 'records that are missing in the list of quarantine after an outage of one partition',
     file: `${folder}/quarantine/tail.ts`,
     from: 'next.set(partition, end)\n    }',

@@ -1,11 +1,11 @@
-import { brokers, type Guard } from './guard.ts'
+import { brokers, type Mutation } from './mutation.ts'
 
 const file = 'packages/runtime/src/redis/client.ts'
 const client = (title: string) => brokers('packages/runtime/src/redis/client.int.test.ts', title)
 
-export const redisGuards: readonly Guard[] = [
+export const redisMutations: readonly Mutation[] = [
   {
-    guard: 'commands have a timeout',
+    rule: 'commands have a timeout',
     prevents: 'an endless wait for a server that hangs',
     file,
     from: 'commandTimeout: settings.REDIS_COMMAND_TIMEOUT_MS,',
@@ -13,7 +13,7 @@ export const redisGuards: readonly Guard[] = [
     test: client('a command without an answer rejects after REDIS_COMMAND_TIMEOUT_MS'),
   },
   {
-    guard: 'a silent connection is dropped',
+    rule: 'a silent connection is dropped',
     prevents: 'all commands of an outage in memory until the server answers again',
     file,
     from: 'socketTimeout: settings.REDIS_COMMAND_TIMEOUT_MS * 2,',
@@ -21,7 +21,7 @@ export const redisGuards: readonly Guard[] = [
     test: client('a timeout of a command ends the connection, and the next connection works'),
   },
   {
-    guard: 'a connection that cannot select its database is closed',
+    rule: 'a connection that cannot select its database is closed',
     prevents: 'customers in database 0 while REDIS_URL names another',
     file,
     from: 'if (isFailedSelect(error)) redis.disconnect(true)',
@@ -29,7 +29,7 @@ export const redisGuards: readonly Guard[] = [
     test: client('a missing database is an error, and nothing is written to database 0'),
   },
   {
-    guard: 'no command is queued without a connection',
+    rule: 'no command is queued without a connection',
     prevents: 'unlimited memory, and old commands that run at the end of an outage',
     file,
     from: 'enableOfflineQueue: false,\n    retryStrategy',
@@ -37,7 +37,7 @@ export const redisGuards: readonly Guard[] = [
     test: client('without a connection a command rejects immediately, and is not sent later'),
   },
   {
-    guard: 'a command in flight fails with its connection and is not sent again',
+    rule: 'a command in flight fails with its connection and is not sent again',
     prevents: 'a command that runs twice without the knowledge of its caller',
     file,
     from: 'maxRetriesPerRequest: 0,',
@@ -45,7 +45,7 @@ export const redisGuards: readonly Guard[] = [
     test: client('a command rejects immediately if its connection is lost, and is not sent again'),
   },
   {
-    guard: 'the client leaves a primary that has become a replica',
+    rule: 'the client leaves a primary that has become a replica',
     prevents: 'READONLY errors forever after a failover',
     file,
     from: `reconnectOnError: (error) => error.message.includes('READONLY'),`,
@@ -53,7 +53,7 @@ export const redisGuards: readonly Guard[] = [
     test: client('a client finds the new primary at its address after the old primary became a replica'),
   },
   {
-    guard: 'errors of the clients that listen for a failover have a listener',
+    rule: 'errors of the clients that listen for a failover have a listener',
     prevents: 'lines in the log that are not JSON, while one Sentinel is down',
     file: 'packages/runtime/src/redis/sentinel.ts',
     from: '  ignoreSilentSentinels(redis)\n',
@@ -64,7 +64,7 @@ export const redisGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a client that ioredis has given up connects again',
+    rule: 'a client that ioredis has given up connects again',
     prevents: 'a service that never reaches Redis again after a wrong certificate, although it was replaced',
     file,
     from: '  connectAgainAtEnd(redis)\n',

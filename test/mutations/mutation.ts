@@ -2,11 +2,11 @@ import type { TestReference } from './run-test.ts'
 
 /**
  * A mutation of the code. A mutation removes one protection against a bug of a library or of this
- * project. After the removal, the test of the guard must fail.
+ * project. After the removal, the test of the mutation must fail.
  */
-export interface Guard {
+export interface Mutation {
   /** The rule that the code protects. */
-  readonly guard: string
+  readonly rule: string
   /** The damage without this code. */
   readonly prevents: string
   readonly file: string

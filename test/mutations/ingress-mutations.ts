@@ -1,22 +1,22 @@
-import { brokers, faultRow, type Guard, unit } from './guard.ts'
+import { brokers, faultRow, type Mutation, unit } from './mutation.ts'
 
 const folder = 'services/ingress/src'
 const publishers = (title: string) => unit(`${folder}/delivery/topic-publishers.test.ts`, title)
 const publisher = (title: string) => unit(`${folder}/delivery/publisher.test.ts`, title)
 
 const acknowledgedFirst = {
-  guard: 'the answer waits for the acknowledgement',
+  rule: 'the answer waits for the acknowledgement',
   prevents: 'a 202 for a record that Kafka never stored',
   file: `${folder}/delivery/publisher.ts`,
   from: 'await send(batch.map(({ record }) => record))',
   to: 'send(batch.map(({ record }) => record)).catch(() => undefined)',
 }
 
-export const ingressGuards: readonly Guard[] = [
+export const ingressMutations: readonly Mutation[] = [
   { ...acknowledgedFirst, test: publisher('no record is acknowledged before its flush has succeeded') },
-  { ...acknowledgedFirst, guard: `${acknowledgedFirst.guard}, under load`, test: faultRow('broker', 'leader change') },
+  { ...acknowledgedFirst, rule: `${acknowledgedFirst.rule}, under load`, test: faultRow('broker', 'leader change') },
   {
-    guard: 'each record has its own deadline',
+    rule: 'each record has its own deadline',
     prevents: 'a request without an answer, because requests that wait in kafkajs never time out',
     file: `${folder}/delivery/publisher.ts`,
     from: 'entry.deadlineAt <= now',
@@ -24,7 +24,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publisher('during an endless flush, records are answered by the deadline, and still count as buffered'),
   },
   {
-    guard: 'memory counts until the send has ended',
+    rule: 'memory counts until the send has ended',
     prevents: 'unlimited memory while Kafka hangs and requests are answered at their deadline',
     file: `${folder}/delivery/publisher.ts`,
     from: `answer(entry, 'deadline', `,
@@ -32,7 +32,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publisher('during an endless flush, records are answered by the deadline, and still count as buffered'),
   },
   {
-    guard: 'a refused batch is halved until the refused record is alone',
+    rule: 'a refused batch is halved until the refused record is alone',
     prevents: 'records that fail because of another record in their batch',
     file: `${folder}/delivery/send-in-parts.ts`,
     from: 'yield* sendInParts(send, records.slice(middle))',
@@ -40,7 +40,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publisher('if Kafka refuses some records of a batch, the others are stored'),
   },
   {
-    guard: 'a requested record that Kafka refuses goes to quarantine',
+    rule: 'a requested record that Kafka refuses goes to quarantine',
     prevents: 'an authentic event that is lost when its sender gives up',
     file: `${folder}/delivery/topic-publishers.ts`,
     from: ', (error) => copyToQuarantine(record, error)',
@@ -48,7 +48,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publishers('a refused record is not acknowledged'),
   },
   {
-    guard: 'the queue has a limit of records',
+    rule: 'the queue has a limit of records',
     prevents: 'unlimited memory',
     file: `${folder}/delivery/publisher.ts`,
     from: 'freeRecords <= 0 || ',
@@ -56,7 +56,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publisher('the publisher keeps its limits on waiting records and bytes'),
   },
   {
-    guard: 'the queue has a limit of bytes',
+    rule: 'the queue has a limit of bytes',
     prevents: 'unlimited memory',
     file: `${folder}/delivery/publisher.ts`,
     from: ' || freeBytes < bytes',
@@ -64,7 +64,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publisher('the publisher keeps its limits on waiting records and bytes'),
   },
   {
-    guard: 'an isolated partition uses no more of the queue than it leaves free',
+    rule: 'an isolated partition uses no more of the queue than it leaves free',
     prevents: '503 for all events, when a failing or slow partition has filled the queue',
     file: `${folder}/delivery/publisher.ts`,
     from: 'return mustLeaveRoom && (',
@@ -72,7 +72,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publisher('a failing partition uses only a part of the queue, in records and in bytes'),
   },
   {
-    guard: 'a slow flush isolates its partitions',
+    rule: 'a slow flush isolates its partitions',
     prevents: '503 for the records of eleven partitions, because one partition answers in 900 ms',
     file: `${folder}/delivery/publisher.ts`,
     from: 'if (isSlow(flight, now)) flight.onSlow()',
@@ -80,7 +80,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publisher('a slow partition delays no later record'),
   },
   {
-    guard: 'a flush has a limit of records',
+    rule: 'a flush has a limit of records',
     prevents: 'two seconds of copying for 20 000 records: kafkajs copies arrays in quadratic time',
     file: `${folder}/delivery/publisher.ts`,
     from: 'batch.length >= MAX_FLUSH_RECORDS || ',
@@ -88,7 +88,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publisher('the number of records of a flush is limited'),
   },
   {
-    guard: 'a flush has a limit of bytes',
+    rule: 'a flush has a limit of bytes',
     prevents: 'a request so large that it delays all later requests',
     file: `${folder}/delivery/publisher.ts`,
     from: ' || (batch.length > 0 && bytes + entry.bytes > MAX_FLUSH_BYTES)',
@@ -96,7 +96,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publisher('the bytes of a flush are limited, but one large record may be larger'),
   },
   {
-    guard: 'answered records are not sent',
+    rule: 'answered records are not sent',
     prevents: 'a backlog of records that their senders repeat anyway',
     file: `${folder}/delivery/publisher.ts`,
     from: `        release(entry)
@@ -106,7 +106,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publisher('a record whose request was already answered is not sent'),
   },
   {
-    guard: 'the waiting records of a failing partition move to its queue',
+    rule: 'the waiting records of a failing partition move to its queue',
     prevents: 'another flush that fails for all partitions, after a second if a leader hangs',
     file: `${folder}/delivery/publisher.ts`,
     from: ', ...shared.waiting.splice(0)])',
@@ -114,7 +114,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publisher("waiting records of a failing partition move into the partition's own queue"),
   },
   {
-    guard: 'records that may go to any partition are flushed separately',
+    rule: 'records that may go to any partition are flushed separately',
     prevents: 'records of healthy partitions that wait when these records go to a failing partition',
     file: `${folder}/delivery/publisher.ts`,
     from: 'return partition === undefined ? unbound :',
@@ -122,7 +122,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publisher('records without a fixed partition do not delay the records of a partition'),
   },
   {
-    guard: 'a slow partition stays isolated until it is fast again',
+    rule: 'a slow partition stays isolated until it is fast again',
     prevents: 'a slow partition that delays all others again after each of its flushes',
     file: `${folder}/delivery/publisher.ts`,
     from: '    queue.pumping = false\n',
@@ -130,7 +130,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publisher('a partition counts as slow, not as failing, after a slow flush'),
   },
   {
-    guard: 'a record of a failing partition is retried after its deadline',
+    rule: 'a record of a failing partition is retried after its deadline',
     prevents: 'an ingress that stays out of service, because without traffic it never learns that Kafka was repaired',
     file: `${folder}/delivery/publisher.ts`,
     from: 'if (probe && batch.length === 0 && queue.failure && !closing) batch.push(probe)',
@@ -138,7 +138,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publisher('an outage lasts until Kafka stores a record, even without traffic'),
   },
   {
-    guard: 'partitions that failed while others stored records are no outage',
+    rule: 'partitions that failed while others stored records are no outage',
     prevents: 'an ingress out of service for three broken partitions, although nine of twelve store records',
     file: `${folder}/delivery/publisher.ts`,
     from: ' && failure.since >= storedAt',
@@ -146,7 +146,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publisher('no outage is reported if a partition stores records'),
   },
   {
-    guard: 'a slow flush that is stored late restarts the failures of its partitions',
+    rule: 'a slow flush that is stored late restarts the failures of its partitions',
     prevents: 'an ingress that is ready forever although it stores nothing',
     file: `${folder}/delivery/publisher.ts`,
     from: '        restartFailures(part.records)\n',
@@ -154,7 +154,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publisher('an outage is reported if a slow flush is stored'),
   },
   {
-    guard: 'records that waited for the number of partitions move to their partitions',
+    rule: 'records that waited for the number of partitions move to their partitions',
     prevents: 'the report of an outage of all partitions, as long as one partition fails',
     file: `${folder}/delivery/publisher.ts`,
     from: 'if (queue === unbound) bind()',
@@ -162,7 +162,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publisher('records that waited for the number of partitions'),
   },
   {
-    guard: 'a partition that stores records again is flushed with the others',
+    rule: 'a partition that stores records again is flushed with the others',
     prevents: 'twelve small requests instead of one large request for the rest of the process',
     file: `${folder}/delivery/publisher.ts`,
     from: '    isolated.delete(queue.partition)\n',
@@ -170,7 +170,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publisher('a failing partition is retried separately, and joins the shared queue after a success'),
   },
   {
-    guard: 'closing waits for the accepted records',
+    rule: 'closing waits for the accepted records',
     prevents: 'requests that are cut off by a graceful shutdown',
     file: `${folder}/delivery/publisher.ts`,
     from: 'await Promise.race([outcomes, sleep(',
@@ -178,7 +178,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publisher('close stores all accepted records, and refuses further records'),
   },
   {
-    guard: 'closing has a deadline',
+    rule: 'closing has a deadline',
     prevents: 'a stop that waits 30 s for a copy in quarantine, is ended by force, and skips its last steps',
     file: `${folder}/delivery/publisher.ts`,
     from: 'for (const entry of held) expire(entry)\n    },',
@@ -186,7 +186,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publishers('a shutdown keeps its deadline even if the copy of a refused record cannot be stored'),
   },
   {
-    guard: 'requests on open connections are served during the closing',
+    rule: 'requests on open connections are served during the closing',
     prevents: 'a sender that loses one of its six attempts at every deployment',
     file: `${folder}/http/app.ts`,
     from: 'return503OnClosing: false',
@@ -197,7 +197,7 @@ export const ingressGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'answers during a stop end their connection',
+    rule: 'answers during a stop end their connection',
     prevents: 'a busy connection that is cut in the middle of a request',
     file: `${folder}/http/app.ts`,
     from: `if (deps.stopping.aborted) reply.header('connection', 'close')`,
@@ -208,7 +208,7 @@ export const ingressGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'stopping has a deadline',
+    rule: 'stopping has a deadline',
     prevents: 'a process that its supervisor must kill',
     file: 'packages/runtime/src/process/lifecycle.ts',
     from: 'delay: deadlineMs',
@@ -219,7 +219,7 @@ export const ingressGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'stopping happens once',
+    rule: 'stopping happens once',
     prevents: 'a second stop that runs next to the first',
     file: 'packages/runtime/src/process/lifecycle.ts',
     from: 'if (!stopping) graceful.close()',
@@ -230,7 +230,7 @@ export const ingressGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'idle connections are cut at closing',
+    rule: 'idle connections are cut at closing',
     prevents: 'a stop that waits forever',
     file: 'packages/runtime/src/process/close-server.ts',
     from: 'app.server.closeAllConnections()',
@@ -241,7 +241,7 @@ export const ingressGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'the received bytes are stored unchanged',
+    rule: 'the received bytes are stored unchanged',
     prevents: 'a signature that no longer matches the stored bytes',
     file: `${folder}/http/app.ts`,
     from: '.publish({ ...record, value: body,',
@@ -249,7 +249,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit(`${folder}/http/app.test.ts`, 'an event is accepted as text/plain'),
   },
   {
-    guard: 'each topic has its own client',
+    rule: 'each topic has its own client',
     prevents: 'a broken quarantine topic that stops the customer topic',
     file: `${folder}/delivery/topic-publishers.ts`,
     from: 'const producer = openProducer()',
@@ -257,7 +257,7 @@ export const ingressGuards: readonly Guard[] = [
     test: brokers('test/e2e/start-and-outages.e2e.test.ts', 'a broken quarantine topic does not delay valid customers'),
   },
   {
-    guard: 'a send that does not end is reported',
+    rule: 'a send that does not end is reported',
     prevents: 'an ingress that is ready and stores nothing',
     file: `${folder}/delivery/topic-publishers.ts`,
     from: 'lastsMs > options.stuckSendMs',
@@ -265,7 +265,7 @@ export const ingressGuards: readonly Guard[] = [
     test: publishers('a send of publish'),
   },
   {
-    guard: 'a send that does not end although Kafka answers ends the process',
+    rule: 'a send that does not end although Kafka answers ends the process',
     prevents: 'an ingress that is not ready forever',
     file: `${folder}/readiness.ts`,
     from: 'if (stuck === undefined || outage !== undefined) return',
@@ -273,7 +273,7 @@ export const ingressGuards: readonly Guard[] = [
     test: brokers('test/e2e/watchdogs.e2e.test.ts', 'the ingress ends if a send never ends although Kafka answers'),
   },
   {
-    guard: 'a bug of the ingress is reported',
+    rule: 'a bug of the ingress is reported',
     prevents: 'a 500 that no one notices',
     file: `${folder}/http/app.ts`,
     from: 'if (failure) deps.onInternalError(failure, traceId)',
@@ -281,7 +281,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit(`${folder}/http/app.test.ts`, 'a bug is answered with 500 and reported, and the sender gets no details'),
   },
   {
-    guard: 'a request must arrive within a time limit',
+    rule: 'a request must arrive within a time limit',
     prevents: 'connections held by senders that never finish',
     file: `${folder}/http/app.ts`,
     from: 'requestTimeout: options.requestTimeoutMs',
@@ -289,7 +289,7 @@ export const ingressGuards: readonly Guard[] = [
     test: brokers('test/e2e/bad-input.e2e.test.ts', 'answers a body that stalls with a problem document'),
   },
   {
-    guard: 'the time limit of headers is not longer than the time limit of the request',
+    rule: 'the time limit of headers is not longer than the time limit of the request',
     prevents: 'a minute for a body that stalls: Node applies the longer of both limits to the whole request',
     file: `${folder}/http/app.ts`,
     from: 'headersTimeout: options.requestTimeoutMs,',
@@ -297,7 +297,7 @@ export const ingressGuards: readonly Guard[] = [
     test: brokers('test/e2e/bad-input.e2e.test.ts', 'answers a body that stalls with a problem document'),
   },
   {
-    guard: 'connections have a limit',
+    rule: 'connections have a limit',
     prevents: 'unlimited memory, because each connection may have a body',
     file: `${folder}/http/app.ts`,
     from: 'app.server.maxConnections = options.maxConnections',
@@ -305,7 +305,7 @@ export const ingressGuards: readonly Guard[] = [
     test: brokers('test/e2e/bad-input.e2e.test.ts', 'the ingress accepts no more connections than MAX_CONNECTIONS'),
   },
   {
-    guard: 'after a refusal the ingress destroys a connection that the client does not close',
+    rule: 'after a refusal the ingress destroys a connection that the client does not close',
     prevents: 'a port blocked by clients that stall and never close',
     file: `${folder}/http/app.ts`,
     from: 'setTimeout(() => socket.destroy(), CLOSE_DELAY_MS).unref()',
@@ -313,7 +313,7 @@ export const ingressGuards: readonly Guard[] = [
     test: brokers('test/e2e/bad-input.e2e.test.ts', 'a client that stalls in its body'),
   },
   {
-    guard: 'a connection is kept open only after an authentic request',
+    rule: 'a connection is kept open only after an authentic request',
     prevents: 'a port full of idle connections of strangers',
     file: `${folder}/http/app.ts`,
     from: `reply.header('connection', 'close')
@@ -322,7 +322,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit(`${folder}/http/app.test.ts`, 'ends the connection, and is reported'),
   },
   {
-    guard: 'all incomplete bodies together have a limit',
+    rule: 'all incomplete bodies together have a limit',
     prevents: 'a gigabyte for a thousand bodies that stall',
     file: `${folder}/http/receive-body.ts`,
     from: 'bytesTogether > maxBytesTogether',
@@ -333,7 +333,7 @@ export const ingressGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'only a known token or a correct signature proves the sender',
+    rule: 'only a known token or a correct signature proves the sender',
     prevents: 'a person who is paged by six forged requests',
     file: `${folder}/http/authenticate.ts`,
     from: "digests && tokenName(token) !== undefined ? 'proven' : 'claimed'",
@@ -341,7 +341,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit(`${folder}/http/app.test.ts`, 'a request of a stranger counts by the check that failed'),
   },
   {
-    guard: 'log lines about strangers have a limit together',
+    rule: 'log lines about strangers have a limit together',
     prevents: 'a log that strangers with many addresses flood',
     file: `${folder}/http/refusal-log.ts`,
     from: 'if (hasRoom()) log(refusal)',
@@ -349,7 +349,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit(`${folder}/http/refusal-log.test.ts`, 'strangers with many addresses flood no log'),
   },
   {
-    guard: 'small chunks of a body are copied together',
+    rule: 'small chunks of a body are copied together',
     prevents: 'a gigabyte for bodies in chunks of one byte',
     file: `${folder}/http/receive-body.ts`,
     from: 'chunk.length < SMALL_CHUNK_BYTES',
@@ -360,7 +360,7 @@ export const ingressGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'the memory of small chunks counts for the limit of all bodies',
+    rule: 'the memory of small chunks counts for the limit of all bodies',
     prevents: 'more memory than RECEIVE_MAX_BYTES',
     file: `${folder}/http/receive-body.ts`,
     from: 'memory += BUFFER_OVERHEAD_BYTES',
@@ -371,7 +371,7 @@ export const ingressGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'the body without progress for the longest time is refused',
+    rule: 'the body without progress for the longest time is refused',
     prevents: 'a sender that is refused because bodies of others stall',
     file: `${folder}/http/receive-body.ts`,
     from: 'arriving.delete(receiving)\n      arriving.add(receiving)',
@@ -382,7 +382,7 @@ export const ingressGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'the ingress rounds numbers',
+    rule: 'the ingress rounds numbers',
     prevents: 'an ingress that is blocked by one long number in a large body',
     file: 'packages/schemas/src/route.ts',
     from: ', exactNumbers: false',
@@ -390,7 +390,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit(`${folder}/http/app.test.ts`, 'a body with a long number in deep JSON is accepted'),
   },
   {
-    guard: 'dropped connections are counted',
+    rule: 'dropped connections are counted',
     prevents: 'a blocked port that no one notices',
     file: `${folder}/http/app.ts`,
     from: `app.server.on('drop', () => metrics.dropped.inc())`,
@@ -398,7 +398,7 @@ export const ingressGuards: readonly Guard[] = [
     test: brokers('test/e2e/bad-input.e2e.test.ts', 'the ingress accepts no more connections than MAX_CONNECTIONS'),
   },
   {
-    guard: 'while the port closes, no deadline is later than the cut of connections',
+    rule: 'while the port closes, no deadline is later than the cut of connections',
     prevents: 'a request without an answer, if it comes late in a stop while Kafka hangs',
     file: `${folder}/http/app.ts`,
     from: 'Math.min(request.arrivedAt + options.acceptDeadlineMs, lastDeadline)',
@@ -409,7 +409,7 @@ export const ingressGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'a customer whose id is too long for a key goes to quarantine',
+    rule: 'a customer whose id is too long for a key goes to quarantine',
     prevents: 'an authentic event that Kafka refuses forever, without a copy',
     file: 'packages/schemas/src/route.ts',
     from: '!fitsKey(event.customerUuid)',
@@ -417,7 +417,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit(`${folder}/http/app.test.ts`, 'has a customerUuid that is not a valid key'),
   },
   {
-    guard: 'a key that is too long is left out',
+    rule: 'a key that is too long is left out',
     prevents: 'an authentic event of another type that Kafka refuses forever',
     file: 'packages/schemas/src/route.ts',
     from: ' || !fitsKey(value)',
@@ -425,7 +425,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit(`${folder}/http/app.test.ts`, 'an event whose key is too long for Kafka is stored without a key'),
   },
   {
-    guard: 'a stop lasts longer than the requests in flight',
+    rule: 'a stop lasts longer than the requests in flight',
     prevents: 'requests that are cut off at every stop, because two valid settings do not fit together',
     file: 'packages/configuration/src/ingress.ts',
     from: 'stopMs > settings.SHUTDOWN_DEADLINE_MS',
@@ -433,7 +433,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit('packages/configuration/src/ingress.test.ts', 'a stop too short'),
   },
   {
-    guard: 'the queue has room for the largest body',
+    rule: 'the queue has room for the largest body',
     prevents: 'a body that is accepted and answered with 503 forever',
     file: 'packages/configuration/src/ingress.ts',
     from: 'recordBytes > settings.QUEUE_MAX_BYTES',
@@ -441,7 +441,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit('packages/configuration/src/ingress.test.ts', 'a queue too small'),
   },
   {
-    guard: 'the spool has room for the largest body',
+    rule: 'the spool has room for the largest body',
     prevents: 'a body that is answered with 503 in every outage, in spite of the spool',
     file: 'packages/configuration/src/ingress.ts',
     from: 'settings.SPOOL_DIR !== undefined && largestRecordBytes(settings) > SPOOL_WAITING_BYTES',
@@ -449,7 +449,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit('packages/configuration/src/ingress.test.ts', 'a body too large for the spool'),
   },
   {
-    guard: 'log lines that cannot be written are dropped',
+    rule: 'log lines that cannot be written are dropped',
     prevents: 'a service that neither answers nor stops, because the disk of its log is full',
     file: 'packages/runtime/src/process/log.ts',
     from: `process.stdout.on('error', giveUp)`,
@@ -457,7 +457,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit('packages/runtime/src/process/log.test.ts', 'with a full log disk'),
   },
   {
-    guard: 'the service does not wait for the reader of its log',
+    rule: 'the service does not wait for the reader of its log',
     prevents: 'a service that is blocked because its log collector is blocked',
     file: 'packages/runtime/src/process/log.ts',
     from: 'destination: DestinationStream = standardOutput()',
@@ -465,7 +465,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit('packages/runtime/src/process/log.test.ts', 'whose log no one reads'),
   },
   {
-    guard: 'another spelling of the path is accepted',
+    rule: 'another spelling of the path is accepted',
     prevents: 'events lost because of one extra slash',
     file: `${folder}/http/app.ts`,
     from: 'ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, caseSensitive: false',
@@ -473,7 +473,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit(`${folder}/http/app.test.ts`, 'a trailing slash'),
   },
   {
-    guard: 'no content type leads to the refusal of an authentic body',
+    rule: 'no content type leads to the refusal of an authentic body',
     prevents: 'events lost because of a content type that fastify cannot parse',
     file: `${folder}/http/app.ts`,
     from: `    delete request.headers['content-type']\n`,
@@ -481,7 +481,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit(`${folder}/http/app.test.ts`, 'content type nonsense'),
   },
   {
-    guard: 'a wrong method is answered with 405',
+    rule: 'a wrong method is answered with 405',
     prevents: 'a sender that gets 404 and looks for a wrong address',
     file: `${folder}/http/app.ts`,
     from: `  refuseOtherMethods(WEBHOOK_PATH, 'POST')\n`,
@@ -489,7 +489,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit(`${folder}/http/app.test.ts`, 'is answered with 405 and the allowed methods'),
   },
   {
-    guard: 'a refused request of the sender is logged',
+    rule: 'a refused request of the sender is logged',
     prevents: 'events that are refused without a log line',
     file: `${folder}/http/app.ts`,
     from: 'deps.onRefused({',
@@ -497,7 +497,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit(`${folder}/http/app.test.ts`, "is reported if it has the sender's headers"),
   },
   {
-    guard: 'the public port has a health address',
+    rule: 'the public port has a health address',
     prevents: 'a load balancer that needs the admin port',
     file: `${folder}/http/app.ts`,
     from: `    url: HEALTH_PATH,\n    handler`,
@@ -505,7 +505,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit(`${folder}/http/app.test.ts`, 'the load balancer gets 200 until a shutdown begins'),
   },
   {
-    guard: 'the signature may be over the same text in UTF-8',
+    rule: 'the signature may be over the same text in UTF-8',
     prevents: 'a refusal of every customer with a non-ASCII letter',
     file: `${folder}/http/authenticate.ts`,
     from: 'const transcoded = transcode(body, contentType)',
@@ -513,7 +513,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit(`${folder}/http/app.test.ts`, 'the charset of a body is found by the signature over UTF-8'),
   },
   {
-    guard: 'the content type is stored with the record',
+    rule: 'the content type is stored with the record',
     prevents: 'a reader that decodes ISO-8859-1 as UTF-8',
     file: `${folder}/http/webhook-route.ts`,
     from:
@@ -522,7 +522,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit(`${folder}/http/app.test.ts`, 'the charset of a body is used if declared'),
   },
   {
-    guard: 'a setting names the charset of bodies that declare no charset',
+    rule: 'a setting names the charset of bodies that declare no charset',
     prevents: 'quarantine for every customer with a non-ASCII letter',
     file: 'packages/schemas/src/route.ts',
     from: 'return isOtherCharset && fallbackEncoding !== undefined',
@@ -533,7 +533,7 @@ export const ingressGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'an event that will never be applied is counted',
+    rule: 'an event that will never be applied is counted',
     prevents: 'a customer without updates that no one notices',
     file: `${folder}/http/webhook-route.ts`,
     from: `    ...(suspicion && { suspicion }),\n`,
@@ -541,7 +541,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit(`${folder}/http/app.test.ts`, 'an accepted event that will never be applied is counted'),
   },
   {
-    guard: 'a body that ends with an error of the parser is counted once',
+    rule: 'a body that ends with an error of the parser is counted once',
     prevents: 'alarms with twice the real number of refusals',
     file: `${folder}/http/app.ts`,
     from: `      answeredByParser.set(socket, problem)\n`,
@@ -552,7 +552,7 @@ export const ingressGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'the port of a forwarded address is removed',
+    rule: 'the port of a forwarded address is removed',
     prevents: '403 for all requests behind some gateways',
     file: 'packages/runtime/src/process/settings.ts',
     from: 'const address = withoutPort(given)',
@@ -563,7 +563,7 @@ export const ingressGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'each secret may be on its own line',
+    rule: 'each secret may be on its own line',
     prevents: 'a file of secrets that is not accepted',
     file: 'packages/runtime/src/process/settings.ts',
     from: 'entriesOf(value, /[,\\r\\n]/)',
@@ -571,7 +571,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit('packages/runtime/src/process/settings.test.ts', 'several secrets are read from a file with'),
   },
   {
-    guard: 'a list with separators only is refused',
+    rule: 'a list with separators only is refused',
     prevents: 'a list of allowed addresses that allows every address',
     file: 'packages/runtime/src/process/settings.ts',
     from: "if (value !== '' && entries.length === 0)",
@@ -579,7 +579,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit('packages/runtime/src/process/settings.test.ts', 'has no entry, and is refused'),
   },
   {
-    guard: 'a misspelt name of a setting is refused',
+    rule: 'a misspelt name of a setting is refused',
     prevents: 'a setting that is ignored',
     file: 'packages/runtime/src/process/settings.ts',
     from: ' && !means(name, meant.other)) return []',
@@ -587,7 +587,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit('packages/runtime/src/process/settings.test.ts', 'SHUTDOWN_DELAY is refused as a misspelt'),
   },
   {
-    guard: 'a Redis address must have its scheme',
+    rule: 'a Redis address must have its scheme',
     prevents: 'an error message that does not name the mistake',
     file: 'packages/runtime/src/redis/settings.ts',
     from: "\n        '`redis://[user:password@]host:port[/database]`, `rediss://…` or",
@@ -595,7 +595,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit('packages/runtime/src/redis/settings.test.ts', 'an address without its scheme'),
   },
   {
-    guard: 'pairs of settings are checked together with single settings',
+    rule: 'pairs of settings are checked together with single settings',
     prevents: 'a start for each mistake',
     file: 'packages/runtime/src/process/settings.ts',
     from: '  problems.push(...brokenRules(rules, loaded as Loaded<S>, wrong).map(({ problem }) => problem))',
@@ -606,7 +606,7 @@ export const ingressGuards: readonly Guard[] = [
     ),
   },
   {
-    guard: 'npm start leaves no shell between npm and the process',
+    rule: 'npm start leaves no shell between npm and the process',
     prevents: 'a process that outlives SIGTERM',
     file: 'services/ingress/package.json',
     from: 'exec node',
@@ -614,7 +614,7 @@ export const ingressGuards: readonly Guard[] = [
     test: brokers('test/e2e/npm-start.e2e.test.ts', 'of the ingress stops on SIGTERM'),
   },
   {
-    guard: 'a start on an older Node names the version that is needed',
+    rule: 'a start on an older Node names the version that is needed',
     prevents: 'a stack trace instead of a readable error',
     file: 'services/ingress/start.js',
     from: "import '@customer-stream/runtime/node-version'",
@@ -622,7 +622,7 @@ export const ingressGuards: readonly Guard[] = [
     test: brokers('test/e2e/npm-start.e2e.test.ts', 'the ingress names the needed version'),
   },
   {
-    guard: 'log levels are written as names',
+    rule: 'log levels are written as names',
     prevents: 'a log collector that does not know the level of any line',
     file: 'packages/runtime/src/process/log.ts',
     from: `      level: (label) => ({ level: label }),\n`,
@@ -630,7 +630,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit('packages/runtime/src/process/log.test.ts', 'the level’s name'),
   },
   {
-    guard: 'the message of a log line is a string',
+    rule: 'the message of a log line is a string',
     prevents: 'lines that a log collector drops',
     file: 'packages/runtime/src/process/log.ts',
     from: `typeof message === 'string' ? message : inspect(message)`,
@@ -638,7 +638,7 @@ export const ingressGuards: readonly Guard[] = [
     test: unit('packages/runtime/src/process/log.test.ts', 'a text message'),
   },
   {
-    guard: 'counters start at zero',
+    rule: 'counters start at zero',
     prevents: 'an alarm that misses the first case',
     file: 'packages/runtime/src/process/metrics.ts',
     from: '  for (const combination of combinations) counter',
