@@ -4,7 +4,7 @@
 import { fileURLToPath } from 'node:url'
 import { interruption, printNotice, reportFailure } from '@customer-stream/cli/interruption'
 import { readCommandLine } from '@customer-stream/runtime/command-line'
-import { apiKeys, freePorts, startBrokers, startGuarded } from '@customer-stream/testing'
+import { apiKeys, freePorts, startBrokers, startSupervised } from '@customer-stream/testing'
 import { whereToLook } from './where-to-look.ts'
 
 const source = (path: string): string => fileURLToPath(new URL(`../${path}`, import.meta.url))
@@ -48,7 +48,7 @@ try {
     },
   }
   const run = (command: string, args: string[], env: Record<string, string | undefined> = {}) => {
-    const started = startGuarded({ command, args, env: env as Record<string, string>, logFile: '/dev/stdout' })
+    const started = startSupervised({ command, args, env: env as Record<string, string>, logFile: '/dev/stdout' })
     cleanUps.push(() => started.end())
   }
   const watch = ['--watch', '--watch-preserve-output', '--conditions=customer-stream-source']

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { waitUntil } from '@customer-stream/runtime'
-import { freshNames, type Pipeline, startGuarded } from '@customer-stream/testing'
+import { freshNames, type Pipeline, startSupervised } from '@customer-stream/testing'
 
 /** Minimal program for comparison with one of our services. */
 export interface BareProcess {
@@ -18,7 +18,7 @@ export const startBare = async (
   env: Readonly<Record<string, string>>,
 ): Promise<BareProcess> => {
   const logFile = join(folder, `${name}-${freshNames().groupId}.log`)
-  const guarded = startGuarded({
+  const supervised = startSupervised({
     command: process.execPath,
     args: ['--conditions=customer-stream-source', fileURLToPath(new URL(`./${name}.ts`, import.meta.url))],
     // Hide Node's warning about a negative timeout of kafkajs. Otherwise this warning would be the
@@ -29,8 +29,8 @@ export const startBare = async (
   const output = await waitUntil(
     `${name} is ready`,
     async () => readFile(logFile, 'utf8').catch(() => ''),
-    (text) => guarded.hasEnded() || text.includes('\n'),
+    (text) => supervised.hasEnded() || text.includes('\n'),
   )
-  if (guarded.hasEnded()) throw new Error(`${name} ended at its start:\n${output}`)
-  return { pid: await guarded.pid, line: output.split('\n')[0]!, end: () => guarded.end() }
+  if (supervised.hasEnded()) throw new Error(`${name} ended at its start:\n${output}`)
+  return { pid: await supervised.pid, line: output.split('\n')[0]!, end: () => supervised.end() }
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { freshNames, openPipeline, startGuarded } from '@customer-stream/testing'
+import { freshNames, openPipeline, startSupervised } from '@customer-stream/testing'
 import { load, writeRequests } from '../loads/wrk.ts'
 import { alternate } from '../report/measure.ts'
 import type { Bench, Question } from './question.ts'
@@ -16,7 +16,7 @@ const primary = fileURLToPath(new URL('../loads/cluster-primary.ts', import.meta
 
 const openWorkers = async ({ brokers }: Bench, count: number, folder: string, secret: string, token: string) => {
   const logFile = join(folder, `workers-${randomUUID()}.log`)
-  const guarded = startGuarded({
+  const supervised = startSupervised({
     command: process.execPath,
     args: ['--conditions=customer-stream-source', primary],
     env: {
@@ -42,7 +42,7 @@ const openWorkers = async ({ brokers }: Bench, count: number, folder: string, se
   )
   const url = /"address":"(http[^"]+)"/.exec(log)?.[1]
   if (url === undefined) throw new Error(`no address in ${logFile}`)
-  return { url, end: () => guarded.end() }
+  return { url, end: () => supervised.end() }
 }
 
 export const workers: Question = {

@@ -6,7 +6,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { waitUntil } from '@customer-stream/runtime'
-import { freePorts, startGuarded } from '@customer-stream/testing'
+import { freePorts, startSupervised } from '@customer-stream/testing'
 import { parse, stringify } from 'yaml'
 import { prometheus } from '../prometheus.ts'
 
@@ -144,7 +144,7 @@ export const startMonitoring = async (
 ): Promise<Monitoring> => {
   writeConfig(folder, targets, limits)
   const [port] = (await freePorts(1)) as [number]
-  const server = startGuarded({
+  const server = startSupervised({
     command: prometheus!,
     args: [
       `--config.file=${folder}/prometheus.yml`,

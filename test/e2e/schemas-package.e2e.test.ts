@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { kafkajsOf, openPipeline, startGuarded } from '@customer-stream/testing'
+import { kafkajsOf, openPipeline, startSupervised } from '@customer-stream/testing'
 import { beforeAll, expect, inject, it } from 'vitest'
 import { createEmptyProject, type EmptyProject, sampleOf } from './empty-project.ts'
 
@@ -48,7 +48,8 @@ it("the schema package's sample keeps the newest state, and fails if kafkajs sto
       STATE: stateFile,
       KAFKAJS_NO_PARTITIONER_WARNING: '1',
     }
-    const start = () => startGuarded({ command: process.execPath, args: [join(folder, 'subscriber.ts')], env, logFile })
+    const start = () =>
+      startSupervised({ command: process.execPath, args: [join(folder, 'subscriber.ts')], env, logFile })
     const untilSeen = (customerUuid: string) =>
       waitUntil(
         `the subscriber has seen ${customerUuid}`,

@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import { waitUntil } from '@customer-stream/runtime'
 import { decide, partitionOf, stateTopicName, topicNames, type Version, writeState } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { freshNames, kafkajsOf, startGuarded } from '@customer-stream/testing'
+import { freshNames, kafkajsOf, startSupervised } from '@customer-stream/testing'
 import { testKafka } from '@customer-stream/testing/vitest'
 import { beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest'
 import { createEmptyProject, type EmptyProject, root, sampleOf } from './empty-project.ts'
@@ -162,7 +162,7 @@ describe('the samples', () => {
     }
     const logFile = join(project.folder, `${groupId}.log`)
     const start = (sample: string) =>
-      startGuarded({ command: process.execPath, args: [join(project.folder, sample)], env, logFile })
+      startSupervised({ command: process.execPath, args: [join(project.folder, sample)], env, logFile })
     const log = () => readFileSync(logFile, 'utf8')
     return { topic, admin, producer, send, write, env, start, log }
   }

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { waitUntil } from '@customer-stream/runtime'
-import { type GuardedProcess, startGuarded } from './brokers/guarded-process.ts'
+import { type SupervisedProcess, startSupervised } from './brokers/supervised-process.ts'
 import { inspectLog, inspectText, secretsOf } from './leaks.ts'
 
 /** The services that use Kafka. */
@@ -73,9 +73,9 @@ export const spawnService = (
   env: Readonly<Record<string, string>>,
   logFile: string,
   root: string = servicesRoot,
-): GuardedProcess => {
+): SupervisedProcess => {
   const secrets = secretsOf(env)
-  const guarded = startGuarded({
+  const supervised = startSupervised({
     command: process.execPath,
     args: ['--max-semi-space-size=8', '--conditions=customer-stream-source', startFile(root, name)],
     env: {
@@ -87,8 +87,8 @@ export const spawnService = (
     logFile,
   })
   const inspect = () => inspectLog(`the log of ${name}`, logFile, [...secrets, ...secretsOf(env)])
-  guarded.ended.then(inspect, inspect)
-  return guarded
+  supervised.ended.then(inspect, inspect)
+  return supervised
 }
 
 const sumOf = (metrics: string, name: string, labels: Readonly<Record<string, string>>): number => {
@@ -117,15 +117,15 @@ export const startService = async (
   logFile: string,
   root: string = servicesRoot,
 ): Promise<ServiceProcess> => {
-  const guarded = spawnService(name, env, logFile, root)
+  const supervised = spawnService(name, env, logFile, root)
   const lines = await waitUntil(
     `${name} listens`,
     async () => logLines(logFile),
-    (logged) => guarded.hasEnded() || logged.some(({ msg }) => msg === 'listening'),
+    (logged) => supervised.hasEnded() || logged.some(({ msg }) => msg === 'listening'),
   )
   const { address = '', admin } = lines.findLast(({ msg }) => msg === 'listening') ?? {}
   if (admin === undefined) throw new Error(`${name} ended at its start:\n${await readFile(logFile, 'utf8')}`)
-  const pid = await guarded.pid
+  const pid = await supervised.pid
   // Limit the wait, because a paused process never answers.
   const ask = async (path: string, timeoutMs = ANSWER_TIMEOUT_MS) => {
     const answer = await (await fetch(`${admin}${path}`, { signal: AbortSignal.timeout(timeoutMs) })).text()
@@ -136,12 +136,12 @@ export const startService = async (
     adminUrl: admin,
     url: address,
     pid,
-    ended: guarded.ended,
+    ended: supervised.ended,
     logFile,
     untilReady: async () => {
       const seen = await waitUntil(
         `${name} is ready`,
-        async () => (guarded.hasEnded() ? 'ended' : await ask('/readyz')),
+        async () => (supervised.hasEnded() ? 'ended' : await ask('/readyz')),
         (answer) => answer === 'ended' || answer.includes('"status":"ready"'),
         { timeoutMs: 60_000, pauseMs: 50 },
       )
@@ -153,8 +153,8 @@ export const startService = async (
     },
     end: async () => {
       await Promise.allSettled(['/metrics', '/readyz'].map((path) => ask(path, LAST_ANSWER_TIMEOUT_MS)))
-      await guarded.end()
-      return guarded.ended
+      await supervised.end()
+      return supervised.ended
     },
   }
 }

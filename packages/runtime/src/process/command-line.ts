@@ -108,7 +108,7 @@ const SAME_SIGNAL_MS = 500
 /**
  * Returns a signal that aborts on Ctrl-C, SIGTERM and SIGHUP. The command must then stop its
  * servers. A second Ctrl-C ends the process immediately. The servers end too, because each has a
- * supervisor (guard.sh).
+ * supervisor (supervisor.sh).
  */
 export const listenForInterruption = (): AbortSignal => {
   const controller = new AbortController()

@@ -76,7 +76,7 @@ describe('a database that does not exist', () => {
     const redis = createRedis(settings, silentLogger)
     ends.push(() => redis.disconnect())
     await expect(connectRedis(redis)).rejects.toThrow()
-    // Without the guard, ioredis soon reports that the connection is ready, in database 0.
+    // Without the workaround, ioredis soon reports that the connection is ready, in database 0.
     for (let tries = 0; tries < 20; tries++) {
       await expect(redis.set(key, '')).rejects.toThrow("Stream isn't writeable")
       await sleep(20)

@@ -12,7 +12,7 @@ import {
   type StartedTestContainer,
   Wait,
 } from 'testcontainers'
-import { OWNER_LABEL } from './docker-guard.ts'
+import { OWNER_LABEL } from './docker-supervisor.ts'
 import { freePorts } from './free-ports.ts'
 import { clusterContainer, KAFKA_IMAGE, KafkaContainer, restartKafka } from './kafka-container.ts'
 import { CLUSTER_SIZE } from './kafka-settings.ts'
@@ -27,10 +27,10 @@ const REDIS_PORT = 6379
 const ENGINE_TIMEOUT_MS = 10_000
 
 // Disable Ryuk, the cleanup container of testcontainers, because not every machine can pull its
-// image. docker-guard.ts removes the containers instead.
+// image. docker-supervisor.ts removes the containers instead.
 process.env.TESTCONTAINERS_RYUK_DISABLED ??= 'true'
 
-const guardScript = fileURLToPath(new URL('./docker-guard.ts', import.meta.url))
+const supervisorScript = fileURLToPath(new URL('./docker-supervisor.ts', import.meta.url))
 
 type Log = (line: string) => void
 
@@ -122,14 +122,17 @@ const kafkaNodeOf = (id: number, container: StartedTestContainer): KafkaNode => 
 }
 
 /**
- * Opens a provider of servers in containers. `docker-guard.ts` finds all containers by their label,
- * and removes them when this process ends.
+ * Opens a provider of servers in containers. `docker-supervisor.ts` finds all containers by their
+ * label, and removes them when this process ends.
  */
 export const openDocker = (): Provider => {
   const owner = randomUUID()
-  const guard = spawn(process.execPath, [guardScript, owner], { detached: true, stdio: ['pipe', 'ignore', 'inherit'] })
-  const guardInput = guard.stdin as Writable
-  guardInput.on('error', () => {})
+  const supervisor = spawn(process.execPath, [supervisorScript, owner], {
+    detached: true,
+    stdio: ['pipe', 'ignore', 'inherit'],
+  })
+  const supervisorInput = supervisor.stdin as Writable
+  supervisorInput.on('error', () => {})
   const starting: Promise<unknown>[] = []
   const start = (container: GenericContainer): Promise<StartedTestContainer> => {
     const started = container.withLabels({ [OWNER_LABEL]: owner }).start()
@@ -170,8 +173,8 @@ export const openDocker = (): Provider => {
       // Wait for all starts first, because the supervisor cannot find a container that does not
       // exist yet.
       closed ??= Promise.allSettled(starting).then(() => {
-        guardInput.end()
-        return once(guard, 'exit')
+        supervisorInput.end()
+        return once(supervisor, 'exit')
       })
       await closed
     },

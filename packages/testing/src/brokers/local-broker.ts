@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import type { GuardedProcess } from './guarded-process.ts'
 import { clusterBroker } from './kafka-settings.ts'
 import { type Listener, type LocalBroker, placeBrokers, untilStarted } from './local-kafka.ts'
 import type { KafkaNode } from './provider.ts'
 import type { Run } from './run.ts'
+import type { SupervisedProcess } from './supervised-process.ts'
 
 /**
  * Broker as a local process. `kill`, `terminate`, `freeze` and `thaw` have no effect if the broker
@@ -43,7 +43,7 @@ export interface ControlledBroker extends KafkaNode {
 }
 
 export const controlled = ({ id, address, start }: LocalBroker): ControlledBroker => {
-  let server: GuardedProcess | undefined
+  let server: SupervisedProcess | undefined
   const isRunning = () => server !== undefined && !server.hasEnded()
   const send = async (signal: NodeJS.Signals): Promise<void> => {
     const pid = await server?.pid

@@ -2,10 +2,10 @@ import { existsSync, realpathSync } from 'node:fs'
 import { access, cp, mkdir, readdir, readFile, rename, symlink, utimes, writeFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { freePorts } from './free-ports.ts'
-import { type GuardedProcess, untilExit, untilReady } from './guarded-process.ts'
 import { KAFKA_VERSION, STARTED_LINE, singleBroker } from './kafka-settings.ts'
 import { fetchOnce, JAVA_LOCALE, requireJavaAndMaven } from './maven.ts'
 import type { Run } from './run.ts'
+import { type SupervisedProcess, untilExit, untilReady } from './supervised-process.ts'
 
 /**
  * Escapes a value for a properties file, which Java reads as Latin-1 with the backslash as escape
@@ -140,7 +140,7 @@ const runBroker = (
   maxHeap: string,
   flags: readonly string[],
   logFile: string,
-): GuardedProcess => run.start({ ...javaIn(folder, maxHeap, flags, 'kafka.Kafka', PROPERTIES_FILE), logFile })
+): SupervisedProcess => run.start({ ...javaIn(folder, maxHeap, flags, 'kafka.Kafka', PROPERTIES_FILE), logFile })
 
 /**
  * Formats a storage folder, and starts a broker once to create the archive. Each broker gets a copy
@@ -194,7 +194,7 @@ export interface LocalBroker {
    * Starts the broker. May be called again after the process has ended. The broker then continues
    * with its data.
    */
-  start(): GuardedProcess
+  start(): SupervisedProcess
 }
 
 export interface BrokerOptions {
@@ -251,7 +251,7 @@ export const placeBrokers = async (
 }
 
 /** Resolves when the broker is in its cluster and accepts requests. */
-export const untilStarted = (name: string, server: GuardedProcess): Promise<void> =>
+export const untilStarted = (name: string, server: SupervisedProcess): Promise<void> =>
   untilReady(name, server, async () => (await readFile(server.logFile, 'utf8')).includes(STARTED_LINE))
 
 export const startLocalKafka = async (run: Run, log: (line: string) => void): Promise<string> => {

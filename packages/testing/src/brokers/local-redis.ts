@@ -4,10 +4,10 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { freePorts } from './free-ports.ts'
-import { type GuardedProcess, untilReady } from './guarded-process.ts'
 import { fetchOnce, findOnPath } from './maven.ts'
 import type { RedisOptions, RedisServer } from './provider.ts'
 import type { Run } from './run.ts'
+import { type SupervisedProcess, untilReady } from './supervised-process.ts'
 
 /**
  * Names of the binaries in embedded-redis. On x64 Linux, the first binary needs OpenSSL 3. The
@@ -96,10 +96,10 @@ export const startRedisAt = async (
 ): Promise<LocalRedisServer> => {
   const command = await redisBinary(run, log)
   const place = ['--port', `${port}`, '--bind', '127.0.0.1']
-  const start = async (moreArgs: readonly string[]): Promise<GuardedProcess> => {
+  const start = async (moreArgs: readonly string[]): Promise<SupervisedProcess> => {
     // Without a file, a restarted server would forget the role that Sentinel gave to it.
     await writeFile(join(folder, CONFIGURATION_FILE), '', { flag: 'a' })
-    const guarded = run.start({
+    const supervised = run.start({
       command,
       args: [CONFIGURATION_FILE, ...place, '--save', '', '--appendonly', 'yes', ...args, ...moreArgs],
       env,
@@ -107,8 +107,8 @@ export const startRedisAt = async (
       cwd: folder,
       logFile: join(folder, 'log.txt'),
     })
-    await untilReady('Redis', guarded, async () => /^(\+PONG|-NOAUTH)/.test(await ping(port)))
-    return guarded
+    await untilReady('Redis', supervised, async () => /^(\+PONG|-NOAUTH)/.test(await ping(port)))
+    return supervised
   }
   let server = await start([])
   const send = async (signal: NodeJS.Signals) => {

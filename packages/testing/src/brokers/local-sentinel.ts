@@ -3,9 +3,9 @@ import { join } from 'node:path'
 import { createLogger, loadSettings, waitUntil } from '@customer-stream/runtime'
 import { connectRedis, createRedis, type Redis, redisSettings } from '@customer-stream/runtime/redis'
 import { freePorts } from './free-ports.ts'
-import { untilReady } from './guarded-process.ts'
 import { CONFIGURATION_FILE, type LocalRedisServer, ping, redisBinary, startRedisAt } from './local-redis.ts'
 import { openRun, type Run } from './run.ts'
+import { untilReady } from './supervised-process.ts'
 
 const NAME = 'mymaster'
 const SENTINELS = 3
@@ -53,8 +53,8 @@ const startSentinel = async (run: Run, log: (line: string) => void, { port, prim
   ]
   await writeFile(file, `${configuration.join('\n')}\n`)
   const command = await redisBinary(run, log)
-  const guarded = run.start({ command, args: [file, '--sentinel'], cwd: folder, logFile: join(folder, 'log.txt') })
-  await untilReady('Sentinel', guarded, async () => /^(\+PONG|-NOAUTH)/.test(await ping(port)))
+  const supervised = run.start({ command, args: [file, '--sentinel'], cwd: folder, logFile: join(folder, 'log.txt') })
+  await untilReady('Sentinel', supervised, async () => /^(\+PONG|-NOAUTH)/.test(await ping(port)))
 }
 
 /** Sends one command to a Sentinel. Resolves with the reply. */

@@ -5,8 +5,8 @@ import { accessSync, constants } from 'node:fs'
 import { cp, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, delimiter, dirname, join, relative } from 'node:path'
 import { isDeepStrictEqual, promisify } from 'node:util'
-import { untilExit } from './guarded-process.ts'
 import { dataFolder, type Run } from './run.ts'
+import { untilExit } from './supervised-process.ts'
 
 type Log = (line: string) => void
 

@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs'
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type Command, type GuardedProcess, startGuarded } from './guarded-process.ts'
+import { type Command, type SupervisedProcess, startSupervised } from './supervised-process.ts'
 
 /** Folder for the data of tests and commands. Git ignores it. */
 export const dataFolder = fileURLToPath(new URL('../../../../.data/', import.meta.url))
@@ -15,7 +15,7 @@ export interface Run {
   readonly folder: string
   /** Creates a folder inside the run's folder, for the files of one server. */
   makeFolder(name: string): string
-  start(command: Command): GuardedProcess
+  start(command: Command): SupervisedProcess
   /** Ends every process and removes the folder. No process can be started afterwards. */
   close(): Promise<void>
 }
@@ -61,7 +61,7 @@ export const openRun = async (folders = runsFolder): Promise<Run> => {
   await removeOrphans(folders)
   const folder = await makeOwnFolder(folders)
 
-  const started = new Set<GuardedProcess>()
+  const started = new Set<SupervisedProcess>()
   let closed: Promise<void> | undefined
   return {
     folder,
@@ -72,13 +72,13 @@ export const openRun = async (folders = runsFolder): Promise<Run> => {
     },
     start: (command) => {
       if (closed) throw new Error('the brokers were stopped while they started')
-      const guarded = startGuarded(command)
-      started.add(guarded)
-      void guarded.ended.then(() => started.delete(guarded))
-      return guarded
+      const supervised = startSupervised(command)
+      started.add(supervised)
+      void supervised.ended.then(() => started.delete(supervised))
+      return supervised
     },
     close: () => {
-      closed ??= Promise.all([...started].map((guarded) => guarded.end())).then(() =>
+      closed ??= Promise.all([...started].map((supervised) => supervised.end())).then(() =>
         // Retry the removal, because a cancelled start may create a file during the removal.
         rm(folder, { recursive: true, force: true, maxRetries: 3 }),
       )

@@ -12,21 +12,21 @@ describe('each route', () => {
   const routes = [...app.routes]
     .filter(([path]) => ![...CONSOLE_PATHS, DOCS_PATH].includes(path))
     .flatMap(([path, methods]) => methods.map((method) => ({ path, method })))
-  const guarded = routes.filter(({ path }) => path !== OPENAPI_PATH && path !== HEALTH_PATH)
+  const secured = routes.filter(({ path }) => path !== OPENAPI_PATH && path !== HEALTH_PATH)
   /** Routes whose answers belong to all dealers. */
-  const ofOperators = guarded.filter(({ path }) => /^\/v1\/(pipeline|quarantine)/.test(path))
-  const ofDealers = guarded.filter((route) => !ofOperators.includes(route))
+  const ofOperators = secured.filter(({ path }) => /^\/v1\/(pipeline|quarantine)/.test(path))
+  const ofDealers = secured.filter((route) => !ofOperators.includes(route))
 
   it('each route is described in openapi.json, and only document, health and console are open', () => {
     const described = Object.entries(openApi('0').paths).flatMap(([path, methods]) =>
       Object.keys(methods).map((method) => `${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`),
     )
     expect(described.toSorted()).toEqual(routes.map(({ path, method }) => `${method} ${path}`).toSorted())
-    expect(guarded.length).toBe(routes.length - 2)
+    expect(secured.length).toBe(routes.length - 2)
   })
 
   it.each(
-    guarded.flatMap((route) =>
+    secured.flatMap((route) =>
       Object.entries({
         'no key': {},
         'an empty key': { authorization: 'Bearer ' },
@@ -55,7 +55,7 @@ describe('each route', () => {
     expect(await count('reader_answers_total', 'unauthenticated')).toBe(1)
   })
 
-  it.each(guarded)('$method $path with a key without the scope gets 403', async ({ path, method }) => {
+  it.each(secured)('$method $path with a key without the scope gets 403', async ({ path, method }) => {
     const headers = { authorization: 'Bearer only-pii-key' }
     const answer = await app.inject(requestTo({ path, method }, headers))
     expect(answer.json()).toMatchObject({ type: 'forbidden', status: 403 })

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { waitUntil } from '@customer-stream/runtime'
 import { expect, it, onTestFinished } from 'vitest'
-import { startGuarded } from './guarded-process.ts'
+import { startSupervised } from './supervised-process.ts'
 
 /** Lists living processes with this text in their environment. Empty on a system without /proc. */
 const processesWith = (text: string): string[] =>
@@ -20,18 +20,18 @@ const processesWith = (text: string): string[] =>
     : []
 
 it('a supervisor leaves no process, even if its server ends immediately', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'guarded-'))
+  const folder = mkdtempSync(join(tmpdir(), 'supervised-'))
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
-  const GUARDED_RUN = randomUUID()
+  const SUPERVISED_RUN = randomUUID()
   const start = () =>
-    startGuarded({ command: 'true', args: [], env: { GUARDED_RUN }, logFile: join(folder, 'log.txt') })
+    startSupervised({ command: 'true', args: [], env: { SUPERVISED_RUN }, logFile: join(folder, 'log.txt') })
   for (let round = 0; round < 5; round++) {
-    const guarded = Array.from({ length: 8 }, start)
-    expect(await Promise.all(guarded.map(({ ended }) => ended))).toEqual(Array(8).fill(0))
+    const supervised = Array.from({ length: 8 }, start)
+    expect(await Promise.all(supervised.map(({ ended }) => ended))).toEqual(Array(8).fill(0))
   }
   await waitUntil(
     'no process is left',
-    async () => processesWith(GUARDED_RUN),
+    async () => processesWith(SUPERVISED_RUN),
     (left) => left.length === 0,
     {
       timeoutMs: 5000,

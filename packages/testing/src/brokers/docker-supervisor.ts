@@ -17,8 +17,8 @@ const removeAll = async (owner: string): Promise<void> => {
 }
 
 /**
- * Supervisor process: `docker-guard.ts OWNER` removes the owner's containers and networks when its
- * standard input ends. The input ends when the owner ends, even if the owner is killed with
+ * Supervisor process: `docker-supervisor.ts OWNER` removes the owner's containers and networks when
+ * its standard input ends. The input ends when the owner ends, even if the owner is killed with
  * SIGKILL. A second removal finds a container that the engine was creating during the first
  * removal.
  */

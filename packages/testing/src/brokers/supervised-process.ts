@@ -7,12 +7,12 @@ import { text } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
-const guardScript = fileURLToPath(new URL('./guard.sh', import.meta.url))
+const supervisorScript = fileURLToPath(new URL('./supervisor.sh', import.meta.url))
 
 /** Process that ends when its owner ends, even if the owner is killed with SIGKILL. */
-export interface GuardedProcess {
+export interface SupervisedProcess {
   readonly logFile: string
-  /** Process id of the server, not of its supervisor (guard.sh). */
+  /** Process id of the server, not of its supervisor (supervisor.sh). */
   readonly pid: Promise<number>
   /** Exit code of the process. */
   readonly ended: Promise<number>
@@ -31,27 +31,27 @@ export interface Command {
   readonly logFile: string
 }
 
-export const startGuarded = ({ command, args, env = {}, cwd, logFile }: Command): GuardedProcess => {
+export const startSupervised = ({ command, args, env = {}, cwd, logFile }: Command): SupervisedProcess => {
   const log = openSync(logFile, 'a')
-  const guard = spawn('sh', [guardScript, command, ...args], {
+  const supervisor = spawn('sh', [supervisorScript, command, ...args], {
     detached: true,
     env: { ...process.env, ...env },
     ...(cwd !== undefined && { cwd }),
     stdio: ['pipe', log, log, 'pipe'],
   })
   closeSync(log)
-  const stdin = guard.stdin as Writable
+  const stdin = supervisor.stdin as Writable
   stdin.on('error', () => {}) // Ignore errors, because the supervisor may end before its stdin is closed.
 
   let hasEnded = false
-  const ended = once(guard, 'exit').then(([code]) => {
+  const ended = once(supervisor, 'exit').then(([code]) => {
     hasEnded = true
     return (code as number | null) ?? 1
   })
   ended.catch(() => {})
   return {
     logFile,
-    pid: text(guard.stdio[3] as Readable).then(Number),
+    pid: text(supervisor.stdio[3] as Readable).then(Number),
     ended,
     hasEnded: () => hasEnded,
     end: async () => {
@@ -70,7 +70,7 @@ const lastLines = async (file: string): Promise<string> =>
  */
 export const untilReady = async (
   name: string,
-  server: GuardedProcess,
+  server: SupervisedProcess,
   isReady: () => Promise<boolean>,
   timeoutMs = 60_000,
 ): Promise<void> => {
@@ -90,7 +90,7 @@ export const untilReady = async (
  * Waits until a process that runs one task has ended. If its exit code is not 0, rejects with the
  * last lines of its log.
  */
-export const untilExit = async (name: string, work: GuardedProcess): Promise<void> => {
+export const untilExit = async (name: string, work: SupervisedProcess): Promise<void> => {
   const code = await work.ended
   if (code !== 0)
     throw new Error(`${name} failed with exit code ${code}; its log ends:\n${await lastLines(work.logFile)}`)

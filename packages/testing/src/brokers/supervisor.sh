@@ -1,7 +1,7 @@
 # Supervisor: runs a server, and ends it when its owner ends, even if the owner is killed with
 # SIGKILL.
 #
-#   sh guard.sh COMMAND [ARGUMENT...]
+#   sh supervisor.sh COMMAND [ARGUMENT...]
 #   stdin  kept open by the owner; when it ends, the server gets TERM, and KILL ten seconds later
 #   fd 3   gets one line, the server's process id
 #   exit   the exit code of the server
