@@ -4,13 +4,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { waitUntil } from '@customer-stream/runtime'
 import { freePorts, type KafkaCluster, type ServiceProcess, startCluster } from '@customer-stream/testing'
-import { type Arena, openArena } from '../faults/harness/arena.ts'
+import { type FaultHarness, openFaultHarness } from '../faults/harness/fault-harness.ts'
 import { type Monitoring, startMonitoring } from './monitoring.ts'
 
 /** Time in which an alert must fire after its fault, and must end after the repair. */
 const TIMEOUT_MS = 120_000
 
-export interface Site extends Arena {
+export interface Site extends FaultHarness {
   readonly monitoring: Monitoring
   /** The running reader. */
   readonly reader: ServiceProcess
@@ -62,7 +62,7 @@ const projectorEnv = ({ kafkaBrokers }: KafkaCluster) => ({
 })
 
 /** Starts a reader at fixed ports. It reaches Kafka and Redis through the proxies. */
-const openReader = async ({ pipeline, redis }: Arena, { proxiedBrokers }: KafkaCluster, files: string) => {
+const openReader = async ({ pipeline, redis }: FaultHarness, { proxiedBrokers }: KafkaCluster, files: string) => {
   const [port, adminPort] = (await freePorts(2)) as [number, number]
   const start = () =>
     pipeline.start('reader', {
@@ -100,28 +100,28 @@ const processOf = ({ process }: { readonly process: ServiceProcess }) => process
 export const openSite = async (seed: number): Promise<Site> => {
   const cluster = await startCluster()
   const files = mkdtempSync(join(tmpdir(), 'alerts-'))
-  const arena = await openArena(cluster, {
+  const harness = await openFaultHarness(cluster, {
     seed,
     ratePerSecond: 30,
     ingressEnv: ingressEnv(files),
     projectorEnv: projectorEnv(cluster),
   })
-  const reader = await openReader(arena, cluster, files)
+  const reader = await openReader(harness, cluster, files)
   const monitoring = await startMonitoring(
-    join(arena.pipeline.folder, 'prometheus'),
+    join(harness.pipeline.folder, 'prometheus'),
     {
-      'customer-stream-ingress': arena.ingresses.map(processOf).map(adminAddress),
-      'customer-stream-projector': arena.projectors.map(processOf).map(adminAddress),
+      'customer-stream-ingress': harness.ingresses.map(processOf).map(adminAddress),
+      'customer-stream-projector': harness.projectors.map(processOf).map(adminAddress),
       'customer-stream-reader': [adminAddress(reader.reader)],
     },
     LIMITS,
   )
   const { lastFired, stop } = watchAlerts(monitoring)
-  const { close: closeArena } = arena
+  const { close: closeHarness } = harness
   const options = { timeoutMs: TIMEOUT_MS, pauseMs: 200 }
   // This keeps the getters of the harness and of the reader.
-  Object.defineProperties(arena, Object.getOwnPropertyDescriptors(reader))
-  return Object.assign(arena as Arena & typeof reader, {
+  Object.defineProperties(harness, Object.getOwnPropertyDescriptors(reader))
+  return Object.assign(harness as FaultHarness & typeof reader, {
     monitoring,
     files,
     lastFired,
@@ -145,7 +145,7 @@ export const openSite = async (seed: number): Promise<Site> => {
     close: async () => {
       stop()
       await monitoring.end()
-      await closeArena()
+      await closeHarness()
       await cluster.stop()
       rmSync(files, { recursive: true })
     },

@@ -2,22 +2,22 @@ import { waitUntil } from '@customer-stream/runtime'
 import type { Random } from '@customer-stream/simulator'
 import type { ClusterBroker } from '@customer-stream/testing'
 import { changedSettings, type Fault, lasting, sumOver, TOPIC } from './fault.ts'
-import type { Arena } from './harness/arena.ts'
+import type { FaultHarness } from './harness/fault-harness.ts'
 
-const partitionsOf = async ({ pipeline }: Arena, topic = pipeline.topics.customers) => {
+const partitionsOf = async ({ pipeline }: FaultHarness, topic = pipeline.topics.customers) => {
   const { topics } = await pipeline.administrator.fetchTopicMetadata({ topics: [topic] })
   return topics[0]?.partitions ?? []
 }
 
 /** Returns the broker that leads the most partitions of the customers topic. */
-const leadingBroker = async (arena: Arena): Promise<ClusterBroker> => {
-  const leaders = Map.groupBy(await partitionsOf(arena), ({ leader }) => leader)
+const leadingBroker = async (harness: FaultHarness): Promise<ClusterBroker> => {
+  const leaders = Map.groupBy(await partitionsOf(harness), ({ leader }) => leader)
   const led = ({ id }: ClusterBroker) => leaders.get(id)?.length ?? 0
-  return arena.cluster.brokers.reduce((most, broker) => (led(broker) > led(most) ? broker : most))
+  return harness.cluster.brokers.reduce((most, broker) => (led(broker) > led(most) ? broker : most))
 }
 
 const reassign = async (
-  { pipeline }: Arena,
+  { pipeline }: FaultHarness,
   partitionAssignment: { partition: number; replicas: number[] }[],
   topic = pipeline.topics.customers,
 ) => {
@@ -28,10 +28,10 @@ const reassign = async (
  * Moves the leadership of each partition. Removes the replica of the old leader, and then adds it
  * again. Without the removal, Kafka would apply a new order of replicas only after some time.
  */
-const moveLeadership = async (arena: Arena): Promise<void> => {
-  const before = await partitionsOf(arena)
+const moveLeadership = async (harness: FaultHarness): Promise<void> => {
+  const before = await partitionsOf(harness)
   await reassign(
-    arena,
+    harness,
     before.map(({ partitionId, replicas, leader }) => ({
       partition: partitionId,
       replicas: replicas.filter((id) => id !== leader),
@@ -40,28 +40,29 @@ const moveLeadership = async (arena: Arena): Promise<void> => {
   const old = new Map(before.map(({ partitionId, leader }) => [partitionId, leader]))
   await waitUntil(
     'every partition has another leader',
-    async () => (await partitionsOf(arena)).filter(({ partitionId, leader }) => leader !== old.get(partitionId)).length,
+    async () =>
+      (await partitionsOf(harness)).filter(({ partitionId, leader }) => leader !== old.get(partitionId)).length,
     (moved) => moved === before.length,
   )
-  await arena.untilPromised(100)
+  await harness.untilPromised(100)
   await reassign(
-    arena,
+    harness,
     before.map(({ partitionId, replicas }) => ({ partition: partitionId, replicas })),
   )
-  await untilReplicated(arena)
+  await untilReplicated(harness)
 }
 
-export const untilReplicated = async (arena: Arena, topic?: string): Promise<void> => {
+export const untilReplicated = async (harness: FaultHarness, topic?: string): Promise<void> => {
   await waitUntil(
     'every replica is in sync',
-    async () => (await partitionsOf(arena, topic).catch(() => [])).filter(({ isr }) => isr.length === 3).length,
+    async () => (await partitionsOf(harness, topic).catch(() => [])).filter(({ isr }) => isr.length === 3).length,
     (inSync) => inSync === 12,
     { timeoutMs: 90_000, pauseMs: 200 },
   )
 }
 
 /** Returns all brokers in the full suite, and one random broker in the short form. */
-const some = ({ cluster: { brokers } }: Arena, scale: number, random: Random): readonly ClusterBroker[] =>
+const some = ({ cluster: { brokers } }: FaultHarness, scale: number, random: Random): readonly ClusterBroker[] =>
   scale < 1 ? [random.pick(brokers)] : brokers
 
 const slow = (bytesPerSecond: number) => ({ bytesPerSecond })
@@ -71,10 +72,14 @@ const slow = (bytesPerSecond: number) => ({ bytesPerSecond })
  * The state topic demands all replicas, so Kafka stores no document until the broker is back.
  * @throws an error if a position moves during the disturbance.
  */
-const loseStateLeader = async (arena: Arena, broker: ClusterBroker, lose: () => Promise<void>): Promise<void> => {
-  const { projectors, positions, pipeline } = arena
+const loseStateLeader = async (
+  harness: FaultHarness,
+  broker: ClusterBroker,
+  lose: () => Promise<void>,
+): Promise<void> => {
+  const { projectors, positions, pipeline } = harness
   const { administrator, stateTopic } = pipeline
-  const before = await partitionsOf(arena, stateTopic)
+  const before = await partitionsOf(harness, stateTopic)
   const settings = await changedSettings(pipeline, stateTopic)
   await administrator.alterConfigs({
     validateOnly: false,
@@ -91,7 +96,7 @@ const loseStateLeader = async (arena: Arena, broker: ClusterBroker, lose: () => 
   })
   for (const alone of [true, false]) {
     await reassign(
-      arena,
+      harness,
       before.map(({ partitionId, replicas }) => ({
         partition: partitionId,
         replicas: [broker.id, ...(alone ? [] : replicas.filter((id) => id !== broker.id))],
@@ -100,12 +105,12 @@ const loseStateLeader = async (arena: Arena, broker: ClusterBroker, lose: () => 
     )
     await waitUntil(
       `${broker.id} leads the state topic`,
-      () => partitionsOf(arena, stateTopic),
+      () => partitionsOf(harness, stateTopic),
       (now) => now.every(({ leader, isr }) => leader === broker.id && isr.length === (alone ? 1 : 3)),
       { timeoutMs: 30_000 },
     )
   }
-  await arena.untilPromised(200)
+  await harness.untilPromised(200)
   const failures = () => sumOver(projectors, 'projector_failures_total', { operation: 'state' })
   const known = await failures()
   await lose()
@@ -113,7 +118,7 @@ const loseStateLeader = async (arena: Arena, broker: ClusterBroker, lose: () => 
   // Chunks without a document may still move a position.
   await lasting(2000)
   const reached = await positions()
-  await arena.untilPromised(500)
+  await harness.untilPromised(500)
   const moved = [...(await positions())].filter(([partition, position]) => position !== reached.get(partition))
   if (moved.length > 0) throw new Error(`positions moved without the state topic: ${moved}`)
 }
@@ -122,77 +127,77 @@ export const brokerFaults: readonly Fault[] = [
   {
     name: 'leader change',
     how: 'each broker killed and restarted; leadership moved by reassignment while metadata is stale',
-    inject: async (arena, scale, random) => {
-      for (const broker of some(arena, scale, random)) {
+    inject: async (harness, scale, random) => {
+      for (const broker of some(harness, scale, random)) {
         await broker.kill()
-        await arena.untilPromised(50)
+        await harness.untilPromised(50)
         await broker.restart()
-        await untilReplicated(arena)
+        await untilReplicated(harness)
       }
-      for (let round = 0; round < Math.round(1 + 2 * scale); round++) await moveLeadership(arena)
+      for (let round = 0; round < Math.round(1 + 2 * scale); round++) await moveLeadership(harness)
     },
   },
   {
     name: 'rolling restart',
     how: 'each broker stopped in order and restarted',
-    inject: async (arena, scale, random) => {
-      for (const broker of some(arena, scale, random)) {
+    inject: async (harness, scale, random) => {
+      for (const broker of some(harness, scale, random)) {
         await broker.terminate()
         await broker.restart()
-        await untilReplicated(arena)
+        await untilReplicated(harness)
       }
     },
   },
   {
     name: 'broker frozen',
     how: 'SIGSTOP 20 s, SIGCONT',
-    inject: async (arena, scale) => {
-      const broker = await leadingBroker(arena)
+    inject: async (harness, scale) => {
+      const broker = await leadingBroker(harness)
       await broker.freeze()
       await lasting(3500 + 16_500 * scale)
       await broker.thaw()
-      await untilReplicated(arena)
+      await untilReplicated(harness)
     },
   },
   {
     name: 'leader of the state topic gone',
     how: 'SIGKILL of the broker that leads the state topic: no position moves, events continue; restarted',
-    inject: async (arena, _, random) => {
-      const broker = random.pick(arena.cluster.brokers)
-      await loseStateLeader(arena, broker, () => broker.kill())
+    inject: async (harness, _, random) => {
+      const broker = random.pick(harness.cluster.brokers)
+      await loseStateLeader(harness, broker, () => broker.kill())
       await broker.restart()
-      await untilReplicated(arena)
-      await untilReplicated(arena, arena.pipeline.stateTopic)
+      await untilReplicated(harness)
+      await untilReplicated(harness, harness.pipeline.stateTopic)
     },
   },
   {
     name: 'leader of the state topic hung',
     how: 'SIGSTOP of the broker that leads the state topic: no position moves, events continue; SIGCONT',
-    inject: async (arena, scale, random) => {
-      const broker = random.pick(arena.cluster.brokers)
-      await loseStateLeader(arena, broker, () => broker.freeze())
+    inject: async (harness, scale, random) => {
+      const broker = random.pick(harness.cluster.brokers)
+      await loseStateLeader(harness, broker, () => broker.freeze())
       await lasting(10_000 * scale)
       await broker.thaw()
-      await untilReplicated(arena)
-      await untilReplicated(arena, arena.pipeline.stateTopic)
+      await untilReplicated(harness)
+      await untilReplicated(harness, harness.pipeline.stateTopic)
     },
   },
   {
     name: 'all brokers down, with the spool',
     how: '202 continues from the disk, even after a SIGKILL of an ingress; events are sent when the brokers are back',
     options: { spool: true },
-    inject: async (arena, scale) => {
-      const { brokers } = arena.cluster
+    inject: async (harness, scale) => {
+      const { brokers } = harness.cluster
       await Promise.all(brokers.map((broker) => broker.kill()))
-      await arena.untilPromised(200)
-      const [ingress] = arena.ingresses
+      await harness.untilPromised(200)
+      const [ingress] = harness.ingresses
       await ingress?.kill()
       await ingress?.restart()
-      await arena.untilPromised(200 + 1000 * scale)
+      await harness.untilPromised(200 + 1000 * scale)
       await Promise.all(brokers.map((broker) => broker.restart()))
       await waitUntil(
         'the spools are empty',
-        () => sumOver(arena.ingresses, 'ingress_spool_bytes'),
+        () => sumOver(harness.ingresses, 'ingress_spool_bytes'),
         (left) => left === 0,
         { timeoutMs: 60_000 },
       )
@@ -201,16 +206,16 @@ export const brokerFaults: readonly Fault[] = [
   {
     name: 'network to the brokers',
     how: 'cut, 3 s delay, half-open, slow trickle, each to the broker that leads most',
-    inject: async (arena, scale) => {
-      const failedFlushes = () => sumOver(arena.ingresses, 'ingress_flush_errors_total')
+    inject: async (harness, scale) => {
+      const failedFlushes = () => sumOver(harness.ingresses, 'ingress_flush_errors_total')
       for (const state of ['cut', { delayMs: 3000 }, 'stalled', slow(2000)] as const) {
         const before = await failedFlushes()
-        const { network } = await leadingBroker(arena)
+        const { network } = await leadingBroker(harness)
         network.set(state)
         await waitUntil(`sends fail: ${JSON.stringify(state)}`, failedFlushes, (failed) => failed > before)
         await lasting(6000 * scale)
         network.set('open')
-        await arena.untilPromised(100)
+        await harness.untilPromised(100)
       }
     },
   },

@@ -3,13 +3,18 @@ import { waitUntil } from '@customer-stream/runtime'
 import { PROJECTION_VERSION } from '@customer-stream/schemas'
 import { Random } from '@customer-stream/simulator'
 import type { KafkaCluster } from '@customer-stream/testing'
-import { type Arena, type ArenaOptions, type ManagedService, openArena } from './harness/arena.ts'
+import {
+  type FaultHarness,
+  type FaultHarnessOptions,
+  type ManagedService,
+  openFaultHarness,
+} from './harness/fault-harness.ts'
 
 /** One scenario of the fault suite: a fault in a pipeline under load. */
 export interface Fault {
   readonly name: string
   readonly how: string
-  readonly options?: Omit<ArenaOptions, 'seed'>
+  readonly options?: Omit<FaultHarnessOptions, 'seed'>
   /** True if the projectors at the end publish no documents. */
   readonly ignoresStateTopic?: boolean
   /**
@@ -18,7 +23,7 @@ export interface Fault {
    * @param random chooses the targets, if the fault does not affect all brokers or services.
    * @throws an error if a property does not hold during the fault.
    */
-  inject(arena: Arena, scale: number, random: Random): Promise<void>
+  inject(harness: FaultHarness, scale: number, random: Random): Promise<void>
 }
 
 export interface FaultResult {
@@ -57,7 +62,7 @@ export const isSoundResult = ({ missing, wrong, imbalances }: FaultResult): bool
 export const TOPIC = 2
 
 /** Returns the settings of a topic that differ from Kafka's defaults. */
-export const changedSettings = async ({ administrator }: Arena['pipeline'], topic: string) => {
+export const changedSettings = async ({ administrator }: FaultHarness['pipeline'], topic: string) => {
   const { resources } = await administrator.describeConfigs({
     includeSynonyms: false,
     resources: [{ type: TOPIC, name: topic }],
@@ -84,7 +89,7 @@ const SECOND_OF_LOAD = 500
  * Samples the lag. If Redis does not answer, the sample uses the last known positions. The time of
  * recovery needs an answer of Redis after the services were ready.
  */
-const watchLag = ({ positions, pipeline: { admin, topics } }: Arena) => {
+const watchLag = ({ positions, pipeline: { admin, topics } }: FaultHarness) => {
   let worst = 0
   let known: ReadonlyMap<number, number> = new Map()
   let isReady = false
@@ -129,7 +134,7 @@ export const sumOver = async (
  * counters are read before positions at the start, and after positions at the end. If a process has
  * ended, its counters are lost. Only in this case may outcomes be missing in the count.
  */
-const beginOutcomes = async ({ projectors, lived, positions }: Arena) => {
+const beginOutcomes = async ({ projectors, lived, positions }: FaultHarness) => {
   const count = () => sumOver(projectors, 'projector_events_total')
   const [countedBefore, movedBefore] = lived('projector')
     ? [0, 0]
@@ -142,13 +147,13 @@ const beginOutcomes = async ({ projectors, lived, positions }: Arena) => {
   }
 }
 
-const addUp = async (arena: Arena, outcomes: Awaited<ReturnType<typeof beginOutcomes>>): Promise<string[]> => {
-  const { account, ingresses, lived } = arena
-  await arena.readQuarantine()
-  const positions = await arena.positions()
-  return account.imbalances({
-    senders: arena.totals(),
-    sentEvents: arena.sentEvents(),
+const addUp = async (harness: FaultHarness, outcomes: Awaited<ReturnType<typeof beginOutcomes>>): Promise<string[]> => {
+  const { reconciliation, ingresses, lived } = harness
+  await harness.readQuarantine()
+  const positions = await harness.positions()
+  return reconciliation.imbalances({
+    senders: harness.totals(),
+    sentEvents: harness.sentEvents(),
     answered: lived('ingress') ? await sumOver(ingresses, 'ingress_answers_total', { answer: 'accepted' }) : undefined,
     outcomes: await outcomes.end(positions),
     positions,
@@ -161,61 +166,63 @@ export const runFault = async (
   fault: Fault,
   { seed, scale }: { seed: number; scale: number },
 ): Promise<FaultResult> => {
-  const arena = await openArena(cluster, { seed, ...fault.options })
-  const lag = watchLag(arena)
+  const harness = await openFaultHarness(cluster, { seed, ...fault.options })
+  const lag = watchLag(harness)
   try {
-    await arena.untilPromised(300)
-    await fault.inject(arena, scale, new Random(seed))
+    await harness.untilPromised(300)
+    await fault.inject(harness, scale, new Random(seed))
     const endedAt = performance.now()
-    await Promise.all([...arena.ingresses, ...arena.projectors].map(({ process }) => process.untilReady()))
+    await Promise.all([...harness.ingresses, ...harness.projectors].map(({ process }) => process.untilReady()))
     lag.servicesAreReady()
-    const outcomes = await beginOutcomes(arena)
-    await arena.untilPromised(200)
-    await arena.stopLoad()
+    const outcomes = await beginOutcomes(harness)
+    await harness.untilPromised(200)
+    await harness.stopLoad()
     // A record whose request got 503 may be stored later, so wait for it before the comparison.
     // Each failing partition retries one of these records, which the queue metric leaves out.
     const buffered = ['ingress_queue_records', 'ingress_partitions_failing', 'ingress_spool_bytes']
     await waitUntil(
       'the ingresses buffer nothing more',
-      () => Promise.all(buffered.map((metric) => sumOver(arena.ingresses, metric))),
+      () => Promise.all(buffered.map((metric) => sumOver(harness.ingresses, metric))),
       (counts) => counts.every((count) => count === 0),
     )
-    await waitUntil('the projectors have caught up', arena.lag, (behind) => behind === 0, {
+    await waitUntil('the projectors have caught up', harness.lag, (behind) => behind === 0, {
       timeoutMs: 60_000,
       pauseMs: 50,
     })
     const caughtUpAt = performance.now()
-    const verdict = await arena.pipeline.verify(arena.ledgerPath, {
-      witness: arena.account.witness,
+    const verdict = await harness.pipeline.verify(harness.ledgerPath, {
+      observer: harness.reconciliation.observer,
       exact: true,
       projection: fault.options?.projection ?? PROJECTION_VERSION,
       // An earlier release has no indexes, and an upgrade begins without them.
       withIndexes: fault.options?.root === undefined,
       ...(fault.ignoresStateTopic && { stateTopic: undefined }),
     })
-    const { made, promised, lost, stopped } = arena.totals()
+    const { made, promised, lost, stopped } = harness.totals()
     const result = {
       fault: fault.name,
       made,
       promised,
       lost,
       stopped,
-      refused: arena.refused(),
-      records: arena.account.figures.records,
+      refused: harness.refused(),
+      records: harness.reconciliation.figures.records,
       missing: verdict.missing.length,
       wrong: verdict.wrong.length,
-      imbalances: await addUp(arena, outcomes),
+      imbalances: await addUp(harness, outcomes),
       recoverySeconds: ((lag.recoveredAt() ?? caughtUpAt) - endedAt) / 1000,
       worstLag: lag.stop(),
     }
     if (!isSoundResult(result)) {
       const faulty = JSON.stringify([...verdict.missing, ...verdict.wrong].slice(0, 5))
-      process.stderr.write(`${fault.name}: the ledger and the logs are in ${arena.pipeline.folder}. Wrong: ${faulty}\n`)
+      process.stderr.write(
+        `${fault.name}: the ledger and the logs are in ${harness.pipeline.folder}. Wrong: ${faulty}\n`,
+      )
     }
     return result
   } finally {
     lag.stop()
-    await arena.close()
+    await harness.close()
   }
 }
 

@@ -5,12 +5,12 @@ import { waitUntil } from '@customer-stream/runtime'
 import { type MadeEvent, makeCustomersEvent } from '@customer-stream/simulator'
 import { untilReplicated } from './broker-faults.ts'
 import { type Fault, lasting, sumOver } from './fault.ts'
-import type { Arena, ManagedService } from './harness/arena.ts'
+import type { FaultHarness, ManagedService } from './harness/fault-harness.ts'
 
 const fullDisk = `--import ${new URL('./full-disk.ts', import.meta.url).href}`
 
 /** Sends events until the answer is 503. This answer must have the header Retry-After. */
-const untilRefused = async ({ ingresses, post }: Arena) => {
+const untilRefused = async ({ ingresses, post }: FaultHarness) => {
   await Promise.all(
     ingresses.map(async (ingress) => {
       const answer = await waitUntil(
@@ -31,7 +31,7 @@ const BURST = 100
  * Sends more requests at the same time than each ingress can buffer. Each request must get 503
  * within the time that the sender waits.
  */
-const burst = async ({ ingresses, post }: Arena) => {
+const burst = async ({ ingresses, post }: FaultHarness) => {
   const told = async (ingress: ManagedService, event: MadeEvent) => {
     const startedAt = performance.now()
     const { status, ok } = await post(ingress, event)
@@ -56,7 +56,7 @@ const QUEUES = 3
 const SAMPLE_PAUSE_MS = 20
 
 /** Samples the buffered records and bytes of the ingresses until it is stopped. */
-const watchQueues = ({ ingresses }: Arena) => {
+const watchQueues = ({ ingresses }: FaultHarness) => {
   const most = { records: 0, bytes: 0 }
   let watching = true
   const watched = (async () => {
@@ -87,7 +87,7 @@ const watchQueues = ({ ingresses }: Arena) => {
 }
 
 /** Asks the ingresses for /livez again and again, until a time of `performance.now()`. */
-const mustStayAlive = async ({ ingresses }: Arena, until: number) => {
+const mustStayAlive = async ({ ingresses }: FaultHarness, until: number) => {
   while (performance.now() < until) {
     for (const { process } of ingresses) {
       const startedAt = performance.now()
@@ -103,14 +103,14 @@ export const pressureFaults: readonly Fault[] = [
     name: 'ingress under pressure',
     how: 'Kafka frozen, a short queue, much load and bursts: bounded, 503 with Retry-After, /livez answers',
     options: { ratePerSecond: 600, ingressEnv: shortQueue },
-    inject: async (arena, scale) => {
-      const { cluster } = arena
+    inject: async (harness, scale) => {
+      const { cluster } = harness
       for (const broker of cluster.brokers) await broker.freeze()
-      const queues = watchQueues(arena)
+      const queues = watchQueues(harness)
       const until = performance.now() + 3000 + 12_000 * scale
-      await burst(arena)
-      await mustStayAlive(arena, until)
-      await untilRefused(arena)
+      await burst(harness)
+      await mustStayAlive(harness, until)
+      await untilRefused(harness)
       await queues.stop()
       for (const broker of cluster.brokers) await broker.thaw()
     },
@@ -121,17 +121,17 @@ export const pressureFaults: readonly Fault[] = [
       'Kafka frozen, then ENOSPC in the middle of a write: 503 with Retry-After, no 202, /livez answers; an ' +
       'ingress killed; continues when there is room',
     options: { spool: true, ingressEnv: { NODE_OPTIONS: fullDisk } },
-    inject: async (arena, scale) => {
-      const { cluster, ingresses, pipeline, untilPromised } = arena
+    inject: async (harness, scale) => {
+      const { cluster, ingresses, pipeline, untilPromised } = harness
       const diskIsFull = join(pipeline.folder, 'disk-is-full')
       for (const broker of cluster.brokers) await broker.freeze()
       await untilPromised(200)
       await writeFile(diskIsFull, '')
       // When the 503 arrives, all earlier writes to the disk have been answered.
-      await untilRefused(arena)
+      await untilRefused(harness)
       const accepted = () => sumOver(ingresses, 'ingress_answers_total', { answer: 'accepted' })
       const before = await accepted()
-      await mustStayAlive(arena, performance.now() + 1500 + 10_000 * scale)
+      await mustStayAlive(harness, performance.now() + 1500 + 10_000 * scale)
       if ((await accepted()) !== before) throw new Error('an event got 202 that is not on the disk')
       for (const { process } of ingresses)
         if (!(await process.metric('ingress_spool_errors_total'))) throw new Error('the disk was never full')
@@ -154,32 +154,32 @@ export const pressureFaults: readonly Fault[] = [
     name: 'too few replicas',
     how: 'two of three brokers down, load and bursts: 503 within the deadline, never 2xx, no memory growth',
     options: { ingressEnv: shortQueue },
-    inject: async (arena, scale, random) => {
-      const spared = random.pick(arena.cluster.brokers)
-      const [first, second] = arena.cluster.brokers.filter((broker) => broker !== spared)
-      const { ingresses } = arena
+    inject: async (harness, scale, random) => {
+      const spared = random.pick(harness.cluster.brokers)
+      const [first, second] = harness.cluster.brokers.filter((broker) => broker !== spared)
+      const { ingresses } = harness
       const accepted = () => sumOver(ingresses, 'ingress_answers_total', { answer: 'accepted' })
       await Promise.all([first?.kill(), second?.kill()])
       // Wait for the acknowledgements of records that all replicas have stored.
       await lasting(1000)
       const promised = await accepted()
-      const { timedOut } = arena.unanswered()
-      const queues = watchQueues(arena)
+      const { timedOut } = harness.unanswered()
+      const queues = watchQueues(harness)
       const memory = async () =>
         Promise.all(ingresses.map(({ process }) => process.metric('process_resident_memory_bytes')))
       const before = await memory()
-      await burst(arena)
+      await burst(harness)
       await lasting(1500 + 10_000 * scale)
-      await burst(arena)
+      await burst(harness)
       const after = await memory()
       await queues.stop()
       if ((await accepted()) !== promised) throw new Error('an event got 202 that is on too few brokers')
-      if (arena.unanswered().timedOut > timedOut)
+      if (harness.unanswered().timedOut > timedOut)
         throw new Error('a request got no answer in the time that the sender waits')
       const grown = after.map((bytes, i) => (bytes - (before[i] ?? 0)) / 1024 / 1024)
       if (grown.some((mib) => mib > 100)) throw new Error(`memory grew by ${grown.map(Math.round).join(' and ')} MiB`)
       await Promise.all([first?.restart(), second?.restart()])
-      await untilReplicated(arena)
+      await untilReplicated(harness)
     },
   },
   {
@@ -187,22 +187,22 @@ export const pressureFaults: readonly Fault[] = [
     how:
       'a broker whose writes fail ends itself; then all brokers: no 202; they start again when there is room, and ' +
       'events continue',
-    inject: async (arena, scale, random) => {
-      const { brokers } = arena.cluster
+    inject: async (harness, scale, random) => {
+      const { brokers } = harness.cluster
       const first = random.pick(brokers)
       await first.fillDisk()
-      await arena.untilPromised(200 + 500 * scale)
+      await harness.untilPromised(200 + 500 * scale)
       await first.restart()
-      await untilReplicated(arena)
+      await untilReplicated(harness)
       await Promise.all(brokers.map((broker) => broker.fillDisk()))
-      const accepted = () => sumOver(arena.ingresses, 'ingress_answers_total', { answer: 'accepted' })
+      const accepted = () => sumOver(harness.ingresses, 'ingress_answers_total', { answer: 'accepted' })
       const before = await accepted()
-      await burst(arena)
+      await burst(harness)
       await lasting(1500 + 10_000 * scale)
       if ((await accepted()) !== before) throw new Error('an event got 202 that is not on a disk')
       await Promise.all(brokers.map((broker) => broker.restart()))
-      await untilReplicated(arena)
-      await arena.untilPromised(100)
+      await untilReplicated(harness)
+      await harness.untilPromised(100)
     },
   },
 ]

@@ -2,15 +2,15 @@ import { readFile } from 'node:fs/promises'
 import { waitUntil } from '@customer-stream/runtime'
 import type { LocalRedisServer, RedisNode, RedisWithSentinels } from '@customer-stream/testing'
 import { type Fault, lasting, sumOver } from './fault.ts'
-import type { Arena } from './harness/arena.ts'
+import type { FaultHarness } from './harness/fault-harness.ts'
 
-const client = (arena: Arena) => arena.pipeline.connectRedis(arena.redis.server.url)
+const client = (harness: FaultHarness) => harness.pipeline.connectRedis(harness.redis.server.url)
 
 /** Starts a server with a copy of the current data. */
-const snapshot = async (arena: Arena) => {
-  const copy = await arena.cluster.startRedis()
-  const redis = await arena.pipeline.connectRedis(copy.url)
-  const { hostname, port } = new URL(arena.redis.server.url)
+const snapshot = async (harness: FaultHarness) => {
+  const copy = await harness.cluster.startRedis()
+  const redis = await harness.pipeline.connectRedis(copy.url)
+  const { hostname, port } = new URL(harness.redis.server.url)
   await redis.replicaof(hostname, Number(port))
   await waitUntil(
     'the copy is complete',
@@ -23,7 +23,7 @@ const snapshot = async (arena: Arena) => {
 }
 
 /** @param why part of the expected error message of Redis or its client. */
-const untilProjectorsWait = async ({ projectors }: Arena, why = '') => {
+const untilProjectorsWait = async ({ projectors }: FaultHarness, why = '') => {
   await waitUntil(
     `each projector says that it waits, ${why}`,
     () => Promise.all(projectors.map(async ({ process }) => (await fetch(`${process.adminUrl}/readyz`)).text())),
@@ -32,7 +32,7 @@ const untilProjectorsWait = async ({ projectors }: Arena, why = '') => {
 }
 
 /** A projector that waits must stay in the group. */
-const keepingTheirPlace = async ({ projectors }: Arena, outage: () => Promise<void>) => {
+const keepingTheirPlace = async ({ projectors }: FaultHarness, outage: () => Promise<void>) => {
   const joins = async () =>
     (await Promise.all(projectors.map(({ process }) => readFile(process.logFile, 'utf8')))).map(
       (log) => log.split('joined the consumer group').length,
@@ -42,7 +42,7 @@ const keepingTheirPlace = async ({ projectors }: Arena, outage: () => Promise<vo
   if ((await joins()).join() !== before.join()) throw new Error('a projector has lost its place in the group')
 }
 
-const untilNoticed = async ({ projectors }: Arena) => {
+const untilNoticed = async ({ projectors }: FaultHarness) => {
   await waitUntil(
     'the projectors go back to the positions in Redis',
     () => sumOver(projectors, 'projector_rewinds_total'),
@@ -53,7 +53,7 @@ const untilNoticed = async ({ projectors }: Arena) => {
 const untilPrimary = (sentinels: RedisWithSentinels, server: LocalRedisServer) =>
   waitUntil('the Sentinels name the other server', sentinels.primary, (primary) => primary === server)
 
-const untilReplicated = async ({ pipeline }: Arena, url: string) => {
+const untilReplicated = async ({ pipeline }: FaultHarness, url: string) => {
   const redis = await pipeline.connectRedis(url)
   await waitUntil(
     'the killed server is a replica in sync',
@@ -73,14 +73,14 @@ export const redisFaults: readonly Fault[] = [
   {
     name: 'Redis lost',
     how: 'killed, and an empty one in its place: all hashes and positions gone',
-    inject: async (arena) => {
+    inject: async (harness) => {
       // A projector that has moved no position yet has nothing to go back to.
-      await waitUntil('Redis has positions', arena.positions, ({ size }) => size > 0)
-      await arena.redis.server.kill()
-      await arena.redis.replace(await arena.cluster.startRedis())
-      await arena.untilPromised(200)
-      await untilNoticed(arena)
-      const redis = await client(arena)
+      await waitUntil('Redis has positions', harness.positions, ({ size }) => size > 0)
+      await harness.redis.server.kill()
+      await harness.redis.replace(await harness.cluster.startRedis())
+      await harness.untilPromised(200)
+      await untilNoticed(harness)
+      const redis = await client(harness)
       await redis.flushall()
       redis.disconnect()
     },
@@ -88,38 +88,38 @@ export const redisFaults: readonly Fault[] = [
   {
     name: 'Redis rolled back',
     how: 'replaced by an older copy of itself while the projectors run',
-    inject: async (arena) => {
-      const older = await snapshot(arena)
-      await arena.untilPromised(500)
-      await arena.redis.replace(older)
-      await untilNoticed(arena)
+    inject: async (harness) => {
+      const older = await snapshot(harness)
+      await harness.untilPromised(500)
+      await harness.redis.replace(older)
+      await untilNoticed(harness)
     },
   },
   {
     name: 'Redis hung',
     how: 'SIGSTOP for longer than the timeouts and the session timeout; SIGCONT',
-    inject: async (arena, scale) => {
-      await arena.redis.server.pause()
+    inject: async (harness, scale) => {
+      await harness.redis.server.pause()
       // First a command times out, and then the connection.
-      await untilProjectorsWait(arena, '(Command timed out|Socket timeout)')
-      await keepingTheirPlace(arena, () => lasting(7000 + 8000 * scale))
-      await arena.redis.server.resume()
+      await untilProjectorsWait(harness, '(Command timed out|Socket timeout)')
+      await keepingTheirPlace(harness, () => lasting(7000 + 8000 * scale))
+      await harness.redis.server.resume()
     },
   },
   {
     name: 'Redis restarted, loading',
     how: 'SIGKILL, started again on its own append-only file: LOADING for seconds',
-    inject: async (arena) => {
-      const { server } = arena.redis
+    inject: async (harness) => {
+      const { server } = harness.redis
       // While Redis loads, it answers only once for each thousand commands. So send many events
       // before the restart.
-      await arena.untilPromised(1000)
-      await keepingTheirPlace(arena, async () => {
+      await harness.untilPromised(1000)
+      await keepingTheirPlace(harness, async () => {
         await server.kill()
         // Redis waits this number of microseconds for each key that it loads.
         const restarted = server.restart(['--key-load-delay', '1000'])
         await waitUntil('Redis is loading', server.ping, (reply) => reply.startsWith('-LOADING'))
-        await untilProjectorsWait(arena)
+        await untilProjectorsWait(harness)
         await restarted
       })
     },
@@ -127,18 +127,18 @@ export const redisFaults: readonly Fault[] = [
   {
     name: 'Redis read-only',
     how: 'made a replica, with a full sync, then a primary again',
-    inject: async (arena) => {
-      const copy = await snapshot(arena)
+    inject: async (harness) => {
+      const copy = await snapshot(harness)
       const { hostname, port } = new URL(copy.url)
-      const redis = await client(arena)
-      await keepingTheirPlace(arena, async () => {
+      const redis = await client(harness)
+      await keepingTheirPlace(harness, async () => {
         await redis.replicaof(hostname, Number(port))
         await waitUntil(
           'the sync is over',
           () => redis.info('replication').catch(() => ''),
           (info) => info.includes('master_link_status:up'),
         )
-        await untilProjectorsWait(arena, 'READONLY')
+        await untilProjectorsWait(harness, 'READONLY')
       })
       await redis.replicaof('NO', 'ONE')
       redis.disconnect()
@@ -148,11 +148,11 @@ export const redisFaults: readonly Fault[] = [
   {
     name: 'Redis out of memory',
     how: 'maxmemory below what it holds, then lifted',
-    inject: async (arena, scale) => {
-      const redis = await client(arena)
+    inject: async (harness, scale) => {
+      const redis = await client(harness)
       await redis.config('SET', 'maxmemory', '1')
-      await keepingTheirPlace(arena, async () => {
-        await untilProjectorsWait(arena, 'OOM')
+      await keepingTheirPlace(harness, async () => {
+        await untilProjectorsWait(harness, 'OOM')
         await lasting(500 + 6000 * scale)
       })
       await redis.config('SET', 'maxmemory', '0')
@@ -163,41 +163,41 @@ export const redisFaults: readonly Fault[] = [
     name: 'Redis failover by Sentinel',
     how: 'the primary is killed, and comes back as a replica; then a failover by command',
     options: { sentinels: true },
-    inject: async (arena) => {
-      const { sentinels } = arena
+    inject: async (harness) => {
+      const { sentinels } = harness
       if (!sentinels) throw new Error('this scenario needs Sentinels')
       const [first, second] = sentinels.servers
-      await arena.untilPromised(500)
+      await harness.untilPromised(500)
       await first.kill()
       await untilPrimary(sentinels, second)
-      await arena.redis.replace(second)
-      await arena.untilPromised(200)
+      await harness.redis.replace(second)
+      await harness.untilPromised(200)
       await first.restart()
-      await untilReplicated(arena, second.url)
+      await untilReplicated(harness, second.url)
       await sentinels.failOver()
       await untilPrimary(sentinels, first)
-      await arena.redis.replace(first)
+      await harness.redis.replace(first)
     },
   },
   {
     name: 'Redis Cluster, failover with loss',
     how: 'slots move; then a master dies, and its replica lacks the newest writes',
     options: { redisCluster: true },
-    inject: async (arena) => {
-      const { redisCluster } = arena
+    inject: async (harness) => {
+      const { redisCluster } = harness
       if (!redisCluster) throw new Error('this scenario needs a Redis Cluster')
       const [from, dying] = redisCluster.masters as [RedisNode, RedisNode]
       const [, successor] = redisCluster.replicas as [RedisNode, RedisNode]
       // Slot 0 has a copy of the positions.
       const slots = new Set([0])
-      const customers = await from.client.keys(`${arena.pipeline.keyPrefix}customer:*`)
+      const customers = await from.client.keys(`${harness.pipeline.keyPrefix}customer:*`)
       for (const key of customers.slice(0, 20)) slots.add(Number(await from.client.cluster('KEYSLOT', key)))
       for (const slot of slots) await redisCluster.moveSlot(slot)
       await endReplication(dying)
-      await arena.untilPromised(500)
+      await harness.untilPromised(500)
       await waitUntil(
         'the projectors have applied events that the replica lacks',
-        arena.lag,
+        harness.lag,
         (behind) => behind !== undefined && behind < 200,
       )
       await dying.kill()
@@ -206,24 +206,24 @@ export const redisFaults: readonly Fault[] = [
         () => successor.client.info('replication').catch(String),
         (info) => info.includes('role:master'),
       )
-      await untilNoticed(arena)
+      await untilNoticed(harness)
       await dying.restart()
     },
   },
   {
     name: 'network to Redis',
     how: 'cut, 3 s delay, half-open, slow trickle',
-    inject: async (arena, scale) => {
-      const failures = () => sumOver(arena.projectors, 'projector_failures_total')
+    inject: async (harness, scale) => {
+      const failures = () => sumOver(harness.projectors, 'projector_failures_total')
       for (const state of ['cut', { delayMs: 3000 }, 'stalled', { bytesPerSecond: 2000 }] as const) {
         const before = await failures()
-        arena.redis.network.set(state)
+        harness.redis.network.set(state)
         await waitUntil(`projectors fail: ${JSON.stringify(state)}`, failures, (failed) => failed > before)
         await lasting(6000 * scale)
-        arena.redis.network.set('open')
+        harness.redis.network.set('open')
         await waitUntil(
           'the projectors have nearly caught up',
-          arena.lag,
+          harness.lag,
           (behind) => behind !== undefined && behind < 500,
         )
       }

@@ -5,18 +5,18 @@ import { createVerifiedProducer, readTopic } from '@customer-stream/runtime/kafk
 import { customerKey, PROJECTION_VERSION, positionsKey } from '@customer-stream/schemas'
 import { type MadeEvent, makeCustomersEvent, sign } from '@customer-stream/simulator'
 import { changedSettings, type Fault, lasting, sumOver } from './fault.ts'
-import type { Arena, ManagedService } from './harness/arena.ts'
+import type { FaultHarness, ManagedService } from './harness/fault-harness.ts'
 import { mustEnd, replaceIngress } from './harness/replace.ts'
 
 const jumpingClock = `--import ${new URL('./jumping-clock.ts', import.meta.url).href}`
 
 const interrupted = `--import ${new URL('./interrupted.ts', import.meta.url).href}`
 
-const postAll = async (arena: Arena, events: readonly MadeEvent[]) => {
-  const [ingress] = arena.ingresses
+const postAll = async (harness: FaultHarness, events: readonly MadeEvent[]) => {
+  const [ingress] = harness.ingresses
   if (!ingress) throw new Error('no ingress')
   for (const event of events) {
-    const { status } = await arena.post(ingress, event)
+    const { status } = await harness.post(ingress, event)
     if (status !== 202) throw new Error(`answered ${status}`)
   }
 }
@@ -25,7 +25,7 @@ const postAll = async (arena: Arena, events: readonly MadeEvent[]) => {
 const READS_AHEAD = { LOOKAHEAD_RECORDS: '100', CHUNK_RECORDS: '20' }
 
 /** Waits until the hash of positions has fields with this suffix. */
-const untilSome = ({ pipeline }: Arena, suffix: string, what: string) =>
+const untilSome = ({ pipeline }: FaultHarness, suffix: string, what: string) =>
   waitUntil(
     what,
     () => pipeline.redis.hkeys(positionsKey(PROJECTION_VERSION, pipeline.keyPrefix)),
@@ -53,24 +53,24 @@ const untilPaused = ({ process }: ManagedService) =>
  * Erases customers that have a hash, and returns their ids. Half of these customers get no more
  * events, so only the erasure itself can publish their tombstones.
  */
-const eraseSome = async (arena: Arena): Promise<string[]> => {
-  const { redis, keyPrefix } = arena.pipeline
+const eraseSome = async (harness: FaultHarness): Promise<string[]> => {
+  const { redis, keyPrefix } = harness.pipeline
   const prefix = customerKey('', keyPrefix).slice(0, -1)
   const busy = (await redis.keys(`${prefix}*`)).slice(0, 20).map((key) => key.slice(prefix.length, -1))
   const made = Array.from({ length: 20 }, () => makeCustomersEvent())
-  await postAll(arena, made)
+  await postAll(harness, made)
   const silent = made.map(({ customerUuid }) => customerUuid)
   await waitUntil(
     'the new customers are in Redis',
     () => redis.exists(silent.map((customerUuid) => customerKey(customerUuid, keyPrefix))),
     (count) => count === silent.length,
   )
-  await eraseAll(arena.pipeline, [...busy, ...silent])
+  await eraseAll(harness.pipeline, [...busy, ...silent])
   return [...busy, ...silent]
 }
 
 /** Erases every second customer forever, and the other customers until now. */
-const eraseAll = async ({ kafka, erasuresTopic }: Arena['pipeline'], customers: readonly string[]) => {
+const eraseAll = async ({ kafka, erasuresTopic }: FaultHarness['pipeline'], customers: readonly string[]) => {
   const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 1000, produceTimeoutMs: 5000 })
   await producer.connect()
   await producer.setPartitions(new Map([[erasuresTopic, PARTITIONS]]))
@@ -100,7 +100,7 @@ const pauseAt = async <T>(projector: ManagedService, what: string, cause: () => 
  * topic until it learns of the deletion. Another broker may already have a new topic of that name.
  * These records are lost.
  */
-const deleteTopic = async ({ administrator }: Arena['pipeline'], topic: string) => {
+const deleteTopic = async ({ administrator }: FaultHarness['pipeline'], topic: string) => {
   await administrator.deleteTopics({ topics: [topic] })
   const ask = () =>
     administrator.fetchTopicMetadata({ topics: [topic] }).then(
@@ -218,8 +218,8 @@ export const serviceFaults: readonly Fault[] = [
       'Redis emptied, and the group’s offsets deleted, so all raw records are applied; a projector killed within a ' +
       'window; another paused within a window for longer than the session timeout, until a third has its partitions',
     options: { projectorEnv: READS_AHEAD },
-    inject: async (arena, scale) => {
-      const { projectors, untilPromised } = arena
+    inject: async (harness, scale) => {
+      const { projectors, untilPromised } = harness
       const [killed, paused] = projectors as [ManagedService, ManagedService]
       /**
        * Removes all data of Redis and all offsets of the group. A projector starts alone, and
@@ -227,10 +227,10 @@ export const serviceFaults: readonly Fault[] = [
        */
       const pauseWithin = async (projector: ManagedService) => {
         for (const each of projectors) await each.end()
-        await arena.pipeline.administrator.deleteGroups([arena.pipeline.groupId])
-        await arena.pipeline.redis.flushall()
+        await harness.pipeline.administrator.deleteGroups([harness.pipeline.groupId])
+        await harness.pipeline.redis.flushall()
         await projector.restart({ NODE_OPTIONS: interrupted, INTERRUPTED: 'apply-snapshots SIGSTOP' })
-        await untilSome(arena, '#window', 'the projector has read ahead')
+        await untilSome(harness, '#window', 'the projector has read ahead')
         armPause(projector)
         await untilPaused(projector)
       }
@@ -251,8 +251,8 @@ export const serviceFaults: readonly Fault[] = [
     how:
       'Redis emptied; a projector killed while it fills Redis from the state topic; another paused during the fill ' +
       'for longer than the session timeout, until a third has filled its partitions',
-    inject: async (arena, scale) => {
-      const { projectors, pipeline, untilPromised } = arena
+    inject: async (harness, scale) => {
+      const { projectors, pipeline, untilPromised } = harness
       const [killed, paused] = projectors as [ManagedService, ManagedService]
       await untilPromised(3000)
       for (let round = 0; round < Math.round(1 + 2 * scale); round++) {
@@ -273,8 +273,8 @@ export const serviceFaults: readonly Fault[] = [
     how:
       'customers erased; projectors killed between Redis and the tombstone; one paused at that moment for longer ' +
       'than the session timeout, until the other has executed this erasure and a later one',
-    inject: async (arena, scale) => {
-      const { projectors, pipeline, untilPromised } = arena
+    inject: async (harness, scale) => {
+      const { projectors, pipeline, untilPromised } = harness
       const [other, paused] = projectors as [ManagedService, ManagedService]
       await untilPromised(500)
       for (const killed of projectors.slice(0, Math.round(1 + scale))) {
@@ -284,12 +284,12 @@ export const serviceFaults: readonly Fault[] = [
         // executed.
         const { process } = killed
         await Promise.race([process.untilReady().catch(() => process.ended), process.ended])
-        await eraseSome(arena)
+        await eraseSome(harness)
         await untilKilled(killed)
         await killed.restart()
         await killed.process.untilReady()
       }
-      const erased = await pauseAt(paused, 'erase-customer', () => eraseSome(arena))
+      const erased = await pauseAt(paused, 'erase-customer', () => eraseSome(harness))
       await continueLate(paused, other, async () => {
         await eraseAll(pipeline, erased.toReversed())
         await untilPromised(200)
@@ -302,9 +302,9 @@ export const serviceFaults: readonly Fault[] = [
       'projectors join and leave; one is paused in the middle of a chunk (SIGSTOP for longer than the session ' +
       'timeout) and continues after others have got its partitions',
     options: { projectorEnv: { NODE_OPTIONS: interrupted, INTERRUPTED: 'apply-snapshots SIGSTOP' } },
-    inject: async (arena, scale) => {
-      const [paused, second] = arena.projectors as [ManagedService, ManagedService]
-      const third = await arena.startProjector()
+    inject: async (harness, scale) => {
+      const [paused, second] = harness.projectors as [ManagedService, ManagedService]
+      const third = await harness.startProjector()
       const share = (services: readonly ManagedService[], each: number) =>
         waitUntil(
           `${services.length} projectors share the partitions`,
@@ -318,7 +318,7 @@ export const serviceFaults: readonly Fault[] = [
       armPause(paused)
       await untilPaused(paused)
       await share([second, third], 6)
-      await arena.untilPromised(200 + 3000 * scale)
+      await harness.untilPromised(200 + 3000 * scale)
       paused.process.signal('SIGCONT')
       await waitUntil('the paused projector has joined its group again', joins, (count) => count > joinsBefore)
       await share([paused, second, third], 4)
@@ -328,24 +328,24 @@ export const serviceFaults: readonly Fault[] = [
   {
     name: 'poison',
     how: 'unusable records among good ones; then quarantine itself gone, and back',
-    inject: async (arena) => {
-      const { pipeline, projectors } = arena
+    inject: async (harness) => {
+      const { pipeline, projectors } = harness
       const quarantined = () => sumOver(projectors, 'projector_events_total', { outcome: 'quarantined' })
       const poison = Array.from({ length: 20 }, (_, i) => makeCustomersEvent({ timestamp: -1 - i }))
-      await postAll(arena, poison)
+      await postAll(harness, poison)
       await waitUntil('the unusable records are in quarantine', quarantined, (count) => count === poison.length)
-      await arena.readQuarantine()
+      await harness.readQuarantine()
       const configEntries = await changedSettings(pipeline, pipeline.topics.quarantine)
       await deleteTopic(pipeline, pipeline.topics.quarantine)
       const more = Array.from({ length: poison.length }, (_, i) => makeCustomersEvent({ timestamp: -1 - i }))
-      await postAll(arena, more)
+      await postAll(harness, more)
       await waitUntil(
         'a projector waits for quarantine',
         () => sumOver(projectors, 'projector_failures_total', { operation: 'quarantine' }),
         (failures) => failures > 0,
       )
       const bodies = new Set(more.map(({ body }) => body))
-      const positions = await arena.positions()
+      const positions = await harness.positions()
       const passed: string[] = []
       await readTopic(pipeline.admin, pipeline.topics.customers, ({ value, offset }, partition) => {
         if (bodies.has(String(value)) && (positions.get(partition) ?? 0) > Number(offset))

@@ -2,8 +2,8 @@ import { waitUntil } from '@customer-stream/runtime'
 import { PROJECTION_VERSION } from '@customer-stream/schemas'
 import { servicesRoot } from '@customer-stream/testing'
 import type { Fault } from './fault.ts'
-import type { Arena, ManagedIngress, ManagedService } from './harness/arena.ts'
 import type { Release } from './harness/earlier-release.ts'
+import type { FaultHarness, ManagedIngress, ManagedService } from './harness/fault-harness.ts'
 import { observeRedis, olderDocuments, splitKeys } from './harness/order.ts'
 import { mustEnd, replaceIngress } from './harness/replace.ts'
 
@@ -25,7 +25,7 @@ const replaceProjector = async (projector: ManagedService, root: string, env: Re
 /** 503 is expected, because a busy machine may answer too late. The senders repeat these events. */
 const EXPECTED_STATUSES = new Set(['200', '202', '503'])
 
-type Step = (arena: Arena) => Promise<void>
+type Step = (harness: FaultHarness) => Promise<void>
 
 const replaceProjectors =
   (root: string, env: Readonly<Record<string, string>> = {}): Step =>
@@ -50,21 +50,21 @@ const replaceIngresses =
  * @param earlierRebuild steps in which customers may go back, because earlier code fills Redis with
  *   older documents, and publishes beside a projector of another projection.
  */
-const inOrder = async (arena: Arena, steps: readonly Step[], earlierRebuild: readonly Step[] = []) => {
-  const endObservation = observeRedis(arena)
-  for (const step of steps) await step(arena)
+const inOrder = async (harness: FaultHarness, steps: readonly Step[], earlierRebuild: readonly Step[] = []) => {
+  const endObservation = observeRedis(harness)
+  for (const step of steps) await step(harness)
   const wentBack = await endObservation()
-  for (const step of earlierRebuild) await step(arena)
-  const { failedConnections, cutOff } = arena.unanswered()
+  for (const step of earlierRebuild) await step(harness)
+  const { failedConnections, cutOff } = harness.unanswered()
   const faults = [
     ...wentBack,
-    ...(earlierRebuild.length > 0 ? [] : await olderDocuments(arena)),
-    ...(await splitKeys(arena, arena.pipeline.topics.customers)),
-    ...(await splitKeys(arena, arena.pipeline.stateTopic)),
+    ...(earlierRebuild.length > 0 ? [] : await olderDocuments(harness)),
+    ...(await splitKeys(harness, harness.pipeline.topics.customers)),
+    ...(await splitKeys(harness, harness.pipeline.stateTopic)),
     ...Object.entries({ failedConnections, cutOff }).flatMap(([what, count]) =>
       count > 0 ? [`requests of the senders: ${count} ${what}`] : [],
     ),
-    ...Object.entries(arena.statuses()).flatMap(([status, count]) =>
+    ...Object.entries(harness.statuses()).flatMap(([status, count]) =>
       EXPECTED_STATUSES.has(status) ? [] : [`requests of the senders: ${count} answered with ${status}`],
     ),
   ]
@@ -88,22 +88,22 @@ export const upgradeFaults = ({ name, hasStateTopic }: Release, root: string): r
       options,
       // The earlier release does not publish documents, so the topic is out of date.
       ignoresStateTopic: !hasStateTopic,
-      inject: (arena) => inOrder(arena, [...forward, ...back]),
+      inject: (harness) => inOrder(harness, [...forward, ...back]),
     },
     {
       name: `upgrade from ${name}, repeated`,
       how: 'upgraded, rolled back, upgraded again',
       options,
-      inject: (arena) => inOrder(arena, [...forward, ...back, ...forward]),
+      inject: (harness) => inOrder(harness, [...forward, ...back, ...forward]),
     },
     {
       name: `upgrade from ${name}, new projection`,
       how: 'projectors upgraded with PROJECTION_VERSION + 1, then rolled back with PROJECTION_VERSION + 2',
       options: { ...options, projection: third },
       ignoresStateTopic: !hasStateTopic,
-      inject: (arena) =>
+      inject: (harness) =>
         inOrder(
-          arena,
+          harness,
           [replaceProjectors(servicesRoot, { PROJECTION_VERSION: String(second) })],
           [replaceProjectors(root, { PROJECTION_VERSION: String(third) })],
         ),

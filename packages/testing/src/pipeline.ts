@@ -54,7 +54,7 @@ export interface Pipeline {
     options?: Partial<
       Pick<
         VerifyOptions,
-        'exact' | 'witness' | 'signal' | 'stateTopic' | 'erasuresTopic' | 'catchUpMs' | 'projection' | 'withIndexes'
+        'exact' | 'observer' | 'signal' | 'stateTopic' | 'erasuresTopic' | 'catchUpMs' | 'projection' | 'withIndexes'
       >
     >,
   ): Promise<Verdict>

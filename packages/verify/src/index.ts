@@ -9,10 +9,10 @@ export { readStateDocument, type StateDocument } from './read-event.ts'
 export { type NewestRead, readNewest } from './read-newest.ts'
 export { planRepair, type Repairable, type RepairedPartition, repair } from './repair.ts'
 export {
+  type Observer,
   quarantineReachesBackTo,
   type Verdict,
   type VerifyOptions,
   verify,
-  type Witness,
 } from './verify.ts'
 export { recordsBehind } from './wait-for-projector.ts'

@@ -28,7 +28,7 @@ import { waitForErasures, waitForEvents } from './wait-for-projector.ts'
  * Called with every record and every ledger entry, so that the fault suite can count them. Called
  * only if there is a ledger.
  */
-export interface Witness {
+export interface Observer {
   record(seen: {
     readonly topic: string
     readonly partition: number
@@ -73,7 +73,7 @@ export interface VerifyOptions {
   /** Maximum wait for the projector, and maximum wait for open transactions. */
   readonly catchUpMs?: number
   readonly onProgress?: (step: string) => void
-  readonly witness?: Witness
+  readonly observer?: Observer
   readonly signal?: AbortSignal
 }
 
@@ -149,12 +149,12 @@ export const MAX_NAMED = 10_000
  */
 const REDIS_BATCH = 100
 
-const readLedgerInto = async (evidence: Evidence, ledgerPath: string, { witness, signal }: VerifyOptions) => {
+const readLedgerInto = async (evidence: Evidence, ledgerPath: string, { observer, signal }: VerifyOptions) => {
   for await (const entry of readLedger(ledgerPath)) {
     signal?.throwIfAborted()
     const print = fingerprint(entry.customerUuid, entry.sha256)
     evidence.promise(print, entry)
-    witness?.promise(print)
+    observer?.promise(print)
   }
 }
 
@@ -163,7 +163,7 @@ const readLedgerInto = async (evidence: Evidence, ledgerPath: string, { witness,
  * @returns the number of selected records, and the range of each partition that was read.
  */
 const readCustomers = async (evidence: Evidence, options: VerifyOptions, ends: readonly PartitionEnds[]) => {
-  const { admin, topics, witness, onProgress, ledgerPath, sinceMs, signal } = options
+  const { admin, topics, observer, onProgress, ledgerPath, sinceMs, signal } = options
   const { untilMs = Number.POSITIVE_INFINITY, sample = 1, maxFutureMs = MAX_FUTURE_MS } = options
   const isSampled = (key: Buffer | null) => sample >= 1 || ((key === null ? 0 : murmur2(key)) >>> 0) / 2 ** 32 < sample
   let records = 0
@@ -190,7 +190,7 @@ const readCustomers = async (evidence: Evidence, options: VerifyOptions, ends: r
       if (ledgerPath === undefined) return
       const print = fingerprint(key?.toString() ?? null, sha256(value ?? ''))
       evidence.found(print)
-      witness?.record({ topic: topics.customers, partition, offset, fingerprint: print, usable: reading.usable })
+      observer?.record({ topic: topics.customers, partition, offset, fingerprint: print, usable: reading.usable })
     },
     {
       ends,
@@ -234,14 +234,14 @@ const createRanges = (signal: AbortSignal | undefined) => {
   return { unreadable, upTo }
 }
 
-const readOther = async (evidence: Evidence, { admin, topics, witness }: VerifyOptions, range: Range) => {
+const readOther = async (evidence: Evidence, { admin, topics, observer }: VerifyOptions, range: Range) => {
   const { records } = await readTopic(
     admin,
     topics.other,
     ({ value, offset }, partition) => {
       const print = fingerprint(null, sha256(value ?? ''))
       evidence.found(print)
-      witness?.record({ topic: topics.other, partition, offset, fingerprint: print, usable: true })
+      observer?.record({ topic: topics.other, partition, offset, fingerprint: print, usable: true })
     },
     range,
   )

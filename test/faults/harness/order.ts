@@ -1,7 +1,7 @@
 import { setInterval } from 'node:timers/promises'
 import { readTopic } from '@customer-stream/runtime/kafka'
 import { compareVersions, customerKey, type Version } from '@customer-stream/schemas'
-import type { Arena } from './arena.ts'
+import type { FaultHarness } from './fault-harness.ts'
 
 /** Notes the newest version of each customer. Keeps a sentence for each customer that went back. */
 const createVersionLog = (place: string) => {
@@ -25,7 +25,7 @@ const SAMPLE_INTERVAL_MS = 100
  * @returns a function that ends the observation, and returns a sentence for each customer that went
  *   back to an older version.
  */
-export const observeRedis = ({ pipeline: { redis, keyPrefix } }: Arena): (() => Promise<readonly string[]>) => {
+export const observeRedis = ({ pipeline: { redis, keyPrefix } }: FaultHarness): (() => Promise<readonly string[]>) => {
   const { note, wentBack } = createVersionLog('Redis')
   const stop = new AbortController()
   const pattern = `${customerKey('', keyPrefix).slice(0, -1)}*`
@@ -51,7 +51,7 @@ export const observeRedis = ({ pipeline: { redis, keyPrefix } }: Arena): (() => 
 }
 
 /** Returns a sentence for each key of a topic whose records are in more than one partition. */
-export const splitKeys = async ({ pipeline: { admin } }: Arena, topic: string): Promise<readonly string[]> => {
+export const splitKeys = async ({ pipeline: { admin } }: FaultHarness, topic: string): Promise<readonly string[]> => {
   const partitions = new Map<string, Set<number>>()
   await readTopic(admin, topic, ({ key }, partition) => {
     const ofKey = partitions.get(String(key)) ?? new Set()
@@ -65,7 +65,7 @@ export const splitKeys = async ({ pipeline: { admin } }: Arena, topic: string): 
 /**
  * Returns a sentence for each state document that is older than its customer's previous document.
  */
-export const olderDocuments = async ({ pipeline }: Arena): Promise<readonly string[]> => {
+export const olderDocuments = async ({ pipeline }: FaultHarness): Promise<readonly string[]> => {
   const { note, wentBack } = createVersionLog('state topic')
   await readTopic(pipeline.admin, pipeline.stateTopic, ({ key, value }) => {
     if (value !== null) note(String(key), (JSON.parse(value.toString()) as { version: Version }).version)

@@ -15,7 +15,7 @@ import {
   type TcpProxy,
 } from '@customer-stream/testing'
 import { fingerprint, readProgress, sha256 } from '@customer-stream/verify'
-import { type Account, createAccount, placeOf } from './account.ts'
+import { createReconciliation, placeOf, type Reconciliation } from './reconciliation.ts'
 import { type Senders, startSenders } from './senders.ts'
 
 /** A service that can be killed and started again at the same address. */
@@ -25,7 +25,10 @@ export interface ManagedService {
   kill(): Promise<void>
   /** Sends SIGTERM. Resolves with the exit code. */
   end(): Promise<number>
-  /** @param root folder of the working copy whose code runs. Default: {@link ArenaOptions.root}. */
+  /**
+   * @param root folder of the working copy whose code runs. Default:
+   *   {@link FaultHarnessOptions.root}.
+   */
   restart(env?: Readonly<Record<string, string>>, root?: string): Promise<void>
 }
 
@@ -46,27 +49,27 @@ export interface ManagedRedis {
  * Fault harness: a pipeline under load, with three brokers, one Redis, two processes of each
  * service, and two senders with one ledger. A test causes faults in this pipeline.
  */
-export interface Arena extends Senders {
+export interface FaultHarness extends Senders {
   readonly cluster: KafkaCluster
   readonly pipeline: Pipeline
   readonly redis: ManagedRedis
-  /** Undefined if the scenario has no Sentinels ({@link ArenaOptions.sentinels}). */
+  /** Undefined if the scenario has no Sentinels ({@link FaultHarnessOptions.sentinels}). */
   readonly sentinels: RedisWithSentinels | undefined
-  /** Undefined if the scenario has no Redis Cluster ({@link ArenaOptions.redisCluster}). */
+  /** Undefined if the scenario has no Redis Cluster ({@link FaultHarnessOptions.redisCluster}). */
   readonly redisCluster: RedisCluster | undefined
   readonly ingresses: readonly ManagedIngress[]
   readonly projectors: readonly ManagedService[]
   startProjector(): Promise<ManagedService>
   /** Returns true if the harness has ended no process of this service. */
   lived(name: ServiceName): boolean
-  readonly account: Account
-  /** Sends one event on behalf of the fault, and counts the event in `account`. */
+  readonly reconciliation: Reconciliation
+  /** Sends one event on behalf of the fault, and counts the event in `reconciliation`. */
   post(
     ingress: ManagedService,
     event: Pick<MadeEvent, 'customerUuid' | 'body'>,
     headers?: Readonly<Record<string, string>>,
   ): Promise<Response>
-  /** Adds all records in quarantine to the account. */
+  /** Adds all records in quarantine to the reconciliation. */
   readQuarantine(): Promise<void>
   /** Reads from Redis the next offset to apply of each partition of the customers topic. */
   positions(): Promise<Map<number, number>>
@@ -78,7 +81,7 @@ export interface Arena extends Senders {
   close(): Promise<void>
 }
 
-export interface ArenaOptions {
+export interface FaultHarnessOptions {
   readonly seed: number
   /** Events per second of each sender. */
   readonly ratePerSecond?: number
@@ -95,12 +98,12 @@ export interface ArenaOptions {
    * uses the first primary until the scenario calls {@link ManagedRedis.replace}.
    */
   readonly sentinels?: boolean
-  /** True for a Redis Cluster with a replica of each master, in place of `arena.redis`. */
+  /** True for a Redis Cluster with a replica of each master, in place of `harness.redis`. */
   readonly redisCluster?: boolean
 }
 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one state
-export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): Promise<Arena> => {
+export const openFaultHarness = async (cluster: KafkaCluster, options: FaultHarnessOptions): Promise<FaultHarness> => {
   const sentinels = options.sentinels ? await startRedisWithSentinels() : undefined
   await sentinels?.untilWatched()
   const first = sentinels?.servers[0] ?? (await cluster.startRedis())
@@ -173,7 +176,7 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
 
   const { topics } = pipeline
   const { projection = PROJECTION_VERSION } = options
-  const account = createAccount(topics.customers)
+  const reconciliation = createReconciliation(topics.customers)
   const positions = async () => {
     const of = { topic: topics.customers, projection, keyPrefix: pipeline.keyPrefix }
     const progress = (await readProgress(pipeline.redis, of)) ?? []
@@ -203,21 +206,21 @@ export const openArena = async (cluster: KafkaCluster, options: ArenaOptions): P
     projectors,
     startProjector: () => manage('projector'),
     lived: (name) => !ended.has(name),
-    account,
+    reconciliation,
     post: async ({ process }, { customerUuid, body }, headers) => {
       const print = fingerprint(customerUuid, sha256(body))
       // Add the event before the answer, because Kafka may store the event although no answer
       // comes.
-      account.posted(print, false)
+      reconciliation.posted(print, false)
       const answer = await pipeline.post(process, body, headers)
-      if (answer.ok) account.posted(print, true)
+      if (answer.ok) reconciliation.posted(print, true)
       return answer
     },
     readQuarantine: async () => {
       await readTopic(pipeline.admin, topics.quarantine, ({ key, value, headers = {} }) => {
         const header = (name: string) => String(headers[name] ?? '')
         const { topic, partition, offset } = QUARANTINE_HEADERS
-        account.quarantined(
+        reconciliation.quarantined(
           placeOf(header(topic), header(partition), header(offset)),
           fingerprint(key?.toString() ?? null, sha256(value ?? '')),
         )

@@ -1,8 +1,8 @@
-import type { Witness } from '@customer-stream/verify'
+import type { Observer } from '@customer-stream/verify'
 import type { SenderTotals } from './senders.ts'
 
 /** Counts that are known at the end of a scenario. */
-export interface Closing {
+export interface FinalCounts {
   readonly senders: SenderTotals
   /** Fingerprints of the events that the senders made. */
   readonly sentEvents: Iterable<string>
@@ -25,8 +25,8 @@ export interface Closing {
  * with the counts of the next stage. The verifier finds missing records. The reconciliation also
  * finds surplus records and records of unknown origin.
  */
-export interface Account {
-  readonly witness: Witness
+export interface Reconciliation {
+  readonly observer: Observer
   /** Adds an event that the fault itself sent. */
   posted(fingerprint: string, wasPromised: boolean): void
   /**
@@ -36,7 +36,7 @@ export interface Account {
   quarantined(source: string, fingerprint: string): void
   readonly figures: { readonly records: number; readonly unpromised: number; readonly copies: number }
   /** Returns a sentence for each count that does not match. */
-  imbalances(closing: Closing): string[]
+  imbalances(finalCounts: FinalCounts): string[]
 }
 
 export const placeOf = (topic: string, partition: number | string, offset: string): string =>
@@ -44,7 +44,7 @@ export const placeOf = (topic: string, partition: number | string, offset: strin
 
 const add = (counts: Map<string, number>, key: string) => counts.set(key, (counts.get(key) ?? 0) + 1)
 
-export const createAccount = (customersTopic: string): Account => {
+export const createReconciliation = (customersTopic: string): Reconciliation => {
   const posted = new Set<string>()
   const promises = new Map<string, number>()
   let ledgerLines = 0
@@ -56,7 +56,7 @@ export const createAccount = (customersTopic: string): Account => {
   let records = 0
 
   return {
-    witness: {
+    observer: {
       record: ({ topic, partition, offset, fingerprint, usable }) => {
         records += 1
         add(stored, fingerprint)
@@ -88,7 +88,7 @@ export const createAccount = (customersTopic: string): Account => {
       const short = [...promises].filter(([print, count]) => count > (stored.get(print) ?? 0)).length
       const misplaced = [...positions].filter(([partition, next]) => next !== (ends.get(partition) ?? 0))
       // The senders make only usable records, so a count above 0 is a bug of the verifier.
-      const spoilt = new Set(unusable.values()).difference(posted).size
+      const unusableOfSenders = new Set(unusable.values()).difference(posted).size
       const notQuarantined = [...unusable].filter(([source, print]) => quarantined.get(source) !== print).length
       const wronglyQuarantined = [...quarantined].filter(([source, print]) => unusable.get(source) !== print).length
       const statements: [boolean, string][] = [
@@ -117,7 +117,7 @@ export const createAccount = (customersTopic: string): Account => {
             .map(([partition, next]) => `${partition} at ${next} of ${ends.get(partition) ?? 0}`)
             .join(', ')}`,
         ],
-        [spoilt === 0, `${spoilt} of the senders' events were not usable`],
+        [unusableOfSenders === 0, `${unusableOfSenders} of the senders' events were not usable`],
         [outcomes.counted >= outcomes.records, `${outcomes.records} records have only ${outcomes.counted} outcomes`],
         [notQuarantined === 0, `${notQuarantined} unusable records are not in quarantine`],
         [wronglyQuarantined === 0, `${wronglyQuarantined} records in quarantine are not copies of unusable records`],
