@@ -73,14 +73,14 @@ export default {
     {
       name: 'production-does-not-use-the-test-kit',
       severity: 'error',
-      comment: 'Services import neither the simulator, nor the judge, nor the test kit.',
+      comment: 'Services import neither the simulator, nor the verifier, nor the test kit.',
       from: { path: '^(services|packages/(schemas|runtime|subscriber))/', pathNot: '\\.test\\.ts$' },
       to: { path: '^packages/(testing|simulator|verify|cli)/' },
     },
     {
-      name: 'the-judge-is-no-test',
+      name: 'the-verifier-is-no-test',
       severity: 'error',
-      comment: 'The judge and the commands run in production: no test kit, no simulator, no projector.',
+      comment: 'The verifier and the commands run in production: no test kit, no simulator, no projector.',
       from: { path: '^packages/(verify|cli)/', pathNot: '\\.test\\.ts$' },
       to: { path: '^(packages/(testing|simulator)|services)/|node_modules/(vitest|testcontainers)/' },
     },

@@ -105,13 +105,13 @@ it('any body is a customer, or is refused for a documented reason', { timeout },
 it('verify and the services agree about any body', { timeout }, () => {
   forEachBody((body, type) => {
     const options = { receivedAt: RECEIVED, maxFutureMs: MAX_FUTURE_MS, contentType: type, key: Buffer.from('c') }
-    const [ours, judged] = [readRecord(recordOf(body, type)), readEvent(body, options)]
+    const [ours, verifiers] = [readRecord(recordOf(body, type)), readEvent(body, options)]
     const reason = ours.ok ? undefined : ours.reason
-    const judgedReason = judged.usable ? undefined : judged.reason
+    const verifiersReason = verifiers.usable ? undefined : verifiers.reason
     // The two readers may differ here, because the maximum depth depends on the free stack.
-    if (reason === 'nested-too-deep' || judgedReason === 'nested-too-deep') return
-    expect(judgedReason).toBe(reason)
-    if (!ours.ok || !judged.usable) return
+    if (reason === 'nested-too-deep' || verifiersReason === 'nested-too-deep') return
+    expect(verifiersReason).toBe(reason)
+    if (!ours.ok || !verifiers.usable) return
     const hash = stateToHash(ours.value, projecting)
     if (!hash.ok) throw new Error(hash.reason)
     const fields = new Map(
@@ -121,7 +121,7 @@ it('verify and the services agree about any body', { timeout }, () => {
       ),
     )
     for (const name of [META.appliedAt, META.projection, META.receivedAt, META.source]) fields.delete(name)
-    expect(new Map([...judged.event.fields])).toEqual(fields)
+    expect(new Map([...verifiers.event.fields])).toEqual(fields)
   })
 })
 

@@ -3,7 +3,7 @@ import { runInNewContext } from 'node:vm'
 import type { Version } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { describe, expect, it } from 'vitest'
-import { createJudge, createReadEvents, type Evidence, MAX_EVENTS, MAX_RECORDS } from './customer-events.ts'
+import { createAddOutcome, createReadEvents, type Evidence, MAX_EVENTS, MAX_RECORDS } from './customer-events.ts'
 
 describe('outcomes', () => {
   const at = (timestamp: number): Version => ({ timestamp, id: 'e' })
@@ -17,7 +17,7 @@ describe('outcomes', () => {
     contentType: undefined,
   })
   const events = [event(0, at(5)), event(1, at(3)), event(2, at(5)), event(3, undefined, 'not-json'), event(4, at(9))]
-  const outcomes = (evidence: Evidence) => events.map(createJudge(evidence)).map(({ outcome }) => outcome)
+  const outcomes = (evidence: Evidence) => events.map(createAddOutcome(evidence)).map(({ outcome }) => outcome)
 
   it('with all events, each outcome is known', () => {
     expect(outcomes({ current: 4, next: 5, hasUnknownBefore: false })).toEqual([

@@ -71,7 +71,7 @@ export const MAX_EVENTS = 100
 /** Maximum bytes of all events in an answer. A single event may be larger. */
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024
 
-type Unjudged = Omit<CustomerEvent, 'outcome' | 'isCurrent'>
+type EventWithoutOutcome = Omit<CustomerEvent, 'outcome' | 'isCurrent'>
 
 export interface Evidence {
   /** Offset of the record from which Redis has the customer. */
@@ -83,13 +83,13 @@ export interface Evidence {
 }
 
 /**
- * Returns a function that judges the events of one customer. It must get each event, the oldest
- * first. It never guesses an outcome.
+ * Returns a function that adds the outcome to the events of one customer. The function must get
+ * each event, the oldest first. An outcome that cannot be known is undefined.
  */
-export const createJudge = ({ current, next, hasUnknownBefore }: Evidence) => {
+export const createAddOutcome = ({ current, next, hasUnknownBefore }: Evidence) => {
   let newest: Version | undefined
   let isNewestKnown = !hasUnknownBefore && current !== undefined && next !== undefined
-  const outcomeOf = ({ offset, version, reason }: Unjudged): Outcome | undefined => {
+  const outcomeOf = ({ offset, version, reason }: EventWithoutOutcome): Outcome | undefined => {
     const isCurrent = offset === current
     if (next !== undefined && offset >= next && !isCurrent) return 'waiting'
     if (version === undefined || reason !== undefined) return 'unusable'
@@ -99,14 +99,14 @@ export const createJudge = ({ current, next, hasUnknownBefore }: Evidence) => {
     if (decision === 'apply') return isNewestKnown ? 'applied' : undefined
     return decision === 'stale' ? 'older' : 'repeat'
   }
-  return (event: Unjudged): CustomerEvent => ({
+  return (event: EventWithoutOutcome): CustomerEvent => ({
     ...event,
     outcome: outcomeOf(event),
     isCurrent: event.offset === current,
   })
 }
 
-const unjudged = (record: FetchedRecord, topic: string, partition: number): Unjudged => {
+const eventOf = (record: FetchedRecord, topic: string, partition: number): EventWithoutOutcome => {
   const read = readRecord({ topic, partition, ...record })
   return {
     offset: Number(record.offset),
@@ -155,7 +155,7 @@ export const createReadEvents =
     const from = Math.max(Math.min(start, end), low, end - MAX_RECORDS)
     const key = Buffer.from(customerUuid)
     const [, currentOffset] = /^.*\/(\d+)$/.exec(current?.source ?? '') ?? []
-    const judged = createJudge({
+    const addOutcome = createAddOutcome({
       current: current?.source === `${topic}/${partition}/${currentOffset}` ? Number(currentOffset) : undefined,
       next,
       hasUnknownBefore: from > 0,
@@ -165,9 +165,9 @@ export const createReadEvents =
       const { records, nextOffset } = await raw.read(partition, offset, end)
       for (const record of records) {
         if (!record.key || !key.equals(record.key) || Number(record.offset) >= end) continue
-        const event = unjudged(record, topic, partition)
+        const event = eventOf(record, topic, partition)
         // Another producer may use the key of one customer for another customer.
-        if (event.state === undefined || event.state.customerUuid === customerUuid) newest.add(judged(event))
+        if (event.state === undefined || event.state.customerUuid === customerUuid) newest.add(addOutcome(event))
       }
       offset = Number(nextOffset)
     }

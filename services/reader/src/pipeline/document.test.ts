@@ -177,7 +177,7 @@ it('one lagging partition, one without a leader: the sum is not known', () => {
 })
 
 describe('whether all is well', () => {
-  const judged = (...measurements: readonly Measurement[]) => {
+  const healthOf = (...measurements: readonly Measurement[]) => {
     const { isWell, summary, reasons } = documentOf(measurements, [], 1)
     return { isWell, summary, reasons: reasons.join('\n') }
   }
@@ -215,7 +215,7 @@ describe('whether all is well', () => {
       'later than',
     ],
   ] as const)('all is not well if %s', (_, first, last, reason) => {
-    expect(judged(first, last)).toMatchObject({ isWell: false, reasons: expect.stringContaining(reason) })
+    expect(healthOf(first, last)).toMatchObject({ isWell: false, reasons: expect.stringContaining(reason) })
   })
 
   it.each([
@@ -223,7 +223,7 @@ describe('whether all is well', () => {
     ['the records have waited for only 20 s', after(0, lagging), after(20, lagging)],
     ['the records are new', after(0, { progress: positions(10n, 20n) }), after(35, lagging)],
   ])('a lag is no problem if %s', (_, first, last) => {
-    expect(judged(first, last)).toMatchObject({ isWell: true, reasons: '' })
+    expect(healthOf(first, last)).toMatchObject({ isWell: true, reasons: '' })
   })
 })
 

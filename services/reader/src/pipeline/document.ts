@@ -1,6 +1,6 @@
 /** Makes the answer of `GET /v1/pipeline`. Pure functions. */
 import type { PipelineDocument, PipelinePoint } from '../http/pipeline-document.ts'
-import { judge } from './judge.ts'
+import { healthOf } from './health.ts'
 import { lagOf, totalLag } from './lag.ts'
 import type { Measurement } from './measurement.ts'
 import {
@@ -72,7 +72,7 @@ export const documentOf = (
 ): PipelineDocument => {
   const last = measurements.at(-1)
   if (last === undefined) throw new Error('nothing was measured')
-  const { isWell, summary, reasons, notices } = judge(measurements, clock)
+  const { isWell, summary, reasons, notices } = healthOf(measurements, clock)
   const { ofTopic, ofReports, ofIngresses } = pairsOf(measurements, last)
   // A single measurement has no rates.
   const unlessSingle = <T>([first]: readonly [Measurement, Measurement], value: T | undefined) =>

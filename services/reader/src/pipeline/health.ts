@@ -3,7 +3,7 @@ import { lagOf, standingStill } from './lag.ts'
 import type { Measurement } from './measurement.ts'
 import { eventsAtRisk, freshnessMs, projectorsOf } from './rates.ts'
 
-export interface Judgement {
+export interface Health {
   readonly isWell: boolean
   readonly summary: string
   readonly reasons: readonly string[]
@@ -99,7 +99,7 @@ const ageReason = (last: Measurement | undefined, clock: number): readonly strin
  * @param measurements of the last minute, the oldest first, at least one.
  * @param clock the current time on the clock of the measurements.
  */
-export const judge = (measurements: readonly Measurement[], clock: number): Judgement => {
+export const healthOf = (measurements: readonly Measurement[], clock: number): Health => {
   const last = measurements.at(-1)
   const found = last ? reasonsOf(measurements, last) : ['the pipeline has not been measured yet.']
   const reasons = [...ageReason(last, clock), ...found].map(withCapital)
