@@ -1,7 +1,7 @@
 import type { KeyObject } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Permits } from './permits.ts'
 import type { Random } from './random.ts'
+import type { Semaphore } from './semaphore.ts'
 import type { AttemptResult, Sender } from './sender.ts'
 import { sign } from './signature.ts'
 
@@ -16,10 +16,10 @@ export interface DeliveryOptions {
   readonly sender: Sender
   readonly key: KeyObject
   /**
-   * Permits for requests in flight. The caller acquires the permit of the first attempt. A delivery
-   * has no permit while it waits for its next attempt.
+   * Semaphore for requests in flight. The caller acquires the permit of the first attempt. A
+   * delivery has no permit while it waits for its next attempt.
    */
-  readonly inFlight: Permits
+  readonly inFlight: Semaphore
   readonly drops: number
   readonly retryBaseMs: number
   /** Ends the retries. An attempt in flight still waits for its answer. */

@@ -2,8 +2,8 @@ import { setMaxListeners } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import { createDelivery } from './delivery.ts'
 import { type LedgerEntry, ledgerEntry, openLedger } from './ledger.ts'
-import { createPermits } from './permits.ts'
 import { randomSeed } from './random.ts'
+import { createSemaphore } from './semaphore.ts'
 import { type AttemptResult, createSender } from './sender.ts'
 import { makeSequence, type SequencedEvent } from './sequence.ts'
 import { signingKey } from './signature.ts'
@@ -134,8 +134,8 @@ export function createSimulation(options: SimulationOptions): Simulation {
     options.signal?.addEventListener('abort', onAbort)
     const ledger = options.ledgerPath === undefined ? undefined : openLedger(options.ledgerPath)
     const sender = createSender({ url, token, timeoutMs, connections: concurrency })
-    const inFlight = createPermits(concurrency)
-    const unfinished = createPermits(concurrency + MAX_UNFINISHED)
+    const inFlight = createSemaphore(concurrency)
+    const unfinished = createSemaphore(concurrency + MAX_UNFINISHED)
     const deliver = createDelivery({
       sender,
       key: signingKey(options.secret),

@@ -1,10 +1,10 @@
-export interface Permits {
+export interface Semaphore {
   take(): Promise<void> | undefined
   give(): void
 }
 
 /** Creates a counting semaphore. Callers get permits in the order of their requests. */
-export function createPermits(count: number): Permits {
+export function createSemaphore(count: number): Semaphore {
   let free = count
   const waiting: (() => void)[] = []
   return {
