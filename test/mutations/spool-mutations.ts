@@ -5,7 +5,7 @@ const spool = (title: string) => unit(`${folder}/spool/spool.test.ts`, title)
 const damage = (title: string) => unit(`${folder}/spool/damage.test.ts`, title)
 const drain = (title: string) => unit(`${folder}/spool/drain.test.ts`, title)
 const concurrentDrain = (title: string) => unit(`${folder}/spool/concurrent-drain.test.ts`, title)
-const lasting = (title: string) => unit(`${folder}/spool/lasting-spool.test.ts`, title)
+const reopening = (title: string) => unit(`${folder}/spool/reopening-spool.test.ts`, title)
 const publishers = (title: string) => unit(`${folder}/delivery/topic-publishers.test.ts`, title)
 const spooledPublish = (title: string) => unit(`${folder}/delivery/spooled-publish.test.ts`, title)
 
@@ -299,7 +299,7 @@ export const spoolMutations: readonly Mutation[] = [
     file: `${folder}/spool/segment.ts`,
     from: '        await isStillOurs()\n        // Write the note',
     to: '        // Write the note',
-    test: lasting('without its lock file the spool refuses records, locks again, and continues'),
+    test: reopening('without its lock file the spool refuses records, locks again, and continues'),
   },
   {
     rule: 'a deleted file gets no more records',
@@ -307,7 +307,7 @@ export const spoolMutations: readonly Mutation[] = [
     file: `${folder}/spool/segment.ts`,
     from: 'if (nlink === 0 || (await stat(path)).ino !== ino)\n',
     to: 'if (nlink < 0 || ino < 0)\n',
-    test: lasting('a record in a deleted file is not acknowledged'),
+    test: reopening('a record in a deleted file is not acknowledged'),
   },
   {
     rule: 'a disk that refuses records has no room',
@@ -315,7 +315,7 @@ export const spoolMutations: readonly Mutation[] = [
     file: `${folder}/spool/appender.ts`,
     from: '!isFailing && isWithinBounds(bytes)',
     to: 'isWithinBounds(bytes)',
-    test: lasting('the spool has no room while the disk fails, and notices the repair without traffic'),
+    test: reopening('the spool has no room while the disk fails, and notices the repair without traffic'),
   },
   {
     rule: 'opening the spool reads one header',

@@ -6,12 +6,12 @@ import { type Diagnosis, type Obstacles, type ReadinessCheck, readinessCheck } f
 import type { Diagnose } from '@customer-stream/runtime/kafka'
 import type { TopicPublishers } from './delivery/topic-publishers.ts'
 import type { KafkaConnection } from './kafka-connection.ts'
-import type { LastingSpool } from './spool/lasting-spool.ts'
+import type { ReopeningSpool } from './spool/reopening-spool.ts'
 
 export interface ReadinessDependencies {
   readonly connection: Pick<KafkaConnection, 'topicsChecked' | 'warnings' | 'outage'>
   readonly publishers: Pick<TopicPublishers, 'outage' | 'stuck'>
-  readonly spool: Pick<LastingSpool, 'hasRoomFor' | 'size' | 'problem'> | undefined
+  readonly spool: Pick<ReopeningSpool, 'hasRoomFor' | 'size' | 'problem'> | undefined
   readonly obstacles: Obstacles
   readonly diagnose: Diagnose
   readonly maxBodyBytes: number

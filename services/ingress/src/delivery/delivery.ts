@@ -8,7 +8,7 @@ import { createThrottledLog, type Logger, type Obstacles } from '@customer-strea
 import { createKafka, createVerifiedProducer } from '@customer-stream/runtime/kafka'
 import type { TopicNames } from '@customer-stream/schemas'
 import type { IngressMetrics } from '../metrics.ts'
-import { createLastingSpool, type LastingSpool } from '../spool/lasting-spool.ts'
+import { createReopeningSpool, type ReopeningSpool } from '../spool/reopening-spool.ts'
 import { damageMessages, lostRecords, type SpoolDamage, SpoolInUseError, volatileFileSystem } from '../spool/spool.ts'
 import type { End } from './publisher.ts'
 import { createSpooledPublish, type Publish } from './spooled-publish.ts'
@@ -26,7 +26,7 @@ export interface Delivery {
   readonly publish: Publish<End | 'spooled'>
   readonly publishers: TopicPublishers
   /** Undefined if SPOOL_DIR is not set. */
-  readonly spool: LastingSpool | undefined
+  readonly spool: ReopeningSpool | undefined
   /**
    * Opens the spool. If its folder cannot be used, the process continues, because Kafka may still
    * store events.
@@ -136,7 +136,7 @@ export const createDelivery = (deps: DeliveryDependencies): Delivery => {
     const level = damage.what === 'torn-tail' ? 'warn' : 'error'
     logger[level]({ event: 'spool-damaged', ...damage }, damageMessages[damage.what])
   }
-  const spool = createLastingSpool({
+  const spool = createReopeningSpool({
     directory,
     maxBytes: settings.SPOOL_MAX_BYTES,
     maxWaitingBytes: SPOOL_WAITING_BYTES,

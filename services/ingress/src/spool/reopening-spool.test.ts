@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import { createLastingSpool, type LastingSpool } from './lasting-spool.ts'
+import { createReopeningSpool, type ReopeningSpool } from './reopening-spool.ts'
 import { openSpool, type SpoolDamage } from './spool.ts'
 
 const named = (name: string): OutgoingRecord => ({
@@ -20,7 +20,7 @@ const newDirectory = () => {
   return directory
 }
 const setUp = (directory: string, damages: SpoolDamage[] = []) => {
-  const spool = createLastingSpool({ directory, maxBytes: 1e9, onDamage: (damage) => damages.push(damage) })
+  const spool = createReopeningSpool({ directory, maxBytes: 1e9, onDamage: (damage) => damages.push(damage) })
   onTestFinished(() => spool.close())
   return spool
 }
@@ -32,7 +32,7 @@ const acceptInto = (sent: string[]) => ({
   },
 })
 const acceptNothing = { partitionOf: () => 'p', send: async (records: readonly OutgoingRecord[]) => records }
-const drained = async (spool: LastingSpool) => {
+const drained = async (spool: ReopeningSpool) => {
   const sent: string[] = []
   await vi.waitUntil(async () => (await spool.drain(acceptInto(sent))) === 'empty', { timeout: 10_000 })
   return sent

@@ -1,6 +1,6 @@
 import { openSpool, type Spool, type SpoolOptions } from './spool.ts'
 
-export interface LastingSpool extends Pick<Spool, 'append' | 'hasRoomFor' | 'drain' | 'size' | 'close'> {
+export interface ReopeningSpool extends Pick<Spool, 'append' | 'hasRoomFor' | 'drain' | 'size' | 'close'> {
   /**
    * Opens the spool. If the spool cannot be opened, each drain tries again.
    * @throws SpoolInUseError, or an error that names the path.
@@ -18,7 +18,7 @@ export interface LastingSpool extends Pick<Spool, 'append' | 'hasRoomFor' | 'dra
  * The spool refuses a folder on another file system. After a lost mount, the empty folder is on a
  * disk that may not outlive the machine.
  */
-export const createLastingSpool = (options: SpoolOptions): LastingSpool => {
+export const createReopeningSpool = (options: SpoolOptions): ReopeningSpool => {
   let spool: Spool | undefined
   let device: number | undefined
   let problem: Error | undefined
