@@ -2,11 +2,12 @@
  * Brings each change of the log to the streams that it concerns. Otherwise each change would cost a
  * pass over all streams.
  */
-import { createAudience } from './audience.ts'
+
 import type { ChangeLog, LogPlace } from './change-log.ts'
 import type { ChangeStream } from './change-stream.ts'
 import type { Selection } from './change-view.ts'
 import { createShownCustomers, type ShownCustomers } from './shown-customers.ts'
+import { createSubscriptionIndex } from './subscription-index.ts'
 
 export interface Dispatch {
   /** The views of the streams must add the customers that they remember. */
@@ -27,7 +28,7 @@ const PASS_CHANGES = 1000
 
 export const createDispatch = (log: ChangeLog): Dispatch => {
   const streams = new Set<ChangeStream>()
-  const audience = createAudience<ChangeStream>()
+  const subscriptions = createSubscriptionIndex<ChangeStream>()
   const shownCustomers = createShownCustomers()
   /** Each change before this place has reached the streams that it concerns. */
   let reached: LogPlace = { number: 0, offsets: [] }
@@ -44,7 +45,7 @@ export const createDispatch = (log: ChangeLog): Dispatch => {
     for (let number = first; number < log.end; number++) {
       const content = log.at(number).change.content()
       if (content === undefined) continue
-      audience.collect(content, concerned)
+      subscriptions.collect(content, concerned)
       hasMoves = shownCustomers.move(content) || hasMoves
     }
     return hasMoves ? streams : concerned
@@ -72,11 +73,11 @@ export const createDispatch = (log: ChangeLog): Dispatch => {
     shownCustomers,
     add: (stream, selection) => {
       streams.add(stream)
-      audience.add(stream, selection)
+      subscriptions.add(stream, selection)
     },
     remove: (stream, selection) => {
       streams.delete(stream)
-      audience.remove(stream, selection)
+      subscriptions.remove(stream, selection)
     },
     schedule: () => {
       scheduled ??= setImmediate(dispatch)

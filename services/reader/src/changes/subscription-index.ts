@@ -5,7 +5,7 @@
 import type { ChangeContent } from './change.ts'
 import type { Selection } from './change-view.ts'
 
-export interface Audience<Member> {
+export interface SubscriptionIndex<Member> {
   add(member: Member, selection: Selection): void
   remove(member: Member, selection: Selection): void
   /** Adds the members whose selection has the customer or its dealer. */
@@ -28,7 +28,7 @@ const createIndex = <Member>() => {
   }
 }
 
-export const createAudience = <Member>(): Audience<Member> => {
+export const createSubscriptionIndex = <Member>(): SubscriptionIndex<Member> => {
   const byCustomer = createIndex<Member>()
   const byDealer = createIndex<Member>()
   const ofAll = new Set<Member>()
