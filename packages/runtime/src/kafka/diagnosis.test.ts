@@ -8,7 +8,7 @@ import { TopicError } from './topic-check.ts'
 
 const diagnose = createDiagnose(loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9092,b:9092' }))
 /** Creates an error like kafkajs does, with nested causes. */
-const error = (facts: object, cause?: unknown) => Object.assign(new Error('told', { cause }), facts)
+const error = (facts: object, cause?: unknown) => Object.assign(new Error('cause', { cause }), facts)
 
 it.each([
   ['POLICY_VIOLATION', 'topic', /KAFKA_CREATE_TOPICS=false/],
@@ -42,15 +42,15 @@ it.each([
     { code: 'ECONNREFUSED', broker: 'b:9092' },
     /b:9092 refuses connections.*KAFKA_BROKERS \(a:9092, b:9092\)/,
   ],
-  ['a connection that fails', { name: 'KafkaJSConnectionError', broker: 'c:1' }, /c:1: told.*advertised.listeners/],
+  ['a connection that fails', { name: 'KafkaJSConnectionError', broker: 'c:1' }, /c:1: cause.*advertised.listeners/],
   ['a DNS that does not answer', { code: 'EAI_AGAIN', broker: 'b:9092' }, /b:9092 .*EAI_AGAIN/],
   [
     'a coordinator that is not there yet',
     { type: 'GROUP_COORDINATOR_NOT_AVAILABLE' },
     /offsets.topic.replication.factor/,
   ],
-  ['too few replicas', { type: 'NOT_ENOUGH_REPLICAS' }, /told/],
-  ['a request that times out', { name: 'KafkaJSRequestTimeoutError' }, /told.*KAFKA_BROKERS \(a:9092, b:9092\)/],
+  ['too few replicas', { type: 'NOT_ENOUGH_REPLICAS' }, /cause/],
+  ['a request that times out', { name: 'KafkaJSRequestTimeoutError' }, /cause.*KAFKA_BROKERS \(a:9092, b:9092\)/],
 ])('the diagnosis calls %s an outage', (_, facts, words) => {
   const diagnosis = diagnose(error({ name: 'KafkaJSNumberOfRetriesExceeded' }, error(facts)), 'read')
   expect(diagnosis).toMatchObject({ blocked: false, reason: 'outage' })

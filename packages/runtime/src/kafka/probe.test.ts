@@ -26,7 +26,7 @@ const setUp = (...answers: (() => Promise<unknown>)[]) => {
   return { check, brokers, refreshMetadata }
 }
 const silence = () => new Promise(() => {})
-const failure = (facts: object) => () => Promise.reject(Object.assign(new Error('told'), facts))
+const failure = (facts: object) => () => Promise.reject(Object.assign(new Error('cause'), facts))
 
 it('the probe succeeds with one answer, and does not ask a silent broker again', async () => {
   const { check, brokers } = setUp(silence, async () => 'metadata', failure({ code: 'ECONNREFUSED' }))
