@@ -147,7 +147,7 @@ export const fillMutations: readonly Mutation[] = [
     rule: 'on Redis Cluster, a fill reads its entries of indexes again',
     prevents: 'a customer who is not found after the failover of a master during a fill',
     file: `${folder}/fill-store.ts`,
-    from: '      await assertFiled(applied?.filings ?? [])\n',
+    from: '      await assertUpdated(applied?.indexUpdates ?? [])\n',
     to: '',
     test: fillStore('the progress of a fill does not move past lost entries of indexes'),
   },

@@ -304,7 +304,7 @@ describe('on Redis Cluster, when a master is replaced', () => {
   it('the progress of a fill does not move past lost customers', async () => {
     const { client, fillStore, fill, keyPrefix } = await open()
     const customer = snapshot(randomUUID(), 4)
-    const applied = { stored: [customer], kept: [], filings: [], token: '' }
+    const applied = { stored: [customer], kept: [], indexUpdates: [], token: '' }
     await expect(fillStore.moveFill(0, fill, { next: '7', isComplete: true, hasKept: false }, applied)).rejects.toThrow(
       LostChunkError,
     )
@@ -339,7 +339,7 @@ describe('on Redis Cluster, when a master is replaced', () => {
   it('the progress of a rebuild does not move past hashes of the lower projection', async () => {
     const { client, fillStore, fill, keyPrefix } = await open()
     const customer = snapshot('a', 4)
-    const applied = { stored: [customer], kept: [], filings: [], token: '' }
+    const applied = { stored: [customer], kept: [], indexUpdates: [], token: '' }
     const hash = { _eventTimestamp: '4', _eventId: 'e', _projection: '0' }
     await client.hset(customerKey('a', keyPrefix), hash)
     await expect(fillStore.moveFill(0, fill, { next: '7', isComplete: true, hasKept: false }, applied)).rejects.toThrow(

@@ -81,7 +81,7 @@ export const createFillStore = (client: RedisClient, options: StoreOptions): Fil
   const clustered = isCluster(client)
   const { copies, fields, read } = createPositionHash(client, options)
   const set = (values: Readonly<Record<string, string>>) => all(copies.map((key) => redis.hset(key, values)))
-  const { assertFiled } = createIndexes(client, options.keyPrefix)
+  const { assertUpdated } = createIndexes(client, options.keyPrefix)
   const moveCopies = (partition: number, from: Fill, to: string, { endPosition = from.rawFrom, token = '' } = {}) =>
     all(
       copies.map((key) => redis.moveFill(key, fields(partition).position, progressText(from), to, endPosition, token)),
@@ -133,7 +133,7 @@ export const createFillStore = (client: RedisClient, options: StoreOptions): Fil
       const marked = await moveTo(partition, fill, { ...fill, id: randomUUID() })
       if (marked === undefined) return undefined
       await assertStored(redis, applied?.stored ?? [], options)
-      await assertFiled(applied?.filings ?? [])
+      await assertUpdated(applied?.indexUpdates ?? [])
       return moveTo(partition, marked, { ...marked, ...progress })
     },
     endFill: async (partition, fill, to) => {

@@ -45,7 +45,7 @@ const DOCUMENTS = { progress: '', rawFrom: '0', isComplete: true, keepsNewer: fa
 /** Error: the process was killed. */
 class Killed extends Error {}
 
-const SCRIPTS = ['applySnapshots', 'fileTerms', 'confirmTerms', 'eraseCustomer', 'deleteErased', 'movePosition']
+const SCRIPTS = ['applySnapshots', 'updateTerms', 'confirmTerms', 'eraseCustomer', 'deleteErased', 'movePosition']
 
 /** Returns a client that calls `before` before each call of a script, and `after` after it. */
 const watched = (before: (script: string) => unknown, after: (script: string) => unknown = () => {}): RedisClient =>
@@ -265,7 +265,7 @@ describe('the call that applies customers', () => {
     await apply([customerOf('a', 1, ['1'])])
     const { scripts, by } = calling(setup)
     await apply([customerOf('a', 2, phones), customerOf('b', 1, ['3'])], by)
-    expect(scripts).toEqual(['applySnapshots', 'fileTerms', 'confirmTerms', 'movePosition'])
+    expect(scripts).toEqual(['applySnapshots', 'updateTerms', 'confirmTerms', 'movePosition'])
     expect([await found(phones[0] ?? ''), await found('3')]).toEqual([['a'], ['b']])
   })
 
@@ -339,7 +339,7 @@ describe('a projector that has lost its partition', () => {
     await apply([customerOf('a', 1, ['1'])])
     const late = storeOf(
       watched(async (script) => {
-        if (script === 'fileTerms') await store.applyChunk([customerOf('a', 3, ['3'])], 0, '1', '2')
+        if (script === 'updateTerms') await store.applyChunk([customerOf('a', 3, ['3'])], 0, '1', '2')
       }),
     )
     await expect(late.applyChunk([customerOf('a', 2, ['2'])], 0, '1', '2')).rejects.toThrow(LostChunkError)
@@ -351,7 +351,7 @@ describe('a projector that has lost its partition', () => {
     await apply([customerOf('a', 1, ['1'])])
     const late = storeOf(
       watched(async (script) => {
-        if (script === 'fileTerms') await erase(erasureOf('a'))
+        if (script === 'updateTerms') await erase(erasureOf('a'))
       }),
     )
     await expect(late.applyChunk([customerOf('a', 2, ['2'])], 0, '1', '2')).rejects.toThrow(LostChunkError)
@@ -367,11 +367,11 @@ it('a failover that loses the entries but not the customers does not move the po
   const store = storeOf(
     watched(
       async (script) => {
-        if (script === 'fileTerms') token = await redis.hget(positions, 't/0#token')
+        if (script === 'updateTerms') token = await redis.hget(positions, 't/0#token')
       },
       async (script) => {
         // The replica that became the primary has all writes before this call.
-        if (script !== 'fileTerms') return
+        if (script !== 'updateTerms') return
         await redis.del(`${keyPrefix}index:phone:{1}`, `${keyPrefix}index:dealer:{d}`)
         await redis.hset(positions, 't/0#token', token ?? '')
       },
@@ -391,7 +391,7 @@ it.each([
   let isOvertaken = false
   const filling = storeOf(
     watched(async (script) => {
-      if (script !== 'fileTerms' || isOvertaken) return
+      if (script !== 'updateTerms' || isOvertaken) return
       isOvertaken = true
       await apply([customerOf('a', 2, ['2'])], store)
     }),

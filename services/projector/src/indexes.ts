@@ -39,7 +39,7 @@ export const termsOf = (options: IndexOptions | undefined) =>
 export const textOf = (terms: readonly IndexTerm[] = []): string => (terms.length === 0 ? '' : JSON.stringify(terms))
 
 /** A customer whose entries must be updated after its event was compared with the hash. */
-export interface Filing {
+export interface IndexUpdate {
   readonly customer: IndexedCustomer
   /** True if the hash has the event of the customer. False if the event is stale or erased. */
   readonly isCurrent: boolean
@@ -80,19 +80,19 @@ export interface Indexes {
    * @throws LostChunkError if another token is stored: another process has written to the
    *   partition, or Redis has lost writes.
    */
-  file(filings: readonly Filing[], chain?: Chain): Promise<string>
+  update(indexUpdates: readonly IndexUpdate[], chain?: Chain): Promise<string>
   /**
    * Removes the entries of erased customers, then the field `_index` of each mark. Has the result
-   * and the errors of {@link Indexes.file}.
+   * and the errors of {@link Indexes.update}.
    */
   erase(erased: readonly ErasedEntries[], chain?: Chain): Promise<string>
   /**
-   * Checks the result of {@link Indexes.file} on Redis Cluster, which has no chain.
+   * Checks the result of {@link Indexes.update} on Redis Cluster, which has no chain.
    * @throws LostChunkError if a master has lost an entry, or if another process has changed the
    *   terms of a customer in the meantime. That process may have removed these entries before they
    *   were added.
    */
-  assertFiled(filings: readonly Filing[]): Promise<void>
+  assertUpdated(indexUpdates: readonly IndexUpdate[]): Promise<void>
 }
 
 /** `+`: add. `-`: remove an older entry. `=`: remove an equal or older entry. */
@@ -106,7 +106,7 @@ interface Entry {
 }
 
 type Scripts = RedisClient & {
-  fileTerms(keyCount: number, keys: readonly string[], args: readonly (string | number)[]): Promise<number[]>
+  updateTerms(keyCount: number, keys: readonly string[], args: readonly (string | number)[]): Promise<number[]>
   confirmTerms(keyCount: number, keys: readonly string[], args: readonly string[]): Promise<number[]>
 }
 
@@ -116,7 +116,7 @@ const ENTRIES_PER_CALL = 1000
 const chunksOf = <T>(items: readonly T[], size: number): T[][] =>
   Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size))
 
-const entriesOf = ({ customer, isCurrent, index }: Filing): Entry[] => {
+const entriesOf = ({ customer, isCurrent, index }: IndexUpdate): Entry[] => {
   const { customerUuid, version, terms = [] } = customer
   const entry = (action: Action) => (term: IndexTerm) => ({ action, term, customerUuid, timestamp: version.timestamp })
   // The score of a dealer's entry is the time of the customer's last change.
@@ -129,7 +129,7 @@ const entriesOf = ({ customer, isCurrent, index }: Filing): Entry[] => {
 }
 
 export const createIndexes = (client: RedisClient, keyPrefix: string): Indexes => {
-  client.defineCommand('fileTerms', { lua: script('file-terms') })
+  client.defineCommand('updateTerms', { lua: script('update-terms') })
   client.defineCommand('confirmTerms', { lua: script('confirm-terms') })
   const redis = client as Scripts
   // On Redis Cluster each key may be in another slot.
@@ -149,7 +149,7 @@ export const createIndexes = (client: RedisClient, keyPrefix: string): Indexes =
         args.splice(0, 3, chain.field, required, token)
       }
       for (const { action, customerUuid, timestamp } of part) args.push(action, customerUuid, timestamp)
-      const [state, ...stayed] = await redis.fileTerms(keys.length, keys, args)
+      const [state, ...stayed] = await redis.updateTerms(keys.length, keys, args)
       if (state !== 1) throw new LostChunkError()
       for (const number of stayed) kept.add(part[number - 1]?.customerUuid ?? '')
     })
@@ -171,9 +171,9 @@ export const createIndexes = (client: RedisClient, keyPrefix: string): Indexes =
   }
 
   return {
-    file: async (filings, chain) => {
-      const { token, kept } = await write(filings.flatMap(entriesOf), chain)
-      const fields = filings.flatMap(({ customer, isCurrent, index }) => {
+    update: async (indexUpdates, chain) => {
+      const { token, kept } = await write(indexUpdates.flatMap(entriesOf), chain)
+      const fields = indexUpdates.flatMap(({ customer, isCurrent, index }) => {
         if (index === undefined || !isCurrent) return []
         // Redis keeps an entry that has the same timestamp, so the field must still name its term.
         const text = kept.has(customer.customerUuid) ? index.replace(/^\?/, '') : textOf(customer.terms)
@@ -201,9 +201,9 @@ export const createIndexes = (client: RedisClient, keyPrefix: string): Indexes =
       await confirm(marks.map((each) => ({ key: erasedKey(each.customerUuid, keyPrefix), old: each.index, text: '' })))
       return token
     },
-    assertFiled: async (filings) => {
-      const added = filings.flatMap(entriesOf).filter(({ action }) => action === '+')
-      const changed = filings.filter(({ index, isCurrent }) => index !== undefined && isCurrent)
+    assertUpdated: async (indexUpdates) => {
+      const added = indexUpdates.flatMap(entriesOf).filter(({ action }) => action === '+')
+      const changed = indexUpdates.filter(({ index, isCurrent }) => index !== undefined && isCurrent)
       const scores = await all(
         added.map(({ term, customerUuid }) => redis.zscore(indexKey(term, keyPrefix), customerUuid)),
       )

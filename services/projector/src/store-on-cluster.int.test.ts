@@ -76,7 +76,7 @@ const onlyKilled = (error: unknown) => {
  * `isLastSent`.
  */
 const dying = (calls: number, isLastSent: boolean): RedisClient => {
-  const scripts = ['applySnapshots', 'fileTerms', 'confirmTerms', 'movePosition']
+  const scripts = ['applySnapshots', 'updateTerms', 'confirmTerms', 'movePosition']
   let made = 0
   return new Proxy(client, {
     get: (target, name) => {

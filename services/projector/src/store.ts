@@ -10,7 +10,7 @@ import {
   META,
   type ProjectorReport,
 } from '@customer-stream/schemas'
-import { type Chain, createIndexes, type Filing, type IndexedCustomer, textOf } from './indexes.ts'
+import { type Chain, createIndexes, type IndexedCustomer, type IndexUpdate, textOf } from './indexes.ts'
 import { all, createPositionHash, type StoreOptions, script } from './position-hash.ts'
 import {
   createPositionStore,
@@ -55,7 +55,7 @@ export interface AppliedStates {
   /** The customers whose newer hash Redis keeps only because of `keepsNewer`. */
   readonly kept: readonly CustomerHash[]
   /** The customers whose entries in indexes were updated. */
-  readonly filings: readonly Filing[]
+  readonly indexUpdates: readonly IndexUpdate[]
   /** On a single Redis: token that the last call has stored beside the progress of the fill. */
   readonly token: string
 }
@@ -168,7 +168,7 @@ const MAX_ENTRIES_AT_ONCE = 16
 const VALUES_PER_CALL = 25_000
 
 /** Result of a call of apply-snapshots.lua. */
-interface AppliedCall extends Pick<WrittenChunk, 'isInPlace' | 'stored'>, Pick<AppliedStates, 'kept' | 'filings'> {
+interface AppliedCall extends Pick<WrittenChunk, 'isInPlace' | 'stored'>, Pick<AppliedStates, 'kept' | 'indexUpdates'> {
   /** True if the call has moved the position. */
   readonly hasMoved: boolean
 }
@@ -178,12 +178,12 @@ interface AppliedCall extends Pick<WrittenChunk, 'isInPlace' | 'stored'>, Pick<A
  *   `_index`.
  * @param mayAddEntries true if the entry of the customer's dealer was added.
  */
-const filingsOf = (
+const indexUpdatesOf = (
   customers: readonly IndexedCustomer[],
   stored: readonly StoreOutcome[],
   texts: readonly (number | string)[],
   mayAddEntries: (customer: IndexedCustomer) => boolean,
-): Filing[] => {
+): IndexUpdate[] => {
   const indexOf = new Map<number, string>()
   for (let i = 0; i < texts.length; i += 2) indexOf.set(Number(texts[i]) - 1, String(texts[i + 1]))
   return customers.flatMap((customer, i) => {
@@ -323,7 +323,7 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
       for (const part of fieldsAndValues) args.push(part)
     }
     const [state, ...replies] = await redis.applySnapshots(keys.length, keys, args)
-    if (state === 0) return { isInPlace: false, hasMoved: false, stored: [], kept: [], filings: [] }
+    if (state === 0) return { isInPlace: false, hasMoved: false, stored: [], kept: [], indexUpdates: [] }
     if (state === -1) throw new LostChunkError()
     if (replies.slice(0, customers.length).includes(NEEDS_MARK)) return applyAtOnce(customers, place, position, true)
     const stored = customers.map((_, i) => {
@@ -335,8 +335,8 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
     })
     if (state !== 1 && state !== MOVED) throw new Error(`apply-snapshots.lua replied ${String(state)}`)
     const kept = customers.filter((_, i) => replies[i] === KEPT)
-    const filings = filingsOf(customers, stored, replies.slice(customers.length), mayAddEntries)
-    return { isInPlace: true, hasMoved: state === MOVED, stored, kept, filings }
+    const indexUpdates = indexUpdatesOf(customers, stored, replies.slice(customers.length), mayAddEntries)
+    return { isInPlace: true, hasMoved: state === MOVED, stored, kept, indexUpdates }
   }
 
   const chainOf = (partition: number, token: string, field = fields(partition).token): Chain => ({
@@ -382,8 +382,8 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
     const stored = done.flatMap((each) => each.stored)
     if (!done.every(({ isInPlace }) => isInPlace)) return { isInPlace: false, stored, token: '' }
     if (done[0]?.hasMoved) return { isInPlace: true, hasMoved: true, stored, token: '' }
-    const filings = done.flatMap((each) => each.filings)
-    return { isInPlace: true, stored, token: await indexes.file(filings, chainOf(partition, token(calls))) }
+    const indexUpdates = done.flatMap((each) => each.indexUpdates)
+    return { isInPlace: true, stored, token: await indexes.update(indexUpdates, chainOf(partition, token(calls))) }
   }
 
   /**
@@ -397,14 +397,14 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
     const { position, token: tokenField, fill: fillField } = fields(partition)
     // Each call has one customer, because two customers rarely share a slot.
     const applied = await all(customers.map((customer) => applyAtOnce([customer], [`${position}/`, oldest, to, ''])))
-    const filings = applied.flatMap((each) => each.filings)
-    await indexes.file(filings)
+    const indexUpdates = applied.flatMap((each) => each.indexUpdates)
+    await indexes.update(indexUpdates)
     const token = randomUUID()
     await all(copies.map((key) => redis.hset(key, tokenField, token)))
     const stored = applied.flatMap((each) => each.stored)
     const written = customers.filter((_, i) => stored[i] !== 'erased')
     await assertStored(redis, written, options)
-    await indexes.assertFiled(filings)
+    await indexes.assertUpdated(indexUpdates)
     const fills = isPublished ? await all(copies.map((key) => redis.hget(key, fillField))) : []
     return { isInPlace: fills.every((fill) => fill === null), stored, token }
   }
@@ -468,7 +468,7 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
       for (const part of partsOf(customers)) {
         if (clustered) {
           const calls = await all(part.map((customer) => applyAtOnce([customer], place)))
-          await indexes.file(calls.flatMap(({ filings }) => filings))
+          await indexes.update(calls.flatMap(({ indexUpdates }) => indexUpdates))
           done.push(...calls)
           continue
         }
@@ -476,15 +476,15 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
         const newToken = randomUUID()
         const call = { from: progress, requiredToken: token, newToken }
         const applied = await applyAtOnce(part, place, positionArguments(fill, call, keyPrefix))
-        if (!applied.isInPlace) return { stored: [], kept: [], filings: [], token: '' }
-        token = await indexes.file(applied.filings, chainOf(partition, newToken, fillToken))
+        if (!applied.isInPlace) return { stored: [], kept: [], indexUpdates: [], token: '' }
+        token = await indexes.update(applied.indexUpdates, chainOf(partition, newToken, fillToken))
         done.push(applied)
       }
       const stored = done.flatMap((each) => each.stored)
       return {
         stored: customers.filter((_, i) => stored[i] !== 'erased'),
         kept: done.flatMap((each) => each.kept),
-        filings: done.flatMap((each) => each.filings),
+        indexUpdates: done.flatMap((each) => each.indexUpdates),
         token,
       }
     },
