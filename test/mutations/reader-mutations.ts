@@ -101,7 +101,7 @@ export const readerMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'the lists of an API key take turns',
+    rule: 'the lists of an API key have a concurrency limit',
     prevents: 'a reader without memory, because a client asks for hundreds of lists at once',
     file: `${folder}/http/list-routes.ts`,
     from: ', atOnce: LISTS_AT_ONCE',

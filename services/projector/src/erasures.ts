@@ -19,9 +19,9 @@ import type { ChangelogSource } from './changelog-source.ts'
 import type { ChunkWriter } from './chunk-writer.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { AttemptOnce, RetryThroughOutage } from './outages.ts'
+import type { WithErasure } from './partition-locks.ts'
 import type { ErasuresPosition } from './position-store.ts'
 import type { AppliedChunk, PlacedErasure, Store } from './store.ts'
-import type { InTurn } from './turns.ts'
 
 export interface ErasuresDependencies {
   /** The erasures topic. Undefined if erasures are switched off. */
@@ -62,7 +62,7 @@ export interface Erasures {
   execute(
     partitions: ReadonlyMap<number, ErasuresPartition>,
     signal: AbortSignal,
-    inTurn: InTurn,
+    withErasure: WithErasure,
   ): Promise<ReadonlyMap<number, Execution>>
   /** Like `execute`, but without retries: the map is empty if Kafka or Redis does not answer. */
   executeNew: Erasures['execute']
@@ -182,7 +182,7 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
 
   const executeBy =
     (retry: RetryThroughOutage): Erasures['execute'] =>
-    async (partitions, signal, inTurn) => {
+    async (partitions, signal, withErasure) => {
       const numbers = [...partitions.keys()]
       if (source === undefined) return new Map(numbers.map((partition) => [partition, 'done']))
       const positions = await retry('Redis', signal, () => store.erasuresPositions(numbers))
@@ -198,7 +198,7 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
       const write =
         (partition: number, positionOf: ErasuresPartition['position']) =>
         (erasures: readonly PlacedErasure[], offset: string) =>
-          inTurn(partition, async (): Promise<Execution> => {
+          withErasure(partition, async (): Promise<Execution> => {
             const position = positionOf()
             if (position === undefined) return 'moved'
             const chunk = { erasures, position, executed: { topicId, offset, stateTopicId } }

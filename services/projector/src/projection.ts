@@ -36,6 +36,7 @@ import { termsOf } from './indexes.ts'
 import { createLookahead } from './lookahead.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import { createOutages } from './outages.ts'
+import { createPartitionLocks } from './partition-locks.ts'
 import { createPositions, type Positions } from './positions.ts'
 import {
   customerOf,
@@ -51,7 +52,6 @@ import { quarantineRecord, sendToQuarantine, unreadableRecord } from './quaranti
 import type { SenderWatch } from './sender-watch.ts'
 import type { AppliedChunk, Store, StoreOutcome } from './store.ts'
 import { createStoredPositions, type StoredPositionsDependencies } from './stored-positions.ts'
-import { createTurns } from './turns.ts'
 
 export interface ProjectionDependencies {
   readonly store: Store
@@ -166,7 +166,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     if (moved && !pause.aborted) holds.end(partition)
   }
   const erasures = createErasures({ ...deps, writer, retryThroughOutage, attemptOnce, onLate: continueAfterPause })
-  const turns = createTurns()
+  const locks = createPartitionLocks()
   const storedPositions = createStoredPositions({ ...deps, onLeave: lookahead.skipTo }, options)
   const positions = createPositions({
     ...deps,
@@ -445,7 +445,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       busy.add(partition)
       try {
         // An erasure may have paused the partition while the chunk waited.
-        return await turns.chunk(partition, async (hasWaited) => {
+        return await locks.withChunk(partition, async (hasWaited) => {
           if (hasWaited && batch.signal.aborted) return undefined
           return hasWaited && holds.isPaused(partition) ? batch.fetchedFrom : handle(batch)
         })
@@ -464,7 +464,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
         ([partition]) => [partition, { position: () => positions.expected(partition), isFilling: false }] as const,
       )
       // Ignore the results. If another process has moved a position, `checkPositions` notices it.
-      await erasures.executeNew(new Map(partitions), signal, turns.erasure)
+      await erasures.executeNew(new Map(partitions), signal, locks.withErasure)
     },
     get fillProgress() {
       return fillProgress.sentence

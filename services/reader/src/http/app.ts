@@ -2,6 +2,7 @@
  * The public port. Order of checks: path, method, API key, rate, scope, turn, parameters. Each
  * route names the scope that it needs, or `open`.
  */
+
 import type { Duplex } from 'node:stream'
 import type { Scope } from '@customer-stream/configuration'
 import { METHODS, PROBLEM_CONTENT_TYPE, STATUS_CODES, type Tracer } from '@customer-stream/runtime'
@@ -19,6 +20,7 @@ import type { PipelineWatch } from '../pipeline/watch.ts'
 import type { Quarantine } from '../quarantine/quarantine.ts'
 import { type Authenticate, type Client, withoutReveal } from './api-keys.ts'
 import { addChangesRoute } from './changes-route.ts'
+import { createConcurrencyLimit } from './concurrency-limit.ts'
 import { addConsoleRoutes } from './console-routes.ts'
 import { addCustomerRoute } from './customer-route.ts'
 import { addDealersRoute } from './dealers-route.ts'
@@ -32,7 +34,6 @@ import { type Problem, ProblemError, problemDocument, problems } from './problem
 import { addQuarantineRoutes } from './quarantine-routes.ts'
 import { createRateLimit } from './rate-limit.ts'
 import { createEndSpan, type EndSpan } from './request-spans.ts'
-import { createTurns } from './turns.ts'
 
 export interface AppDependencies {
   readonly authenticate: Authenticate
@@ -197,11 +198,11 @@ const addChecks = (app: FastifyInstance, { authenticate, metrics }: AppDependenc
     if (scope === 'operate' && !client.maySee(undefined))
       throw new ProblemError('forbidden', 'The API key needs the dealers ["*"].')
   })
-  const turns = createTurns()
+  const concurrency = createConcurrencyLimit()
   app.addHook('preHandler', async (request, reply) => {
     const { url, config } = request.routeOptions
     if (config.atOnce !== undefined)
-      await turns.take(`${request.client!.name} ${url}`, config.atOnce, goneSignal(reply))
+      await concurrency.acquire(`${request.client!.name} ${url}`, config.atOnce, goneSignal(reply))
   })
 }
 

@@ -1,21 +1,21 @@
 /**
  * Limits how many requests are answered at the same time. Each answer of a list may need 8 MiB, and
- * several times as much while it is made. A request keeps its turn until its client has the answer.
+ * several times as much while it is made. A request counts until its client has the answer.
  */
 import { ProblemError } from './problem.ts'
 
-/** Maximum requests of one group that wait for a turn. */
+/** Maximum requests of one group that wait. */
 const MAX_WAITING = 1000
 const MAX_WAIT_MS = 5000
 
-export interface Turns {
+export interface ConcurrencyLimit {
   /**
-   * Resolves when the request has its turn.
-   * @param group requests of the same group share `atOnce` turns.
-   * @param gone aborts when the request ends. Its turn is then free.
+   * Resolves when the request may start.
+   * @param group at most `atOnce` requests of the same group run at the same time.
+   * @param gone aborts when the request ends. The next request of the group may then start.
    * @throws ProblemError if too many requests wait, or if the request has waited for 5 s.
    */
-  take(group: string, atOnce: number, gone: AbortSignal): Promise<void>
+  acquire(group: string, atOnce: number, gone: AbortSignal): Promise<void>
 }
 
 interface Group {
@@ -24,7 +24,7 @@ interface Group {
   readonly waiting: Set<() => void>
 }
 
-export const createTurns = (maxWaitMs = MAX_WAIT_MS): Turns => {
+export const createConcurrencyLimit = (maxWaitMs = MAX_WAIT_MS): ConcurrencyLimit => {
   const groups = new Map<string, Group>()
 
   const start = (group: Group, gone: AbortSignal): void => {
@@ -62,7 +62,7 @@ export const createTurns = (maxWaitMs = MAX_WAIT_MS): Turns => {
   const tooMany = () => new ProblemError('too-many-requests', 'The API key has too many lists at the same time.')
 
   return {
-    take: async (name, atOnce, gone) => {
+    acquire: async (name, atOnce, gone) => {
       const group = groups.get(name) ?? { running: 0, waiting: new Set() }
       groups.set(name, group)
       if (group.running < atOnce) return start(group, gone)

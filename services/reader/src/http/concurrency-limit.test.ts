@@ -1,27 +1,27 @@
 import { expect, it } from 'vitest'
-import { createTurns } from './turns.ts'
+import { createConcurrencyLimit } from './concurrency-limit.ts'
 
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve))
 
-/** Starts requests of a group, which has two turns. */
+/** Starts requests. At most two of a group run at the same time. */
 const setUp = (maxWaitMs?: number) => {
-  const turns = createTurns(maxWaitMs)
+  const limit = createConcurrencyLimit(maxWaitMs)
   const events: string[] = []
   const request = (name: string, group = 'g') => {
     const gone = new AbortController()
-    const taken = turns.take(group, 2, gone.signal).then(
+    const started = limit.acquire(group, 2, gone.signal).then(
       () => void events.push(name),
       ({ problem }) => void events.push(`${name}: ${problem}`),
     )
-    return { taken, end: () => gone.abort() }
+    return { started, end: () => gone.abort() }
   }
   return { events, request }
 }
 
-it('requests wait for a turn of their group in their order, and a request that is gone frees its turn', async () => {
+it('requests of a group start in their order, and the end of a request starts the next one', async () => {
   const { events, request } = setUp()
   const [a, , c] = ['a', 'b', 'c', 'd', 'e'].map((name) => request(name))
-  await request('of another group', 'other').taken
+  await request('of another group', 'other').started
   expect(events).toEqual(['a', 'b', 'of another group'])
   c?.end()
   a?.end()
@@ -29,14 +29,14 @@ it('requests wait for a turn of their group in their order, and a request that i
   expect(events.slice(3)).toEqual(['c: too-many-requests', 'd'])
 })
 
-it('a request that has waited too long is refused, and its place goes to nobody', async () => {
+it('a request that has waited too long is refused, and starts no other request', async () => {
   const { events, request } = setUp(1)
   const [a, b] = [request('a'), request('b')]
-  await request('late').taken
+  await request('late').started
   a.end()
   b.end()
-  await request('c').taken
-  await request('d').taken
+  await request('c').started
+  await request('d').started
   expect(events).toEqual(['a', 'b', 'late: too-many-requests', 'c', 'd'])
 })
 

@@ -1,22 +1,22 @@
 /**
- * Runs a partition's erasures never at the same time as its chunks. If both ran at the same time,
- * each would replace the token of the other. The result would still be right, but only after
- * retries.
+ * A readers-writer lock for each partition: its chunks run at the same time, an erasure runs alone.
+ * If an erasure ran beside a chunk, each would replace the token of the other. The result would
+ * still be right, but only after retries.
  */
-export interface Turns {
-  /** Runs a chunk after the erasures of the partition that are running or wait for their turn. */
-  chunk<T>(partition: number, work: (hasWaited: boolean) => Promise<T>): Promise<T>
+export interface PartitionLocks {
+  /** Runs a chunk after the erasures of the partition that are running or waiting. */
+  withChunk<T>(partition: number, work: (hasWaited: boolean) => Promise<T>): Promise<T>
   /** Runs an erasure after the running chunks and the earlier erasures of the partition. */
-  erasure: InTurn
+  withErasure: WithErasure
 }
 
-export type InTurn = <T>(partition: number, work: () => Promise<T>) => Promise<T>
+export type WithErasure = <T>(partition: number, work: () => Promise<T>) => Promise<T>
 
-export const createTurns = (): Turns => {
+export const createPartitionLocks = (): PartitionLocks => {
   const chunks = new Map<number, Set<Promise<unknown>>>()
   const erasures = new Map<number, Promise<unknown>>()
   return {
-    chunk: async (partition, work) => {
+    withChunk: async (partition, work) => {
       const erasure = erasures.get(partition)
       if (erasure) await erasure
       const running = chunks.get(partition) ?? new Set()
@@ -29,7 +29,7 @@ export const createTurns = (): Turns => {
         running.delete(run)
       }
     },
-    erasure: (partition, work) => {
+    withErasure: (partition, work) => {
       const before = [erasures.get(partition), ...(chunks.get(partition) ?? [])]
       const run = Promise.allSettled(before).then(work)
       const settled = run.then(
