@@ -22,9 +22,9 @@ export const testFaults = (faults: readonly Fault[]): void => {
     process.stderr.write(`\nfaults on three brokers, two of each service, seed ${seed}\n${faultTable(results)}\n\n`)
   })
 
-  describe('no acknowledged event is lost and every customer ends at its newest event', () => {
+  describe('every customer ends at its newest event', () => {
     it.each(faults.map((fault) => [fault.name, fault.how, fault] as const))(
-      '%s: %s',
+      'no acknowledged event is lost after the fault %s: %s',
       async (_, __, fault) => {
         const result = await runFault(cluster, fault, { seed, scale }).catch((error: unknown) => {
           results.push({ fault: fault.name, failed: true })

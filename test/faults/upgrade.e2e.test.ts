@@ -23,9 +23,9 @@ for (const release of await earlierReleases()) {
     continue
   }
   const root = await checkOutRelease(release)
-  describe('no acknowledged event is lost and no customer goes back', () => {
+  describe('no customer goes back to an older event', () => {
     it.each(upgradeFaults(release, root).map((fault) => [fault.name, fault.how, fault] as const))(
-      '%s: %s',
+      'no acknowledged event is lost after the %s: %s',
       async (_, __, fault) => {
         const result = await runFault(cluster, fault, { seed, scale: 1 })
         results.push(result)

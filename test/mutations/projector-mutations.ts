@@ -567,7 +567,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: ' and next(unfiled) == nil then',
     to: ' then',
-    test: indexes('leaves the position to a later call if'),
+    test: indexes('the call that applies customers leaves the position to a later call if'),
   },
   {
     rule: 'the call that applies customers moves no position before the entry of each dealer',
@@ -591,7 +591,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: "if string.find(text, '\\\\', 1, true) then",
     to: 'if false then',
-    test: indexes('adds entries under the keys of the terms'),
+    test: indexes('entries are added under the keys of the terms'),
   },
   {
     rule: 'the field _index is pending if Redis refuses an entry',
@@ -615,7 +615,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/lua/update-terms.lua`,
     from: "if redis.call('HGET', KEYS[#KEYS], token) ~= ARGV[2] then return { -1 } end",
     to: '',
-    test: indexes('adds no entry of a customer that was erased in the meantime'),
+    test: indexes('a late projector adds no entry of a customer that was erased in the meantime'),
   },
   {
     rule: 'the position needs the token that was stored with the last entries',

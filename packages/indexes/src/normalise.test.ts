@@ -63,7 +63,7 @@ describe('an e-mail address', () => {
     expect(normaliseEmail('A.da+cars@example.com')).toBe('a.da+cars@example.com')
   })
 
-  it('an empty text has no form', () => {
+  it('an empty text is no e-mail address', () => {
     expect([normaliseEmail(''), normaliseEmail(' \t')]).toEqual([undefined, undefined])
   })
 })
@@ -73,12 +73,12 @@ describe('a VIN', () => {
     expect(normaliseVin(' 1gd 312cg\u{a0}0bf081737\t')).toBe('1GD312CG0BF081737')
   })
 
-  it('an empty text has no form', () => {
+  it('an empty text is no VIN', () => {
     expect([normaliseVin(''), normaliseVin(' ')]).toEqual([undefined, undefined])
   })
 })
 
-it('a normalised value is its own form', () => {
+it('a second normalisation of an e-mail address or a VIN changes nothing', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'grapheme' }), (text) => {
       for (const normalise of [normaliseEmail, normaliseVin]) {

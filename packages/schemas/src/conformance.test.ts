@@ -70,22 +70,28 @@ const hashOf = ({ document, appliedAt, projection }: HashVector) => {
 }
 
 describe('the conformance vectors', () => {
-  it.each(vectorsOf<CompareVector>('compare'))('compare: $name', ({ a, b, compare, idsUtf8 }) => {
-    expect(Math.sign(compareVersions(a, b))).toBe(compare)
-    expect(Math.sign(compareVersions(b, a)) + compare).toBe(0)
-    expect([a.id, b.id].map((id) => Buffer.from(id).toString('hex'))).toEqual(idsUtf8)
-  })
+  it.each(vectorsOf<CompareVector>('compare'))(
+    'compareVersions agrees with the conformance vector: $name',
+    ({ a, b, compare, idsUtf8 }) => {
+      expect(Math.sign(compareVersions(a, b))).toBe(compare)
+      expect(Math.sign(compareVersions(b, a)) + compare).toBe(0)
+      expect([a.id, b.id].map((id) => Buffer.from(id).toString('hex'))).toEqual(idsUtf8)
+    },
+  )
 
-  it.each(vectorsOf<ReadVector>('read'))('read: $name', (vector) => {
+  it.each(vectorsOf<ReadVector>('read'))('readEvent agrees with the conformance vector: $name', (vector) => {
     expect(read(vector)).toEqual(vector.expect)
   })
 
-  it.each(vectorsOf<StateVector>('state'))('state: $name', ({ valueBase64, expect: expected }) => {
-    const state = readState(bytesOf(valueBase64))
-    expect(state.ok ? state.value.version : state.reason).toEqual(expected)
-  })
+  it.each(vectorsOf<StateVector>('state'))(
+    'readState agrees with the conformance vector: $name',
+    ({ valueBase64, expect: expected }) => {
+      const state = readState(bytesOf(valueBase64))
+      expect(state.ok ? state.value.version : state.reason).toEqual(expected)
+    },
+  )
 
-  it.each(vectorsOf<HashVector>('hash'))('hash: $name', (vector) => {
+  it.each(vectorsOf<HashVector>('hash'))('stateToHash agrees with the conformance vector: $name', (vector) => {
     const hash = hashOf(vector)
     expect(new Map(Object.entries(hash))).toEqual(new Map(Object.entries(vector.hash)))
   })

@@ -28,7 +28,7 @@ it('the vendor’s sample has no differences', () => {
 it.each<[string, Parameters<typeof differences>[0], readonly string[]]>([
   ['an unknown field', ({ customer }) => (customer.vip = true), ['unknown-field boolean customer.vip']],
   [
-    'an unknown object is one difference',
+    'an unknown object, as one difference',
     ({ customer }) => (customer.loyalty = { level: 'gold', since: 3 }),
     ['unknown-field object customer.loyalty'],
   ],
@@ -67,7 +67,7 @@ it.each<[string, Parameters<typeof differences>[0], readonly string[]]>([
     ['unknown-field integer customer.*'],
   ],
   ['missing, null and 64-bit fields', ({ customer }) => Object.assign(customer, { id: null, emails: null }), []],
-])('%s is found', (_, change, expected) => {
+])('drift is found, and nothing else, in an event with %s', (_, change, expected) => {
   expect(differences(change)).toEqual(expected)
 })
 

@@ -9,7 +9,7 @@ const customers = { kafka, groupId: 'g', onCustomer: () => {} }
 
 // A timer of Node with one of these times fires immediately.
 it.each([Number.POSITIVE_INFINITY, 2 ** 31, 0, -1, Number.NaN, '5' as never])(
-  'a timeout of %s is refused',
+  'the subscriptions and the table refuse a timeout of %s ms',
   async (ms) => {
     const refused = (name: string) => `${name} is ${ms}, but must be from 1 to 2147483647`
     await expect(subscribeToCustomers({ ...customers, handlerTimeoutMs: ms })).rejects.toThrow(
@@ -22,11 +22,14 @@ it.each([Number.POSITIVE_INFINITY, 2 ** 31, 0, -1, Number.NaN, '5' as never])(
   },
 )
 
-it.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY])('a limit of %s is refused', async (count) => {
-  await expect(subscribeToCustomers({ ...customers, concurrency: count })).rejects.toThrow(
-    new RangeError(`concurrency is ${count}, not a positive integer`),
-  )
-  await expect(subscribeToDeliveries({ kafka, groupId: 'g', store, maxRecords: count })).rejects.toThrow(
-    new RangeError(`maxRecords is ${count}, not a positive integer`),
-  )
-})
+it.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY])(
+  'the subscriptions refuse a maximum count of %s',
+  async (count) => {
+    await expect(subscribeToCustomers({ ...customers, concurrency: count })).rejects.toThrow(
+      new RangeError(`concurrency is ${count}, not a positive integer`),
+    )
+    await expect(subscribeToDeliveries({ kafka, groupId: 'g', store, maxRecords: count })).rejects.toThrow(
+      new RangeError(`maxRecords is ${count}, not a positive integer`),
+    )
+  },
+)

@@ -39,7 +39,7 @@ it.each([
   ['as bytes in JSON', (body: string) => JSON.stringify(Buffer.from(body))],
   ['as inspected bytes', (body: string) => inspect(Buffer.from(body))],
   ['in base64', (body: string) => Buffer.from(body).toString('base64')],
-])('a body %s is recognised', (_, shown) => {
+])('the search for leaks recognises a body %s', (_, shown) => {
   const customer = { emails: [], phoneNumbers: [], firstName: 'x', lastName: 'y', company: null }
   const { body } = makeCustomersEvent({ customer, vehicles: [], addresses: [] })
   expect(leaksIn(JSON.stringify({ msg: shown(body) }))).not.toEqual([])

@@ -243,7 +243,7 @@ describe('the call that applies customers', () => {
     return { scripts, by: setup.storeOf(watched((name) => scripts.push(name))) }
   }
 
-  it('adds their entries and moves the position', async () => {
+  it('one call applies customers, adds their entries and moves the position', async () => {
     const setup = fresh()
     const { apply, found, store } = setup
     await apply([])
@@ -259,7 +259,7 @@ describe('the call that applies customers', () => {
   it.each([
     ['a term changes', ['2']],
     ['a customer has many terms', ['1', ...MANY]],
-  ])('leaves the position to a later call if %s', async (_, phones) => {
+  ])('the call that applies customers leaves the position to a later call if %s', async (_, phones) => {
     const setup = fresh()
     const { apply, found } = setup
     await apply([customerOf('a', 1, ['1'])])
@@ -270,7 +270,7 @@ describe('the call that applies customers', () => {
   })
 
   it.each(['d', 'a:b}', 'a"b', 'a\\', 'a\\"', '\0\n\u{7f}', 'é😀', '%1', ''])(
-    'adds entries under the keys of the terms, also if a term has special characters: %j',
+    'entries are added under the keys of the terms, also if a term has special characters: %j',
     async (value) => {
       const setup = fresh()
       const { keyPrefix, apply } = setup
@@ -317,7 +317,7 @@ describe('the call that applies customers', () => {
     expect(await indexOf('b')).toBe('["dealer:d","phone:1"]')
   })
 
-  it('adds the entries of customers of several dealers', async () => {
+  it('one call adds the entries of customers of several dealers', async () => {
     const { keyPrefix, apply } = fresh()
     await apply([])
     const customers = Array.from({ length: 300 }, (_, i) => ({
@@ -334,7 +334,7 @@ describe('the call that applies customers', () => {
 })
 
 describe('a projector that has lost its partition', () => {
-  it('adds no entry after another projector has written a chunk', async () => {
+  it('a late projector adds no entry after another projector has written a chunk', async () => {
     const { store, storeOf, apply, found } = fresh()
     await apply([customerOf('a', 1, ['1'])])
     const late = storeOf(
@@ -346,7 +346,7 @@ describe('a projector that has lost its partition', () => {
     expect([await found('1'), await found('2'), await found('3')]).toEqual([[], [], ['a']])
   })
 
-  it('adds no entry of a customer that was erased in the meantime', async () => {
+  it('a late projector adds no entry of a customer that was erased in the meantime', async () => {
     const { storeOf, apply, erase, indexKeys } = fresh()
     await apply([customerOf('a', 1, ['1'])])
     const late = storeOf(

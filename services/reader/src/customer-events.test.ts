@@ -19,19 +19,19 @@ describe('outcomes', () => {
   const events = [event(0, at(5)), event(1, at(3)), event(2, at(5)), event(3, undefined, 'not-json'), event(4, at(9))]
   const outcomes = (evidence: Evidence) => events.map(createAddOutcome(evidence)).map(({ outcome }) => outcome)
 
-  it('with all events, each outcome is known', () => {
+  it('a history of all events knows each outcome', () => {
     expect(outcomes({ current: 4, next: 5, hasUnknownBefore: false })).toEqual([
       ...['applied', 'older', 'repeat', 'unusable', 'applied'],
     ])
   })
 
-  it('after unknown events, only the current event is known to be applied', () => {
+  it('a history without the first events knows only of the current event that it was applied', () => {
     expect(outcomes({ current: 4, next: 5, hasUnknownBefore: true })).toEqual([
       ...[undefined, 'older', 'repeat', 'unusable', 'applied'],
     ])
   })
 
-  it('events that the projector has not read wait, and the others are not guessed without the customer', () => {
+  it('events that the projector has not read are waiting, and no outcome is guessed', () => {
     expect(outcomes({ current: 0, next: 2, hasUnknownBefore: true })).toEqual([
       ...['applied', 'older', 'waiting', 'waiting', 'waiting'],
     ])

@@ -7,7 +7,7 @@ it.each([
   [{ email: ' Ada.BYRON+a@Example.com ' }, 'email:ada.byron+a@example.com'],
   [{ vin: '1gd312 cg0bf081737' }, 'vin:1GD312CG0BF081737'],
   [{ dealer: 'D', key: 'k/1' }, 'key:D/k/1'],
-])('the query %j has the term %s, as the projector files it', (body, term) => {
+])('the query %j has the term %s, as in the projector', (body, term) => {
   expect(termOf(readQuery(body)!, 'US')).toBe(term)
 })
 

@@ -22,7 +22,7 @@ it('the reveals of a second are one line for each key, with each customer once',
   expect(lines.slice(2)).toEqual(['crm a'])
 })
 
-it('a line has at most 100 customers, and no customer is left out', () => {
+it('a line of the reveal log has at most 100 customers, and no customer is left out', () => {
   const { lines, reveals } = start()
   const customers = Array.from({ length: 250 }, (_, i) => `c${i}`)
   reveals.add('crm', customers)

@@ -138,7 +138,7 @@ it('the freshness is interpolated in its bucket, and only of the chunks between 
   expect(freshness.p99Ms).toBeCloseTo(20, 5)
 })
 
-it('each value that is not known is null', () => {
+it('each value of the pipeline document that is not known is null', () => {
   const unknown = { ...MEASUREMENT, ...UNKNOWN, problems: ['Kafka does not answer.'] }
   const document = documentOf([unknown, after(10, unknown)], [], 1)
   expect(document).toMatchObject({
@@ -165,7 +165,7 @@ it('the document of any measurement fits its schema', () => {
   }
 })
 
-it('one lagging partition, one without a leader: the sum is not known', () => {
+it('the sum of the lag is not known if one partition has no leader', () => {
   const document = documentOf([{ ...MEASUREMENT, raw: ends('12', undefined), progress: positions(10n, 20n) }], [], 1)
   expect(document.lag).toEqual({
     records: null,

@@ -95,7 +95,7 @@ it('while a measurement does not end, the last state becomes a problem after a m
   expect(watch.document()?.reasons[0]).toMatch(/^The last measurement is 60 s old/)
 })
 
-it('records count by reason, whatever name the reason has', async () => {
+it('the document counts records of quarantine by reason, whatever name the reason has', async () => {
   const reasons = ['__proto__', 'constructor', 'constructor', 'not-json']
   const records = reasons.map((reason, i) => ({
     ...{ partition: 0, offset: `${i}`, receivedAt: 1, reason, stage: '', source: undefined, bytes: 1 },
