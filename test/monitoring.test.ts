@@ -98,7 +98,7 @@ describe('the rules of Prometheus', () => {
     expect(counters.length).toBeGreaterThan(10)
     const isNew = 'and on (job, instance) time() - process_start_time_seconds < 900'
     for (const { counter, expr } of counters)
-      expect(expr).toContain(`or (${counter} > 0 ${isNew})\nunless ${counter} offset 10m`)
+      expect(expr.replaceAll(/\s+/g, ' ')).toContain(`or (${counter} > 0 ${isNew}) unless ${counter} offset 10m`)
   })
 
   it('each alert has its own name, and a test in which it fires and ends', () => {

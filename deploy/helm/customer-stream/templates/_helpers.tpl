@@ -13,7 +13,9 @@ app.kubernetes.io/component: {{ .part }}
 {{- end }}
 
 {{- define "customer-stream.name" -}}
-{{- $base := ternary .root.Release.Name (printf "%s-%s" .root.Release.Name .root.Chart.Name) (contains .root.Chart.Name .root.Release.Name) -}}
+{{- $release := .root.Release.Name -}}
+{{- $chart := .root.Chart.Name -}}
+{{- $base := ternary $release (printf "%s-%s" $release $chart) (contains $chart $release) -}}
 {{ $base | trunc 48 | trimSuffix "-" }}-{{ .part }}
 {{- end }}
 
