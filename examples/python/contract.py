@@ -13,7 +13,7 @@ MAX_TIMESTAMP = 2**53 - 1
 MAX_FUTURE_MS = 24 * 60 * 60 * 1000
 
 # (timestamp, id as UTF-8). Python compares tuples and bytes exactly as the rule demands: number
-# first, then byte by byte. The greater version is the newer one. Equal versions are the same event.
+# first, then byte by byte. The greater version is newer. Equal versions are the same event.
 Version = tuple[int, bytes]
 
 

@@ -43,7 +43,7 @@ def main() -> None:
             # creates no group.
             "group.id": "state-table",
             "enable.auto.commit": False,
-            # If a position is gone, because the topic was created again, read all of it.
+            # If a position is gone, because the topic was created again, read the whole topic.
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
         }

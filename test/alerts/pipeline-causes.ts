@@ -14,7 +14,7 @@ import type { Site } from './site.ts'
 import { openTlsFront } from './tls-front.ts'
 
 const GZIP = 1
-/** More than the projector decompresses. */
+/** Size of a batch that the projector does not decompress, because it is too large. */
 const HUGE_BYTES = 257 * 1024 * 1024
 /** Default of KAFKA_PARTITIONS. */
 const PARTITIONS = 12

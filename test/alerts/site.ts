@@ -119,7 +119,7 @@ export const openSite = async (seed: number): Promise<Site> => {
   const { lastFired, stop } = watchAlerts(monitoring)
   const { close: closeHarness } = harness
   const options = { timeoutMs: TIMEOUT_MS, pauseMs: 200 }
-  // This keeps the getters of the harness and of the reader.
+  // Copy property descriptors, because a spread would replace the getters by their values.
   Object.defineProperties(harness, Object.getOwnPropertyDescriptors(reader))
   return Object.assign(harness as FaultHarness & typeof reader, {
     monitoring,

@@ -44,7 +44,7 @@ const shells: readonly Shell[] = ['bash', 'fish', 'zsh']
 describe.each(shells)('in %s', (shell) => {
   const test = it.skipIf(!isInstalled(shell)) // skipped if the machine lacks this shell
 
-  test('the shell completes the first word with the commands', () => {
+  test('the shell completes the first word to the name of a command', () => {
     expect(candidates(shell, [''])).toEqual(expect.arrayContaining(Object.keys(COMMANDS).sort()))
     expect(candidates(shell, ['ver'])).toEqual(['verify'])
   })

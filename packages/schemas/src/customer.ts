@@ -101,8 +101,8 @@ export const CustomersPayload = Type.Object({
 export type CustomersPayload = Static<typeof CustomersPayload>
 
 /**
- * Lists the places at which a value differs from the vendor's documentation. No service refuses an
- * event because of them.
+ * Lists the places at which a value differs from the vendor's documentation. Such a value is no
+ * reason to refuse an event.
  * @returns JSON pointers, each with a sentence. Empty if the value conforms.
  */
 export const deviations = (

@@ -12,7 +12,7 @@ const WEEK_MS = 7 * 24 * HOUR_MS
 const SLOTS_PER_HOUR = HOUR_MS / SLOT_MS
 const HOURS_PER_WEEK = WEEK_MS / HOUR_MS
 
-/** Number of weeks of a dealer's rhythm. They are before the week of its last event. */
+/** Number of weeks of a dealer's rhythm, all before the week of the dealer's last event. */
 const RHYTHM_WEEKS = 5
 /**
  * Number of weeks whose bits are needed, including the current week. They cover the rhythm, and the

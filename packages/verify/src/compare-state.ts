@@ -47,7 +47,8 @@ export const compareState = (
   if (!evidence.hasContent(customerUuid, last.content)) return 'differs in the state topic from its newest event'
   const place = last.source.startsWith(`${topic}/`) ? last.source.slice(topic.length + 1) : ''
   const copy = evidence.copyAt(customerUuid, place)
-  // The projector publishes a repeat of the newest event too. It may have arrived after the read.
+  // The projector publishes a repeat of the newest event too. The repeat may have arrived after
+  // the customers topic was read.
   if (copy === undefined && placeOf(last.source, comparison) === 'unread') return undefined
   if (copy === undefined) return 'has a source in the state topic that is not a record of its newest event'
   return copy.receivedAt === last.receivedAt

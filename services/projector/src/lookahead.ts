@@ -18,8 +18,8 @@ export interface LookaheadOptions {
   /** Maximum records of a window. 0 switches the first pass off. */
   readonly maxRecords: number
   /**
-   * Returns the customer and the version of a record. Undefined if one of them cannot be read for
-   * certain. The record and all later events of its customer are then applied.
+   * Returns the customer and the version of a record. Undefined if the customer or the version
+   * cannot be read for certain. The record and all later events of its customer are then applied.
    */
   readonly peek: (
     record: RawRecord,

@@ -165,7 +165,7 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
     }),
     unusableErasures: new Counter({
       name: 'projector_unusable_erasures_total',
-      help: 'Records of the erasures topic that are not erasures. No customer was erased because of them.',
+      help: 'Records of the erasures topic that are not erasures. These records erased no customer.',
       registers,
     }),
     assignedPartitions: new Gauge({

@@ -47,7 +47,7 @@ export const signOut = (reason?: string): void => {
 
 /**
  * Returns a function to call before each request of one kind. Its result is a function that returns
- * false when a later request has begun, so that a slow answer does not replace a later one.
+ * false when a later request has begun, so that a slow answer does not replace a later answer.
  */
 export const createLatest = () => {
   let last = 0

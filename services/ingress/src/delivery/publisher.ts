@@ -229,8 +229,8 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
 
   /**
    * Takes the next batch from a queue. Drops records whose request already has a 503, because the
-   * sender repeats the event. If the queue is failing and the batch would be empty, the smallest
-   * dropped record becomes the batch, as a probe.
+   * sender repeats the event. A failing queue always gets a probe: if the batch would be empty, it
+   * gets the smallest dropped record.
    */
   const take = (queue: Queue<R>): Entry<R>[] => {
     const batch: Entry<R>[] = []

@@ -53,7 +53,7 @@ describe('a spool whose folder changes while it runs', () => {
     expect(await drained(spool)).toContain('a')
     await spool.append(named('b'))
     expect([spool.problem, spool.hasRoomFor(1), await drained(spool)]).toEqual([undefined, true, ['b']])
-    // The refused record was cut off from the file. This does not count as damage.
+    // The refused record was cut off from the file. A cut is not damage.
     expect(damages).toEqual([])
   })
 

@@ -1,4 +1,4 @@
-/** All streams of changes. Reads the state topic once for all of them. */
+/** All streams of changes. The state topic is read once for all streams. */
 
 import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
