@@ -194,6 +194,8 @@ export const createChangeStream = (
   const readPart = async (partition: number) => {
     const until = log.offsets[partition] ?? 0
     const { records, nextOffset } = await readOlder(partition, offsets[partition] ?? 0, until)
+    // The view is closed, so it must remember no customer.
+    if (outlet.hasEnded()) return
     const group = createGroup()
     for (const record of records) add(group, createChange(partition, record))
     send(group)
