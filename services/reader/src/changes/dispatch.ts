@@ -50,9 +50,15 @@ export const createDispatch = (log: ChangeLog): Dispatch => {
     }
     return hasMoves ? streams : concerned
   }
+  /** A parsed document needs several times the memory of its record. */
+  const forgetDocuments = (first: number) => {
+    for (let number = Math.max(first, log.first); number < log.end; number++) log.at(number).change.forgetDocument()
+  }
   const pass = () => {
     passed = reached.number
     for (const stream of streams) stream.pump(reached)
+    // Slow streams and new streams have parsed older records again.
+    forgetDocuments(log.first)
   }
   const dispatch = () => {
     clearImmediate(scheduled)
@@ -62,10 +68,7 @@ export const createDispatch = (log: ChangeLog): Dispatch => {
     // Without streams no record is parsed.
     if (streams.size === 0) return
     for (const stream of concernedFrom(from.number)) stream.pump(from)
-    // A parsed document needs several times the memory of its record. Only slow streams still need
-    // the document, and parse the record again.
-    for (let number = Math.max(from.number, log.first); number < log.end; number++)
-      log.at(number).change.forgetDocument()
+    forgetDocuments(from.number)
     if (reached.number - passed >= PASS_CHANGES) pass()
   }
 
