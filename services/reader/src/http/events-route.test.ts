@@ -1,5 +1,8 @@
-import { expect, it } from 'vitest'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { expect, it, onTestFinished } from 'vitest'
 import type { CustomerEvents } from '../customer-events.ts'
+import type { Reading } from '../customers.ts'
 import { KafkaUnavailableError } from '../kafka.ts'
 import { CUSTOMER, EVENTS, start } from './fixtures/start-app.ts'
 
@@ -62,4 +65,30 @@ it('an outage of Kafka is answered with 503, and a third history at the same tim
   expect((await slow.get(HISTORY)).statusCode).toBe(429)
   resolve(EVENTS)
   expect((await Promise.all(waiting)).map(({ statusCode }) => statusCode)).toEqual([200, 200])
+})
+
+it('a history is not read for a client that has closed its connection while its customer was read', async () => {
+  const asked = Promise.withResolvers<void>()
+  const read = Promise.withResolvers<Reading>()
+  const gone = Promise.withResolvers<boolean>()
+  const { app } = start({
+    read: () => {
+      asked.resolve()
+      return read.promise
+    },
+    readEvents: async (query) => {
+      gone.resolve(query.gone.aborted)
+      return EVENTS
+    },
+  })
+  onTestFinished(() => app.close())
+  const { port } = new URL(await app.listen({ host: '127.0.0.1', port: 0 }))
+  const closed = once(app.server, 'connection').then(([socket]) => once(socket, 'close'))
+  const client = connect(Number(port), '127.0.0.1')
+  client.write(`GET ${HISTORY} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer full-key\r\n\r\n`)
+  await asked.promise
+  client.destroy()
+  await closed
+  read.resolve({ kind: 'missing' })
+  expect(await gone.promise).toBe(true)
 })
