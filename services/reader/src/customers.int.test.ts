@@ -108,8 +108,8 @@ it('a customer is not missing while Redis is emptied or being filled', async () 
   // The projector stores the ids of the topic before it stores a position.
   await redis.hset(positions, { 'raw/topic': 'id', 'raw/partitions': '2' })
   expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'filling' })
-  // Another projector has filled its partitions already.
-  await redis.hset(positions, { 'raw/1': '5', 'raw.other/0': '5' })
+  // Another projector has filled its partitions already. The partition 2 was added to the topic.
+  await redis.hset(positions, { 'raw/1': '5', 'raw/2': '5', 'raw.other/0': '5' })
   expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'filling' })
   await redis.hset(positions, 'raw/0', '5')
   expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'missing' })

@@ -41,13 +41,16 @@ type Hash = Readonly<Record<string, string>>
 
 const isFilled = (hash: Hash): boolean => {
   const fields = Object.keys(hash)
-  const positions = fields.filter((field) => /\/\d+$/.test(field))
   // A projector of an earlier release does not store the number of partitions.
   const lacksPositions = fields.some((field) => {
-    const [, topic] = /^(.*\/)partitions$/.exec(field) ?? []
-    return topic !== undefined && positions.filter((each) => each.startsWith(topic)).length < Number(hash[field])
+    const [, topic] = /^(.*)\/partitions$/.exec(field) ?? []
+    if (topic === undefined) return false
+    // A partition that was added later may have a position earlier.
+    const counted = Array.from({ length: Number(hash[field]) }, (_, partition) => positionField(topic, partition))
+    return counted.some((position) => hash[position] === undefined)
   })
-  return positions.length > 0 && !lacksPositions && !fields.some((field) => field.endsWith('#fill'))
+  const hasPosition = fields.some((field) => /\/\d+$/.test(field))
+  return hasPosition && !lacksPositions && !fields.some((field) => field.endsWith('#fill'))
 }
 
 /** The projector stores its indexes and its country as `dealer,email,phone/US`. */
