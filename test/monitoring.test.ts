@@ -172,6 +172,17 @@ describe('the dashboard of Grafana', () => {
     })
     expect(unknown).toEqual([])
   })
+
+  it('each metric of the services is in a panel', () => {
+    const shown = dashboardPanels.flatMap(({ queries }) =>
+      Object.values(queries).flatMap((expr) => namesIn(expr).selectors.map(({ metric }) => metric)),
+    )
+    const ofServices = Object.values(openRegistries()).flatMap((registry) =>
+      registry.getMetricsAsArray().flatMap(({ name }) => (/^(process|nodejs)_/.test(name) ? [] : [name])),
+    )
+    const missing = new Set(ofServices).difference(new Set(shown.map((metric) => metric.replace(/_bucket$/, ''))))
+    expect([...missing]).toEqual([])
+  })
 })
 
 describe('promtool', { timeout: 60_000 }, () => {

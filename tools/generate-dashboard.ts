@@ -48,6 +48,20 @@ export const dashboardRows: Readonly<Record<string, readonly Panel[]>> = {
       steps: true,
       queries: { '{{alertname}}': 'count by (alertname) (ALERTS{alertstate="firing",component="customer-stream"})' },
     },
+    {
+      title: 'Time until certificates expire',
+      unit: 's',
+      queries: { '{{instance}} {{setting}}': 'customer_stream_certificate_expiry_timestamp_seconds - time()' },
+    },
+    {
+      title: 'Files of secrets',
+      unit: 'short',
+      steps: true,
+      queries: {
+        '{{instance}} wrong': 'customer_stream_secret_files_unusable > 0',
+        '{{instance}} changes': increase('customer_stream_secret_changes_total', 'instance'),
+      },
+    },
   ],
   Flow: [
     {
@@ -77,6 +91,11 @@ export const dashboardRows: Readonly<Record<string, readonly Panel[]>> = {
         'state records': rate('projector_state_records_total', 'job'),
         erasures: rate('projector_erasures_total', 'job'),
       },
+    },
+    {
+      title: 'Authentic requests, by secret and token',
+      unit: 'reqps',
+      queries: { '{{secret}} {{token}}': rate('ingress_authenticated_total', 'secret, token') },
     },
   ],
   Latency: [
@@ -120,10 +139,14 @@ export const dashboardRows: Readonly<Record<string, readonly Panel[]>> = {
       },
     },
     {
-      title: 'Filling a lost Redis, records left',
+      title: 'Filling a lost Redis, in records',
       unit: 'short',
-      queries: { '{{instance}}': 'projector_fill_remaining_records' },
+      queries: {
+        '{{instance}} left': 'projector_fill_remaining_records',
+        '{{instance}} all': 'projector_fill_records',
+      },
     },
+    { title: 'Filling a lost Redis, time left', unit: 's', queries: { '{{instance}}': 'projector_fill_left_seconds' } },
   ],
   'Quarantine and refusals': [
     {
@@ -135,6 +158,12 @@ export const dashboardRows: Readonly<Record<string, readonly Panel[]>> = {
       title: 'Quarantined records, by reason',
       unit: 'short',
       queries: { '{{reason}}': increase('projector_quarantined_total', 'reason') },
+    },
+    {
+      title: 'Open records of quarantine, by reason',
+      unit: 'short',
+      steps: true,
+      queries: { '{{reason}}': 'max by (reason) (reader_quarantine_open_records) > 0' },
     },
     {
       title: 'Refused requests of the sender, by problem',
@@ -153,9 +182,12 @@ export const dashboardRows: Readonly<Record<string, readonly Panel[]>> = {
         'deleted before they were applied': increase('projector_lost_records_total', 'job'),
         'lost by the spool': increase('ingress_spool_lost_records_total', 'job'),
         'refused by Kafka, in quarantine: {{quarantined}}': increase('ingress_refused_records_total', 'quarantined'),
+        'not acknowledged, sent again': increase('ingress_unacknowledged_records_total', 'job'),
         'suspicious: {{what}}': increase('ingress_suspicious_events_total', 'what'),
+        'in another charset than signed': increase('ingress_transcoded_total', 'job'),
         'unusable erasures': increase('projector_unusable_erasures_total', 'job'),
         'unreadable documents': increase('projector_unreadable_states_total', 'job'),
+        'not documents': increase('projector_unusable_states_total', 'job'),
       },
     },
   ],
@@ -170,6 +202,8 @@ export const dashboardRows: Readonly<Record<string, readonly Panel[]>> = {
       },
     },
     { title: 'Records waiting for Kafka', unit: 'short', queries: { '{{instance}}': 'ingress_queue_records' } },
+    { title: 'Bytes waiting for Kafka', unit: 'bytes', queries: { '{{instance}}': 'ingress_queue_bytes' } },
+    { title: 'Records in a flush to Kafka', unit: 'short', queries: percentiles('ingress_flush_records') },
     {
       title: 'Failed attempts',
       unit: 'cps',
@@ -242,6 +276,25 @@ export const dashboardRows: Readonly<Record<string, readonly Panel[]>> = {
       },
     },
     {
+      title: 'Streams of changes, open and ended',
+      unit: 'short',
+      queries: {
+        '{{instance}} open': 'reader_streams',
+        'ended: {{reason}}': increase('reader_streams_ended_total', 'reason'),
+      },
+    },
+    {
+      title: 'Events to streams of changes',
+      unit: 'cps',
+      queries: { '{{event}}': rate('reader_stream_events_total', 'event') },
+    },
+    {
+      title: 'Kafka answers the reader (1), or not (0)',
+      unit: 'short',
+      steps: true,
+      queries: { '{{instance}}': 'reader_kafka_available' },
+    },
+    {
       title: 'Silent dealers, and differences from the documentation',
       unit: 'short',
       steps: true,
@@ -286,6 +339,11 @@ export const dashboardRows: Readonly<Record<string, readonly Panel[]>> = {
         '{{service}}: processes of version {{version}}': 'count by (service, version) (customer_stream_build_info)',
         '{{instance}} starts': 'changes(process_start_time_seconds{job=~"customer-stream.*"}[$__rate_interval]) > 0',
       },
+    },
+    {
+      title: 'Spans of traces, by outcome',
+      unit: 'cps',
+      queries: { '{{service}} {{outcome}}': rate('customer_stream_trace_spans_total', 'service, outcome') },
     },
   ],
 }
