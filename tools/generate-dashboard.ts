@@ -82,7 +82,10 @@ export const dashboardRows: Readonly<Record<string, readonly Panel[]>> = {
     {
       title: 'Time since the last event',
       unit: 's',
-      queries: { '{{instance}}': 'time() - (ingress_last_event_timestamp_seconds > 0)' },
+      queries: {
+        '{{instance}}': 'time() - (ingress_last_event_timestamp_seconds > 0)',
+        '{{instance}} refused': 'time() - (ingress_last_refusal_timestamp_seconds > 0)',
+      },
     },
     {
       title: 'State topic and erasures',

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { readMetrics } from '@customer-stream/runtime'
 import { expect, it } from 'vitest'
-import { ALERT_COUNTERS, counterNotices, secretNotices, wrongService } from './service-counters.ts'
+import { ALERT_COUNTERS, counterNotices, refusedSender, secretNotices, wrongService } from './service-counters.ts'
 
 const projector = { kind: 'projector', url: 'http://p' } as const
 
@@ -26,6 +26,31 @@ it('status notices the address of another service, and wrong files of secrets', 
   ])
   expect(secretNotices(projector, of('projector'))).toEqual([expect.stringMatching(/^projector http:.+SecretFiles/)])
   expect(secretNotices(projector, readMetrics('', 0))).toEqual([])
+})
+
+it('a sender that is refused and gets no 202 is a problem, until its refusal is ten minutes old', () => {
+  const now = 1_000_000_000
+  const ingress = (acceptedAgo: number | undefined, refusedAgo: number | undefined) => {
+    const at = (ago: number | undefined) => (ago === undefined ? 0 : now / 1000 - ago)
+    return readMetrics(
+      `ingress_last_event_timestamp_seconds{service="ingress"} ${at(acceptedAgo)}\n` +
+        `ingress_last_refusal_timestamp_seconds{service="ingress"} ${at(refusedAgo)}\n`,
+      0,
+    )
+  }
+  const isRefused = (...ingresses: Parameters<typeof refusedSender>[0]) => refusedSender(ingresses, now).length > 0
+  expect(isRefused(ingress(90, 5))).toBe(true)
+  expect(isRefused(ingress(30, 5))).toBe(false)
+  expect(isRefused(ingress(5, 90))).toBe(false)
+  expect(isRefused(ingress(5000, 601))).toBe(false)
+  expect(isRefused(ingress(5, undefined))).toBe(false)
+  expect(isRefused()).toBe(false)
+  // Another ingress accepts the events.
+  expect(isRefused(ingress(undefined, 5), ingress(6, undefined))).toBe(false)
+  expect(refusedSender([ingress(undefined, 5)], now)).toEqual([
+    'the ingress has accepted no event since its start, and has refused a request with a signature or a token ' +
+      '5 s ago. See the alert SenderRefused in docs/runbook.md.',
+  ])
 })
 
 it('status knows the counter of each critical alert that a single event fires', () => {

@@ -1,7 +1,7 @@
 /** Facts about a service that only its metrics have, as sentences. */
 import type { MetricsSample } from '@customer-stream/runtime'
 import type { ServiceAddress, ServiceKind } from './service-probe.ts'
-import { counted } from './terminal-text.ts'
+import { counted, duration } from './terminal-text.ts'
 
 interface AlertCounter {
   readonly kind: ServiceKind
@@ -79,6 +79,24 @@ export const wrongService = ({ kind, url }: ServiceAddress, { labelsAbove0 }: Me
   return actual === undefined || actual === kind
     ? []
     : [`--${kind} ${url} is the admin port of the ${actual}. Give the address of the ${kind}.`]
+}
+
+/** An older refusal is not reported, like by the alert SenderRefused. */
+const REFUSED_WITHIN_MS = 600_000
+/** A sender that is refused and gets 202 in this time before is not reported as refused. */
+const ACCEPTED_WITHIN_MS = 60_000
+
+/** Returns a sentence if the ingresses refuse requests of the sender, and accept no event. */
+export const refusedSender = (ingresses: readonly MetricsSample[], now: number): string[] => {
+  const latestMs = (metric: string) => Math.max(0, ...ingresses.map(({ sum }) => sum(metric) * 1000))
+  const refusedAt = latestMs('ingress_last_refusal_timestamp_seconds')
+  const acceptedAt = latestMs('ingress_last_event_timestamp_seconds')
+  if (now - refusedAt > REFUSED_WITHIN_MS || refusedAt - acceptedAt < ACCEPTED_WITHIN_MS) return []
+  const accepted = acceptedAt === 0 ? 'since its start' : `for ${duration(now - acceptedAt)}`
+  return [
+    `the ingress has accepted no event ${accepted}, and has refused a request with a signature or a token ` +
+      `${duration(Math.max(0, now - refusedAt))} ago. See the alert SenderRefused in docs/runbook.md.`,
+  ]
 }
 
 /** Returns a sentence if changed files of secrets are wrong. */

@@ -188,6 +188,7 @@ it.each<[string, Partial<Findings>, string]>([
     { observation: { value: observed([{ position: 100n, published: 40n }], [{ position: 100n, published: 40n }], 0) } },
     'the state topic lacks documents of 60 applied events',
   ],
+  ['a refused sender', { refusedSender: ['the ingress has accepted no event'] }, 'the ingress has accepted no event'],
   [
     'an erasure that has waited for more than a minute',
     { erasures: { value: { topic: 'e', partitions: [], leaderless: [], waiting: 1, oldestAt: now - 61_000 } } },

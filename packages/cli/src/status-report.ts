@@ -33,6 +33,8 @@ export interface Findings {
   readonly rates: Rates | undefined
   /** Sentences about the counters that fire an alert, and about wrong files of secrets. */
   readonly counters?: readonly string[]
+  /** Sentence about a sender whose events are all refused. */
+  readonly refusedSender?: readonly string[]
   /** Sentences about addresses that belong to another service. */
   readonly wrongServices?: readonly string[]
   /** Reasons of `customer_stream_blocked`, with the address of the service. */
@@ -238,6 +240,7 @@ export const reportOf = (found: Findings): StatusReport => {
     ...(found.rates && found.rates.unavailable > 0
       ? ['the ingress answers 503: Kafka does not store events in time.']
       : []),
+    ...(found.refusedSender ?? []),
   ]
   const open = quarantine?.open ?? 0
   // The command counts only the newest records of a large quarantine.

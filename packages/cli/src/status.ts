@@ -30,7 +30,7 @@ import {
   timeOf,
   withAdmin,
 } from './read-status.ts'
-import { counterNotices, secretNotices, wrongService } from './service-counters.ts'
+import { counterNotices, refusedSender, secretNotices, wrongService } from './service-counters.ts'
 import { askMetrics, askReadiness, SERVICE_KINDS, type ServiceAddress } from './service-probe.ts'
 import { ratesOf } from './service-rates.ts'
 import { type ErasuresStatus, type Findings, reportOf } from './status-report.ts'
@@ -180,7 +180,7 @@ const askTopic = <T>(session: Session, topic: string, work: (admin: TopicAdmin) 
 /** Reads the rates, and the facts that only metrics have. */
 const readRates = async (
   addresses: readonly ServiceAddress[],
-): Promise<Pick<Findings, 'rates' | 'counters' | 'wrongServices' | 'blocked'> | undefined> => {
+): Promise<Pick<Findings, 'rates' | 'counters' | 'refusedSender' | 'wrongServices' | 'blocked'> | undefined> => {
   if (addresses.length === 0) return undefined
   const before = await Promise.all(addresses.map(askMetrics))
   await sleep(RATES_MS)
@@ -194,6 +194,10 @@ const readRates = async (
   return {
     rates: ratesOf(samples),
     counters: [...of(secretNotices), ...of(counterNotices)],
+    refusedSender: refusedSender(
+      samples.flatMap((each) => (each.kind === 'ingress' ? [each.after] : [])),
+      Date.now(),
+    ),
     wrongServices: of(wrongService),
     blocked: of(({ url }, { labelsAbove0 }) =>
       labelsAbove0('customer_stream_blocked', 'reason').map((reason) => ({ url, reason })),

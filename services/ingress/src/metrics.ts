@@ -187,6 +187,11 @@ export const createIngressMetrics = (registry: Registry, { size, spoolSize, isol
       help: 'Unix time of the last answer of 202. 0 if there was none since the start.',
       registers,
     }),
+    lastRefusal: new Gauge({
+      name: 'ingress_last_refusal_timestamp_seconds',
+      help: 'Unix time of the last answer of 4xx to a request with a signature or a token. 0 if none since the start.',
+      registers,
+    }),
     eventsAtRisk,
     connections: new Gauge({
       name: 'ingress_connections',

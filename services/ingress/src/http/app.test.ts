@@ -640,6 +640,8 @@ describe('refusals', () => {
     const refused = await registry.getSingleMetricAsString('ingress_sender_refusals_total')
     expect(refused).toContain('problem="unauthenticated",sender="claimed",service="test"} 6')
     expect(refused).toContain('problem="unauthenticated",sender="proven",service="test"} 0')
+    const last = await registry.getSingleMetric('ingress_last_refusal_timestamp_seconds')!.get()
+    expect(Date.now() / 1000 - last.values[0]!.value).toBeLessThan(60)
   })
 
   it.each([

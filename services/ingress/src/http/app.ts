@@ -195,8 +195,10 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     const isOurs = headers[SIGNATURE_HEADER] !== undefined || headers[TOKEN_HEADER] !== undefined
     const failed = request.notAuthenticated
     const sender = senderOf(request)
-    if (isOurs && problems[problem].status < 500) metrics.senderRefusals.inc({ problem, sender })
-    else if (problem !== 'forbidden-address') return
+    if (isOurs && problems[problem].status < 500) {
+      metrics.senderRefusals.inc({ problem, sender })
+      metrics.lastRefusal.setToCurrentTime()
+    } else if (problem !== 'forbidden-address') return
     const bytes = Number(headers['content-length'] ?? Number.NaN)
     deps.onRefused({
       problem,
