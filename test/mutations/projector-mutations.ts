@@ -24,6 +24,39 @@ const movesFromWhereItIs = {
 const chunkWriter = (title: string) => unit(`${folder}/chunk-writer.test.ts`, title)
 
 export const projectorMutations: readonly Mutation[] = [
+  {
+    rule: 'a chunk stores its position or token by a transaction',
+    prevents: 'a position without its customers, if Redis drops the transactions of its append-only file',
+    file: 'services/projector/src/lua/apply-snapshots.lua',
+    from: 'for _ = 1, 2 do',
+    to: 'for _ = 1, 1 do',
+    test: brokers(
+      'services/projector/src/transactions.int.test.ts',
+      'each script that stores a position, a token or the progress of a fill writes a transaction',
+    ),
+  },
+  {
+    rule: 'a position moves by a transaction',
+    prevents: 'a position without its customers, if Redis drops the transactions of its append-only file',
+    file: 'services/projector/src/lua/move-position.lua',
+    from: 'for _ = 1, 2 do',
+    to: 'for _ = 1, 1 do',
+    test: brokers(
+      'services/projector/src/transactions.int.test.ts',
+      'each script that stores a position, a token or the progress of a fill writes a transaction',
+    ),
+  },
+  {
+    rule: 'a fill stores its progress by a transaction',
+    prevents: 'a position without its customers, if Redis drops the transactions of its append-only file',
+    file: 'services/projector/src/lua/move-fill.lua',
+    from: 'for _ = 1, 2 do',
+    to: 'for _ = 1, 1 do',
+    test: brokers(
+      'services/projector/src/transactions.int.test.ts',
+      'each script that stores a position, a token or the progress of a fill writes a transaction',
+    ),
+  },
   { ...newerWins, test: store('returns applied, duplicate and stale') },
   { ...newerWins, rule: `${newerWins.rule}, under load`, test: faultRow('redis', 'Redis rolled back') },
   {

@@ -311,14 +311,22 @@ for dealer, scores in pairs(scores_of) do
   end
 end
 
+-- Stores a field beside the positions by two commands, so that Redis writes a transaction. If the
+-- user `default` has no rights, Redis 7 and 8 drop the transactions of the append-only file, and
+-- keep a single command. Redis would then keep the position of a call without other writes, but not
+-- the customers before this position.
+local function store_twice(field, value)
+  for _ = 1, 2 do redis.call('HSET', KEYS[#KEYS], field, value) end
+end
+
 if position ~= '' then
   if ARGV[14] == '1' and next(unfiled) == nil then
-    redis.call('HSET', KEYS[#KEYS], position, ARGV[4])
+    store_twice(position, ARGV[4])
     if ARGV[11] ~= '' then redis.call('HSET', KEYS[#KEYS], position .. '#window', ARGV[11]) end
     if ARGV[12] ~= '' then redis.call('HSET', KEYS[#KEYS], position .. '#state', ARGV[12] .. '/' .. ARGV[4]) end
     reply[1] = 2
   else
-    redis.call('HSET', KEYS[#KEYS], position .. '#token', ARGV[10])
+    store_twice(position .. '#token', ARGV[10])
   end
 end
 for i = 1, customers do

@@ -24,7 +24,8 @@ if stored == ARGV[3] and ARGV[2] ~= ARGV[3] then return 1 end
 if stored ~= ARGV[2] then return 0 end
 if ARGV[5] ~= '' and redis.call('HGET', KEYS[1], fill .. '#token') ~= ARGV[5] then return -1 end
 if ARGV[3] ~= '' then
-  redis.call('HSET', KEYS[1], fill, ARGV[3])
+  -- Two commands make a transaction: see store_twice in apply-snapshots.lua.
+  for _ = 1, 2 do redis.call('HSET', KEYS[1], fill, ARGV[3]) end
   return 1
 end
 local position = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '')

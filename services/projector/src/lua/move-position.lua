@@ -31,7 +31,8 @@ if ARGV[4] ~= '' then
   if redis.call('HGET', KEYS[1], ARGV[1] .. '#token') ~= ARGV[4] then return -1 end
   redis.call('HDEL', KEYS[1], ARGV[1] .. '#token')
 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+-- Two commands make a transaction: see store_twice in apply-snapshots.lua.
+for _ = 1, 2 do redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
 if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], ARGV[1] .. '#window', ARGV[5]) end
 if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], ARGV[1] .. '#state', ARGV[6] .. '/' .. ARGV[3]) end
 if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], ARGV[1] .. '#erasures', ARGV[7]) end

@@ -40,5 +40,8 @@ for i = 1, entries do
     end
   end
 end
-if token ~= '' then redis.call('HSET', KEYS[#KEYS], token, ARGV[3]) end
+-- Two commands make a transaction: see store_twice in apply-snapshots.lua.
+if token ~= '' then
+  for _ = 1, 2 do redis.call('HSET', KEYS[#KEYS], token, ARGV[3]) end
+end
 return reply

@@ -1,0 +1,64 @@
+import { createLogger, loadSettings, waitUntil } from '@customer-stream/runtime'
+import { createRedis, type Redis, redisSettings } from '@customer-stream/runtime/redis'
+import { freshNames } from '@customer-stream/testing'
+import { testRedisUrl } from '@customer-stream/testing/vitest'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { createFillStore } from './fill-store.ts'
+import type { IndexedCustomer } from './indexes.ts'
+import { createStore } from './store.ts'
+
+let redis: Redis
+beforeAll(async () => {
+  redis = createRedis(
+    loadSettings(redisSettings, { REDIS_URL: testRedisUrl() }),
+    createLogger('test', 'silent'),
+  ) as Redis
+  await redis.connect()
+})
+afterAll(() => redis.disconnect())
+
+const { keyPrefix } = freshNames()
+const options = { keyPrefix, topic: 'raw', projection: 1 }
+const event = (timestamp: number): IndexedCustomer => ({
+  customerUuid: 'c',
+  version: { timestamp, id: 'e' },
+  fieldsAndValues: ['_eventTimestamp', `${timestamp}`, '_eventId', 'e', '_projection', '1', '_source', 'raw/0/0'],
+})
+
+/** Returns the write commands of each script that `work` calls, in the order of the calls. */
+const writesOfScripts = async (work: () => Promise<unknown>): Promise<string[][]> => {
+  const monitor = await redis.duplicate().monitor()
+  const calls: string[][] = []
+  const end = `${keyPrefix}end`
+  let isComplete = false
+  monitor.on('monitor', (_time: string, [command = '', key = ''], source: string) => {
+    if (key === end) isComplete = true
+    else if (source !== 'lua' && /^eval/i.test(command)) calls.push([])
+    else if (source === 'lua' && /^(set|del|hset|hdel|zadd|zrem)$/i.test(command)) calls.at(-1)?.push(command)
+  })
+  await work()
+  await redis.exists(end)
+  await waitUntil(
+    'the monitor has all commands',
+    () => isComplete,
+    (done) => done,
+  )
+  monitor.disconnect()
+  return calls
+}
+
+it('each script that stores a position, a token or the progress of a fill writes a transaction', async () => {
+  const store = createStore(redis, options)
+  const fills = createFillStore(redis, options)
+  await store.applyChunk([event(9)], 0, undefined, '1')
+  await fills.beginFill(1, { stateTopicId: 's', next: '0', end: '9', rawFrom: '0', isComplete: true })
+  const fill = (await fills.fills([1])).get(1)!
+  const calls = await writesOfScripts(async () => {
+    // An older event changes only the position.
+    await store.applyChunk([event(8)], 0, '1', '2')
+    await store.movePosition(0, '2', '3')
+    await store.writeChunk([event(8)], 0, '3', '4')
+    await fills.moveFill(1, fill, { next: '5', isComplete: true, hasKept: false })
+  })
+  expect(calls.map((writes) => writes.length >= 2)).toEqual([true, true, true, true])
+})
