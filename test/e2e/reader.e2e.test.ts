@@ -14,6 +14,7 @@ import {
 } from '@customer-stream/testing'
 import { startRedis } from '@customer-stream/testing/vitest'
 import { afterAll, beforeAll, expect, inject, it, onTestFinished } from 'vitest'
+import type { PipelineDocument } from '../../services/reader/src/http/pipeline-document.ts'
 
 let pipeline: Pipeline
 beforeAll(async () => {
@@ -57,6 +58,41 @@ it('a client reads its own write, and gets its changes with a new ETag', async (
   const reveals = readFileSync(reader.logFile, 'utf8').match(/"event":"revealed".*/g) ?? []
   expect(reveals).toHaveLength(2)
   expect(reveals[0]).toContain(`"key":"full","customers":["${customerUuid}"]`)
+})
+
+it('while no projector runs, an answer says until when Redis has all events', async () => {
+  const site = await openPipeline(inject('brokers'))
+  onTestFinished(() => site.close())
+  const services = await Promise.all([site.start('ingress'), site.start('projector'), site.start('reader')])
+  const [ingress, projector, reader] = services
+  await Promise.all(services.map((service) => service.untilReady()))
+  await storeCustomer(site, ingress, 'ada', Date.now())
+  const answerFor = async (customerUuid: string) => {
+    const { status, headers } = await get(reader, `/v1/customers/${customerUuid}`)
+    return { status, completeAsOf: headers.get('x-complete-as-of') }
+  }
+
+  expect(await projector.end()).toBe(0)
+  const stored = await site.post(ingress, makeCustomersEvent({ customerUuid: 'bob' }).body)
+  expect(stored.status).toBe(202)
+  const acknowledgedAt = Date.now()
+  // The second measurement begins after the event was acknowledged.
+  const measurements = async () => {
+    const { history } = (await (await get(reader, '/v1/pipeline')).json()) as PipelineDocument
+    return history.length
+  }
+  const before = await measurements()
+  await waitUntil('two measurements', measurements, (found) => found >= before + 2)
+  const late = await answerFor('bob')
+  expect([late.status, Number(late.completeAsOf) < acknowledgedAt]).toEqual([404, true])
+
+  await site.start('projector')
+  await waitUntil(
+    'a measurement has found all events in Redis',
+    () => answerFor('bob'),
+    ({ completeAsOf }) => Number(completeAsOf) > acknowledgedAt,
+  )
+  expect((await answerFor('bob')).status).toBe(200)
 })
 
 it('a search right after min-version finds the customer by its new values only', async () => {

@@ -21,11 +21,14 @@ export class ApiError extends Error {
   /** 0 if there was no answer. */
   readonly status: number
   readonly type: string
+  /** Undefined if there was no answer. */
+  readonly headers: Headers | undefined
 
-  constructor(status: number, type: string, title: string, detail?: string) {
-    super(detail === undefined ? title : `${title} ${detail}`)
+  constructor(status: number, type: string, text: string, headers?: Headers) {
+    super(text)
     this.status = status
     this.type = type
+    this.headers = headers
   }
 }
 
@@ -60,7 +63,8 @@ export const createLatest = () => {
 
 const problemOf = async (answer: Response): Promise<ApiError> => {
   const { type, title, detail } = await answer.json().catch(() => ({}))
-  return new ApiError(answer.status, type ?? 'unknown', title ?? `The reader answered ${answer.status}.`, detail)
+  const text = [title ?? `The reader answered ${answer.status}.`, detail].filter((part) => part !== undefined)
+  return new ApiError(answer.status, type ?? 'unknown', text.join(' '), answer.headers)
 }
 
 /** Resolves with an answer of 2xx. Rejects with an ApiError, or after an abort with its error. */
@@ -98,8 +102,15 @@ export const open = async (path: string, asked: Asked = {}): Promise<Response> =
   }
 }
 
-export const ask = async <Answer>(path: string, asked: Asked = {}): Promise<Answer> =>
-  parseExact(await (await open(path, asked)).text()) as Answer
+const read = async <Answer>(answer: Response): Promise<Answer> => parseExact(await answer.text()) as Answer
+
+export const ask = async <Answer>(path: string, asked: Asked = {}): Promise<Answer> => read(await open(path, asked))
+
+/** Resolves also with the headers. */
+export const askWithHeaders = async <Answer>(path: string, asked: Asked = {}): Promise<readonly [Answer, Headers]> => {
+  const answer = await open(path, asked)
+  return [await read<Answer>(answer), answer.headers]
+}
 
 /**
  * A route that needs an API key. Any answer except 401 shows that the reader knows the key.

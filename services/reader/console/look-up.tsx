@@ -2,7 +2,7 @@ import { signal } from '@preact/signals'
 import type { TargetedSubmitEvent } from 'preact'
 import { useEffect } from 'preact/hooks'
 import type { CustomerDocument } from '../src/http/customer-document.ts'
-import { ApiError, ask, createLatest } from './api.ts'
+import { ApiError, askWithHeaders, createLatest } from './api.ts'
 import { CustomerCard } from './customer-card.tsx'
 import { customerPath } from './customer-path.ts'
 import { countOf } from './format.ts'
@@ -14,9 +14,14 @@ import { Time } from './time.tsx'
 const KINDS = { id: 'Customer id', phone: 'Phone number', email: 'E-mail address', vin: 'VIN' } as const
 type Kind = keyof typeof KINDS
 
-interface Found {
+interface List {
   readonly customers: readonly CustomerDocument[]
   readonly truncated?: true
+}
+
+interface Found extends List {
+  /** Redis has every event that Kafka had at this time. NaN: the reader does not know the time. */
+  readonly completeAsOf: number
 }
 
 // Outside of the component, so that the result stays when a person opens another view.
@@ -24,12 +29,20 @@ const found = signal<Found | undefined>(undefined)
 const chosen = signal<CustomerDocument | undefined>(undefined)
 const problem = signal<Error | undefined>(undefined)
 
+const completeAsOf = (headers: Headers | undefined): number => Number(headers?.get('x-complete-as-of') ?? undefined)
+
 const find = async (kind: Kind, text: string): Promise<Found> => {
-  if (kind !== 'id') return ask<Found>('/v1/customers/search', { method: 'POST', body: { [kind]: text } })
+  if (kind !== 'id') {
+    const asked = { method: 'POST', body: { [kind]: text } } as const
+    const [list, headers] = await askWithHeaders<List>('/v1/customers/search', asked)
+    return { ...list, completeAsOf: completeAsOf(headers) }
+  }
   try {
-    return { customers: [await ask<CustomerDocument>(customerPath(text))] }
+    const [customer, headers] = await askWithHeaders<CustomerDocument>(customerPath(text))
+    return { customers: [customer], completeAsOf: completeAsOf(headers) }
   } catch (error) {
-    if (error instanceof ApiError && error.type === 'customer-not-found') return { customers: [] }
+    if (error instanceof ApiError && error.type === 'customer-not-found')
+      return { customers: [], completeAsOf: completeAsOf(error.headers) }
     throw error
   }
 }
@@ -64,6 +77,21 @@ const submit = async (event: TargetedSubmitEvent<HTMLFormElement>) => {
 
 const sentenceOf = ({ customers, truncated }: Found): string =>
   truncated ? 'More than 100 customers. The newest are:' : `${countOf(customers.length, 'customer')} found.`
+
+const Answer = (answer: Found) => (
+  <>
+    {sentenceOf(answer)}{' '}
+    <span class="faint">
+      {Number.isNaN(answer.completeAsOf) ? (
+        'The reader does not know whether events wait.'
+      ) : (
+        <>
+          Redis has all events until <Time at={answer.completeAsOf} />.
+        </>
+      )}
+    </span>
+  </>
+)
 
 const Matches = ({ customers }: Found) => (
   <ul class="matches">
@@ -114,7 +142,7 @@ export const LookUp = () => {
           </button>
         </form>
       </search>
-      <p role="status">{found.value && sentenceOf(found.value)}</p>
+      <p role="status">{found.value && <Answer {...found.value} />}</p>
       <Problem error={problem.value} />
       {found.value && found.value.customers.length > 1 && <Matches {...found.value} />}
       {chosen.value && (

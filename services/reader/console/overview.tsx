@@ -39,7 +39,7 @@ const Tile = ({ name, value, view, children }: TileProps) => (
 )
 
 const Tiles = () => {
-  const { rates, lag, freshness, quarantine, dealers, sender, projection, lastEventAt } = pipeline.value!
+  const { rates, lag, freshness, quarantine, dealers, sender, projection, lastEventAt, completeAsOf } = pipeline.value!
   const unknown = UNKNOWN
   return (
     <div class="tiles">
@@ -60,7 +60,13 @@ const Tiles = () => {
         receipt to Redis, p50 {formatSpan(freshness.p50Ms)}
       </Tile>
       <Tile name="Lag" value={formatCount(lag.records)} view="flow">
-        stored and not handled
+        {completeAsOf === null ? (
+          'stored and not handled'
+        ) : (
+          <>
+            Redis has all events until <Time at={completeAsOf} isAgo />
+          </>
+        )}
       </Tile>
       <Tile name="Quarantine" value={quarantine ? formatCount(quarantine.open) : unknown} view="quarantine">
         open records

@@ -44,7 +44,7 @@ export interface AppDependencies {
   /** Undefined if the state topic is switched off. */
   readonly changes: Pick<Changes, 'open'> | undefined
   readonly readEvents: ReadEvents
-  readonly pipeline: Pick<PipelineWatch, 'document'>
+  readonly pipeline: Pick<PipelineWatch, 'document' | 'completeAsOf'>
   readonly quarantine: Quarantine
   readonly metrics: ReaderMetrics
   /** Called for each answer that shows personal data without a mask. */
@@ -81,6 +81,9 @@ export const HEALTH_PATH = '/healthz'
 
 /** With this header, a key with the scope `pii` gets masked answers, and reveals nothing. */
 const MASK_HEADER = 'x-mask'
+
+/** Unix milliseconds, or `unknown`: Redis has every event that Kafka had at this time. */
+const COMPLETE_AS_OF_HEADER = 'x-complete-as-of'
 
 /** Value of Retry-After in seconds. */
 const RETRY_AFTER_SECONDS = '1'
@@ -174,7 +177,11 @@ const createRefuse =
   }
 
 /** Adds the checks that precede each route. */
-const addChecks = (app: FastifyInstance, { authenticate, metrics }: AppDependencies, options: AppOptions): void => {
+const addChecks = (
+  app: FastifyInstance,
+  { authenticate, metrics, pipeline }: AppDependencies,
+  options: AppOptions,
+): void => {
   const rate = createRateLimit(options.maxRate)
   // A route without a scope would be open to strangers.
   app.addHook('onRoute', ({ url, config }) => {
@@ -201,6 +208,8 @@ const addChecks = (app: FastifyInstance, { authenticate, metrics }: AppDependenc
   const concurrency = createConcurrencyLimit()
   app.addHook('preHandler', async (request, reply) => {
     const { url, config } = request.routeOptions
+    // Set before the answer is known, because a missing customer may be in an event that waits.
+    if (config.isOfRedis) reply.header(COMPLETE_AS_OF_HEADER, pipeline.completeAsOf() ?? 'unknown')
     if (config.atOnce !== undefined)
       await concurrency.acquire(`${request.client!.name} ${url}`, config.atOnce, goneSignal(reply))
   })
@@ -300,6 +309,8 @@ declare module 'fastify' {
      * requests wait. Undefined: no limit.
      */
     atOnce?: number
+    /** True if the answer is from Redis. It then says as of when Redis has all events. */
+    isOfRedis?: boolean
   }
   interface FastifyInstance {
     /** Methods that each path accepts. */

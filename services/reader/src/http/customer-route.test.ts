@@ -30,6 +30,37 @@ it('a customer is answered with its types, its version and the times of its even
   })
 })
 
+describe('as of when Redis is complete', () => {
+  const asOf = async (answer: ReturnType<ReturnType<typeof start>['get']>) => (await answer).headers['x-complete-as-of']
+
+  it.each([
+    ['a customer', CUSTOMER],
+    ['a missing customer', '/v1/customers/bob', 404],
+    ['an unchanged customer', CUSTOMER, 304],
+    ['a list of customers', '/v1/dealers/dealer-a/customers'],
+    ['a list of dealers', '/v1/dealers'],
+  ])('%s says it', async (_, path, status = 200) => {
+    const { get } = start({
+      pipeline: { completeAsOf: () => 1728542293990 },
+      ...(status === 404 && { read: async () => ({ kind: 'missing' }) as Reading }),
+    })
+    const answer = get(path, 'full', status === 304 ? { 'if-none-match': '*' } : {})
+    expect([(await answer).statusCode, await asOf(answer)]).toEqual([status, '1728542293990'])
+  })
+
+  it('a search says it', async () => {
+    const { app } = start({ pipeline: { completeAsOf: () => 7 } })
+    const answer = await app.inject(
+      requestTo({ path: SEARCH_PATH, method: 'POST' }, { authorization: 'Bearer full-key' }),
+    )
+    expect(answer.headers['x-complete-as-of']).toBe('7')
+  })
+
+  it('if the reader does not know it, the answer says so', async () => {
+    expect(await asOf(start().get(CUSTOMER))).toBe('unknown')
+  })
+})
+
 it('a key without the scope pii gets masked values, and each reveal is reported', async () => {
   const { get, revealed, count } = start()
   const masked = await get(CUSTOMER, 'masked')

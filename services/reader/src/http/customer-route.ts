@@ -75,7 +75,7 @@ export const addCustomerRoute = (
     }
   }
 
-  app.get(CUSTOMER_PATH, { config: { scope: 'read' } }, async (request, reply) => {
+  app.get(CUSTOMER_PATH, { config: { scope: 'read', isOfRedis: true } }, async (request, reply) => {
     const client = request.client!
     const stored = await readCustomer(request, reply, client)
     const document = documentFor(client, stored)

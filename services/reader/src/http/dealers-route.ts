@@ -22,7 +22,7 @@ const documentOf = ({ dealerUuid, state, lastEventAt, customers, lastDay, usualD
 const isPlace = (values: readonly unknown[]): values is [string] => values.length === 1 && typeof values[0] === 'string'
 
 export const addDealersRoute = (app: FastifyInstance, { listDealers }: { readonly listDealers: ListDealers }): void => {
-  app.get(DEALERS_PATH, { config: { scope: 'read' } }, async (request, reply) => {
+  app.get(DEALERS_PATH, { config: { scope: 'read', isOfRedis: true } }, async (request, reply) => {
     const { cursor, limit: limitText, ...others } = request.query as Readonly<Record<string, unknown>>
     if (Object.keys(others).length > 0) throw invalid('The parameters are cursor and limit.')
     const limit = wholeNumber(limitText, 'limit', { minimum: 1, maximum: MAX_DEALERS, standard: MAX_DEALERS })

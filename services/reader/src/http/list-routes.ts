@@ -70,7 +70,8 @@ export const addListRoutes = (app: FastifyInstance, { find, list, ...reveal }: L
     return reply.type('application/json').send(JSON.stringify({ customers: documents, ...more }))
   }
 
-  const search = { scope: 'read', atOnce: SEARCHES_AT_ONCE } as const
+  const search = { scope: 'read', atOnce: SEARCHES_AT_ONCE, isOfRedis: true } as const
+  const ofDealer = { scope: 'read', atOnce: LISTS_AT_ONCE, isOfRedis: true } as const
   app.post(SEARCH_PATH, { config: search, bodyLimit: MAX_QUERY_BYTES }, async (request, reply) => {
     const client = request.client!
     const query = readQuery(request.body)
@@ -82,7 +83,7 @@ export const addListRoutes = (app: FastifyInstance, { find, list, ...reveal }: L
     return answer(reply, client, found.customers, found.isTruncated ? { truncated: true } : {})
   })
 
-  app.get(DEALER_PATH, { config: { scope: 'read', atOnce: LISTS_AT_ONCE } }, async (request, reply) => {
+  app.get(DEALER_PATH, { config: ofDealer }, async (request, reply) => {
     const client = request.client!
     const { dealerUuid } = request.params as { readonly dealerUuid: string }
     if (dealerUuid === '') throw new ProblemError('not-found')

@@ -52,6 +52,9 @@ export const PipelineDocument = Type.Object(
       handledPerSecond: Rate('Events that the projectors handled, whatever the outcome.'),
     }),
     lastEventAt: OrNull(UnixMs('Receipt of the last event of any dealer.')),
+    completeAsOf: OrNull(
+      UnixMs('Redis has every event that Kafka had at this time. At most about 10 s ago if the projectors keep up.'),
+    ),
     lag: Type.Object({
       records: OrNull(
         Type.Integer({ minimum: 0, description: 'Sum of the partitions. Null if one lag is not known.' }),

@@ -26,6 +26,7 @@ const reported = (at: number, applied = 5, chunks: readonly (readonly [number | 
   ])
 const ends = (...offsets: readonly (string | undefined)[]): NonNullable<Measurement['raw']> => ({
   partitions: offsets.length,
+  askedAt: 1728542293990,
   watermarks: new Map(
     offsets.flatMap((high, i) => (high === undefined ? [] : [[i, { low: '0', stable: high, high }] as const])),
   ),
@@ -39,6 +40,7 @@ const UNKNOWN: Partial<Measurement> = {
   quarantineEnds: undefined,
   quarantine: undefined,
   progress: undefined,
+  completeAsOf: undefined,
   reports: undefined,
   drift: undefined,
   dealers: undefined,
@@ -151,6 +153,7 @@ it('each value of the pipeline document that is not known is null', () => {
     quarantine: null,
     dealers: null,
     drift: null,
+    completeAsOf: null,
     lastEventAt: null,
     sender: { eventsAtRisk: null, refusedPerSecond: null },
     freshness: { p50Ms: null, p99Ms: null },

@@ -9,6 +9,11 @@ export interface TopicEnds {
   readonly watermarks: ReadonlyMap<number, Watermarks>
 }
 
+export interface RawEnds extends TopicEnds {
+  /** Unix milliseconds. The watermarks cover every record that was stored before. */
+  readonly askedAt: number
+}
+
 /** Records of quarantine (the dead-letter topic). */
 export interface QuarantineCounts {
   readonly records: number
@@ -43,11 +48,13 @@ export interface Measurement {
   /** A sentence about each question without an answer. */
   readonly problems: readonly string[]
   /** The raw topic of customers. */
-  readonly raw: TopicEnds | undefined
+  readonly raw: RawEnds | undefined
   readonly quarantineEnds: TopicEnds | undefined
   readonly quarantine: QuarantineCounts | undefined
   /** `none`: Redis has no positions. */
   readonly progress: Progress | 'none' | undefined
+  /** Redis has every event that Kafka had at this time, Unix milliseconds. */
+  readonly completeAsOf: number | undefined
   /** Reports by projector. */
   readonly reports: ReadonlyMap<string, ProjectorReport> | undefined
   readonly drift: readonly Drift[] | undefined

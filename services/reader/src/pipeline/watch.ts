@@ -7,9 +7,10 @@ import type { PipelineDocument, PipelinePoint } from '../http/pipeline-document.
 import type { ReaderMetrics } from '../metrics.ts'
 import type { Positions } from '../positions.ts'
 import type { QuarantineTail, Tail } from '../quarantine/tail.ts'
+import { createFindCompleteAsOf } from './complete-as-of.ts'
 import { documentOf, pointOf } from './document.ts'
 import type { IngressAnswers } from './ingresses.ts'
-import type { DealerCounts, Measurement, QuarantineCounts, TopicEnds } from './measurement.ts'
+import type { DealerCounts, Measurement, QuarantineCounts, RawEnds } from './measurement.ts'
 
 export const MEASURE_INTERVAL_MS = 10_000
 const MAX_POINTS = 360
@@ -45,6 +46,8 @@ export interface PipelineWatch {
   measure(): Promise<void>
   /** Undefined until the first measurement. */
   document(): PipelineDocument | undefined
+  /** Redis has every event that Kafka had at this time, Unix milliseconds. Undefined: not known. */
+  completeAsOf(): number | undefined
 }
 
 const quarantineOf = ({ records, watermarks, isCut, actionFor }: Tail): QuarantineCounts => {
@@ -61,17 +64,21 @@ const quarantineOf = ({ records, watermarks, isCut, actionFor }: Tail): Quaranti
   return { records: offsets.reduce((a, b) => a + b, 0), openByReason: Object.fromEntries(openByReason), isCut }
 }
 
-export const createPipelineWatch = (deps: WatchDependencies, options: WatchOptions): PipelineWatch => {
+export const createPipelineWatch = (
+  deps: WatchDependencies,
+  { topic, keyPrefix, projection }: WatchOptions,
+): PipelineWatch => {
   const { redis, positions, listDealers, tail, metrics, admin, askIngresses, ask, explain } = deps
-  const { topic, keyPrefix, projection } = options
   let measurements: readonly Measurement[] = []
   let history: readonly PipelinePoint[] = []
+  const findCompleteAsOf = createFindCompleteAsOf()
   let dealers: { readonly clock: number; readonly counts: DealerCounts } | undefined
 
-  const readRaw = async (): Promise<TopicEnds> => {
+  const readRaw = async (): Promise<RawEnds> => {
     await admin.connect()
     const described = (await admin.describeTopics([topic])).get(topic) ?? []
-    return { partitions: described.length, watermarks: await readWatermarks(admin, topic) }
+    const askedAt = Date.now()
+    return { partitions: described.length, watermarks: await readWatermarks(admin, topic), askedAt }
   }
 
   const readReports = async (): Promise<Measurement['reports']> => {
@@ -121,6 +128,7 @@ export const createPipelineWatch = (deps: WatchDependencies, options: WatchOptio
       askIngresses(),
     ])
     return {
+      completeAsOf: findCompleteAsOf({ raw, progress }),
       at: Date.now(),
       clock: performance.now(),
       problems: [...problems, ...answers.problems],
@@ -146,5 +154,6 @@ export const createPipelineWatch = (deps: WatchDependencies, options: WatchOptio
     },
     document: () =>
       measurements.length === 0 ? undefined : documentOf(measurements, history, projection, performance.now()),
+    completeAsOf: () => measurements.at(-1)?.completeAsOf,
   }
 }

@@ -8,7 +8,16 @@ import { ofOneCustomer, problemResponses } from './responses.ts'
 
 const header = (description: string, schema: object = { type: 'string' }) => ({ description, schema })
 
+/** Headers of each answer from Redis. */
+const headersOfRedis = {
+  'x-complete-as-of': header(
+    'Redis has every event that Kafka had at this time, Unix milliseconds. `unknown` if the reader does not know it.',
+    { anyOf: [{ type: 'integer' }, { const: 'unknown' }] },
+  ),
+}
+
 const customerHeaders = {
+  ...headersOfRedis,
   ETag: header('The version. A client with another view of personal data gets another tag.'),
   'x-customer-version': header('`TIMESTAMP:ID`, with a percent-encoded id.'),
   'x-customer-source': header('`topic/partition/offset` of the raw record.'),
@@ -43,6 +52,7 @@ const getCustomer = () => ({
 
 const listResponse = (description: string, more: object) => ({
   description,
+  headers: headersOfRedis,
   content: {
     'application/json': {
       schema: {
@@ -120,6 +130,7 @@ const listDealers = () => ({
   responses: {
     200: {
       description: 'A page of dealers.',
+      headers: headersOfRedis,
       content: {
         'application/json': {
           schema: {

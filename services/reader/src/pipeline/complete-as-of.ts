@@ -1,0 +1,67 @@
+/**
+ * Finds the time up to which Redis has every event. Each measurement notes the ends of the raw
+ * topic. If all positions have reached these ends, Redis has every event that Kafka had then.
+ */
+import type { Measurement } from './measurement.ts'
+
+type Part = Pick<Measurement, 'raw' | 'progress'>
+type Offsets = ReadonlyMap<number, bigint>
+
+/** Returns the time of the newest measurement, Unix milliseconds. Undefined if it is not known. */
+export type FindCompleteAsOf = (measurement: Part) => number | undefined
+
+interface Ends {
+  /** Unix milliseconds. */
+  readonly at: number
+  readonly ends: Offsets
+  /** Ends of the partitions that have records. */
+  readonly toReach: Offsets
+}
+
+const NONE: Offsets = new Map()
+/** Ends of an hour, because the reader measures every 10 s. */
+const MAX_NOTED = 360
+
+/** Returns undefined if the end of one partition is not known. */
+const endsOf = ({ raw }: Part): Ends | undefined => {
+  if (raw === undefined || raw.partitions === 0 || raw.watermarks.size < raw.partitions) return undefined
+  const marks = [...raw.watermarks]
+  const offsets = (of: typeof marks) => new Map(of.map(([partition, { high }]) => [partition, BigInt(high)] as const))
+  return { at: raw.askedAt, ends: offsets(marks), toReach: offsets(marks.filter(([, { low, high }]) => low !== high)) }
+}
+
+/** Returns undefined if Redis may lack events before its positions. */
+const positionsOf = ({ progress }: Part): Offsets | undefined =>
+  typeof progress === 'object' && progress.isFilled ? progress.positions : undefined
+
+const hasReached = (offsets: Offsets, ends: Offsets): boolean =>
+  [...ends].every(([partition, end]) => (offsets.get(partition) ?? -1n) >= end)
+
+export const createFindCompleteAsOf = (): FindCompleteAsOf => {
+  /** The oldest first. If `isKnown`, Redis has reached the first. */
+  let noted: readonly Ends[] = []
+  let isKnown = false
+  /** Positions of the last measurement. */
+  let earlier = NONE
+
+  return (part) => {
+    const ends = endsOf(part)
+    // No end goes back, and no position is behind a later end, unless the topic was created again.
+    // The positions then belong to the deleted topic, until a projector has noticed it.
+    const isSame =
+      ends === undefined || [noted.at(-1)?.ends ?? NONE, earlier].every((before) => hasReached(ends.ends, before))
+    if (!isSame) [noted, isKnown] = [[], false]
+    if (ends) noted = [...noted, ends]
+    // Without an answer of Redis, the last time stays true.
+    if (part.progress !== undefined) {
+      const positions = positionsOf(part)
+      const reached = positions && isSame ? noted.findLastIndex((each) => hasReached(positions, each.toReach)) : -1
+      noted = noted.slice(Math.max(0, reached))
+      isKnown = reached >= 0
+      earlier = positions ?? NONE
+    }
+    // Keep the first. Without a later one, the time is older than necessary, but still true.
+    if (noted.length > MAX_NOTED) noted = [...noted.slice(0, 1), ...noted.slice(2)]
+    return isKnown ? noted[0]?.at : undefined
+  }
+}
