@@ -29,7 +29,7 @@ const open = async () => {
   return { admin, topic, create, erase, remove }
 }
 
-it('a refresh knows the erasures of a topic that was created again, and keeps the erasures of the earlier topic', async () => {
+it('after the topic was created again, a refresh knows its erasures, and keeps the earlier erasures', async () => {
   const { admin, topic, create, erase, remove } = await open()
   await create()
   await erase(['ada', 'bob'])

@@ -97,7 +97,8 @@ describe('reading', () => {
       const { heapUsed, arrayBuffers } = process.memoryUsage()
       return heapUsed + arrayBuffers
     }
-    const RECORDS = 200
+    const RECORDS = 100
+    const { body } = makeCustomersEvent({ customerUuid: 'c', customer: { company: 'x'.repeat(1e6) } })
     const client = new AbortController()
     const before = used()
     let most = 0
@@ -111,20 +112,15 @@ describe('reading', () => {
         read: async (_, offset) => {
           reads += 1
           if (offset === RECORDS - 1) most = used() - before
-          const value = Buffer.from(
-            makeCustomersEvent({ customerUuid: 'c', customer: { company: 'x'.repeat(1e6) } }).body,
-          )
-          return {
-            records: [{ offset: `${offset}`, timestamp: '1', key: Buffer.from('c'), value }],
-            nextOffset: `${offset + 1}`,
-          }
+          const record = { offset: `${offset}`, timestamp: '1', key: Buffer.from('c'), value: Buffer.from(body) }
+          return { records: [record], nextOffset: `${offset + 1}` }
         },
       },
       { read: async () => ({ isFilled: true, indexes: undefined, nextOffset: () => RECORDS }) },
     )
     const query = { customerUuid: 'c', since: 0, current: undefined, gone: client.signal }
     const { events } = await readEvents(query)
-    expect(events.map(({ offset }) => offset)).toEqual([199, 198, 197, 196])
+    expect(events.map(({ offset }) => offset)).toEqual([99, 98, 97, 96])
     expect(most).toBeLessThan(50e6)
     reads = 0
     client.abort()
