@@ -1,16 +1,5 @@
-import {
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { copyFileSync, mkdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import type { FileHandle } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
@@ -18,17 +7,11 @@ import { crc32 } from 'node:zlib'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import fc from 'fast-check'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { fileHandles, named, names, newDirectory, segmentsIn, withoutSyncs } from './fixtures/spool-folder.ts'
 import { encodeFrame, HEADER_BYTES, newMarker, sealFrame } from './format.ts'
 import { newSegment, readSegment } from './segment.ts'
 import { openSpool, type SpoolDamage, type SpoolOptions } from './spool.ts'
 
-const named = (name: string, valueBytes = 10): OutgoingRecord => ({
-  topic: 't',
-  key: Buffer.from(name),
-  value: Buffer.alloc(valueBytes, 'v'),
-  timestamp: 1,
-})
-const names = (records: readonly OutgoingRecord[]) => records.map(({ key }) => String(key))
 const numbered = (count: number) => Array.from({ length: count }, (_, i) => `r${i}`)
 
 setFlagsFromString('--expose-gc')
@@ -37,26 +20,6 @@ const collectGarbage = runInNewContext('gc') as () => void
 const liveBuffers = () => {
   collectGarbage()
   return process.memoryUsage().arrayBuffers
-}
-
-const newDirectory = () => {
-  const directory = mkdtempSync(join(tmpdir(), 'spool-'))
-  onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
-  return directory
-}
-const filesIn = (directory: string) =>
-  readdirSync(directory)
-    .filter((name) => name.includes('.segment'))
-    .sort()
-const fileHandles = async (): Promise<FileHandle> => {
-  const handle = await open(tmpdir(), 'r')
-  await handle.close()
-  onTestFinished(() => void vi.restoreAllMocks())
-  return Object.getPrototypeOf(handle)
-}
-const withoutSyncs = async () => {
-  const prototype = await fileHandles()
-  for (const method of ['datasync', 'sync'] as const) vi.spyOn(prototype, method).mockResolvedValue()
 }
 
 interface Written {
@@ -77,7 +40,7 @@ const leave = async (directory: string, groups: readonly (readonly OutgoingRecor
     }
   }
   await spool.close()
-  const path = join(directory, filesIn(directory)[0]!)
+  const path = join(directory, segmentsIn(directory)[0]!)
   expect(statSync(path).size).toBe(frames.at(-1)!.end)
   return { path, frames }
 }
@@ -102,7 +65,7 @@ it('two spool files with the same number lose no record', async () => {
   await leave(here, [numbered(3).map((name) => named(name))])
   const elsewhere = await leave(there, [['a', 'b', 'c', 'd', 'e'].map((name) => named(name))])
   copyFileSync(elsewhere.path, join(here, basename(elsewhere.path)))
-  expect(new Set(filesIn(here).map((name) => name.slice(0, 16))).size).toBe(1)
+  expect(new Set(segmentsIn(here).map((name) => name.slice(0, 16))).size).toBe(1)
   const { records } = await drainAll(here)
   expect(names(records).sort()).toEqual(['a', 'b', 'c', 'd', 'e', 'r0', 'r1', 'r2'])
 })
@@ -163,7 +126,7 @@ describe('random damage', () => {
         const { records, damages: reported } = await drainAll(directory)
         expect(records).toEqual(whole)
         if (whole.length < count) {
-          expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
+          expect(segmentsIn(directory)).toEqual([`${basename(path)}.damaged`])
           expect(kinds(reported)).toContain('damage')
           expect(readFileSync(`${path}.damaged`)).toEqual(after)
         }
@@ -194,7 +157,7 @@ describe('damaged files', () => {
       const { records, damages } = await drainAll(directory)
       const hit = frames.filter(({ at }) => at < zeroed).length
       expect([records.length, lost(damages)]).toEqual([3000 - hit, hit])
-      expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
+      expect(segmentsIn(directory)).toEqual([`${basename(path)}.damaged`])
     },
   )
 
@@ -210,7 +173,7 @@ describe('damaged files', () => {
     edit(path, (bytes) => void change(bytes, frames[1]!.at))
     const { records, damages } = await drainAll(directory)
     expect([names(records), kinds(damages), lost(damages)]).toEqual([['a'], ['damage'], 1])
-    expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
+    expect(segmentsIn(directory)).toEqual([`${basename(path)}.damaged`])
   })
 
   it('a record whose length covers the next records is lost, but the next records are not', async () => {
@@ -228,7 +191,7 @@ describe('damaged files', () => {
     edit(path, (bytes) => bytes.fill(0, frames[1501]!.at))
     const { records, damages } = await drainAll(directory)
     expect([records.length, kinds(damages), lost(damages)]).toEqual([1501, ['damage'], 1499])
-    expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
+    expect(segmentsIn(directory)).toEqual([`${basename(path)}.damaged`])
   })
 
   it('the drain reports and keeps an emptied file', async () => {
@@ -237,7 +200,7 @@ describe('damaged files', () => {
     truncateSync(path)
     const { damages } = await drainAll(directory)
     expect(kinds(damages)).toEqual(['damage'])
-    expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
+    expect(segmentsIn(directory)).toEqual([`${basename(path)}.damaged`])
   })
 
   it('the spool still counts the bytes of a damaged file, even after a restart', async () => {
@@ -261,7 +224,7 @@ describe('damaged files', () => {
     rmSync(`${path}.damaged`)
     writeFileSync(path, whole)
     expect(names((await drainAll(directory)).records)).toEqual(numbered(3))
-    expect(filesIn(directory)).toEqual([])
+    expect(segmentsIn(directory)).toEqual([])
   })
 })
 
@@ -277,7 +240,7 @@ it('an intact file is not damaged if Kafka accepts its records only at the secon
     send: async (records: readonly OutgoingRecord[]) => (attempts++ === 0 ? records : []),
   }
   await vi.waitUntil(async () => (await spool.drain(delivery)) === 'empty', { timeout: 10_000 })
-  expect([damages, filesIn(directory)]).toEqual([[], []])
+  expect([damages, segmentsIn(directory)]).toEqual([[], []])
 })
 
 it('a file is drained to its end even if a record becomes damaged during the drain', {
@@ -304,7 +267,7 @@ it('a file is drained to its end even if a record becomes damaged during the dra
   isWell = true
   await vi.waitUntil(async () => (await spool.drain(delivery)) === 'empty', { timeout: 10_000 })
   expect([sent.length, sent.includes('r1100'), kinds(damages)]).toEqual([1199, false, ['damage']])
-  expect([spool.size.records, filesIn(directory)]).toEqual([0, [`${basename(path)}.damaged`]])
+  expect([spool.size.records, segmentsIn(directory)]).toEqual([0, [`${basename(path)}.damaged`]])
 })
 
 it('a deleted file is damage only if one of its records was not delivered', async () => {
@@ -348,7 +311,7 @@ describe('torn tails', () => {
     writeFileSync(path, tail(sealFrame(encodeFrame(named('b', 200)), marker, 1)), { flag: 'a' })
     const { records, damages } = await drainAll(directory)
     expect([names(records), kinds(damages), damages[0]?.offset]).toEqual([['a'], ['torn-tail'], frames[0]!.end])
-    expect(filesIn(directory)).toEqual([])
+    expect(segmentsIn(directory)).toEqual([])
   })
 
   it('a file is kept as damaged if its last bytes are not from an append', async () => {
@@ -356,14 +319,14 @@ describe('torn tails', () => {
     const { path } = await leave(directory, [[named('a')]])
     writeFileSync(path, 'what is this?', { flag: 'a' })
     expect(kinds((await drainAll(directory)).damages)).toEqual(['damage'])
-    expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
+    expect(segmentsIn(directory)).toEqual([`${basename(path)}.damaged`])
   })
 
   it('a file without acknowledged records, whose name ends in .new, is deleted', async () => {
     const directory = newDirectory()
     writeFileSync(join(directory, '0000000000000001-01020304.segment.new'), Buffer.alloc(100))
     expect(await drainAll(directory)).toMatchObject({ records: [], damages: [], size: { bytes: 0 } })
-    expect(filesIn(directory)).toEqual([])
+    expect(segmentsIn(directory)).toEqual([])
   })
 })
 
@@ -380,7 +343,7 @@ describe('unreadable blocks', () => {
     const hit = frames.filter(({ at, end }) => at < 45_056 && end > 40_960).length
     expect([records.length, kinds(damages), lost(damages)]).toEqual([3000 - hit, ['unreadable'], hit])
     expect(damages[0]).toMatchObject({ file: path, offset: frames.find(({ end }) => end > 40_960)!.at })
-    expect(filesIn(directory)).toEqual([`${basename(path)}.damaged`])
+    expect(segmentsIn(directory)).toEqual([`${basename(path)}.damaged`])
   })
 
   it('a file is read completely if the read error is transient', async () => {
@@ -389,7 +352,7 @@ describe('unreadable blocks', () => {
     await unreadableBytes(40_960, 45_056, 3)
     const { records, damages } = await drainAll(directory)
     expect([records.length, damages]).toEqual([3000, []])
-    expect(filesIn(directory)).toEqual([])
+    expect(segmentsIn(directory)).toEqual([])
   })
 
   it('an unreadable file stays, delays no other file, and is retried', {
@@ -416,11 +379,11 @@ describe('unreadable blocks', () => {
       return read.call(this, ...args)
     } as typeof prototype.read)
     expect(await spool.drain(delivery)).toBe('incomplete')
-    expect([sent, filesIn(directory).includes(basename(path))]).toEqual([['new'], true])
+    expect([sent, segmentsIn(directory).includes(basename(path))]).toEqual([['new'], true])
     spy.mockRestore()
     await vi.waitUntil(async () => (await spool.drain(delivery)) === 'empty', { timeout: 10_000 })
     expect(sent).toHaveLength(3001)
-    expect(filesIn(directory)).toEqual([])
+    expect(segmentsIn(directory)).toEqual([])
   })
 
   it('an unreadable file that becomes readable is sent while another partition fails', {
@@ -446,7 +409,7 @@ describe('unreadable blocks', () => {
       },
     }
     expect(await again.drain(delivery)).toBe('incomplete')
-    const last = filesIn(directory).sort().at(-1)!
+    const last = segmentsIn(directory).sort().at(-1)!
     const { size } = statSync(join(directory, last))
     const prototype = await fileHandles()
     const read = prototype.read as (this: FileHandle, ...args: unknown[]) => Promise<unknown>
@@ -477,7 +440,7 @@ describe('unreadable blocks', () => {
     })
     onTestFinished(() => spool.close())
     for (const name of numbered(3)) await spool.append(named(name))
-    rmSync(join(directory, filesIn(directory)[1]!))
+    rmSync(join(directory, segmentsIn(directory)[1]!))
     const sent: string[] = []
     await spool.drain({
       partitionOf: () => 'p',
@@ -513,7 +476,7 @@ describe('other formats', () => {
   it('a file of the previous version is read and sent', async () => {
     const directory = leaveVersion1()
     expect(await drainAll(directory)).toMatchObject({ records: expected, damages: [], end: 'empty' })
-    expect(filesIn(directory)).toEqual([])
+    expect(segmentsIn(directory)).toEqual([])
   })
 
   it.each([512, 4096])(
@@ -524,7 +487,7 @@ describe('other formats', () => {
       expect(records.length).toBeGreaterThan(30)
       expect(records).toEqual(expected.slice(-records.length))
       expect(kinds(damages)).toContain('damage')
-      expect(filesIn(directory)).toEqual(['0000000000000001.segment.damaged'])
+      expect(segmentsIn(directory)).toEqual(['0000000000000001.segment.damaged'])
     },
   )
 
@@ -533,7 +496,7 @@ describe('other formats', () => {
     truncateSync(join(directory, '0000000000000001.segment'), 10_000)
     const { records } = await drainAll(directory)
     expect(records).toEqual(expected.slice(0, records.length))
-    expect(filesIn(directory)).toEqual(['0000000000000001.segment.damaged'])
+    expect(segmentsIn(directory)).toEqual(['0000000000000001.segment.damaged'])
   })
 
   it.each([12, 20])('a file of a newer version is reported and left unchanged (checksum at %i)', async (crcAt) => {

@@ -1,28 +1,16 @@
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { Destination } from './drain.ts'
+import { newDirectory, segmentsIn, withoutSyncs } from './fixtures/spool-folder.ts'
 import { openSpool, type Spool, type SpoolDamage, type SpoolOptions } from './spool.ts'
 
 const openNew = async (options: Partial<SpoolOptions> = {}) => {
-  const directory = mkdtempSync(join(tmpdir(), 'spool-'))
-  onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
+  const directory = newDirectory()
   const spool = await openSpool({ directory, maxBytes: 1e9, ...options })
   onTestFinished(() => spool.close())
-  const files = () => readdirSync(directory).filter((name) => name.includes('.segment'))
-  return { spool, files }
-}
-const withoutSyncs = async () => {
-  const handle = await open(tmpdir(), 'r')
-  await handle.close()
-  const prototype: FileHandle = Object.getPrototypeOf(handle)
-  for (const method of ['datasync', 'sync'] as const) vi.spyOn(prototype, method).mockResolvedValue()
-  onTestFinished(() => void vi.restoreAllMocks())
+  return { spool, files: () => segmentsIn(directory) }
 }
 
 /** Creates a record whose partition is the timestamp modulo 12. */

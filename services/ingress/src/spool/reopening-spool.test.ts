@@ -1,24 +1,13 @@
-import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { named, newDirectory } from './fixtures/spool-folder.ts'
 import { createReopeningSpool, type ReopeningSpool } from './reopening-spool.ts'
 import { openSpool, type SpoolDamage } from './spool.ts'
 
-const named = (name: string): OutgoingRecord => ({
-  topic: 't',
-  key: Buffer.from(name),
-  value: Buffer.from('v'),
-  timestamp: 1,
-})
-
-const newDirectory = () => {
-  const directory = mkdtempSync(join(tmpdir(), 'spool-'))
-  onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
-  return directory
-}
 const setUp = (directory: string, damages: SpoolDamage[] = []) => {
   const spool = createReopeningSpool({ directory, maxBytes: 1e9, onDamage: (damage) => damages.push(damage) })
   onTestFinished(() => spool.close())

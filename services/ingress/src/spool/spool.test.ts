@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readdirSync, statSync } from 'node:fs'
+import type { FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
@@ -9,15 +8,9 @@ import { anyText } from '@customer-stream/testing/any-text'
 import fc from 'fast-check'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { Destination } from './drain.ts'
+import { fileHandles, named, names, newDirectory, segmentsIn, withoutSyncs } from './fixtures/spool-folder.ts'
 import { openSpool, type Spool, type SpoolDamage, SpoolFullError, SpoolInUseError, type SpoolOptions } from './spool.ts'
 
-const named = (name: string, valueBytes = 10): OutgoingRecord => ({
-  topic: 't',
-  key: Buffer.from(name),
-  value: Buffer.alloc(valueBytes, 'v'),
-  timestamp: 1,
-})
-const names = (records: readonly OutgoingRecord[]) => records.map(({ key }) => String(key))
 const numbered = (count: number) => Array.from({ length: count }, (_, i) => `r${i}`)
 
 const bytesOf = (maxLength: number) => fc.uint8Array({ maxLength }).map((bytes) => Buffer.from(bytes))
@@ -32,15 +25,6 @@ const anyRecord: fc.Arbitrary<OutgoingRecord> = fc.record(
   { requiredKeys: ['topic', 'key', 'value', 'timestamp'] },
 )
 
-const newDirectory = () => {
-  const directory = mkdtempSync(join(tmpdir(), 'spool-'))
-  onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
-  return directory
-}
-const segmentsIn = (directory: string) =>
-  readdirSync(directory)
-    .filter((name) => name.includes('.segment'))
-    .sort()
 const bytesIn = (directory: string) =>
   segmentsIn(directory).reduce((sum, name) => sum + statSync(join(directory, name)).size, 0)
 
@@ -84,20 +68,6 @@ const reopened = async (directory: string) => {
   const records = await drained(spool)
   await spool.close()
   return { records, damages }
-}
-/**
- * Returns the prototype of all open files, so that a test can count their calls or make them fail.
- */
-const fileHandles = async (): Promise<FileHandle> => {
-  const handle = await open(tmpdir(), 'r')
-  await handle.close()
-  onTestFinished(() => void vi.restoreAllMocks())
-  return Object.getPrototypeOf(handle)
-}
-/** Turns off fsync, so that a property test does not wait for the disk hundreds of times. */
-const withoutSyncs = async () => {
-  const prototype = await fileHandles()
-  for (const method of ['datasync', 'sync'] as const) vi.spyOn(prototype, method).mockResolvedValue()
 }
 const diskError = (code: string) => Object.assign(new Error(code), { code })
 
