@@ -2,22 +2,18 @@
 import { waitUntil } from '@customer-stream/runtime'
 import { customerKey, erasedKey, partitionOf } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess, untilApplied } from '@customer-stream/testing'
+import { kafkajsOf, type Pipeline, type ServiceProcess, untilApplied } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
-import { commandOf } from './run-command.ts'
+import { type Run, startBoth } from './run-command.ts'
 
 let pipeline: Pipeline
 let ingress: ServiceProcess
 let projector: ServiceProcess
-let run: ReturnType<typeof commandOf>
+let run: Run
 beforeAll(async () => {
-  pipeline = await openPipeline(inject('brokers'))
-  run = commandOf(pipeline, inject('brokers'))
-  ingress = await pipeline.start('ingress')
-  projector = await pipeline.start('projector', { POSITION_CHECK_MS: '200' })
-  await Promise.all([ingress.untilReady(), projector.untilReady()])
+  ;({ pipeline, ingress, projector, run } = await startBoth(inject('brokers')))
 })
-afterAll(() => pipeline.close())
+afterAll(() => pipeline?.close())
 
 const ESCAPE = '\u001b[2J'
 const post = async (customerUuid: string, timestamp: number, firstName = 'Ada') => {

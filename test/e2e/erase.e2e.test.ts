@@ -1,19 +1,15 @@
 import { waitUntil } from '@customer-stream/runtime'
 import { customerKey } from '@customer-stream/schemas'
-import { openPipeline, type Pipeline, type ServiceProcess, storeCustomer } from '@customer-stream/testing'
+import { type Pipeline, type ServiceProcess, storeCustomer } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
-import { commandOf } from './run-command.ts'
+import { type Run, startBoth } from './run-command.ts'
 
 let pipeline: Pipeline
 let ingress: ServiceProcess
 let projector: ServiceProcess
-let run: ReturnType<typeof commandOf>
+let run: Run
 beforeAll(async () => {
-  pipeline = await openPipeline(inject('brokers'))
-  run = commandOf(pipeline, inject('brokers'))
-  ingress = await pipeline.start('ingress')
-  projector = await pipeline.start('projector', { POSITION_CHECK_MS: '200' })
-  await Promise.all([ingress.untilReady(), projector.untilReady()])
+  ;({ pipeline, ingress, projector, run } = await startBoth(inject('brokers')))
 })
 afterAll(() => pipeline?.close())
 

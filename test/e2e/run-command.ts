@@ -1,6 +1,12 @@
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { inspectCommand, type Pipeline, type PipelineBrokers } from '@customer-stream/testing'
+import {
+  inspectCommand,
+  openPipeline,
+  type Pipeline,
+  type PipelineBrokers,
+  type ServiceProcess,
+} from '@customer-stream/testing'
 
 const command = fileURLToPath(new URL('../../packages/cli/start.js', import.meta.url))
 
@@ -10,10 +16,12 @@ export interface Ended {
   readonly stderr: string
 }
 
+export type Run = (words: readonly string[], settings?: Readonly<Record<string, string>>) => Promise<Ended>
+
 /** Returns a function that runs `customer-stream` to its end, with the settings of the pipeline. */
 export const commandOf =
-  (pipeline: Pick<Pipeline, 'topics' | 'keyPrefix'>, { kafkaBrokers, redisUrl }: PipelineBrokers) =>
-  (words: readonly string[], settings: Readonly<Record<string, string>> = {}): Promise<Ended> =>
+  (pipeline: Pick<Pipeline, 'topics' | 'keyPrefix'>, { kafkaBrokers, redisUrl }: PipelineBrokers): Run =>
+  (words, settings = {}) =>
     new Promise((resolve) => {
       const env = {
         ...process.env,
@@ -29,3 +37,14 @@ export const commandOf =
         resolve({ code: child.exitCode, stdout, stderr })
       })
     })
+
+/** Starts an ingress and a projector that notices each change of Redis soon. */
+export const startBoth = async (
+  brokers: PipelineBrokers,
+): Promise<{ pipeline: Pipeline; ingress: ServiceProcess; projector: ServiceProcess; run: Run }> => {
+  const pipeline = await openPipeline(brokers)
+  const ingress = await pipeline.start('ingress')
+  const projector = await pipeline.start('projector', { POSITION_CHECK_MS: '200' })
+  await Promise.all([ingress.untilReady(), projector.untilReady()])
+  return { pipeline, ingress, projector, run: commandOf(pipeline, brokers) }
+}

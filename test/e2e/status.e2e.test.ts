@@ -5,28 +5,23 @@ import { makeCustomersEvent } from '@customer-stream/simulator'
 import {
   kafkajsOf,
   type NetworkState,
-  openPipeline,
   openTcpProxy,
   type Pipeline,
   type ServiceProcess,
   storeCustomer,
 } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, inject, it, onTestFinished } from 'vitest'
-import { commandOf, type Ended } from './run-command.ts'
+import { type Ended, type Run, startBoth } from './run-command.ts'
 
 let pipeline: Pipeline
 let ingress: ServiceProcess
 let projector: ServiceProcess
-let run: ReturnType<typeof commandOf>
+let run: Run
 beforeAll(async () => {
-  pipeline = await openPipeline(inject('brokers'))
-  run = commandOf(pipeline, inject('brokers'))
-  ingress = await pipeline.start('ingress')
-  projector = await pipeline.start('projector', { POSITION_CHECK_MS: '200' })
-  await Promise.all([ingress.untilReady(), projector.untilReady()])
+  ;({ pipeline, ingress, projector, run } = await startBoth(inject('brokers')))
   for (const customerUuid of ['a', 'b', 'c']) await store(customerUuid, 1)
 })
-afterAll(() => pipeline.close())
+afterAll(() => pipeline?.close())
 
 const store = (customerUuid: string, timestamp: number) => storeCustomer(pipeline, ingress, customerUuid, timestamp)
 const send = async (topic: string, messages: { key: string; value: string; partition?: number }[]) => {
