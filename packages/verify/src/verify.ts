@@ -392,6 +392,25 @@ const compareRest = async (evidence: Evidence, options: VerifyOptions, ranges: R
   await compareWithoutEvents({ ...options, evidence, ranges, readEnds: () => readEnds(admin, topics.customers) })
 }
 
+/** Returns the part of the verdict that the evidence has after all comparisons. */
+const countsOf = (evidence: Evidence) => ({
+  promises: evidence.count('promises'),
+  promisedEvents: evidence.count('promisedEvents'),
+  missing: evidence.missing(MAX_NAMED),
+  missingCount: evidence.count('missing'),
+  unusableByReason: evidence.unusableByReason(),
+  customers: evidence.count('customers'),
+  erased: {
+    all: evidence.count('erased'),
+    selected: evidence.count('erasedAndSelected'),
+    wrong: evidence.count('erasedAndWrong'),
+  },
+  wrong: evidence.wrongs(MAX_NAMED),
+  wrongCount: evidence.count('wrong'),
+  repairable: evidence.repairable(MAX_NAMED),
+  repairableCount: evidence.count('repairable'),
+})
+
 /**
  * Verifies that Kafka has every promised event, and that quarantine has every unusable record.
  * Verifies that each field of every customer's hash has the value of the newest event. Read-only.
@@ -451,11 +470,8 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
     }
     evidence.comparePromises('has an acknowledged event that is newer than any usable event in Kafka')
     return {
+      ...countsOf(evidence),
       hasLedger: ledgerPath !== undefined,
-      promises: evidence.count('promises'),
-      promisedEvents: evidence.count('promisedEvents'),
-      missing: evidence.missing(MAX_NAMED),
-      missingCount: evidence.count('missing'),
       records: {
         customers: records,
         other: otherRecords,
@@ -465,21 +481,10 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
         ...(erasures && { erasures: erasures.records }),
         ...(indexEntries !== undefined && { indexEntries }),
       },
-      unusableByReason: evidence.unusableByReason(),
       notQuarantined: evidence.notQuarantined(quarantined.reachesBackTo),
       unreadable,
       openTransactions: [customers, other, erasures, quarantine, state].flatMap((read) => read?.open ?? []),
-      customers: evidence.count('customers'),
-      erased: {
-        all: evidence.count('erased'),
-        selected: evidence.count('erasedAndSelected'),
-        wrong: evidence.count('erasedAndWrong'),
-      },
       newer,
-      wrong: evidence.wrongs(MAX_NAMED),
-      wrongCount: evidence.count('wrong'),
-      repairable: evidence.repairable(MAX_NAMED),
-      repairableCount: evidence.count('repairable'),
     }
   } finally {
     evidence.close()
