@@ -202,6 +202,28 @@ const quarantineOf = (quarantine: QuarantineStatus): NonNullable<StatusReport['q
   isCut: quarantine.isCut,
 })
 
+const noticesOf = (found: Findings): string[] => {
+  const [raw, quarantine] = [answered(found.raw), answered(found.quarantine)]
+  const open = quarantine?.open ?? 0
+  // The command counts only the newest records of a large quarantine.
+  const openRecords = `${quarantine?.isCut ? 'at least ' : ''}${counted(open, 'open record')}`
+  const silence = raw && (raw.lastEventAt === undefined ? Number.POSITIVE_INFINITY : found.now - raw.lastEventAt)
+  return [
+    ...unasked(found.services),
+    ...otherProjections(found.otherProjections),
+    ...readyDetails(found.services, found.blocked),
+    ...(found.counters ?? []),
+    ...(open > 0 ? [`${openRecords} went to quarantine in the last 24 h. See customer-stream quarantine list.`] : []),
+    ...(silence === undefined || silence < SILENCE_MS
+      ? []
+      : [
+          silence === Number.POSITIVE_INFINITY
+            ? 'the raw topic has no event.'
+            : `no event was received for ${duration(silence)}. Check the sender.`,
+        ]),
+  ]
+}
+
 /** Makes the report from the findings. */
 export const reportOf = (found: Findings): StatusReport => {
   const { now, services, noPositions } = found
@@ -242,30 +264,12 @@ export const reportOf = (found: Findings): StatusReport => {
       : []),
     ...(found.refusedSender ?? []),
   ]
-  const open = quarantine?.open ?? 0
-  // The command counts only the newest records of a large quarantine.
-  const openRecords = `${quarantine?.isCut ? 'at least ' : ''}${counted(open, 'open record')}`
-  const silence = raw && (raw.lastEventAt === undefined ? Number.POSITIVE_INFINITY : now - raw.lastEventAt)
-  const notices = [
-    ...unasked(services),
-    ...otherProjections(found.otherProjections),
-    ...readyDetails(services, found.blocked),
-    ...(found.counters ?? []),
-    ...(open > 0 ? [`${openRecords} went to quarantine in the last 24 h. See customer-stream quarantine list.`] : []),
-    ...(silence === undefined || silence < SILENCE_MS
-      ? []
-      : [
-          silence === Number.POSITIVE_INFINITY
-            ? 'the raw topic has no event.'
-            : `no event was received for ${duration(silence)}. Check the sender.`,
-        ]),
-  ]
   // Several questions may fail for the same reason, so remove repeated sentences.
   const distinct = [...new Set(reasons)]
   return {
     healthy: distinct.length === 0,
     reasons: distinct,
-    notices,
+    notices: noticesOf(found),
     checkedAt: now,
     services,
     lastEventAt: raw?.lastEventAt ?? null,
