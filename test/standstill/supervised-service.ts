@@ -82,6 +82,16 @@ const parseMetrics = (text: string): Sample[] =>
     return [{ name, labels, value: Number(value) }]
   })
 
+const askReadiness = async (adminUrl: string | undefined, endedLogFile: string): Promise<Readiness> => {
+  const answer = await fetch(`${adminUrl}/readyz`).catch(() => undefined)
+  if (!answer) return { ready: false, said: lastErrors(await readFile(endedLogFile, 'utf8').catch(() => '')) }
+  const text = await answer.text()
+  const { checks } = JSON.parse(text) as { readonly checks?: readonly Check[] }
+  if (!checks) return { ready: false, said: text }
+  const said = checks.flatMap((check) => (check.ready ? [] : [`${check.name}: ${check.detail ?? ''}`])).join(' | ')
+  return { ready: answer.status === 200, said }
+}
+
 export const superviseService = (name: ServiceName, env: Env, folder: string): SupervisedService => {
   let settings = env
   let wanted = false
@@ -122,15 +132,7 @@ export const superviseService = (name: ServiceName, env: Env, folder: string): S
       return running?.url ?? ''
     },
     log: () => readFile(logFile, 'utf8'),
-    readiness: async () => {
-      const answer = await fetch(`${running?.adminUrl}/readyz`).catch(() => undefined)
-      if (!answer) return { ready: false, said: lastErrors(await readFile(endedLogFile, 'utf8').catch(() => '')) }
-      const text = await answer.text()
-      const { checks } = JSON.parse(text) as { readonly checks?: readonly Check[] }
-      if (!checks) return { ready: false, said: text }
-      const said = checks.flatMap((check) => (check.ready ? [] : [`${check.name}: ${check.detail ?? ''}`])).join(' | ')
-      return { ready: answer.status === 200, said }
-    },
+    readiness: () => askReadiness(running?.adminUrl, endedLogFile),
     metrics: async () => {
       const answer = await fetch(`${running?.adminUrl}/metrics`).catch(() => undefined)
       return answer ? parseMetrics(await answer.text()) : []

@@ -48,30 +48,30 @@ export interface GroupOptions extends Execution {
   readonly onUnacknowledged: (first: QuarantinedRecord, last: QuarantinedRecord) => void
 }
 
+const entryOf = ({ record, send }: Accepted, { audit, action, requestedBy, note }: GroupOptions): AuditEntry => {
+  const origin = originOf(record)
+  return {
+    topicId: audit.topicId,
+    partition: record.partition,
+    offset: record.offset,
+    action,
+    ...(origin !== undefined && { origin }),
+    at: Date.now(),
+    requestedBy,
+    ...(note !== undefined && { note }),
+    ...(send !== undefined && { sentTo: send.topic }),
+  }
+}
+
 /** Sends records in groups and writes their audit entries, not faster than `rate`. */
 export const createGroup = (options: GroupOptions) => {
-  const { producer, requestedBy, note, rate, audit, auditTopic, action, signal, recheck } = options
+  const { producer, rate, auditTopic, signal, recheck } = options
   const { onRefused, onUnaudited, onUnacknowledged } = options
   const most = Math.min(GROUP_RECORDS, rate)
   let waiting: Accepted[] = []
   let bytes = 0
   let done = 0
   let last: QuarantinedRecord | undefined
-
-  const entryOf = ({ record, send }: Accepted): AuditEntry => {
-    const origin = originOf(record)
-    return {
-      topicId: audit.topicId,
-      partition: record.partition,
-      offset: record.offset,
-      action,
-      ...(origin !== undefined && { origin }),
-      at: Date.now(),
-      requestedBy,
-      ...(note !== undefined && { note }),
-      ...(send !== undefined && { sentTo: send.topic }),
-    }
-  }
 
   const flush = async () => {
     const begunAt = performance.now()
@@ -94,7 +94,7 @@ export const createGroup = (options: GroupOptions) => {
     try {
       await sendAll(
         producer,
-        stored.map((accepted) => entryRecord(auditTopic, entryOf(accepted))),
+        stored.map((accepted) => entryRecord(auditTopic, entryOf(accepted, options))),
       )
     } catch (error) {
       const [from, to] = [stored[0], stored.at(-1)]

@@ -119,6 +119,27 @@ const environmentsOf = (
   }
 }
 
+const logger = createLogger('pipeline', 'silent')
+
+const openRedis = async (url: string, cluster = false): Promise<RedisClient> => {
+  const client = createRedis(loadSettings(redisSettings, { REDIS_URL: url, REDIS_CLUSTER: String(cluster) }), logger)
+  await connectRedis(client)
+  return client
+}
+
+/** Sends a body as myKaarma does. */
+const post: Pipeline['post'] = (ingress, body, headers) =>
+  fetch(`${ingress.url}/webhooks/mykaarma`, {
+    method: 'POST',
+    body,
+    headers: {
+      'content-type': 'text/plain',
+      'mykaarma-signature-token': sign(body, SECRET),
+      'x-authorization-token': TOKEN,
+      ...headers,
+    },
+  })
+
 /**
  * Opens a pipeline on running brokers.
  * @param names names of topics, keys and group. Default: unique names, so that the pipeline touches
@@ -131,15 +152,9 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
   const folder = await makePipelineFolder()
   const topics = topicNames(topicPrefix)
   const compacted = { stateTopic: stateTopicName(topicPrefix), erasuresTopic: erasuresTopicName(topicPrefix) }
-  const logger = createLogger('pipeline', 'silent')
   const kafka = createKafka(loadSettings(kafkaSettings, environments.ingress), { clientId: 'pipeline', logger })
   const admin = createAdmin(kafka, { isPatient: true })
   const administrator = administratorOf(admin)
-  const openRedis = async (url: string, cluster = false): Promise<RedisClient> => {
-    const client = createRedis(loadSettings(redisSettings, { REDIS_URL: url, REDIS_CLUSTER: String(cluster) }), logger)
-    await connectRedis(client)
-    return client
-  }
   const [redis] = await Promise.all([openRedis(redisUrl, redisCluster), admin.connect()])
   // Includes services that are still starting, so that `close` ends them too.
   const services: Promise<ServiceProcess>[] = []
@@ -165,17 +180,7 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
       services.push(service)
       return service
     },
-    post: (ingress, body, headers) =>
-      fetch(`${ingress.url}/webhooks/mykaarma`, {
-        method: 'POST',
-        body,
-        headers: {
-          'content-type': 'text/plain',
-          'mykaarma-signature-token': sign(body, SECRET),
-          'x-authorization-token': TOKEN,
-          ...headers,
-        },
-      }),
+    post,
     verify: async (ledgerPath, options) => {
       // Give the verifier its own client, because after a fault the pipeline's client may still be
       // reconnecting.
