@@ -9,6 +9,7 @@
  * A 202 is only as durable as the disk. The volume must outlive the machine, and an fsync must
  * return only after the bytes are durable.
  */
+import type { Stats } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { resolve as resolvePath } from 'node:path'
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
@@ -85,6 +86,22 @@ export interface Spool {
 
 const DEFAULT_SEGMENT_BYTES = 8 * 1024 * 1024
 const DEFAULT_MAX_WAITING_BYTES = 16 * 1024 * 1024
+
+/**
+ * Throws if the lock file or the directory was replaced. If the lock file was replaced, a second
+ * process could use the directory. If the directory was replaced, no later process would find the
+ * new records.
+ */
+const assertUnchanged = async (files: readonly (readonly [path: string, expected: Stats])[]): Promise<void> => {
+  const check = async (path: string, expected: Stats) => {
+    const found = await stat(path).catch((error) => error as NodeJS.ErrnoException)
+    if (found instanceof Error && found.code !== 'ENOENT') throw found
+    if (found instanceof Error || found.ino !== expected.ino || found.dev !== expected.dev)
+      throw new Error(`${path}: deleted or replaced while the service was running; this folder gets no more events`)
+  }
+  await Promise.all(files.map(([path, expected]) => check(path, expected)))
+}
+
 /**
  * Opens a spool that may have files of earlier processes.
  * @throws SpoolInUseError, or an error that names the path.
@@ -94,8 +111,8 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
   const directory = resolvePath(options.directory)
   const report = (damage: SpoolDamage) => options.onDamage?.(damage)
   await makeDirectory(directory)
-  const { dev, ino } = await stat(directory)
-  if (options.device !== undefined && options.device !== dev)
+  const directoryFile = await stat(directory)
+  if (options.device !== undefined && options.device !== directoryFile.dev)
     throw new Error(`${directory}: a different file system is mounted here now`)
   const lock = await lockDirectory(directory)
   const lockFile = await stat(lock.path)
@@ -106,25 +123,14 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
   const { segments } = files
 
   let broken: Error | undefined
-  /**
-   * Throws if the lock file or the directory was replaced. If the lock file was replaced, a second
-   * process could use the directory. If the directory was replaced, no later process would find the
-   * new records.
-   */
-  const isStillOurs = async () => {
-    const check = async (path: string, expected: { dev: number; ino: number }) => {
-      const found = await stat(path).catch((error) => error as NodeJS.ErrnoException)
-      if (found instanceof Error && found.code !== 'ENOENT') throw found
-      if (found instanceof Error || found.ino !== expected.ino || found.dev !== expected.dev)
-        throw new Error(`${path}: deleted or replaced while the service was running; this folder gets no more events`)
-    }
-    try {
-      await Promise.all([check(directory, { dev, ino }), check(lock.path, lockFile)])
-    } catch (error) {
+  const isStillOurs = () =>
+    assertUnchanged([
+      [directory, directoryFile],
+      [lock.path, lockFile],
+    ]).catch((error) => {
       broken = error as Error
       throw error
-    }
-  }
+    })
   const appender = createAppender(files, { maxBytes, segmentBytes, maxWaitingBytes, isStillOurs })
   let closed: Promise<void> | undefined
   const drain = createDrain({ files, appender, report, isStillOurs, isClosed: () => closed !== undefined })
@@ -153,7 +159,7 @@ export const openSpool = async (options: SpoolOptions): Promise<Spool> => {
       const { oldestAt } = drain
       return { records, uncountedBytes, bytes: files.bytes, oldestAt: Number.isFinite(oldestAt) ? oldestAt : undefined }
     },
-    device: dev,
+    device: directoryFile.dev,
     get broken() {
       return broken
     },

@@ -38,21 +38,8 @@ export interface FileView {
   close(): Promise<void>
 }
 
-/**
- * Opens a file for reading through a window, so that memory stays bounded. If a read fails, reads
- * its blocks one by one and retries them.
- * @returns undefined if the file does not exist.
- * @throws UnreadableFileError (from `read`) if no read has succeeded yet, and both the first and
- *   the last byte are unreadable.
- */
-export const openView = async (path: string, limit: number): Promise<FileView | undefined> => {
-  let file: FileHandle
-  try {
-    file = await open(path, 'r')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
-  }
+/** Reads ranges of a file. If a read fails, reads its blocks one by one and retries them. */
+const createBlockReader = (file: FileHandle, path: string, limit: number) => {
   const gaps = new Set<number>()
   let retries = 0
   let hasRead = false
@@ -91,7 +78,7 @@ export const openView = async (path: string, limit: number): Promise<FileView | 
       () => true,
       () => false,
     )
-  const load = async (from: number, end: number): Promise<Buffer> => {
+  const read = async (from: number, end: number): Promise<Buffer> => {
     const buffer = Buffer.allocUnsafe(end - from)
     try {
       await fill(buffer, from)
@@ -109,21 +96,42 @@ export const openView = async (path: string, limit: number): Promise<FileView | 
     return buffer
   }
 
+  return {
+    read,
+    hasGap: (from: number, end: number): boolean => {
+      for (const block of gaps) if (block * BLOCK_BYTES < end && (block + 1) * BLOCK_BYTES > from) return true
+      return false
+    },
+  }
+}
+
+/**
+ * Opens a file for reading through a window, so that memory stays bounded.
+ * @returns undefined if the file does not exist.
+ * @throws UnreadableFileError (from `read`) if no read has succeeded yet, and both the first and
+ *   the last byte are unreadable.
+ */
+export const openView = async (path: string, limit: number): Promise<FileView | undefined> => {
+  let file: FileHandle
+  try {
+    file = await open(path, 'r')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+  const blocks = createBlockReader(file, path, limit)
   let start = 0
   let window: Buffer = Buffer.alloc(0)
   return {
     read: async (at, bytes) => {
       const end = Math.min(at + bytes, limit)
       if (at < start || end > start + window.length) {
-        window = await load(at, Math.max(end, Math.min(limit, at + WINDOW_BYTES)))
+        window = await blocks.read(at, Math.max(end, Math.min(limit, at + WINDOW_BYTES)))
         start = at
       }
       return window.subarray(at - start, Math.max(at, end) - start)
     },
-    hasGap: (from, end) => {
-      for (const block of gaps) if (block * BLOCK_BYTES < end && (block + 1) * BLOCK_BYTES > from) return true
-      return false
-    },
+    hasGap: blocks.hasGap,
     close: () => file.close(),
   }
 }
