@@ -42,23 +42,19 @@ export interface Outages {
 /** Time between two log lines about one outage. */
 const LOG_INTERVAL_MS = 60_000
 
-export const createOutages = ({
-  causeOf,
-  metrics,
-  logger,
-  backoff,
-}: {
+interface OutagesDependencies {
   /** Returns the cause of an error such as "connection is closed", which gives no reason itself. */
-  causeOf: (error: Error) => Error
-  metrics: ProjectorMetrics
-  logger: Logger
-  backoff: Backoff
-}): Outages => {
+  readonly causeOf: (error: Error) => Error
+  readonly metrics: ProjectorMetrics
+  readonly logger: Logger
+  readonly backoff: Backoff
+}
+
+/** Reports and logs the waits of a projector. Each wait has a key. */
+const createWaits = ({ causeOf, metrics, logger }: Omit<OutagesDependencies, 'backoff'>) => {
   // Partitions are handled in parallel, so the success of one partition does not end the outage of
   // another.
   const waiting = new Map<symbol | string, { readonly message: string; readonly loggedAt: number }>()
-  /** Attempts that are made once and have failed, by their key in `waiting`. */
-  const failing = new Map<string, { failures: number; readonly forgetSignal: () => void }>()
   let undisturbedSince = performance.now()
   const begin = (wait: symbol | string, what: string, failure: Error, failures: number) => {
     const error = causeOf(failure)
@@ -77,6 +73,21 @@ export const createOutages = ({
     undisturbedSince = performance.now()
     if (isRecovered) logger.info({ event: 'recovered' }, `${what} works again`)
   }
+  return {
+    begin,
+    end,
+    /** The first wait that has not ended. */
+    get message() {
+      return waiting.values().next().value?.message
+    },
+    undisturbedMs: () => (waiting.size > 0 ? 0 : performance.now() - undisturbedSince),
+  }
+}
+
+export const createOutages = ({ causeOf, metrics, logger, backoff }: OutagesDependencies): Outages => {
+  const waits = createWaits({ causeOf, metrics, logger })
+  /** Attempts that are made once and have failed, by the key of their wait. */
+  const failing = new Map<string, { failures: number; readonly forgetSignal: () => void }>()
   const timed = async <T>(what: string, attempt: () => Promise<T>): Promise<T> => {
     const stop = metrics.operationSeconds.startTimer({ operation: what })
     try {
@@ -88,9 +99,9 @@ export const createOutages = ({
   return {
     retryThroughOutage: async (what, signal, attempt) => {
       const wait = Symbol(what)
-      const onFailure = (failure: Error, failures: number) => begin(wait, what, failure, failures)
+      const onFailure = (failure: Error, failures: number) => waits.begin(wait, what, failure, failures)
       const done = await retryWithBackoff(() => timed(what, attempt), { signal, backoff, onFailure })
-      end(wait, what, done !== undefined)
+      waits.end(wait, what, done !== undefined)
       return done
     },
     attemptOnce: async (what, place, signal, attempt, tolerated = 0) => {
@@ -98,7 +109,7 @@ export const createOutages = ({
       const settle = (isRecovered: boolean) => {
         failing.get(wait)?.forgetSignal()
         failing.delete(wait)
-        end(wait, what, isRecovered)
+        waits.end(wait, what, isRecovered)
       }
       try {
         const value = await timed(what, attempt)
@@ -115,13 +126,13 @@ export const createOutages = ({
         known.failures += 1
         failing.set(wait, known)
         const failures = known.failures - tolerated
-        if (failures > 0) begin(wait, what, error as Error, failures)
+        if (failures > 0) waits.begin(wait, what, error as Error, failures)
         return undefined
       }
     },
     get waitingFor() {
-      return waiting.values().next().value?.message
+      return waits.message
     },
-    undisturbedMs: () => (waiting.size > 0 ? 0 : performance.now() - undisturbedSince),
+    undisturbedMs: waits.undisturbedMs,
   }
 }
