@@ -44,11 +44,74 @@ export const placeOf = (topic: string, partition: number | string, offset: strin
 
 const add = (counts: Map<string, number>, key: string) => counts.set(key, (counts.get(key) ?? 0) + 1)
 
+/** Counts of the stages, collected during a scenario. */
+interface Counts {
+  /** Events that the fault itself sent. */
+  readonly posted: ReadonlySet<string>
+  /** Number of promises, by fingerprint. */
+  readonly promises: ReadonlyMap<string, number>
+  readonly ledger: { readonly lines: number; readonly events: ReadonlySet<string> }
+  /** Number of records in Kafka, by fingerprint. */
+  readonly stored: ReadonlyMap<string, number>
+  /** Offset after the last record, by partition. */
+  readonly ends: ReadonlyMap<number, number>
+  /** Fingerprint of each unusable record, by place. */
+  readonly unusable: ReadonlyMap<string, string>
+  /** Fingerprint of each record in quarantine, by the place that its headers name. */
+  readonly quarantined: ReadonlyMap<string, string>
+  readonly records: number
+}
+
+const imbalancesOf = (counts: Counts, finalCounts: FinalCounts): string[] => {
+  const { posted, promises, ledger, stored, ends, unusable, quarantined, records } = counts
+  const { senders, sentEvents, answered, outcomes, positions } = finalCounts
+  const { made, promised, lost, stopped, heard } = senders
+  const sent = new Set([...sentEvents, ...posted])
+  const foreign = [...stored.keys()].filter((print) => !sent.has(print)).length
+  const short = [...promises].filter(([print, count]) => count > (stored.get(print) ?? 0)).length
+  const misplaced = [...positions].filter(([partition, next]) => next !== (ends.get(partition) ?? 0))
+  // The senders make only usable records, so a count above 0 is a bug of the verifier.
+  const unusableOfSenders = new Set(unusable.values()).difference(posted).size
+  const notQuarantined = [...unusable].filter(([source, print]) => quarantined.get(source) !== print).length
+  const wronglyQuarantined = [...quarantined].filter(([source, print]) => unusable.get(source) !== print).length
+  const statements: [boolean, string][] = [
+    [
+      made === promised + lost + stopped,
+      `${made} events were made, but ${promised} promised, ${lost} lost and ${stopped} stopped`,
+    ],
+    [ledger.lines === heard, `the ledger has ${ledger.lines} promises, but ${heard} answers with 2xx were heard`],
+    [
+      ledger.events.size === promised,
+      `the ledger has ${ledger.events.size} events, but the senders counted ${promised}`,
+    ],
+    [
+      answered === undefined || answered >= heard,
+      `the senders got ${heard} answers with 202, but the ingresses gave only ${answered}`,
+    ],
+    [
+      answered === undefined || records >= answered,
+      `the ingresses gave ${answered} answers with 202, but Kafka has only ${records} records`,
+    ],
+    [short === 0, `${short} events were promised more often than Kafka has them`],
+    [foreign === 0, `${foreign} records in Kafka were not sent by a sender`],
+    [
+      misplaced.length === 0 && positions.size >= ends.size,
+      `positions in Redis that are not the end of their partition: ${misplaced
+        .map(([partition, next]) => `${partition} at ${next} of ${ends.get(partition) ?? 0}`)
+        .join(', ')}`,
+    ],
+    [unusableOfSenders === 0, `${unusableOfSenders} of the senders' events were not usable`],
+    [outcomes.counted >= outcomes.records, `${outcomes.records} records have only ${outcomes.counted} outcomes`],
+    [notQuarantined === 0, `${notQuarantined} unusable records are not in quarantine`],
+    [wronglyQuarantined === 0, `${wronglyQuarantined} records in quarantine are not copies of unusable records`],
+  ]
+  return statements.filter(([holds]) => !holds).map(([, sentence]) => sentence)
+}
+
 export const createReconciliation = (customersTopic: string): Reconciliation => {
   const posted = new Set<string>()
   const promises = new Map<string, number>()
-  let ledgerLines = 0
-  const ledgerEvents = new Set<string>()
+  const ledger = { lines: 0, events: new Set<string>() }
   const stored = new Map<string, number>()
   const ends = new Map<number, number>()
   const unusable = new Map<string, string>()
@@ -65,8 +128,8 @@ export const createReconciliation = (customersTopic: string): Reconciliation => 
         if (!usable) unusable.set(placeOf(topic, partition, offset), fingerprint)
       },
       promise: (fingerprint) => {
-        ledgerLines += 1
-        ledgerEvents.add(fingerprint)
+        ledger.lines += 1
+        ledger.events.add(fingerprint)
         add(promises, fingerprint)
       },
     },
@@ -81,48 +144,7 @@ export const createReconciliation = (customersTopic: string): Reconciliation => 
       const unpromised = [...stored.keys()].filter((print) => !promises.has(print)).length
       return { records, unpromised, copies: records - stored.size }
     },
-    imbalances: ({ senders, sentEvents, answered, outcomes, positions }) => {
-      const { made, promised, lost, stopped, heard } = senders
-      const sent = new Set([...sentEvents, ...posted])
-      const foreign = [...stored.keys()].filter((print) => !sent.has(print)).length
-      const short = [...promises].filter(([print, count]) => count > (stored.get(print) ?? 0)).length
-      const misplaced = [...positions].filter(([partition, next]) => next !== (ends.get(partition) ?? 0))
-      // The senders make only usable records, so a count above 0 is a bug of the verifier.
-      const unusableOfSenders = new Set(unusable.values()).difference(posted).size
-      const notQuarantined = [...unusable].filter(([source, print]) => quarantined.get(source) !== print).length
-      const wronglyQuarantined = [...quarantined].filter(([source, print]) => unusable.get(source) !== print).length
-      const statements: [boolean, string][] = [
-        [
-          made === promised + lost + stopped,
-          `${made} events were made, but ${promised} promised, ${lost} lost and ${stopped} stopped`,
-        ],
-        [ledgerLines === heard, `the ledger has ${ledgerLines} promises, but ${heard} answers with 2xx were heard`],
-        [
-          ledgerEvents.size === promised,
-          `the ledger has ${ledgerEvents.size} events, but the senders counted ${promised}`,
-        ],
-        [
-          answered === undefined || answered >= heard,
-          `the senders got ${heard} answers with 202, but the ingresses gave only ${answered}`,
-        ],
-        [
-          answered === undefined || records >= answered,
-          `the ingresses gave ${answered} answers with 202, but Kafka has only ${records} records`,
-        ],
-        [short === 0, `${short} events were promised more often than Kafka has them`],
-        [foreign === 0, `${foreign} records in Kafka were not sent by a sender`],
-        [
-          misplaced.length === 0 && positions.size >= ends.size,
-          `positions in Redis that are not the end of their partition: ${misplaced
-            .map(([partition, next]) => `${partition} at ${next} of ${ends.get(partition) ?? 0}`)
-            .join(', ')}`,
-        ],
-        [unusableOfSenders === 0, `${unusableOfSenders} of the senders' events were not usable`],
-        [outcomes.counted >= outcomes.records, `${outcomes.records} records have only ${outcomes.counted} outcomes`],
-        [notQuarantined === 0, `${notQuarantined} unusable records are not in quarantine`],
-        [wronglyQuarantined === 0, `${wronglyQuarantined} records in quarantine are not copies of unusable records`],
-      ]
-      return statements.filter(([holds]) => !holds).map(([, sentence]) => sentence)
-    },
+    imbalances: (finalCounts) =>
+      imbalancesOf({ posted, promises, ledger, stored, ends, unusable, quarantined, records }, finalCounts),
   }
 }
