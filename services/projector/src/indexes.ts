@@ -121,14 +121,15 @@ const entriesOf = ({ customer, isCurrent, index }: IndexUpdate): Entry[] => {
   const entry = (action: Action) => (term: IndexTerm) => ({ action, term, customerUuid, timestamp: version.timestamp })
   // The score of a dealer's entry is the time of the customer's last change.
   if (index === undefined) return terms.filter((term) => term.startsWith('dealer:')).map(entry('+'))
-  const filed = new Set(filedTerms(index))
+  const indexed = new Set(filedTerms(index))
   // A paused projector may have added the terms of this event after they were removed.
-  if (!isCurrent) return terms.filter((term) => !filed.has(term)).map(entry('='))
-  for (const term of terms) filed.delete(term)
-  return [...terms.map(entry('+')), ...[...filed].map(entry('-'))]
+  if (!isCurrent) return terms.filter((term) => !indexed.has(term)).map(entry('='))
+  for (const term of terms) indexed.delete(term)
+  return [...terms.map(entry('+')), ...[...indexed].map(entry('-'))]
 }
 
-export const createIndexes = (client: RedisClient, keyPrefix: string): Indexes => {
+/** Writes entries and fields in calls of a size that blocks Redis only for a moment. */
+const createEntryWriter = (client: RedisClient, keyPrefix: string) => {
   client.defineCommand('updateTerms', { lua: script('update-terms') })
   client.defineCommand('confirmTerms', { lua: script('confirm-terms') })
   const redis = client as Scripts
@@ -139,7 +140,7 @@ export const createIndexes = (client: RedisClient, keyPrefix: string): Indexes =
   const write = async (entries: readonly Entry[], chain: Chain | undefined) => {
     let token = chain?.token ?? ''
     const kept = new Set<string>()
-    const fileParts = chunksOf(entries, perCall).map(async (part) => {
+    const calls = chunksOf(entries, perCall).map(async (part) => {
       const keys = part.map(({ term }) => indexKey(term, keyPrefix))
       const args: (string | number)[] = ['', '', '']
       if (chain !== undefined) {
@@ -153,7 +154,7 @@ export const createIndexes = (client: RedisClient, keyPrefix: string): Indexes =
       if (state !== 1) throw new LostChunkError()
       for (const number of stayed) kept.add(part[number - 1]?.customerUuid ?? '')
     })
-    await all(fileParts)
+    await all(calls)
     return { token, kept }
   }
 
@@ -170,6 +171,11 @@ export const createIndexes = (client: RedisClient, keyPrefix: string): Indexes =
     return (await all(parts)).flat()
   }
 
+  return { write, confirm }
+}
+
+export const createIndexes = (redis: RedisClient, keyPrefix: string): Indexes => {
+  const { write, confirm } = createEntryWriter(redis, keyPrefix)
   return {
     update: async (indexUpdates, chain) => {
       const { token, kept } = await write(indexUpdates.flatMap(entriesOf), chain)
@@ -210,9 +216,9 @@ export const createIndexes = (client: RedisClient, keyPrefix: string): Indexes =
       const stored = await all(
         changed.map(({ customer }) => redis.hget(customerKey(customer.customerUuid, keyPrefix), META.index)),
       )
-      const isAsFiled = (index: string | null | undefined, i: number) =>
+      const isAsWritten = (index: string | null | undefined, i: number) =>
         textOf(currentTerms(index ?? undefined)) === textOf(changed[i]?.customer.terms)
-      if (scores.includes(null) || !stored.every(isAsFiled)) throw new LostChunkError()
+      if (scores.includes(null) || !stored.every(isAsWritten)) throw new LostChunkError()
     },
   }
 }
