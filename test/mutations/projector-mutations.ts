@@ -598,7 +598,7 @@ export const projectorMutations: readonly Mutation[] = [
     rule: 'the call that applies customers moves no position whose entries are incomplete',
     prevents: 'a customer who is not found after a crash between the hash and its entries',
     file: `${folder}/lua/apply-snapshots.lua`,
-    from: ' and next(unfiled) == nil then',
+    from: ' and next(pending) == nil then',
     to: ' then',
     test: indexes('the call that applies customers leaves the position to a later call if'),
   },

@@ -40,12 +40,12 @@ const passesUntouched = async (test: TestReference): Promise<TestRun> => {
  * Returns the maximum number of runs. The test must fail in one of them. A scenario of the fault
  * suite depends on chance, so it gets 3 runs.
  */
-const triesOf = ({ project }: TestReference): number => (project === 'faults' || project === 'pressure' ? 3 : 1)
+const attemptsOf = ({ project }: TestReference): number => (project === 'faults' || project === 'pressure' ? 3 : 1)
 
 const untilNotPassed = async (test: TestReference): Promise<TestRun> => {
-  for (let tries = triesOf(test); ; tries--) {
+  for (let attempts = attemptsOf(test); ; attempts--) {
     const run = await runTest(copy.folder, test)
-    if (run.outcome !== 'passed' || tries === 1) return run
+    if (run.outcome !== 'passed' || attempts === 1) return run
   }
 }
 

@@ -19,7 +19,7 @@ const setUp = async () => {
   const parts = { positions, customers: createCustomers(redis, positions, keyPrefix), keyPrefix }
   /** Stores a customer as the projector does. */
   const put = async (customerUuid: string, timestamp: number, dealer: string, terms: readonly string[]) => {
-    const filed = [...terms, `dealer:${dealer}`] as IndexTerm[]
+    const indexed = [...terms, `dealer:${dealer}`] as IndexTerm[]
     await redis.hset(customerKey(customerUuid, keyPrefix), {
       customerUuid,
       dealerUuid: dealer,
@@ -29,9 +29,9 @@ const setUp = async () => {
       _appliedAt: '9',
       _source: 'raw/0/1',
       _projection: '1',
-      _index: JSON.stringify(filed),
+      _index: JSON.stringify(indexed),
     })
-    for (const term of filed) await redis.zadd(indexKey(term, keyPrefix), timestamp, customerUuid)
+    for (const term of indexed) await redis.zadd(indexKey(term, keyPrefix), timestamp, customerUuid)
   }
   const find = createFindCustomers(redis, parts)
   const list = createListCustomers(redis, parts)

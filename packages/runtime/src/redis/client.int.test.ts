@@ -77,7 +77,7 @@ describe('a database that does not exist', () => {
     ends.push(() => redis.disconnect())
     await expect(connectRedis(redis)).rejects.toThrow()
     // Without the workaround, ioredis soon reports that the connection is ready, in database 0.
-    for (let tries = 0; tries < 20; tries++) {
+    for (let attempt = 0; attempt < 20; attempt++) {
       await expect(redis.set(key, '')).rejects.toThrow("Stream isn't writeable")
       await sleep(20)
     }

@@ -69,7 +69,7 @@ local cursor = 8
 local reply = { 1 }
 local index_prefix = ''
 -- The field _index of each customer whose entries the caller must update.
-local unfiled = {}
+local pending = {}
 -- The dealer of customers, and for each dealer: score, customerUuid, score, customerUuid, ...
 local dealer_of, scores_of = {}, {}
 
@@ -226,7 +226,7 @@ local function leave_to_caller(i)
     index = '?\n' .. index
     redis.call('HSET', KEYS[i], '_index', index)
   end
-  unfiled[i] = index
+  pending[i] = index
 end
 
 -- Removes the key's time to live, and the old fields that the new snapshot lacks. HSET does
@@ -296,7 +296,7 @@ for i = 1, customers do
     keep_for_dealer(i, terms, score, customer_uuid)
     if needs and not add_entries(terms, score, customer_uuid) then leave_to_caller(i) end
   elseif needs then
-    unfiled[i] = index
+    pending[i] = index
   end
 end
 
@@ -320,7 +320,7 @@ local function store_twice(field, value)
 end
 
 if position ~= '' then
-  if ARGV[14] == '1' and next(unfiled) == nil then
+  if ARGV[14] == '1' and next(pending) == nil then
     store_twice(position, ARGV[4])
     if ARGV[11] ~= '' then redis.call('HSET', KEYS[#KEYS], position .. '#window', ARGV[11]) end
     if ARGV[12] ~= '' then redis.call('HSET', KEYS[#KEYS], position .. '#state', ARGV[12] .. '/' .. ARGV[4]) end
@@ -330,9 +330,9 @@ if position ~= '' then
   end
 end
 for i = 1, customers do
-  if unfiled[i] then
+  if pending[i] then
     reply[#reply + 1] = i
-    reply[#reply + 1] = unfiled[i]
+    reply[#reply + 1] = pending[i]
   end
 end
 return reply
