@@ -69,8 +69,8 @@ export const readerMutations: readonly Mutation[] = [
     rule: 'fields that the sender does not document are masked',
     prevents: 'personal data in a new field of the sender, shown to a key without pii',
     file: `${folder}/http/mask.ts`,
-    from: `name === 'texts' || name === 'shadowed'`,
-    to: `name === 'shadowed'`,
+    from: `['texts', 'shadowed'].map`,
+    to: `['shadowed'].map`,
     test: mask('a masked customer hides fields that the sender does not document, at any place'),
   },
   {

@@ -168,21 +168,32 @@ export interface StoredCustomer {
   readonly source: string
 }
 
-const fromText = (schema: TSchema, text: string): unknown => {
-  if (Value.Check(schema, text)) return text
-  try {
-    const value = parseJson(text)
-    // A number or a flag must have its canonical form. Otherwise the original text of the value
-    // would be lost.
-    return Value.Check(schema, value) && value !== null && (typeof value === 'object' || String(value) === text)
-      ? value
-      : undefined
-  } catch {
-    return undefined
+/** Reads the text of a field. Returns undefined if the text does not fit the field's type. */
+type ReadText = (text: string) => unknown
+
+const reading = (schema: TSchema): ReadText => {
+  // A schema of texts has no further rule, so it accepts every text.
+  if (Value.Check(schema, '')) return (text) => text
+  return (text) => {
+    try {
+      const value = parseJson(text)
+      // A number or a flag must have its canonical form. Otherwise the original text of the value
+      // would be lost.
+      return Value.Check(schema, value) && value !== null && (typeof value === 'object' || String(value) === text)
+        ? value
+        : undefined
+    } catch {
+      return undefined
+    }
   }
 }
 
-const documented: ReadonlyMap<string, TSchema> = new Map(Object.entries(Customer.properties))
+const documented: ReadonlyMap<string, ReadText> = new Map(
+  Object.entries<TSchema>({ ...Customer.properties, vehicles: Vehicles }).map(([field, schema]) => [
+    field,
+    reading(schema),
+  ]),
+)
 const metaFields: ReadonlySet<string> = new Set(Object.values(META))
 
 /**
@@ -203,8 +214,7 @@ export const customerFromHash = (hash: Readonly<Record<string, string>>): Result
       shadowed.push([field.slice(1), text])
       continue
     }
-    const schema = field === 'vehicles' ? Vehicles : documented.get(field)
-    const value = schema && fromText(schema, text)
+    const value = documented.get(field)?.(text)
     if (value === undefined) other.push([field.startsWith('_') ? field.slice(1) : field, text])
     else if (field === 'vehicles') vehicles = value as Vehicle[]
     else customer.push([field, value])

@@ -66,7 +66,6 @@ it('names of documented fields, and of new fields of the same form, are not mask
   const document = documentOf(more)
   const shadowed = { 'customer.addresses': 'x', 'customerWithVehicles.firstName': 'x' }
   const masked = maskCustomer({ ...document, shadowed })
-  // The simulator sometimes adds a field of its own.
-  expect(masked.texts).toMatchObject({ loyalty_level: MASK, phone2: MASK })
+  expect(masked.texts).toEqual({ loyalty_level: MASK, phone2: MASK })
   expect(masked.shadowed).toEqual({ 'customer.addresses': MASK, 'customerWithVehicles.firstName': MASK })
 })

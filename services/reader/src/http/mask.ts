@@ -23,6 +23,12 @@ const SHOWN: Readonly<Record<string, ReadonlySet<string>>> = {
   ]),
 }
 
+/** Members of the document that are masked, each with its part in `SHOWN`. */
+const MASKED_MEMBERS = [
+  ...['customer', 'vehicles', 'addresses'].map((part) => [part, part] as const),
+  ...['texts', 'shadowed'].map((texts) => [texts, ''] as const),
+]
+
 /** Members of the customer whose own members are masked one by one. */
 const PARTS: ReadonlySet<string> = new Set(['emails', 'phoneNumbers', 'bestTimeToContact'])
 
@@ -38,12 +44,11 @@ const isObject = (value: unknown): value is object => typeof value === 'object' 
 const maskPart = (part: string, value: unknown): unknown => {
   if (Array.isArray(value)) return value.map((item) => maskPart(part, item))
   if (!isObject(value)) return MASK
-  return Object.fromEntries(
-    Object.entries(value).map(([name, member]) => [
-      FIELD_NAME.test(name) ? name : MASK,
-      maskMember(part, name, member),
-    ]),
-  )
+  const masked: Record<string, unknown> = {}
+  // A field named __proto__ has not the form of a name, so the assignment sets no prototype.
+  for (const [name, member] of Object.entries(value))
+    masked[FIELD_NAME.test(name) ? name : MASK] = maskMember(part, name, member)
+  return masked
 }
 
 const maskMember = (part: string, name: string, value: unknown): unknown => {
@@ -52,9 +57,7 @@ const maskMember = (part: string, name: string, value: unknown): unknown => {
 }
 
 export const maskCustomer = <T extends ChangeDocument>(document: T): T => {
-  const parts = Object.entries(document).map(([name, value]) => {
-    if (name in SHOWN) return [name, maskPart(name, value)]
-    return [name, name === 'texts' || name === 'shadowed' ? maskPart('', value) : value]
-  })
-  return Object.fromEntries(parts) as T
+  const masked: Record<string, unknown> = { ...document }
+  for (const [member, part] of MASKED_MEMBERS) if (member in masked) masked[member] = maskPart(part, masked[member])
+  return masked as T
 }

@@ -18,8 +18,9 @@ export const createEndSpan =
   (request, reply, problem) => {
     const { method, headers, client, arrivedAt } = request
     const given: TraceContext | undefined = readTraceContext(first(headers.traceparent), first(headers.tracestate))
+    if (tracer === undefined) return given && traceIdOf(given)
     const route = request.routeOptions.url ?? 'none'
-    const span = tracer?.start({
+    const span = tracer.start({
       name: `${method} ${route}`,
       kind: 'server',
       startedAt: arrivedAt,
@@ -29,8 +30,7 @@ export const createEndSpan =
     const status = reply.statusCode
     const facts = { 'http.request.method': method, 'http.route': route, 'http.response.status_code': status }
     // OpenTelemetry counts only answers from 500 as errors of the server.
-    if (problem === undefined || status >= 500) span?.end(facts, problem)
-    else span?.end({ ...facts, 'error.type': problem })
-    const context = span?.context ?? given
-    return context && traceIdOf(context)
+    if (problem === undefined || status >= 500) span.end(facts, problem)
+    else span.end({ ...facts, 'error.type': problem })
+    return traceIdOf(span.context)
   }
