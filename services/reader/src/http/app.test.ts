@@ -12,6 +12,8 @@ describe('each route', () => {
   const routes = [...app.routes]
     .filter(([path]) => ![...CONSOLE_PATHS, DOCS_PATH].includes(path))
     .flatMap(([path, methods]) => methods.map((method) => ({ path, method })))
+    // Each GET has a HEAD, which an OpenAPI document does not list.
+    .filter(({ method }) => method !== 'HEAD')
   const secured = routes.filter(({ path }) => path !== OPENAPI_PATH && path !== HEALTH_PATH)
   /** Routes whose answers belong to all dealers. */
   const ofOperators = secured.filter(({ path }) => /^\/v1\/(pipeline|quarantine)/.test(path))
@@ -89,6 +91,36 @@ describe('each route', () => {
     const answer = await app.inject({ method: 'DELETE', url: pathOf(path), headers, body: '{' })
     expect([answer.statusCode, answer.headers.allow]).toEqual([405, app.routes.get(path)?.join(', ')])
   })
+})
+
+it.each([
+  ...[...start().app.routes].flatMap(([path, methods]) => (methods.includes('GET') ? [path] : [])),
+  '/v1/nothing',
+])('HEAD %s is answered like GET, without the body, and reveals nothing', async (path) => {
+  for (const name of ['full', 'masked', 'revealer', 'unknown']) {
+    const { app, revealed } = start({ open: async () => ({ kind: 'stream', body: Readable.from(['an event']) }) })
+    const ask = (method: 'GET' | 'HEAD') =>
+      app.inject({ method, url: pathOf(path), headers: { authorization: `Bearer ${name}-key` } })
+    const head = await ask('HEAD')
+    expect([head.body, revealed]).toEqual(['', []])
+    const get = await ask('GET')
+    const { date: _, 'transfer-encoding': __, ...headers } = get.headers
+    expect([head.statusCode, head.headers]).toEqual([get.statusCode, expect.objectContaining(headers)])
+  }
+})
+
+it('HEAD of the changes begins no stream, which would never end', async () => {
+  let streams = 0
+  const open = async () => {
+    streams += 1
+    return { kind: 'stream', body: new Readable({ read: () => undefined }) } as const
+  }
+  const answer = await start({ open }).app.inject({
+    method: 'HEAD',
+    url: '/v1/changes',
+    headers: { authorization: 'Bearer full-key' },
+  })
+  expect([answer.statusCode, answer.headers['content-type'], streams]).toEqual([200, 'text/event-stream', 0])
 })
 
 it('an outage of Redis is answered with 503, and a bug with 500 without details', async () => {

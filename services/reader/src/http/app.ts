@@ -128,7 +128,7 @@ const answerOnSocket = (socket: Duplex, problem: Problem): void => {
 const openServer = (metrics: ReaderMetrics, options: AppOptions, refuse: Refuse): FastifyInstance => {
   const app = fastify({
     logger: false,
-    exposeHeadRoutes: false,
+    exposeHeadRoutes: true,
     routerOptions: { maxParamLength: MAX_PARAMETER_CHARACTERS },
     requestTimeout: options.requestTimeoutMs,
     http: {

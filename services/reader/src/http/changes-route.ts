@@ -1,4 +1,5 @@
 /** `GET /v1/changes`: Server-Sent Events of changed and removed customers. */
+import { Readable } from 'node:stream'
 import type { StoredCustomer } from '@customer-stream/schemas'
 import type { FastifyInstance } from 'fastify'
 import type { ViewOptions } from '../changes/change-view.ts'
@@ -91,18 +92,21 @@ export const addChangesRoute = (app: FastifyInstance, deps: ChangesRouteDependen
     const key = authenticate(authorization)
     const after = readAfter(lastEventId)
     const view = await readView(client, request.query as Readonly<Record<string, unknown>>)
+    // Proxies such as nginx must not collect the events.
+    reply.headers({ 'cache-control': 'no-store', vary: 'authorization', 'x-accel-buffering': 'no' })
+    reply.type('text/event-stream')
+    // A stream of this answer would never end.
+    if (request.method === 'HEAD') return reply.send(Readable.from([]))
     const opened = await changes.open({
       key: client.name,
       view,
       after,
-      onChanged: (customerUuids) => reportReveal({ metrics, onReveal }, client, customerUuids),
+      onChanged: (customerUuids) => reportReveal({ metrics, onReveal }, request, customerUuids),
       isValid: () => authenticate(authorization) === key,
     })
     if (opened.kind !== 'stream') throw problemOf(opened.kind)
     // The heartbeats show whether the client is there, even if no customer changes for a long time.
     reply.raw.setTimeout(0, () => undefined)
-    // Proxies such as nginx must not collect the events.
-    reply.headers({ 'cache-control': 'no-store', vary: 'authorization', 'x-accel-buffering': 'no' })
-    return reply.type('text/event-stream').send(opened.body)
+    return reply.send(opened.body)
   })
 }

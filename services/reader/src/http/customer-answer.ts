@@ -1,4 +1,5 @@
 import type { StoredCustomer } from '@customer-stream/schemas'
+import type { FastifyRequest } from 'fastify'
 import { DamagedCustomerError } from '../customers.ts'
 import type { ReaderMetrics } from '../metrics.ts'
 import type { Client } from './api-keys.ts'
@@ -18,13 +19,16 @@ export const documentFor = (client: Client, stored: StoredCustomer): CustomerDoc
   return client.has('pii') ? document : maskCustomer(document)
 }
 
-/** Reports the customers whose personal data an answer shows. */
+/**
+ * Reports the customers whose personal data an answer shows. The answer to HEAD has no body, so it
+ * shows nothing.
+ */
 export const reportReveal = (
   { metrics, onReveal }: RevealDependencies,
-  client: Client,
+  { client, method }: Pick<FastifyRequest, 'client' | 'method'>,
   customerUuids: readonly string[],
 ): void => {
-  if (!client.has('pii') || customerUuids.length === 0) return
+  if (!client?.has('pii') || method === 'HEAD' || customerUuids.length === 0) return
   metrics.reveals.inc(customerUuids.length)
   onReveal(client.name, customerUuids)
 }

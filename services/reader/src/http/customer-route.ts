@@ -94,7 +94,7 @@ export const addCustomerRoute = (
       'x-applied-at': stored.appliedAt,
     })
     if (matchesTag(request.headers['if-none-match'], tag)) return reply.code(304).send()
-    reportReveal({ metrics, onReveal }, client, [document.customerUuid])
+    reportReveal({ metrics, onReveal }, request, [document.customerUuid])
     // fastify's own serializer would change long numbers.
     return reply.type('application/json').send(JSON.stringify(document))
   })

@@ -94,7 +94,7 @@ export const addEventsRoute = (app: FastifyInstance, deps: EventsRouteDependenci
     }
     const found = await readHistory({ customerUuid, since, current, gone: goneSignal(reply) })
     const events = found.events.flatMap((event) => eventDocument(event, found, { client, withBytes }) ?? [])
-    if (events.length > 0) reportReveal({ metrics, onReveal }, client, [customerUuid])
+    if (events.length > 0) reportReveal({ metrics, onReveal }, request, [customerUuid])
     const { partition, from, end, isComplete } = found
     const searched = { since, partition, from: String(from), end: String(end), isComplete }
     const answer: EventsDocument = { customerUuid, events, searched }

@@ -1,6 +1,6 @@
 /** `POST /v1/customers/search` and `GET /v1/dealers/{uuid}/customers` */
 import type { StoredCustomer } from '@customer-stream/schemas'
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { readQuery } from '../customer-query.ts'
 import type { FindCustomers } from '../find-customers.ts'
 import type { ListCustomers } from '../list-customers.ts'
@@ -61,10 +61,10 @@ const listOptions = (dealerUuid: string, query: Readonly<Record<string, unknown>
 }
 
 export const addListRoutes = (app: FastifyInstance, { find, list, ...reveal }: ListRoutesDependencies): void => {
-  const answer = (reply: FastifyReply, client: Client, customers: readonly StoredCustomer[], more: object) => {
-    const documents = customers.map((customer) => documentFor(client, customer))
+  const answer = (request: FastifyRequest, reply: FastifyReply, customers: readonly StoredCustomer[], more: object) => {
+    const documents = customers.map((customer) => documentFor(request.client!, customer))
     const customerUuids = documents.map(({ customerUuid }) => customerUuid)
-    reportReveal(reveal, client, customerUuids)
+    reportReveal(reveal, request, customerUuids)
     reply.headers({ 'cache-control': 'no-store', vary: 'authorization, x-mask' })
     // fastify's own serializer would change long numbers.
     return reply.type('application/json').send(JSON.stringify({ customers: documents, ...more }))
@@ -80,7 +80,7 @@ export const addListRoutes = (app: FastifyInstance, { find, list, ...reveal }: L
     if (query.dealer !== undefined) demandDealer(client, query.dealer)
     const found = await find(query, client.maySee)
     if (found.kind !== 'found') throw problemOf(found.kind)
-    return answer(reply, client, found.customers, found.isTruncated ? { truncated: true } : {})
+    return answer(request, reply, found.customers, found.isTruncated ? { truncated: true } : {})
   })
 
   app.get(DEALER_PATH, { config: ofDealer }, async (request, reply) => {
@@ -92,6 +92,6 @@ export const addListRoutes = (app: FastifyInstance, { find, list, ...reveal }: L
     const page = await list(dealerUuid, options)
     if (page.kind !== 'page') throw problemOf(page.kind)
     const cursor = page.next && writeCursor([dealerUuid, options.since], [page.next.timestamp, page.next.customerUuid])
-    return answer(reply, client, page.customers, cursor === undefined ? {} : { cursor })
+    return answer(request, reply, page.customers, cursor === undefined ? {} : { cursor })
   })
 }

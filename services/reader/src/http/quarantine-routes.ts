@@ -151,8 +151,10 @@ export const addQuarantineRoutes = (app: FastifyInstance, deps: QuarantineRoutes
     const found = await quarantine.read(place).catch(explained)
     if (found === undefined) throw new ProblemError('record-not-found')
     const detail = detailOf(topic, found)
-    metrics.reveals.inc()
-    onRecordReveal(client.name, detail.id)
+    if (request.method !== 'HEAD') {
+      metrics.reveals.inc()
+      onRecordReveal(client.name, detail.id)
+    }
     reply.headers(HEADERS)
     return detail
   })
