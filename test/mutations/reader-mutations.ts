@@ -112,10 +112,10 @@ export const readerMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'a masked answer has its own ETag',
-    prevents: 'a client that keeps masked values after its key got pii',
+    rule: 'the ETag has a digest of the answer',
+    prevents: 'a client that keeps masked values after its key got pii, or a damaged customer after a repair',
     file: `${folder}/http/customer-route.ts`,
-    from: `\${isMasked ? ';masked' : ''}`,
+    from: `;\${crc32(body).toString(16)}`,
     to: '',
     test: customer('a masked answer has another ETag, so a client with the scope pii gets the values'),
   },

@@ -18,7 +18,7 @@ const headersOfRedis = {
 
 const customerHeaders = {
   ...headersOfRedis,
-  ETag: header('The version. A client with another view of personal data gets another tag.'),
+  ETag: header('The version, and a digest of the answer. Compare it only as a whole.'),
   'x-customer-version': header('`TIMESTAMP:ID`, with a percent-encoded id.'),
   'x-customer-source': header('`topic/partition/offset` of the raw record.'),
   'x-received-at': header('Time of receipt, Unix milliseconds.', { type: 'integer' }),
