@@ -101,6 +101,17 @@ export const readerMutations: readonly Mutation[] = [
     ),
   },
   {
+    rule: 'a history reads a bounded number of bytes',
+    prevents: 'a request that reads gigabytes, because the records of a partition are large',
+    file: `${folder}/read-backwards.ts`,
+    from: 'bytes >= maxBytes || ',
+    to: '',
+    test: unit(
+      `${folder}/customer-events.test.ts`,
+      'a history whose older records are suddenly large says that it has looked at the newest only',
+    ),
+  },
+  {
     rule: 'the lists of an API key have a concurrency limit',
     prevents: 'a reader without memory, because a client asks for hundreds of lists at once',
     file: `${folder}/http/list-routes.ts`,

@@ -12,6 +12,7 @@ import {
 } from '@customer-stream/schemas'
 import { KafkaUnavailableError } from './kafka.ts'
 import type { Positions } from './positions.ts'
+import { readBackwards } from './read-backwards.ts'
 import type { TopicReader } from './topic-reader.ts'
 
 /**
@@ -66,12 +67,17 @@ export type ReadEvents = (query: EventsQuery) => Promise<CustomerEvents>
 
 /** Maximum number of records that one request reads, of all customers of the partition. */
 export const MAX_RECORDS = 20_000
+/** Maximum bytes of these records. */
+export const MAX_READ_BYTES = 64 * 1024 * 1024
 /** Maximum number of events in an answer. */
 export const MAX_EVENTS = 100
 /** Maximum bytes of all events in an answer. A single event may be larger. */
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024
 
-type EventWithoutOutcome = Omit<CustomerEvent, 'outcome' | 'isCurrent'>
+type EventOutcome = Pick<CustomerEvent, 'outcome' | 'isCurrent'>
+type EventWithoutOutcome = Omit<CustomerEvent, keyof EventOutcome>
+/** The part of an event that decides its outcome. */
+type Facts = Pick<EventWithoutOutcome, 'offset' | 'version' | 'reason'>
 
 export interface Evidence {
   /** Offset of the record from which Redis has the customer. */
@@ -83,13 +89,13 @@ export interface Evidence {
 }
 
 /**
- * Returns a function that adds the outcome to the events of one customer. The function must get
+ * Returns a function that finds the outcomes of the events of one customer. The function must get
  * each event, the oldest first. An outcome that cannot be known is undefined.
  */
-export const createAddOutcome = ({ current, next, hasUnknownBefore }: Evidence) => {
+export const createFindOutcome = ({ current, next, hasUnknownBefore }: Evidence) => {
   let newest: Version | undefined
   let isNewestKnown = !hasUnknownBefore && current !== undefined && next !== undefined
-  const outcomeOf = ({ offset, version, reason }: EventWithoutOutcome): Outcome | undefined => {
+  const outcomeOf = ({ offset, version, reason }: Facts): Outcome | undefined => {
     const isCurrent = offset === current
     if (next !== undefined && offset >= next && !isCurrent) return 'waiting'
     if (version === undefined || reason !== undefined) return 'unusable'
@@ -99,11 +105,7 @@ export const createAddOutcome = ({ current, next, hasUnknownBefore }: Evidence) 
     if (decision === 'apply') return isNewestKnown ? 'applied' : undefined
     return decision === 'stale' ? 'older' : 'repeat'
   }
-  return (event: EventWithoutOutcome): CustomerEvent => ({
-    ...event,
-    outcome: outcomeOf(event),
-    isCurrent: event.offset === current,
-  })
+  return (event: Facts): EventOutcome => ({ outcome: outcomeOf(event), isCurrent: event.offset === current })
 }
 
 const eventOf = (record: FetchedRecord, topic: string, partition: number): EventWithoutOutcome => {
@@ -121,24 +123,64 @@ const eventOf = (record: FetchedRecord, topic: string, partition: number): Event
 }
 
 /**
- * Keeps the newest events, within the limits of an answer. A customer may have 20,000 events of a
- * megabyte, so older events must not stay in memory.
+ * Keeps the newest events, within the limits of an answer. A customer may have thousands of large
+ * events, so older events must not stay in memory. They must be added the oldest first.
  */
 const createNewest = () => {
-  const kept: CustomerEvent[] = []
+  const kept: EventWithoutOutcome[] = []
   let bytes = 0
   let count = 0
   return {
-    add: (event: CustomerEvent) => {
+    kept,
+    isFull: () => kept.length < count,
+    add: (event: EventWithoutOutcome) => {
       count += 1
       bytes += event.bytes.byteLength
       kept.push(event)
       while (kept.length > MAX_EVENTS || (bytes > MAX_ANSWER_BYTES && kept.length > 1))
         bytes -= kept.shift()?.bytes.byteLength ?? 0
     },
-    /** Returns the kept events, the newest first, and whether they are all events. */
-    result: () => ({ events: kept.toReversed(), areAll: kept.length === count }),
   }
+}
+
+/** Collects the events of a customer from windows of records, the newest window first. */
+const createCollection = (customerUuid: string, topic: string, partition: number) => {
+  const key = Buffer.from(customerUuid)
+  let facts: Facts[] = []
+  let newest = createNewest()
+
+  const open = () => {
+    const window = { facts: [] as Facts[], newest: createNewest() }
+    const add = (record: FetchedRecord) => {
+      if (!record.key || !key.equals(record.key)) return
+      const event = eventOf(record, topic, partition)
+      // Another producer may use the key of one customer for another customer.
+      if (event.state !== undefined && event.state.customerUuid !== customerUuid) return
+      const { offset, version, reason } = event
+      window.facts.push({ offset, version, reason })
+      window.newest.add(event)
+    }
+    return { ...window, add }
+  }
+
+  const close = (window: ReturnType<typeof open>) => {
+    facts = [...window.facts, ...facts]
+    // Otherwise an older event could take the place of an event that did not fit.
+    if (newest.isFull()) return
+    for (const event of newest.kept) window.newest.add(event)
+    newest = window.newest
+  }
+
+  /** Returns the events that fit into an answer, the newest first, and whether they are all. */
+  const withOutcomes = (evidence: Evidence) => {
+    const findOutcome = createFindOutcome(evidence)
+    const outcomes = new Map(facts.map((each) => [each.offset, findOutcome(each)]))
+    return {
+      events: newest.kept.map((event) => ({ ...event, ...outcomes.get(event.offset)! })).toReversed(),
+      areAll: !newest.isFull(),
+    }
+  }
+  return { open, close, withOutcomes }
 }
 
 export const createReadEvents =
@@ -152,26 +194,16 @@ export const createReadEvents =
     const mark = marks.get(partition)
     if (mark === undefined || start === undefined) throw new KafkaUnavailableError('the partition has no leader')
     const [low, end] = [Number(mark.low), Number(mark.stable)]
-    const from = Math.max(Math.min(start, end), low, end - MAX_RECORDS)
-    const key = Buffer.from(customerUuid)
+    const first = Math.max(Math.min(start, end), low, end - MAX_RECORDS)
+    const collection = createCollection(customerUuid, topic, partition)
+    const range = { partition, first, end, maxBytes: MAX_READ_BYTES, signal: gone }
+    const from = await readBackwards(raw, range, collection.open, collection.close)
     const [, currentOffset] = /^.*\/(\d+)$/.exec(current?.source ?? '') ?? []
-    const addOutcome = createAddOutcome({
+    const { events, areAll } = collection.withOutcomes({
       current: current?.source === `${topic}/${partition}/${currentOffset}` ? Number(currentOffset) : undefined,
       next,
       hasUnknownBefore: from > 0,
     })
-    const newest = createNewest()
-    for (let offset = from; offset < end && !gone.aborted; ) {
-      const { records, nextOffset } = await raw.read(partition, offset, end)
-      for (const record of records) {
-        if (!record.key || !key.equals(record.key) || Number(record.offset) >= end) continue
-        const event = eventOf(record, topic, partition)
-        // Another producer may use the key of one customer for another customer.
-        if (event.state === undefined || event.state.customerUuid === customerUuid) newest.add(addOutcome(event))
-      }
-      offset = Number(nextOffset)
-    }
-    const { events, areAll } = newest.result()
     return {
       topic,
       partition,

@@ -1,0 +1,72 @@
+/**
+ * Reads a range of a partition from its end, within a limit of bytes. Kafka reads only forwards, so
+ * the range is read in windows, the newest window first.
+ */
+import type { FetchedRecord } from '@customer-stream/runtime/kafka'
+import type { TopicReader } from './topic-reader.ts'
+
+export interface BackwardRange {
+  readonly partition: number
+  /** Offset of the first record. */
+  readonly first: number
+  /** Offset after the last record. */
+  readonly end: number
+  /** Maximum bytes that are read, of all records. */
+  readonly maxBytes: number
+  /** Ends the reading early. */
+  readonly signal: AbortSignal
+}
+
+export interface Window {
+  /** Called for each record of the window, the oldest first. */
+  add(record: FetchedRecord): void
+}
+
+/** Records of the first window. Each window has at most twice as many as the window before. */
+const FIRST_WINDOW = 25
+
+const bytesOf = ({ key, value }: FetchedRecord): number => (key?.byteLength ?? 0) + (value?.byteLength ?? 0)
+
+/**
+ * @param open returns a new window.
+ * @param close called for each complete window. A window that would exceed the limit is dropped,
+ *   because its newest records were not read.
+ * @returns offset of the first record of the last complete window. `end` if there is none.
+ */
+export const readBackwards = async <W extends Window>(
+  raw: Pick<TopicReader, 'read'>,
+  { partition, first, end, maxBytes, signal }: BackwardRange,
+  open: () => W,
+  close: (window: W) => void,
+): Promise<number> => {
+  let bytes = 0
+
+  /** Returns undefined if the limit is reached. */
+  const readWindow = async (from: number, until: number): Promise<W | undefined> => {
+    const window = open()
+    for (let offset = from; offset < until; ) {
+      if (bytes >= maxBytes || signal.aborted) return undefined
+      const { records, nextOffset } = await raw.read(partition, offset, until)
+      for (const record of records) {
+        bytes += bytesOf(record)
+        if (Number(record.offset) < until) window.add(record)
+      }
+      offset = Number(nextOffset)
+    }
+    return window
+  }
+
+  let size = FIRST_WINDOW
+  let oldest = end
+  while (oldest > first && size >= 1) {
+    const from = Math.max(first, oldest - size)
+    const window = await readWindow(from, oldest)
+    if (window === undefined) return oldest
+    close(window)
+    oldest = from
+    // Older records have probably the same size. Half of the rest is left, in case they are larger.
+    const fitting = Math.floor(((maxBytes - bytes) * (end - oldest)) / Math.max(bytes, 1) / 2)
+    size = Math.min(2 * size, fitting)
+  }
+  return oldest
+}
