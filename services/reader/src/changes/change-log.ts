@@ -49,7 +49,7 @@ export interface ChangeLogLimits {
 
 export const createChangeLog = ({ maxChanges, maxBytes }: ChangeLogLimits): ChangeLog => {
   let topic: string | undefined
-  let entries: LoggedChange[] = []
+  let entries: (LoggedChange | undefined)[] = []
   /** Index of the oldest change in `entries`. The entries before it are removed in groups. */
   let head = 0
   let first = 0
@@ -65,7 +65,9 @@ export const createChangeLog = ({ maxChanges, maxBytes }: ChangeLogLimits): Chan
     texts[partition] = offsetText(offset)
   }
   const forgetOldest = () => {
-    const { change } = entries[head++]!
+    const { change } = entries[head]!
+    // The group may be large, so its changes must not stay in memory until it is removed.
+    entries[head++] = undefined
     first += 1
     bytes -= change.bytes
     starts[change.partition] = change.offset + 1

@@ -1,0 +1,35 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { waitUntil } from '@customer-stream/runtime'
+import { expect, it } from 'vitest'
+import { createChangeLog } from './change-log.ts'
+
+it('changes that the log has forgotten need no memory, however large they were', async () => {
+  setFlagsFromString('--expose-gc')
+  const collectGarbage: () => void = runInNewContext('gc')
+  const used = () => {
+    collectGarbage()
+    return process.memoryUsage().arrayBuffers
+  }
+  const size = 1024 * 1024
+  const log = createChangeLog({ maxChanges: 10_000, maxBytes: 10 * size })
+  log.begin('', new Map([[0, '0']]))
+  const before = used()
+  for (let offset = 0; offset < 100; offset++) {
+    const record = {
+      offset: `${offset}`,
+      timestamp: '0',
+      key: Buffer.from('c'),
+      value: Buffer.alloc(size),
+      headers: {},
+    }
+    log.add(0, { records: [record], nextOffset: `${offset + 1}` })
+  }
+  expect([log.first, log.end]).toEqual([91, 100])
+  // V8 frees the memory of buffers some time after the garbage collection.
+  await waitUntil(
+    'the memory of the forgotten changes is free',
+    async () => used() - before,
+    (bytes) => bytes < 15 * size,
+  )
+})
