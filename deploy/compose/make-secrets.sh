@@ -62,7 +62,7 @@ user default off ~* &* +@all
 user admin on #$(hash admin) ~* &* +@all
 user replica on #$(hash replica) +psync +replconf +ping
 user sentinel on #$(hash sentinel) &* +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info +client|setname +client|kill +script|kill
-user projector on #$(hash projector) $KEYS +ping +info +exists +eval +evalsha +hget +hmget +hset +hlen +hkeys +hdel +persist +set +del +zadd +zrem +zscore +bitfield +pexpire +zrange +get
+user projector on #$(hash projector) $KEYS +ping +info +exists +eval +evalsha +hget +hmget +hset +hlen +hkeys +hdel +persist +set +del +zadd +zrem +zscore +bitfield +pexpire +zrange +get +pfadd +pfcount
 user reader on #$(hash reader) ~mykaarma:customer:* ~mykaarma:positions:* ~mykaarma:index:* ~mykaarma:dealers ~mykaarma:dealer:* ~mykaarma:drift +ping +info +hgetall +hmget +zrevrange +zrangebyscore +zrange +zcard +get
 user operator on #$(hash operator) $KEYS +ping +info +hgetall +hmget +hget +scan +zscan +zscore +eval +evalsha +hlen +hset +hdel +del
 END

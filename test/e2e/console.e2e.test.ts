@@ -558,7 +558,7 @@ it('the view of dealers shows the customers and the state of each dealer', async
       await page.waitForLoadState('networkidle')
       return (await row.count()) === 0 ? '' : await row.textContent()
     },
-    (text) => /new1.* ago/.test(text ?? ''),
+    (text) => /new1.* ago1$/.test(text ?? ''),
   )
 })
 

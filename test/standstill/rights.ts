@@ -27,11 +27,11 @@ export const RIGHTS: Readonly<Record<ServiceName, readonly (readonly [Operation,
   ],
 }
 
-/** Rules of `ACL SETUSER` for the projector. Without the last four commands, events are applied. */
+/** Rules of `ACL SETUSER` for the projector. Without the last six commands, events are applied. */
 export const REDIS_RULES = [
   ...['customer:*', 'erased:*', 'positions:*', 'index:*', 'drift', 'dealers', 'dealer:*'].map(
     (keys) => `~mykaarma:${keys}`,
   ),
   ...['ping', 'info', 'exists', 'eval', 'evalsha', 'hget', 'hmget', 'hset', 'hlen', 'hkeys', 'hdel', 'persist'],
-  ...['set', 'del', 'zadd', 'zrem', 'zscore', 'bitfield', 'pexpire', 'zrange', 'get'],
+  ...['set', 'del', 'zadd', 'zrem', 'zscore', 'bitfield', 'pexpire', 'zrange', 'get', 'pfadd', 'pfcount'],
 ].map((rule) => (rule.startsWith('~') ? rule : `+${rule}`))

@@ -7,10 +7,10 @@ import { DEFAULT_KEY_PREFIX } from './keys.ts'
 
 const MINUTE_MS = 60_000
 export const SLOT_MS = 5 * MINUTE_MS
-const HOUR_MS = 60 * MINUTE_MS
+export const HOUR_MS = 60 * MINUTE_MS
 const WEEK_MS = 7 * 24 * HOUR_MS
 const SLOTS_PER_HOUR = HOUR_MS / SLOT_MS
-const HOURS_PER_WEEK = WEEK_MS / HOUR_MS
+export const HOURS_PER_WEEK = WEEK_MS / HOUR_MS
 
 /** Number of weeks of a dealer's rhythm, all before the week of the dealer's last event. */
 const RHYTHM_WEEKS = 5
@@ -87,28 +87,42 @@ export interface DealerActivity {
 export const weeksUntil = (now: number): readonly number[] =>
   Array.from({ length: WEEKS }, (_, i) => slotOf(now).week - i)
 
+/** Returns the number of active slots of the hour that begins at this time. */
+export const activeSlots = (weeks: ReadonlyMap<number, WeekBits>, hourStart: number): number => {
+  let count = 0
+  for (let slot = 0; slot < SLOTS_PER_HOUR; slot++) {
+    const { week, bit } = slotOf(hourStart + slot * SLOT_MS)
+    if (isActive(weeks.get(week), bit)) count += 1
+  }
+  return count
+}
+
+/**
+ * Returns the whole weeks of a dealer's rhythm: after the week of its first event, before that of
+ * its last event.
+ */
+export const weeksOfRhythm = (weeks: ReadonlyMap<number, WeekBits>, last: number): readonly number[] => {
+  const pauseWeek = Math.floor(last / WEEK_MS)
+  const first = Math.min(...[...weeks].flatMap(([week, bits]) => (bits.some((byte) => byte !== 0) ? [week] : [])))
+  return Array.from({ length: RHYTHM_WEEKS }, (_, i) => pauseWeek - 1 - i).filter((week) => week > first)
+}
+
+/** Returns the beginnings of the last 24 hours, oldest first. The last hour is the current hour. */
+export const hoursUntil = (now: number): readonly number[] => {
+  const thisHour = Math.floor(now / HOUR_MS) * HOUR_MS
+  return Array.from({ length: 24 }, (_, i) => thisHour - (23 - i) * HOUR_MS)
+}
+
 /**
  * Judges the activity of a dealer.
  * @param weeks the bits of each week, by the number of the week.
  * @param last time of receipt of the last event, Unix milliseconds.
  */
 export const judgeActivity = (weeks: ReadonlyMap<number, WeekBits>, last: number, now: number): DealerActivity => {
-  const isActiveAt = (at: number) => {
-    const { week, bit } = slotOf(at)
-    return isActive(weeks.get(week), bit)
-  }
-  const activeSlots = (hourStart: number) => {
-    let count = 0
-    for (let slot = 0; slot < SLOTS_PER_HOUR; slot++) if (isActiveAt(hourStart + slot * SLOT_MS)) count += 1
-    return count
-  }
-  // The rhythm has whole weeks: after the week of the first event, before that of the last event.
-  const pauseWeek = Math.floor(last / WEEK_MS)
-  const first = Math.min(...[...weeks].flatMap(([week, bits]) => (bits.some((byte) => byte !== 0) ? [week] : [])))
-  const known = Array.from({ length: RHYTHM_WEEKS }, (_, i) => pauseWeek - 1 - i).filter((week) => week > first)
+  const known = weeksOfRhythm(weeks, last)
   /** Share of active slots in each hour of the week. */
   const shares = Array.from({ length: HOURS_PER_WEEK }, (_, i) => {
-    const active = known.reduce((sum, week) => sum + activeSlots(week * WEEK_MS + i * HOUR_MS), 0)
+    const active = known.reduce((sum, week) => sum + activeSlots(weeks, week * WEEK_MS + i * HOUR_MS), 0)
     return active / Math.max(1, known.length * SLOTS_PER_HOUR)
   })
   /**
@@ -129,11 +143,10 @@ export const judgeActivity = (weeks: ReadonlyMap<number, WeekBits>, last: number
     for (let at = last + SLOT_MS; at <= now && probability > IMPROBABLE; at += SLOT_MS) probability *= 1 - shareAt(at)
     return probability <= IMPROBABLE ? 'silent' : 'active'
   }
-  const thisHour = Math.floor(now / HOUR_MS) * HOUR_MS
-  const hours = Array.from({ length: 24 }, (_, i) => thisHour - (23 - i) * HOUR_MS)
+  const hours = hoursUntil(now)
   return {
     state: stateNow(),
-    lastDay: hours.map(activeSlots),
+    lastDay: hours.map((hour) => activeSlots(weeks, hour)),
     usualDay: hours.map((hour) => (shares[Math.floor((hour % WEEK_MS) / HOUR_MS)] ?? 0) * SLOTS_PER_HOUR),
   }
 }

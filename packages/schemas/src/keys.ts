@@ -9,14 +9,13 @@ export const DEFAULT_KEY_PREFIX = 'mykaarma:'
 export const PROJECTION_VERSION = 1
 
 /**
- * Returns the last part of a customer's keys. On Redis Cluster only the text from the first `{` to
- * the next `}` selects the slot. If this text is empty, the whole key selects the slot, and the
- * customer's keys would be in different slots. An id that begins with `}` gets another form,
- * `{_}<id>:`. Keys in the usual form end with `}`, and keys in this form end with `:`. So no two
- * ids have the same key.
+ * Returns an id as the keys of a customer or dealer have it. On Redis Cluster only the text from
+ * the first `{` to the next `}` selects the slot. If this text is empty, the whole key selects the
+ * slot, and keys of one id would be in different slots. An id that begins with `}` gets another
+ * form, `{_}<id>:`. Keys of customers in the usual form end with `}`, and keys in this form end
+ * with `:`. So no two ids have the same key.
  */
-const tagged = (customerUuid: string): string =>
-  customerUuid.startsWith('}') ? `{_}${customerUuid}:` : `{${customerUuid}}`
+const tagged = (id: string): string => (id.startsWith('}') ? `{_}${id}:` : `{${id}}`)
 
 /** Returns the key of a customer's hash. */
 export const customerKey = (customerUuid: string, prefix: string = DEFAULT_KEY_PREFIX): string =>
@@ -62,3 +61,17 @@ export const positionField = (topic: string, partition: number): string => `${to
  * documentation. Field: `driftField`. Value: `driftValue`.
  */
 export const driftKey = (prefix: string = DEFAULT_KEY_PREFIX): string => `${prefix}drift`
+
+/**
+ * Returns the key of a string with the number of a dealer's events in each hour of a week, see
+ * `eventCountPlace`.
+ */
+export const eventCountsKey = (dealerUuid: string, week: number, prefix: string = DEFAULT_KEY_PREFIX): string =>
+  `${prefix}dealer:${tagged(dealerUuid)}:${week}:events`
+
+/**
+ * Returns the key of the HyperLogLog with the ids of a dealer's events in an hour, in the slot of
+ * {@link eventCountsKey}.
+ */
+export const eventIdsKey = (dealerUuid: string, hour: number, prefix: string = DEFAULT_KEY_PREFIX): string =>
+  `${prefix}dealer:${tagged(dealerUuid)}:${hour}:ids`

@@ -44,7 +44,8 @@ interface Arrivals {
   readonly weeks: Map<number, Set<number>>
 }
 
-const dealerOf = ({ fieldsAndValues: [field, value] }: ReceivedEvent): string | undefined =>
+/** Returns undefined if the event has no dealer, or an id that is too long. */
+export const dealerOf = ({ fieldsAndValues: [field, value] }: ReceivedEvent): string | undefined =>
   field === 'dealerUuid' && value !== undefined && value !== '' && value.length <= MAX_ID_LENGTH ? value : undefined
 
 export const createDealers = (

@@ -1,11 +1,12 @@
 /**
- * Watches the sender for differences from its documentation, and for silent dealers. A failure here
- * is only logged, and never delays or changes an event.
+ * Watches the sender for differences from its documentation, and for silent dealers, and counts the
+ * events of each dealer. A failure here is only logged, and never delays or changes an event.
  */
 import { createThrottledLog, type Logger } from '@customer-stream/runtime'
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import type { RawRecord } from '@customer-stream/schemas'
-import { createDealers, type ReceivedEvent } from './dealers.ts'
+import { createDealerEvents, type IdentifiedEvent } from './dealer-events.ts'
+import { createDealers } from './dealers.ts'
 import { createDrift } from './drift.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 
@@ -13,7 +14,7 @@ export interface SenderWatch {
   /** Looks at a batch before it is applied. */
   sample(records: readonly RawRecord[]): void
   /** Looks at the events of a chunk that is being applied. */
-  note(events: readonly ReceivedEvent[]): void
+  note(events: readonly IdentifiedEvent[]): void
   /** Stores the observations since the last call. */
   save(): Promise<void>
   /** Counts the silent dealers. */
@@ -32,11 +33,13 @@ export const createSenderWatch = (
 ): SenderWatch => {
   const drift = createDrift(deps, options)
   const dealers = createDealers(deps, options)
+  const dealerEvents = createDealerEvents(deps, options)
   const warn = createThrottledLog<{ err: unknown }>(
     (fields) =>
       deps.logger.warn(
         { event: 'sender-watch-failed', ...fields },
-        'differences from the documentation and silent dealers cannot be found or stored; no event waits for this',
+        'differences from the documentation, silent dealers or counts of events cannot be found or stored; ' +
+          'no event waits for this',
       ),
     WARN_INTERVAL_MS,
   )
@@ -50,10 +53,15 @@ export const createSenderWatch = (
   const logFailure = (error: unknown) => warn({ err: error })
   return {
     sample: (records) => attempt(() => drift.sample(records)),
-    note: (events) => attempt(() => dealers.note(events)),
+    note: (events) =>
+      attempt(() => {
+        dealers.note(events)
+        dealerEvents.note(events)
+      }),
     save: async () => {
       await drift.save().catch(logFailure)
       await dealers.save().catch(logFailure)
+      await dealerEvents.save().catch(logFailure)
     },
     countSilent: async () => {
       const count = await dealers.countSilent().catch(logFailure)

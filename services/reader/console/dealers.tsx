@@ -3,7 +3,7 @@ import { useEffect } from 'preact/hooks'
 import type { DealerDocument } from '../src/http/dealer-document.ts'
 import type { PipelineDocument } from '../src/http/pipeline-document.ts'
 import { ask } from './api.ts'
-import { formatCount, formatRate } from './format.ts'
+import { formatCount, formatRate, UNKNOWN } from './format.ts'
 import { pipeline } from './pipeline.ts'
 import { Problem } from './problem.tsx'
 import { Scroll } from './scroll.tsx'
@@ -48,26 +48,48 @@ const show = async (minimum: number): Promise<void> => {
   }
 }
 
-const SLOTS = 12
 const WIDTH = 4
+const HEIGHT = 12
+
+/** Returns the sum, with a sign if some hours are not known. A dash: no hour is known. */
+const sumOf = (events: DealerDocument['eventsByHour']): string => {
+  const known = events.filter((count) => count !== null)
+  const sum = formatCount(known.reduce((a, b) => a + b, 0))
+  if (known.length === 0) return UNKNOWN
+  return known.length < events.length ? `≥ ${sum}` : sum
+}
 
 /** Bars of the last 24 hours. The line shows the usual day. */
-const Day = ({ lastDay, usualDay }: DealerDocument) => {
-  const y = (slots: number) => SLOTS - slots
-  const usual = usualDay.map((slots, i) => `${i * WIDTH},${y(slots)} ${(i + 1) * WIDTH},${y(slots)}`).join(' ')
-  const active = lastDay.filter((slots) => slots > 0).length
+const Day = ({ eventsByHour, usualEventsByHour }: DealerDocument) => {
+  const most = Math.max(1, ...eventsByHour.map(Number), ...usualEventsByHour.map(Number))
+  const height = (events: number) => (events / most) * HEIGHT
+  const usual = usualEventsByHour
+    .flatMap((events, i) => {
+      const y = HEIGHT - height(events ?? 0)
+      return events === null ? [] : [`${i * WIDTH},${y} ${(i + 1) * WIDTH},${y}`]
+    })
+    .join(' ')
   return (
     <svg
       class="day"
-      viewBox={`0 -1 ${24 * WIDTH} ${SLOTS + 2}`}
+      viewBox={`0 -1 ${24 * WIDTH} ${HEIGHT + 2}`}
       role="img"
-      aria-label={`Events in ${active} of 24 hours`}
+      aria-label={`Events by hour, at most ${formatCount(Math.max(...eventsByHour.map(Number)))}`}
     >
-      <path d={`M0 ${SLOTS}.5H${24 * WIDTH}`} />
-      {lastDay.map((slots, i) => (
-        <rect key={`${i}h`} x={i * WIDTH + 0.5} y={y(slots)} width={WIDTH - 1} height={slots} />
-      ))}
-      {usualDay.some((slots) => slots > 0) && <polyline points={usual} />}
+      <path d={`M0 ${HEIGHT}.5H${24 * WIDTH}`} />
+      {eventsByHour.map(
+        (events, i) =>
+          events !== null && (
+            <rect
+              key={`${i}h`}
+              x={i * WIDTH + 0.5}
+              y={HEIGHT - height(events)}
+              width={WIDTH - 1}
+              height={height(events)}
+            />
+          ),
+      )}
+      {usual !== '' && <polyline points={usual} />}
     </svg>
   )
 }
@@ -87,6 +109,7 @@ const Row = (dealer: DealerDocument) => (
       <Time at={dealer.lastEventAt} isAgo />
     </td>
     <td>{dealer.silentSince !== null && <Time at={dealer.silentSince} />}</td>
+    <td class="number">{sumOf(dealer.eventsByHour)}</td>
     <td>
       <Day {...dealer} />
     </td>
@@ -96,7 +119,9 @@ const Row = (dealer: DealerDocument) => (
 const Dealer = ({ dealers, cursor }: Page) => (
   <section class="card">
     <h2 id="dealers">Dealers</h2>
-    <p class="faint">Bars: hours of the last day with events. Line: the usual day of this dealer.</p>
+    <p class="faint">
+      Bars: events of each of the last 24 hours. Line: the usual day of this dealer. Each dealer has its own scale.
+    </p>
     {dealers.length === 0 ? (
       <p>No dealer has sent an event.</p>
     ) : (
@@ -111,7 +136,10 @@ const Dealer = ({ dealers, cursor }: Page) => (
               </th>
               <th scope="col">Last event</th>
               <th scope="col">Silent since</th>
-              <th scope="col">Last 24 hours</th>
+              <th scope="col" class="number">
+                Events in 24 h
+              </th>
+              <th scope="col">By hour</th>
             </tr>
           </thead>
           <tbody>

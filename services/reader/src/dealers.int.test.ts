@@ -1,4 +1,14 @@
-import { activityKey, dealersKey, indexKey, positionsKey, SLOT_MS, slotOf } from '@customer-stream/schemas'
+import {
+  activityKey,
+  dealersKey,
+  eventCountPlace,
+  eventCountsKey,
+  hourOf,
+  indexKey,
+  positionsKey,
+  SLOT_MS,
+  slotOf,
+} from '@customer-stream/schemas'
 import { freshNames } from '@customer-stream/testing'
 import { connectTestRedis } from '@customer-stream/testing/vitest'
 import { expect, it } from 'vitest'
@@ -24,6 +34,8 @@ const setUp = async () => {
     for (let at = last; at > last - weeks * WEEK_MS; at -= SLOT_MS) {
       const { week, bit } = slotOf(at)
       redis.setbit(activityKey(dealerUuid, week, keyPrefix), bit, 1)
+      const place = eventCountPlace(hourOf(at))
+      redis.call('BITFIELD', eventCountsKey(dealerUuid, place.week, keyPrefix), 'SET', 'u32', `#${place.index}`, 70_000)
     }
     await redis.ping()
   }
@@ -52,6 +64,8 @@ it('each dealer has its state, its customers, its last day and its rhythm', asyn
   const [, , silent] = dealers
   expect(silent).toMatchObject({ lastEventAt: NOW - 3 * 3_600_000, usualDay: Array(24).fill(12) })
   expect(silent?.lastDay.slice(-5)).toEqual([12, expect.any(Number), 0, 0, 0])
+  expect(silent?.eventsByHour.slice(-5)).toEqual([70_000, 70_000, 0, 0, 0])
+  expect(silent?.usualEventsByHour).toEqual(Array(24).fill(70_000))
 })
 
 it('a page shows only visible dealers, and the cursor skips and repeats none', async () => {

@@ -3,8 +3,12 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import {
   activityKey,
+  countEvents,
+  countedWeeks,
   type DealerActivity,
+  type DealerEvents,
   dealersKey,
+  eventCountsKey,
   type IndexTerm,
   indexKey,
   judgeActivity,
@@ -13,7 +17,7 @@ import {
 } from '@customer-stream/schemas'
 import type { Positions } from './positions.ts'
 
-export interface Dealer extends DealerActivity {
+export interface Dealer extends DealerActivity, DealerEvents {
   readonly dealerUuid: string
   /** Time of receipt of the last event, Unix milliseconds. */
   readonly lastEventAt: number
@@ -57,7 +61,11 @@ export const createListDealers = (
       ...numbers.map((week) => redis.getBuffer(activityKey(dealerUuid, week, keyPrefix))),
     ])
     const weeks = new Map<number, WeekBits>(numbers.map((week, i) => [week, bits[i] ?? new Uint8Array()]))
-    return { dealerUuid, lastEventAt, customers, ...judgeActivity(weeks, lastEventAt, at) }
+    const counted = countedWeeks(weeks, lastEventAt, at)
+    const found = await Promise.all(counted.map((week) => redis.getBuffer(eventCountsKey(dealerUuid, week, keyPrefix))))
+    const counts = new Map(counted.map((week, i) => [week, found[i] ?? new Uint8Array()]))
+    const events = countEvents(weeks, counts, lastEventAt, at)
+    return { dealerUuid, lastEventAt, customers, ...judgeActivity(weeks, lastEventAt, at), ...events }
   }
 
   return async ({ maySee, after, limit }) => {

@@ -41,7 +41,8 @@ export const LOG_EVENTS = {
   'unusable-states': 'The state topic has records that are not documents. A fill skipped them.',
   drift: 'Events of the sender have a difference from its documentation that was not stored before.',
   'dealer-silent': 'A dealer sends no events, although it usually does at these hours.',
-  'sender-watch-failed': 'Drift and silent dealers cannot be found or stored. No event waits for this.',
+  'sender-watch-failed':
+    'Drift, silent dealers or counts of events cannot be found or stored. No event waits for this.',
   erased: 'Customers were erased.',
   'erasures-topic-replaced':
     'The erasures topic was created again, so its earlier erasures are gone. Write these erasures again.',

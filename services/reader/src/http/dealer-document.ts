@@ -20,6 +20,19 @@ export const DealerDocument = Type.Object(
     silentSince: Type.Union([UnixMs('Time of the last event of a silent dealer.'), Type.Null()], {
       description: 'Null if the dealer is not silent.',
     }),
+    eventsByHour: Type.Array(Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]), {
+      minItems: 24,
+      maxItems: 24,
+      description:
+        'Events of each hour of the last day, by their time of receipt, oldest first. The last hour is the current ' +
+        'hour. An event that was delivered more than once counts once. The error is about 1 %. Null: not known, for ' +
+        'example because Redis was emptied since then.',
+    }),
+    usualEventsByHour: Type.Array(Type.Union([Type.Number({ minimum: 0 }), Type.Null()]), {
+      minItems: 24,
+      maxItems: 24,
+      description: 'Average of the same hours in up to five earlier weeks. Null: not known.',
+    }),
     lastDay: Type.Array(Type.Integer({ minimum: 0, maximum: 12 }), {
       minItems: 24,
       maxItems: 24,

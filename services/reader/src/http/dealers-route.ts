@@ -9,14 +9,16 @@ import { ProblemError } from './problem.ts'
 export const DEALERS_PATH = '/v1/dealers'
 export const MAX_DEALERS = 500
 
-const documentOf = ({ dealerUuid, state, lastEventAt, customers, lastDay, usualDay }: Dealer): DealerDocument => ({
-  dealerUuid,
-  state,
-  customers: customers ?? null,
-  lastEventAt,
-  silentSince: state === 'silent' ? lastEventAt : null,
-  lastDay: [...lastDay],
-  usualDay: [...usualDay],
+const documentOf = (dealer: Dealer): DealerDocument => ({
+  dealerUuid: dealer.dealerUuid,
+  state: dealer.state,
+  customers: dealer.customers ?? null,
+  lastEventAt: dealer.lastEventAt,
+  silentSince: dealer.state === 'silent' ? dealer.lastEventAt : null,
+  eventsByHour: [...dealer.eventsByHour],
+  usualEventsByHour: [...dealer.usualEventsByHour],
+  lastDay: [...dealer.lastDay],
+  usualDay: [...dealer.usualDay],
 })
 
 const isPlace = (values: readonly unknown[]): values is [string] => values.length === 1 && typeof values[0] === 'string'

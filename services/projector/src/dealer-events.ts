@@ -1,0 +1,101 @@
+/** Counts the events of each dealer by hour, and stores the counts in Redis. */
+import type { RedisClient } from '@customer-stream/runtime/redis'
+import {
+  ACTIVITY_TTL_MS,
+  COUNTED_MS,
+  EVENT_IDS_TTL_MS,
+  eventCountPlace,
+  eventCountsKey,
+  eventIdsKey,
+  hourOf,
+} from '@customer-stream/schemas'
+import { dealerOf, type ReceivedEvent } from './dealers.ts'
+import { script } from './position-hash.ts'
+
+/** Ids of one call. Redis answers no other client during the call. */
+const IDS_PER_CALL = 1000
+
+export interface IdentifiedEvent extends ReceivedEvent {
+  readonly version: { readonly id: string }
+}
+
+export interface DealerEvents {
+  /** Remembers these events. */
+  note(events: readonly IdentifiedEvent[]): void
+  /** Stores what was noted since the last call. Rejects in an outage; the next call stores it. */
+  save(): Promise<void>
+}
+
+type Scripts = RedisClient & {
+  countEvents(ids: string, counts: string, ...args: readonly (string | number)[]): Promise<number>
+}
+
+/** Only the end of a longer id counts. */
+const MAX_ID_LENGTH = 200
+
+/**
+ * Returns a number instead of an id, because a noted id would keep the text of its event in memory
+ * (FNV-1a). Two ids of an hour rarely have the same number.
+ */
+const numberOf = (id: string): number => {
+  let number = 0x811c9dc5
+  for (let i = Math.max(0, id.length - MAX_ID_LENGTH); i < id.length; i++)
+    number = Math.imul(number ^ id.charCodeAt(i), 0x01000193)
+  return number
+}
+
+export const createDealerEvents = (
+  { redis, now = Date.now }: { readonly redis: RedisClient; readonly now?: () => number },
+  /** `maxNoted`: further events are not counted until the next save. */
+  { keyPrefix, maxNoted = 500_000 }: { readonly keyPrefix: string; readonly maxNoted?: number },
+): DealerEvents => {
+  redis.defineCommand('countEvents', { lua: script('count-events'), numberOfKeys: 2 })
+  const scripts = redis as Scripts
+  /** Numbers of ids, by dealer and hour. An id may be there twice, because Redis counts it once. */
+  const noted = new Map<string, Map<number, number[]>>()
+  let size = 0
+
+  const idsOf = (dealerUuid: string, hour: number): number[] => {
+    const known = noted.get(dealerUuid)?.get(hour)
+    if (known) return known
+    const ids: number[] = []
+    noted.set(dealerUuid, (noted.get(dealerUuid) ?? new Map<number, number[]>()).set(hour, ids))
+    return ids
+  }
+
+  const store = async (dealerUuid: string, hour: number, ids: number[]): Promise<void> => {
+    const { week, index } = eventCountPlace(hour)
+    const keys = [eventIdsKey(dealerUuid, hour, keyPrefix), eventCountsKey(dealerUuid, week, keyPrefix)] as const
+    while (ids.length > 0) {
+      const part = ids.slice(0, IDS_PER_CALL)
+      await scripts.countEvents(...keys, index, EVENT_IDS_TTL_MS, ACTIVITY_TTL_MS, ...part)
+      // Ids that arrived during the call are behind these.
+      ids.splice(0, part.length)
+      size -= part.length
+    }
+  }
+
+  return {
+    note: (events) => {
+      const oldest = now() - COUNTED_MS
+      for (const event of events) {
+        const at = Number(event.record.timestamp)
+        const dealerUuid = at > oldest && size < maxNoted ? dealerOf(event) : undefined
+        if (dealerUuid === undefined) continue
+        idsOf(dealerUuid, hourOf(at)).push(numberOf(event.version.id))
+        size += 1
+      }
+    },
+    save: async () => {
+      const oldest = hourOf(now() - COUNTED_MS)
+      for (const [dealerUuid, hours] of noted) {
+        for (const [hour, ids] of hours) {
+          if (hour >= oldest) await store(dealerUuid, hour, ids)
+          else size -= ids.splice(0).length
+          if (ids.length === 0) hours.delete(hour)
+        }
+        if (hours.size === 0) noted.delete(dealerUuid)
+      }
+    },
+  }
+}
