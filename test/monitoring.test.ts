@@ -90,6 +90,19 @@ describe('the rules of Prometheus', () => {
     expect(rule.annotations.runbook_url).toBe(`docs/runbook.md#${rule.alert.toLowerCase()}`)
   })
 
+  // An alert whose value is never 1.
+  const ofMany = [
+    'ProcessRestarts',
+    'SenderRefusedOften',
+    'UnauthenticatedRequests',
+    'StateRepairs',
+    'ReaderKeyRefused',
+  ]
+  it.each(rules.filter(({ alert }) => !ofMany.includes(alert)))('the text of $alert is right for one, too', (rule) => {
+    const { summary, description } = rule.annotations
+    expect(`${summary}\n${description}`).not.toMatch(/\$value (\| printf "%\.0f" )?\}\} (?!in\b)[a-z]/)
+  })
+
   it('each alert about single events also fires if the counter of a new process begins above 0', () => {
     const counters = rules.flatMap(({ expr }) => {
       const [, counter] = /^increase\((\S+)\[10m\]\) > 0/.exec(expr) ?? []

@@ -76,7 +76,11 @@ const noticesOf = (last: Measurement): string[] => {
       : []),
     ...(open > 0 ? [`${atLeast}${counted(open, 'open record')} in quarantine. Look at their reasons.`] : []),
     ...(dealers && dealers.silent > 0
-      ? [`${counted(dealers.silent, 'dealer')} silent at an hour at which they usually send events.`]
+      ? [
+          dealers.silent === 1
+            ? '1 dealer is silent at an hour at which it usually sends events.'
+            : `${counted(dealers.silent, 'dealer')} are silent at an hour at which they usually send events.`,
+        ]
       : []),
     ...(drift && drift.length > 0
       ? [`${counted(drift.length, 'difference')} between the events and the documentation of the sender.`]
