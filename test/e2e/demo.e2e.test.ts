@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -47,12 +47,25 @@ const environments = (): Record<Kind, NodeJS.ProcessEnv> => ({
   local: { CUSTOMER_STREAM_BROKERS: 'local' },
 })
 
-const startDemo = (kind: Kind, options: readonly string[]) => {
+/** Makes programs that write down what they should open, instead of opening a browser. */
+const fakeOpener = () => {
+  const folder = mkdtempSync(join(tmpdir(), 'opener-'))
+  onTestFinished(() => rmSync(folder, { recursive: true }))
+  const file = join(folder, 'opened')
+  for (const name of ['xdg-open', 'open'])
+    writeFileSync(join(folder, name), `#!/bin/sh\necho "$@" >>'${file}'\n`, { mode: 0o755 })
+  return {
+    PATH: `${folder}:${process.env.PATH}`,
+    opened: () => (existsSync(file) ? readFileSync(file, 'utf8').split('\n').slice(0, -1) : []),
+  }
+}
+
+const startDemo = (kind: Kind, options: readonly string[], env: NodeJS.ProcessEnv = {}) => {
   const temporary = mkdtempSync(join(tmpdir(), 'demo-'))
   const [, ...args] = (scripts.demo ?? '').split(' ')
   const demo = spawn(process.execPath, [...args, ...options], {
     cwd: root,
-    env: { ...process.env, NODE_ENV: '', ...environments()[kind], TMPDIR: temporary },
+    env: { ...process.env, NODE_ENV: '', ...environments()[kind], ...env, TMPDIR: temporary },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   onTestFinished(() => void demo.kill('SIGKILL'))
@@ -71,42 +84,66 @@ const startDemo = (kind: Kind, options: readonly string[]) => {
   }
 }
 
+type Demo = ReturnType<typeof startDemo>
+
+const untilMoment = ({ demo, output, folders, processes }: Demo, moment: RegExp) =>
+  waitUntil(
+    `the demo shows ${moment}`,
+    () => {
+      const hasCome = folders().length > 0 && [output(), ...processes()].some((text) => moment.test(text))
+      return [demo.exitCode, hasCome, output().slice(-1000)]
+    },
+    ([code, hasCome]) => code !== null || hasCome === true,
+    { timeoutMs: 150_000 },
+  )
+
+/** Sends Ctrl-C. The demo must remove everything, and say so in one line. */
+const interrupt = async ({ demo, ended, output, folders, processes }: Demo, exitCode: number) => {
+  const before = output()
+  demo.kill('SIGINT')
+  expect(await ended).toEqual([exitCode, null])
+  // /proc may list a killed process for a moment.
+  await waitUntil('no process is left', processes, (left) => left.length === 0, { timeoutMs: 1000 })
+  expect(folders()).toEqual([])
+  const said = output().slice(before.length)
+  expect(said).toContain('demo: interrupted; stopping and removing everything\n')
+  expect(said.split('demo: ')).toHaveLength(2)
+}
+
 it.each([
-  ['while its brokers start', 130, 'local', /java .*kafka/, []],
-  ['while its services start', 130, 'given', /✔ brokers/, []],
-  ['during its events', 130, 'given', /events .* \d+ %/, []],
-  ['while no Kafka broker leads', 130, 'local', /✂ leader/, []],
-  ['while its ingress is killed', 130, 'given', /✂ ingress/, []],
-  ['during its verdict', 130, 'given', /The verdict/, []],
-  ['after its end', 0, 'given', /Everything is left running/, ['--no-faults']],
+  ['while its brokers start', 'local', /java .*kafka/],
+  ['while its services start', 'given', /✔ brokers/],
+  ['during its events', 'given', /events .* \d+ %/],
+  ['while no Kafka broker leads', 'local', /✂ leader/],
+  ['while its ingress is killed', 'given', /✂ ingress/],
+  ['during its verdict', 'given', /The verdict/],
 ] as const)(
-  'a demo interrupted %s exits with %i, and leaves no process and no file',
+  'a demo interrupted %s leaves no process and no file',
   {
     timeout: 180_000,
   },
-  async (_, exitCode, kind, moment, more) => {
-    const { demo, ended, output, folders, processes } = startDemo(kind, ['--keep', '--events', '2000', ...more])
-    await waitUntil(
-      'the demo has come to the moment of its interruption',
-      () => {
-        const hasCome = folders().length > 0 && [output(), ...processes()].some((text) => moment.test(text))
-        return [demo.exitCode, hasCome, output().slice(-1000)]
-      },
-      ([code, hasCome]) => code !== null || hasCome === true,
-      { timeoutMs: 150_000 },
-    )
-    const before = output()
-    demo.kill('SIGINT')
-    expect(await ended).toEqual([exitCode, null])
-    // /proc may list a killed process for a moment.
-    await waitUntil('no process is left', processes, (left) => left.length === 0, { timeoutMs: 1000 })
-    expect(folders()).toEqual([])
-    if (more.length > 0) expect(before).not.toContain('✂')
-    const said = output().slice(before.length)
-    expect(said).toContain('demo: interrupted; stopping and removing everything\n')
-    expect(said.split('demo: ')).toHaveLength(2)
+  async (_, kind, moment) => {
+    const demo = startDemo(kind, ['--keep', '--events', '2000'])
+    await untilMoment(demo, moment)
+    await interrupt(demo, 130)
   },
 )
+
+it('a demo with --open leaves its servers running and opens the console, until Ctrl-C removes everything', {
+  timeout: 180_000,
+}, async () => {
+  const { PATH, opened } = fakeOpener()
+  const demo = startDemo('given', ['--open', '--no-faults', '--events', '2000'], { PATH })
+  await untilMoment(demo, /Everything is left running/)
+  await waitUntil('a browser was opened', opened, (found) => found.length > 0)
+  const [address = '', ...others] = opened()
+  expect([others, demo.output()]).toEqual([[], expect.stringContaining(address)])
+  const page = await fetch(address)
+  expect([page.status, await page.text()]).toEqual([200, expect.stringContaining('<title>customer-stream</title>')])
+  expect(demo.output()).not.toContain('✂')
+  await interrupt(demo, 0)
+  await expect(fetch(address)).rejects.toThrow('fetch failed')
+})
 
 it("a demo shows numbers that add up, the late event, the verdict and a subscriber's output", {
   timeout: 180_000,

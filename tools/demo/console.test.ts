@@ -2,14 +2,19 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
-import { buildConsole } from './console.ts'
+import { buildConsole, openInBrowser } from './console.ts'
 
+/** Makes a folder the only folder with programs. */
+const replacePath = () => {
+  const folder = mkdtempSync(join(tmpdir(), 'programs-'))
+  onTestFinished(() => rmSync(folder, { recursive: true }))
+  vi.stubEnv('PATH', folder)
+  return folder
+}
 /** Replaces npm by a program that ends with this code. */
 const replaceNpm = (exitCode: number) => {
-  const folder = mkdtempSync(join(tmpdir(), 'npm-'))
-  onTestFinished(() => rmSync(folder, { recursive: true }))
+  const folder = replacePath()
   writeFileSync(join(folder, 'npm'), `#!/bin/sh\nexit ${exitCode}\n`, { mode: 0o755 })
-  vi.stubEnv('PATH', folder)
 }
 const watchNotices = () => vi.spyOn(process.stderr, 'write').mockReturnValue(true)
 
@@ -28,4 +33,13 @@ it.each([0, 1])('Ctrl-C during the build of the console ends the demo (npm exits
   interruption.abort(new Error('interrupted by SIGINT'))
   await expect(build).rejects.toThrow('interrupted by SIGINT')
   expect(notices).not.toHaveBeenCalled()
+})
+
+it('without a program that opens a browser, the demo says so and continues', async () => {
+  replacePath()
+  const notices = watchNotices()
+  openInBrowser('http://127.0.0.1:1/')
+  await vi.waitFor(() =>
+    expect(notices.mock.calls).toEqual([[expect.stringMatching(/^no browser can be opened: [\w-]+ is missing\n$/)]]),
+  )
 })
