@@ -165,13 +165,19 @@ describe('with the records of one test', () => {
       })
   })
 
-  it('quarantine list and redrive read in the order of partitions and offsets', async () => {
+  it('quarantine list is in the order of time, and redrive in that of partitions and offsets', async () => {
     const partitions = Array.from({ length: PARTITIONS }, (_, partition) => partition)
-    const values = [...partitions, ...partitions].map((partition) => ({ value: '{', partition }))
+    const started = Date.now()
+    const values = [...partitions, ...partitions].map((partition, i) => ({
+      value: '{',
+      partition,
+      timestamp: String(started + 1000 * i),
+    }))
     await putIntoQuarantine(values.toReversed())
     const expected = partitions.flatMap((partition) => [partition, partition])
     const partitionOfPlace = ({ place }: { place: string }) => Number(place.split('/')[0])
-    expect((await list()).records.map(partitionOfPlace)).toEqual(expected)
+    expect((await list()).records.map(partitionOfPlace)).toEqual([...partitions, ...partitions])
+    expect((await list('--limit', '2')).records.map(partitionOfPlace)).toEqual(partitions.slice(-2))
     const { stdout } = await run(['redrive', '--until', '2100-01-01', '--json'])
     const lines = stdout.trimEnd().split('\n').slice(0, -1)
     expect(lines.map((line) => JSON.parse(line)).map(partitionOfPlace)).toEqual(expected)

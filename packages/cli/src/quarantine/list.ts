@@ -17,6 +17,7 @@ import { drained, printText } from '../output.ts'
 import { counted, jsonLine, printable, shortened, utc } from '../terminal-text.ts'
 import { type KafkaClients, withKafka } from '../with-clients.ts'
 import { loadKafkaSettings } from './kafka-settings.ts'
+import { createNewest } from './newest.ts'
 import { OPTIONS } from './options.ts'
 import { createReadNotice } from './progress.ts'
 import { FILTER_USAGE, readFilters, SETTINGS_USAGE } from './selection.ts'
@@ -27,12 +28,13 @@ const line = {
   usage: `customer-stream quarantine list [--reason REASON] [--since TIME] [--until TIME]
                       [--customer ID] [--limit N] [--all] [--json]
 
-  Lists the records in quarantine (the dead-letter topic), one line each: place,
-  time of receipt, reason, service, place of the original, id and bytes. Then
-  counts the selected open records by reason, and the handled records. Shows
-  ids, but no other data of customers. Exit code 0 if all records could be read,
-  otherwise 1.
-${FILTER_USAGE}, 0 for only the counts
+  Lists the records in quarantine (the dead-letter topic), the newest last, one
+  line each: place, time of receipt, reason, service, place of the original, id
+  and bytes. Then counts the selected open records by reason, and the handled
+  records. Shows ids, but no other data of customers. Exit code 0 if all records
+  could be read, otherwise 1.
+${FILTER_USAGE}, the newest;
+                        0 for only the counts
   --all                 also records that were redriven or dropped, and further
                         copies of a record
   --json                print one JSON object for each record, the counts last
@@ -93,7 +95,7 @@ const list = async ({ admin }: KafkaClients, input: Input): Promise<number> => {
   const { topic, ends, audit } = await openQuarantine(admin, settings.KAFKA_TOPIC_PREFIX, signal)
   const summary = createSummary()
   const copies = createCopies()
-  let listed = 0
+  const newest = createNewest<string>(limit)
   let unreadable = 0
   const onUnreadable = (place: Place, why: string) => {
     unreadable += 1
@@ -107,13 +109,15 @@ const list = async ({ admin }: KafkaClients, input: Input): Promise<number> => {
       const action = audit.actionFor(record)
       const copyOf = copies.earlierOf(record)
       summary.count(record.reason, action, copyOf !== undefined)
-      if (listed >= limit || ((action ?? copyOf) !== undefined && !isAll)) continue
-      listed += 1
-      if (isJson) process.stdout.write(jsonOf(record, { action, copyOf }))
-      else printText(lineOf(record, { action, copyOf }))
-      await drained()
+      if ((action ?? copyOf) === undefined || isAll)
+        newest.add(record.receivedAt, (isJson ? jsonOf : lineOf)(record, { action, copyOf }))
     }
   })
+  for (const text of newest.inOrder()) {
+    if (isJson) process.stdout.write(text)
+    else printText(text)
+    await drained()
+  }
   const counts = summary.get()
   if (isJson) process.stdout.write(jsonLine({ summary: counts }))
   else printText(summaryLines(counts, isAll).join('\n'))

@@ -1,0 +1,26 @@
+import { expect, it } from 'vitest'
+import { createNewest } from './newest.ts'
+
+/** Returns the values that are kept of these times. A value is the index of its time. */
+const kept = (limit: number, times: readonly number[]) => {
+  const newest = createNewest<number>(limit)
+  for (const [i, time] of times.entries()) newest.add(time, i)
+  return newest.inOrder()
+}
+
+it.each([
+  [Number.POSITIVE_INFINITY, [2, 4, 3, 0, 1]],
+  [2, [0, 1]],
+  [0, []],
+])('of the limit %d, the newest values are kept, the newest last', (limit, expected) => {
+  expect(kept(limit, [50, 60, 10, 40, 20])).toEqual(expected)
+})
+
+it('values of the same time stay in their order', () => {
+  expect(kept(3, [7, 7, 7, 7])).toEqual([1, 2, 3])
+})
+
+it('of very many values, only the newest are kept', () => {
+  const times = Array.from({ length: 10_000 }, (_, i) => (i * 7919) % 10_000)
+  expect(kept(3, times).map((i) => times[i])).toEqual([9997, 9998, 9999])
+})
