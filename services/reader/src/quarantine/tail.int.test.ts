@@ -1,7 +1,7 @@
 import { createAdmin, fetchEnds, readTopicIdentity } from '@customer-stream/runtime/kafka'
 import { administratorOf, freshNames, kafkajsOf } from '@customer-stream/testing'
 import { testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
-import { expect, it, onTestFinished } from 'vitest'
+import { expect, it, onTestFinished, vi } from 'vitest'
 import { createTail } from './tail.ts'
 
 const connect = async () => {
@@ -38,6 +38,42 @@ it('the entries about a record are read from the audit, the oldest first', async
   await send([entry('17', 'redriven', 3), entry('17', 'redriven', 4)])
   expect(await historyOf('17')).toEqual(['dropped 1', 'redriven 3', 'redriven 4'])
   expect([await historyOf('18'), await historyOf('19')]).toEqual([['dropped 2'], []])
+})
+
+it('an audit that was created again is read from its start, and no record has the entries of another', async () => {
+  const { quarantine, audit, producer, topic } = await connect()
+  const auditTopic = `${topic}.audit`
+  const administrator = administratorOf(quarantine)
+  const create = async (name: string) => {
+    await administrator.createTopics({ waitForLeaders: false, topics: [{ topic: name, numPartitions: 1 }] })
+    await fetchEnds(quarantine, name)
+  }
+  await create(topic)
+  await create(auditTopic)
+  const { topicId = null } = await readTopicIdentity(quarantine, topic)
+  const handle = async (...offsets: readonly string[]) => {
+    const entry = { topicId, partition: 0, action: 'dropped', at: 1, requestedBy: 'ops' }
+    await producer.send({
+      topic: auditTopic,
+      messages: offsets.map((offset) => ({ value: JSON.stringify({ ...entry, offset }) })),
+    })
+  }
+  const { signal } = new AbortController()
+  const tail = createTail({ quarantine, audit, connect: async () => {} }, { topic, auditTopic, signal })
+  const read = async (offset: string) => {
+    const { actionFor, entriesOf } = await tail.refreshAgain()
+    const place = { partition: 0, offset }
+    const entries = await entriesOf(place)
+    return [actionFor({ ...place, origin: undefined }), ...entries.map((entry) => entry.offset)]
+  }
+  await handle('7', '8')
+  expect(await read('7')).toEqual(['dropped', '7'])
+  await administrator.deleteTopics({ topics: [auditTopic] })
+  const isGone = async () => expect(await administrator.listTopics()).not.toContain(auditTopic)
+  await vi.waitFor(isGone, { timeout: 30_000 })
+  await create(auditTopic)
+  await handle('9')
+  expect([await read('9'), await read('7')]).toEqual([['dropped', '9'], ['dropped']])
 })
 
 it('if a partition cannot be read, the records of the other partitions are in the next list', async () => {

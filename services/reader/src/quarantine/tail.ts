@@ -22,6 +22,7 @@ import {
   type TopicAdmin,
   type Watermarks,
 } from '@customer-stream/runtime/kafka'
+import { type AuditHistory, createHistory, readEntries } from './audit-history.ts'
 
 /** Maximum number of records in memory, about 400 bytes each. */
 const MAX_RECORDS = 20_000
@@ -51,7 +52,8 @@ export interface Tail {
 interface State {
   readonly topicId: string | null
   readonly entries: ReturnType<typeof createEntries>
-  readonly history: ReturnType<typeof createHistory>
+  auditId: string | undefined
+  history: AuditHistory
   records: readonly RecordFacts[]
   /** Next offset to read, by partition. */
   readonly next: Map<number, bigint>
@@ -59,50 +61,52 @@ interface State {
   isCut: boolean
 }
 
-/** An audit partition and offset are one number: partition × 2^40 + offset. */
-const PARTITION = 2 ** 40
-
 /**
- * Keeps the places of the audit's entries about each record. The entries themselves would need five
- * times as much memory, and operators may have handled a million records.
+ * Returns the id of the audit, empty on brokers before Kafka 2.8. Undefined if there is no audit,
+ * because nothing was redriven or dropped yet.
  */
-const createHistory = () => {
-  const places = new Map<number, Map<number, number | readonly number[]>>()
-  return {
-    add: (of: Place, partition: number, offset: string) => {
-      const ofPartition = places.get(of.partition) ?? new Map<number, number | readonly number[]>()
-      places.set(of.partition, ofPartition)
-      const known = ofPartition.get(Number(of.offset))
-      const added = partition * PARTITION + Number(offset)
-      ofPartition.set(Number(of.offset), known === undefined ? added : [known, added].flat())
+const auditIdOf = (admin: TopicAdmin, topic: string): Promise<string | undefined> =>
+  readTopicIdentity(admin, topic).then(
+    ({ topicId = '' }) => topicId,
+    (error: Error) => {
+      if (errorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION') return undefined
+      throw error
     },
-    /** Returns the places in the audit, the oldest first. */
-    of: ({ partition, offset }: Place) =>
-      [places.get(partition)?.get(Number(offset)) ?? []]
-        .flat()
-        .map((packed) => ({ partition: Math.floor(packed / PARTITION), offset: BigInt(packed % PARTITION) })),
-  }
-}
+  )
 
-const readEntries = async (
-  admin: TopicAdmin,
-  topic: string,
-  places: ReturnType<State['history']['of']>,
-  signal: AbortSignal,
-): Promise<readonly AuditEntry[]> => {
-  const reader = createPartitionReader(admin, topic)
-  const entries: AuditEntry[] = []
-  for (const { partition, offset } of places) {
-    const range = { topic, partition, start: offset, end: offset + 1n }
-    for await (const part of partsOf(reader, range, { signal, onUnreadable: () => {} }))
-      entries.push(...part.flatMap(({ value }) => readEntry(value) ?? []))
+/** @returns whether there is an audit. */
+const readAudit = async (admin: TopicAdmin, topic: string, current: State, signal: AbortSignal): Promise<boolean> => {
+  const auditId = await auditIdOf(admin, topic)
+  if (auditId !== current.auditId) {
+    // An audit that was created again has other entries at the same places. The earlier entries
+    // still say which records need no more work.
+    current.auditId = auditId
+    current.history = createHistory()
+    current.nextOfAudit.clear()
   }
-  return entries
+  if (auditId === undefined) return false
+  const reader = createPartitionReader(admin, topic)
+  for (const [partition, { low, stable }] of await readWatermarks(admin, topic)) {
+    const start = current.nextOfAudit.get(partition) ?? BigInt(low)
+    const range = { topic, partition, start, end: BigInt(stable) }
+    for await (const part of partsOf(reader, range, { signal, onUnreadable: () => {} })) {
+      for (const { offset, value } of part) {
+        const entry = readEntry(value)
+        if (entry && current.entries.add(entry)) current.history.add(entry, partition, offset)
+      }
+      // If the next part cannot be read, the next refresh begins there.
+      const last = part.at(-1)
+      if (last) current.nextOfAudit.set(partition, BigInt(last.offset) + 1n)
+    }
+    current.nextOfAudit.set(partition, BigInt(stable))
+  }
+  return true
 }
 
 const newState = (topicId: string | null): State => ({
   topicId,
   entries: createEntries(topicId),
+  auditId: undefined,
   history: createHistory(),
   records: [],
   next: new Map(),
@@ -165,31 +169,6 @@ export const createTail = (
     return added
   }
 
-  /** @returns false if there is no audit, because nothing was redriven or dropped yet. */
-  const readAudit = async (current: State): Promise<boolean> => {
-    const found = await admin.audit.describeTopics([auditTopic]).catch((error: Error) => {
-      if (errorType(error) === 'UNKNOWN_TOPIC_OR_PARTITION') return undefined
-      throw error
-    })
-    if (found === undefined) return false
-    const reader = createPartitionReader(admin.audit, auditTopic)
-    for (const [partition, { low, stable }] of await readWatermarks(admin.audit, auditTopic)) {
-      const start = current.nextOfAudit.get(partition) ?? BigInt(low)
-      const range = { topic: auditTopic, partition, start, end: BigInt(stable) }
-      for await (const part of partsOf(reader, range, { signal, onUnreadable: () => {} })) {
-        for (const { offset, value } of part) {
-          const entry = readEntry(value)
-          if (entry && current.entries.add(entry)) current.history.add(entry, partition, offset)
-        }
-        // If the next part cannot be read, the next refresh begins there.
-        const last = part.at(-1)
-        if (last) current.nextOfAudit.set(partition, BigInt(last.offset) + 1n)
-      }
-      current.nextOfAudit.set(partition, BigInt(stable))
-    }
-    return true
-  }
-
   const readQuarantine = async () => {
     const topicId = (await readTopicIdentity(admin.quarantine, topic)).topicId ?? null
     const marks = await readWatermarks(admin.quarantine, topic)
@@ -209,7 +188,9 @@ export const createTail = (
     const sorted = added.length === 0 ? kept : [...added, ...kept].sort(newestFirst)
     if (sorted.length > MAX_RECORDS) current.isCut = true
     current.records = sorted.slice(0, MAX_RECORDS)
-    const hasAudit = await attributed(`read topic ${auditTopic}`, () => readAudit(current))
+    const hasAudit = await attributed(`read topic ${auditTopic}`, () =>
+      readAudit(admin.audit, auditTopic, current, signal),
+    )
     const { topicId, entries, history, records, isCut } = current
     return {
       topicId,
