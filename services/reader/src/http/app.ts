@@ -179,7 +179,7 @@ const createRefuse =
 /** Adds the checks that precede each route. */
 const addChecks = (
   app: FastifyInstance,
-  { authenticate, metrics, pipeline }: AppDependencies,
+  { authenticate, metrics, pipeline, stopping }: AppDependencies,
   options: AppOptions,
 ): void => {
   const rate = createRateLimit(options.maxRate)
@@ -212,7 +212,7 @@ const addChecks = (
     if (request.routeOptions.config.isOfRedis) reply.header(COMPLETE_AS_OF_HEADER, pipeline.completeAsOf() ?? 'unknown')
     done()
   })
-  const concurrency = createConcurrencyLimit()
+  const concurrency = createConcurrencyLimit(stopping)
   app.addHook('onRoute', (route) => {
     const { url, config: { atOnce } = {} } = route
     if (atOnce === undefined) return

@@ -5,7 +5,7 @@ const nextTurn = () => new Promise((resolve) => setImmediate(resolve))
 
 /** Starts requests. At most two of a group run at the same time. */
 const setUp = (maxWaitMs?: number) => {
-  const limit = createConcurrencyLimit(maxWaitMs)
+  const limit = createConcurrencyLimit(new AbortController().signal, maxWaitMs)
   const events: string[] = []
   const request = (name: string, group = 'g') => {
     const gone = new AbortController()

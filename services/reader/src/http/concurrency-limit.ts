@@ -13,7 +13,8 @@ export interface ConcurrencyLimit {
    * Resolves when the request may start.
    * @param group at most `atOnce` requests of the same group run at the same time.
    * @param gone aborts when the request ends. The next request of the group may then start.
-   * @throws ProblemError if too many requests wait, or if the request has waited for 5 s.
+   * @throws ProblemError if too many requests wait, if the request has waited for 5 s, or if the
+   *   service stops while it waits.
    */
   acquire(group: string, atOnce: number, gone: AbortSignal): Promise<void>
 }
@@ -24,7 +25,8 @@ interface Group {
   readonly waiting: Set<() => void>
 }
 
-export const createConcurrencyLimit = (maxWaitMs = MAX_WAIT_MS): ConcurrencyLimit => {
+/** @param stopping aborts when the process stops. Requests that have started continue. */
+export const createConcurrencyLimit = (stopping: AbortSignal, maxWaitMs = MAX_WAIT_MS): ConcurrencyLimit => {
   const groups = new Map<string, Group>()
 
   const start = (group: Group, gone: AbortSignal): void => {
@@ -40,9 +42,10 @@ export const createConcurrencyLimit = (maxWaitMs = MAX_WAIT_MS): ConcurrencyLimi
 
   const wait = (group: Group, gone: AbortSignal) =>
     new Promise<void>((resolve, reject) => {
+      const ended = AbortSignal.any([gone, stopping])
       const leave = () => {
         clearTimeout(timer)
-        gone.removeEventListener('abort', refuse)
+        ended.removeEventListener('abort', refuse)
         group.waiting.delete(begin)
       }
       const begin = () => {
@@ -52,11 +55,12 @@ export const createConcurrencyLimit = (maxWaitMs = MAX_WAIT_MS): ConcurrencyLimi
       }
       const refuse = () => {
         leave()
-        reject(tooMany())
+        reject(stopping.aborted ? new ProblemError('unavailable', 'The service stops.') : tooMany())
       }
       const timer = setTimeout(refuse, maxWaitMs)
-      gone.addEventListener('abort', refuse, { once: true })
+      ended.addEventListener('abort', refuse, { once: true })
       group.waiting.add(begin)
+      if (ended.aborted) refuse()
     })
 
   const tooMany = () => new ProblemError('too-many-requests', 'The API key has too many lists at the same time.')

@@ -110,6 +110,19 @@ it('a key has four lists at the same time, and its further lists wait', async ()
   expect(lists).toBe(7)
 })
 
+it('a list that waits for another list gets 503 when the service stops', async () => {
+  const page = Promise.withResolvers<Page>()
+  const { get, stopping } = start({ list: () => page.promise })
+  const path = pathOf(DEALER_PATH)
+  const [running, waiting] = [Array.from({ length: 4 }, () => get(path)), get(path)]
+  await new Promise(setImmediate)
+  stopping.abort()
+  expect((await waiting).json()).toMatchObject({ status: 503, type: 'unavailable' })
+  expect((await get(path)).statusCode).toBe(503)
+  page.resolve({ kind: 'page', customers: [], next: undefined })
+  expect((await Promise.all(running)).map(({ statusCode }) => statusCode)).toEqual([200, 200, 200, 200])
+})
+
 it.each([
   ['WRONGTYPE Operation against a key holding the wrong kind of value', 1],
   ['LOADING Redis is loading the dataset in memory', 0],
