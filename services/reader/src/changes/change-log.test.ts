@@ -3,6 +3,7 @@ import { runInNewContext } from 'node:vm'
 import { waitUntil } from '@customer-stream/runtime'
 import { expect, it } from 'vitest'
 import { createChangeLog } from './change-log.ts'
+import { readPosition } from './stream-position.ts'
 
 it('changes that the log has forgotten need no memory, however large they were', async () => {
   setFlagsFromString('--expose-gc')
@@ -32,4 +33,13 @@ it('changes that the log has forgotten need no memory, however large they were',
     async () => used() - before,
     (bytes) => bytes < 15 * size,
   )
+})
+
+it('the positions of a log are complete if a partition was added and an earlier one has no record yet', () => {
+  const log = createChangeLog({ maxChanges: 10, maxBytes: 1e6 })
+  log.begin('abcdef01', new Map([[0, '7']]))
+  const record = { offset: '3', timestamp: '0', key: Buffer.from('c'), value: null }
+  log.add(2, { records: [record], nextOffset: '4' })
+  expect([log.id, log.at(log.first).id].map((id) => readPosition(id)?.offsets)).toEqual(Array(2).fill([7, 0, 4]))
+  expect([log.offsets, log.missingFor([7, 0, 4]), log.missingFor([7])]).toEqual([[7, 0, 4], undefined, undefined])
 })

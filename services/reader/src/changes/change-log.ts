@@ -87,8 +87,12 @@ export const createChangeLog = ({ maxChanges, maxBytes }: ChangeLogLimits): Chan
       }
     },
     add: (partition, { records, nextOffset }) => {
-      // A partition that was added to the topic begins at its start.
-      starts[partition] ??= 0
+      // Partitions that were added to the topic begin at their start. The last of them may have the
+      // first record.
+      for (let added = offsets.length; added <= partition; added++) {
+        move(added, 0)
+        starts[added] = 0
+      }
       for (const record of records) {
         const change = createChange(partition, record)
         move(partition, change.offset + 1)
