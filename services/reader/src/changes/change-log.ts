@@ -35,6 +35,8 @@ export interface ChangeLog {
   readonly end: number
   /** Returns a change by its number, from `first` to `end` - 1. */
   at(number: number): LoggedChange
+  /** Returns true if the log has all changes of a partition from an offset on. */
+  hasFrom(partition: number, offset: number): boolean
   /**
    * Returns a partition whose changes must be read from Kafka, because the log does not have all
    * changes from these offsets on. Undefined if the log has them.
@@ -118,6 +120,10 @@ export const createChangeLog = ({ maxChanges, maxBytes }: ChangeLogLimits): Chan
       return first + entries.length - head
     },
     at: (number) => entries[head + number - first]!,
+    hasFrom: (partition, offset) => {
+      const [start, end] = [starts[partition], offsets[partition]]
+      return start !== undefined && end !== undefined && offset >= start && offset <= end
+    },
     missingFor: (given) => {
       const partition = starts.findIndex((start, i) => (given[i] ?? 0) < start)
       return partition < 0 ? undefined : partition

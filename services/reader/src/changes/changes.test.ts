@@ -40,12 +40,14 @@ const setUp = ({
   const stopping = new AbortController()
   const registry = createRegistry('test')
   const metrics = createReaderMetrics(registry)
-  const kafka = { isAvailable: true }
+  const kafka = { isAvailable: true, leaderless: -1 }
   const changes = createChanges(
     {
       topic: {
-        watermarks: async () =>
-          new Map(partitions.map(({ length }, i) => [i, { low: '0', stable: `${length}`, high: `${length}` }])),
+        watermarks: async () => {
+          const marks = partitions.map(({ length }) => ({ low: '0', stable: `${length}`, high: `${length}` }))
+          return new Map([...marks.entries()].filter(([partition]) => partition !== kafka.leaderless))
+        },
         read: async (partition, offset, until) => {
           // A fetch returns only a part of the range.
           const records = partitions[partition]!.slice(offset, Math.min(until, offset + 2))
@@ -248,6 +250,24 @@ it('an old position, a position of another topic, and a position after the end a
   expect(await kind(positionText('00000000', ['0', '0', '0']))).toBe('gone')
   expect(await kind(positionText(tag, ['6', '0', '0']))).toBe('gone')
   expect(await kind(positionText(tag, ['0', '0', '0', '0']))).toBe('gone')
+})
+
+it('a position is not refused because a partition was added, or has no leader at the moment', async () => {
+  const site = setUp({ maxChanges: 1 })
+  for (let i = 0; i < 5; i++) site.add(0, `c${i}`, 'a')
+  const kindOf = async (...offsets: string[]) => {
+    const after = readPosition(positionText(TOPIC.slice(0, 8), offsets))
+    return (await site.changes.open(request({ after }))).kind
+  }
+  for (const [partition, kind] of ['unavailable', 'stream'].entries()) {
+    site.kafka.leaderless = partition
+    // The log has the changes of partition 1, but not those of partition 0.
+    expect([await kindOf('1', '0', '0'), await kindOf('5', '0', '0')]).toEqual([kind, 'stream'])
+  }
+  site.kafka.leaderless = -1
+  // Another process has read a record of a partition that this process does not know yet.
+  site.partitions.push([record(0, 'added', 'a')])
+  expect([await kindOf('5', '0', '0', '1'), await kindOf('5', '0', '0', '2')]).toEqual(['stream', 'gone'])
 })
 
 it.each(['', 'x', '7', 'abcdef01.1', 'abcdef01.1.', 'abcdef01.1.-1', 'abcdef01.1.0-', `abcdef01.1.${'z'.repeat(11)}`])(

@@ -72,6 +72,26 @@ export interface ChangesDependencies {
   readonly stopping: AbortSignal
 }
 
+/** Returns undefined if Kafka has all changes after the position. */
+const refusalOf = async (
+  position: StreamPosition,
+  log: ChangeLog,
+  topic: Pick<TopicReader, 'watermarks'>,
+): Promise<'gone' | 'unavailable' | undefined> => {
+  const isOld = position.writtenAt < Date.now() / 1000 - MAX_AGE_SECONDS
+  if (isOld || position.topic !== log.topic) return 'gone'
+  let watermarks: Awaited<ReturnType<typeof topic.watermarks>> | undefined
+  for (const [partition, offset] of position.offsets.entries()) {
+    if (log.hasFrom(partition, offset)) continue
+    watermarks ??= await topic.watermarks()
+    const marks = watermarks.get(partition)
+    // A partition without a leader has no watermarks.
+    if (marks === undefined) return partition < log.offsets.length ? 'unavailable' : 'gone'
+    if (offset < Number(marks.low) || offset > Number(marks.high)) return 'gone'
+  }
+  return undefined
+}
+
 export const createChanges = (
   { topic, metrics, isAvailable, stopping }: ChangesDependencies,
   { maxStreams, maxKeyStreams, heartbeatMs }: ChangesOptions,
@@ -84,19 +104,6 @@ export const createChanges = (
   const countOf = (key: string) =>
     (opening.get(key) ?? 0) + [...streams].filter(({ request }) => request.key === key).length
   const countAll = () => [...opening.values()].reduce((sum, count) => sum + count, streams.size)
-
-  /** Returns true if Kafka has all changes after the position. */
-  const isComplete = async (position: StreamPosition): Promise<boolean> => {
-    const isOld = position.writtenAt < Date.now() / 1000 - MAX_AGE_SECONDS
-    if (isOld || position.topic !== log.topic || position.offsets.length > log.offsets.length) return false
-    const isAhead = position.offsets.some((offset, i) => offset > (log.offsets[i] ?? 0))
-    if (!isAhead && log.missingFor(position.offsets) === undefined) return true
-    const watermarks = await topic.watermarks()
-    return position.offsets.every((offset, i) => {
-      const { low, high } = watermarks.get(i) ?? { low: '0', high: '0' }
-      return offset >= Number(low) && offset <= Number(high)
-    })
-  }
 
   const start = (request: StreamRequest): ChangeStream => {
     const view = createChangeView(request.view, dispatch.shownCustomers)
@@ -138,7 +145,8 @@ export const createChanges = (
       if (countAll() >= maxStreams) return { kind: 'full' }
       opening.set(key, (opening.get(key) ?? 0) + 1)
       try {
-        if (after && !(await isComplete(after))) return { kind: 'gone' }
+        const refusal = after && (await refusalOf(after, log, topic))
+        if (refusal) return { kind: refusal }
       } finally {
         opening.set(key, (opening.get(key) ?? 1) - 1)
       }
