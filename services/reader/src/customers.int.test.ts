@@ -71,7 +71,7 @@ it('a wait reads the version of a customer in one call, and sees only visible cu
   expect(await ofDealer('a')).toBeUndefined()
   await redis.del(key)
   await redis.hset(key, { ...HASH, _index: '?["vin:a"]\n["vin:b"]' })
-  expect(await ofDealer('a')).toEqual({ version: { timestamp: 7, id: 'e' }, isIndexed: false })
+  expect(await ofDealer('a')).toEqual({ version: { timestamp: 7, id: 'e' }, dealerUuid: 'a', isIndexed: false })
   await redis.hset(key, '_index', '["vin:b"]')
   expect(await ofDealer('a')).toMatchObject({ isIndexed: true })
   await redis.hset(key, '_eventTimestamp', 'damaged')

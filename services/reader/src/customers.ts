@@ -46,9 +46,10 @@ export class DamagedCustomerError extends Error {
   }
 }
 
-/** The part of a customer that decides whether a wait has ended. */
+/** The part of a customer that is read if the answer does not show the customer. */
 export interface StoredVersion {
   readonly version: Version
+  readonly dealerUuid: string | undefined
   readonly isIndexed: boolean
 }
 
@@ -67,7 +68,7 @@ export interface Customers {
    */
   read(customerUuid: string, maySee: MaySee): Promise<Reading>
   /**
-   * Reads only the version, because a hash may have a megabyte.
+   * Reads only version and dealer, because a hash may have a megabyte.
    * @returns undefined if Redis has no customer that the client may see.
    * @throws DamagedCustomerError if the hash has no usable version.
    */
@@ -144,7 +145,7 @@ export const createCustomers = (redis: RedisClient, positions: Positions, keyPre
       if (!isThere || !maySee(dealer ?? undefined)) return undefined
       const version = readVersion({ id, timestamp })
       if (!version.ok) throw new DamagedCustomerError(customerUuid)
-      return { version: version.value, isIndexed: !isPending(index ?? undefined) }
+      return { version: version.value, dealerUuid: dealer ?? undefined, isIndexed: !isPending(index ?? undefined) }
     },
     readWithTerm: async (customerUuids, term, maySee) => {
       const customers: StoredCustomer[] = []

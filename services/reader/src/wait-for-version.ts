@@ -21,7 +21,8 @@ export const waitForVersion = async (
   version: Version,
   { waitMs, signal }: { readonly waitMs: number; readonly signal: AbortSignal },
 ): Promise<{ readonly reading: Reading; readonly isReached: boolean }> => {
-  const isIt = (stored: StoredVersion) => stored.isIndexed && compareVersions(stored.version, version) >= 0
+  const isIt = (stored: Omit<StoredVersion, 'dealerUuid'>) =>
+    stored.isIndexed && compareVersions(stored.version, version) >= 0
   const deadline = performance.now() + waitMs
   for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
     const stored = await readVersion()

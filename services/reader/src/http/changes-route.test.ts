@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream'
 import { expect, it } from 'vitest'
 import { start } from './fixtures/start-app.ts'
 
@@ -28,4 +29,21 @@ it.each([
 ] as const)('a stream that cannot be opened (%s) gets %s', async (kind, status, type) => {
   const { get } = start({ open: async () => ({ kind }) })
   expect((await get('/v1/changes')).json()).toMatchObject({ status, type })
+})
+
+it('the start of a stream reads only the dealers of its customers, because a hash may have a megabyte', async () => {
+  const shown: unknown[] = []
+  const { get } = start({
+    read: () => Promise.reject(new Error('read as a whole')),
+    readVersion: async (customerUuid, maySee) =>
+      customerUuid === 'ada' && maySee('dealer-a')
+        ? { version: { timestamp: 1, id: 'e' }, dealerUuid: 'dealer-a', isIndexed: true }
+        : undefined,
+    open: async ({ view }) => {
+      shown.push(...view.shown)
+      return { kind: 'stream', body: Readable.from(['']) }
+    },
+  })
+  expect((await get('/v1/changes?customer=ada&customer=eve', 'dealer-a')).statusCode).toBe(200)
+  expect(shown).toEqual([{ customerUuid: 'ada', dealerUuid: 'dealer-a' }])
 })

@@ -1,6 +1,5 @@
 /** `GET /v1/changes`: Server-Sent Events of changed and removed customers. */
 import { Readable } from 'node:stream'
-import type { StoredCustomer } from '@customer-stream/schemas'
 import type { FastifyInstance } from 'fastify'
 import type { ViewOptions } from '../changes/change-view.ts'
 import type { Changes, OpenedStream } from '../changes/changes.ts'
@@ -15,7 +14,7 @@ import { ProblemError } from './problem.ts'
 export interface ChangesRouteDependencies extends Pick<RevealDependencies, 'metrics'> {
   readonly onStreamReveal: RevealDependencies['onReveal']
   readonly authenticate: Authenticate
-  readonly customers: Pick<Customers, 'read'>
+  readonly customers: Pick<Customers, 'readVersion'>
   /** Undefined if the state topic is switched off. */
   readonly changes: Pick<Changes, 'open'> | undefined
 }
@@ -47,11 +46,6 @@ const readAfter = (header: string | string[] | undefined) => {
   throw invalid('Last-Event-ID must be the id of an event.')
 }
 
-const shownCustomer = ({ customer, dealerUuid }: StoredCustomer) => ({
-  customerUuid: customer.customerUuid,
-  dealerUuid: dealerUuid ?? undefined,
-})
-
 const problemOf = (kind: Exclude<OpenedStream['kind'], 'stream'>): ProblemError => {
   switch (kind) {
     case 'full':
@@ -74,13 +68,16 @@ export const addChangesRoute = (app: FastifyInstance, deps: ChangesRouteDependen
     const dealers = filters.dealers ? new Set(filters.dealers) : client.dealers
     const showsDealer = (dealer: string | undefined) =>
       dealers === undefined || (dealer !== undefined && dealers.has(dealer))
-    const known = await Promise.all((filters.customers ?? []).map((each) => customers.read(each, showsDealer)))
+    const shown = (filters.customers ?? []).map(async (customerUuid) => {
+      const stored = await customers.readVersion(customerUuid, showsDealer)
+      return stored ? [{ customerUuid, dealerUuid: stored.dealerUuid }] : []
+    })
     return {
       customers: filters.customers && new Set(filters.customers),
       dealers,
       seesAllDealers: client.dealers === undefined,
       isMasked: !client.has('pii'),
-      shown: known.flatMap((reading) => (reading.kind === 'found' ? [shownCustomer(reading.customer)] : [])),
+      shown: (await Promise.all(shown)).flat(),
     }
   }
 

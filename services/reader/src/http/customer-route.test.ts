@@ -168,7 +168,7 @@ describe('min-version', () => {
   })
 
   it('a waiting request reads the whole customer only at its end, because a hash may have a megabyte', async () => {
-    const version = (timestamp: number) => ({ version: { timestamp, id: 'a7b9' }, isIndexed: true })
+    const version = (timestamp: number) => ({ version: { timestamp, id: 'a7b9' }, dealerUuid: 'd', isIndexed: true })
     let waits = 0
     let reads = 0
     const { get } = start({
