@@ -11,7 +11,10 @@ export interface PositionsState {
   readonly isFilled: boolean
   /** Undefined if the projector has stored no indexes. */
   readonly indexes: IndexOptions | undefined
-  /** Returns the offset of the next record to apply. Undefined if Redis does not have it. */
+  /**
+   * Returns the offset before which Redis has every event. Undefined if Redis does not have the
+   * position.
+   */
   nextOffset(topic: string, partition: number): number | undefined
 }
 
@@ -22,6 +25,8 @@ export interface Progress extends Omit<PositionsState, 'nextOffset'> {
    * the positions lacks it.
    */
   readonly positions: ReadonlyMap<number, bigint>
+  /** Offset before which Redis has every event of each of these partitions. */
+  readonly complete: ReadonlyMap<number, bigint>
   /** Number of partitions that are being filled, and of records that the fills must still read. */
   readonly fill: { readonly partitions: number; readonly records: number } | undefined
 }
@@ -62,22 +67,38 @@ const indexesOf = (hash: Hash): IndexOptions | undefined => {
 
 const isOffset = (text: string | undefined): text is string => text !== undefined && /^\d+$/.test(text)
 
+/** Returns an offset of a partition. */
+type OffsetOf = (hash: Hash, field: string) => string | undefined
+
+const positionOf: OffsetOf = (hash, field) => hash[field]
+
 /**
- * Returns the position in a field: the lowest copy, because a single master may have been emptied.
- * Undefined if a copy is missing.
+ * Returns the offset before which Redis has every event. While a projector is far behind, it leaves
+ * out events of a window (start/end) that later events of this window supersede.
  */
-const lowestOf = (copies: readonly Hash[], field: string): bigint | undefined => {
-  const offsets = copies.map((hash) => hash[field])
+const completeOf: OffsetOf = (hash, field) => {
+  const position = hash[field]
+  const [start, end] = hash[`${field}#window`]?.split('/') ?? []
+  if (!isOffset(position) || !isOffset(start) || !isOffset(end)) return position
+  return BigInt(start) < BigInt(position) && BigInt(position) < BigInt(end) ? start : position
+}
+
+/**
+ * Returns the lowest copy of an offset, because a single master may have been emptied. Undefined if
+ * a copy is missing.
+ */
+const lowestOf = (copies: readonly Hash[], field: string, offsetOf: OffsetOf): bigint | undefined => {
+  const offsets = copies.map((hash) => offsetOf(hash, field))
   return offsets.every(isOffset) ? offsets.map(BigInt).reduce((a, b) => (b < a ? b : a)) : undefined
 }
 
-const positionsIn = (copies: readonly Hash[], topic: string): ReadonlyMap<number, bigint> => {
+const offsetsIn = (copies: readonly Hash[], topic: string, offsetOf: OffsetOf): ReadonlyMap<number, bigint> => {
   const prefix = positionField(topic, 0).slice(0, -1)
   const fields = Object.keys(copies[0] ?? {}).filter((field) => field.startsWith(prefix))
   return new Map(
     fields.flatMap((field) => {
       const partition = field.slice(prefix.length)
-      const lowest = lowestOf(copies, field)
+      const lowest = lowestOf(copies, field, offsetOf)
       return isOffset(partition) && lowest !== undefined ? [[Number(partition), lowest] as const] : []
     }),
   )
@@ -104,7 +125,7 @@ export const createPositions = (redis: RedisClient, { keyPrefix, projection }: P
     isFilled: copies.every(isFilled),
     indexes: indexesOf(copies[0] ?? {}),
     nextOffset: (topic, partition) => {
-      const lowest = lowestOf(copies, positionField(topic, partition))
+      const lowest = lowestOf(copies, positionField(topic, partition), completeOf)
       return lowest === undefined ? undefined : Number(lowest)
     },
   })
@@ -113,7 +134,8 @@ export const createPositions = (redis: RedisClient, { keyPrefix, projection }: P
     readProgress: async (topic) => {
       const copies = await readCopies()
       if (copies.every((hash) => Object.keys(hash).length === 0)) return undefined
-      return { ...stateOf(copies), positions: positionsIn(copies, topic), fill: fillIn(copies) }
+      const [positions, complete] = [offsetsIn(copies, topic, positionOf), offsetsIn(copies, topic, completeOf)]
+      return { ...stateOf(copies), positions, complete, fill: fillIn(copies) }
     },
   }
 }

@@ -14,9 +14,9 @@ const ends = (askedAt: number, ...highs: readonly (number | undefined)[]): Measu
   ),
 })
 const positions = (...offsets: readonly number[]): Measurement['progress'] => ({
-  ...(MEASUREMENT.progress as object),
+  ...(MEASUREMENT.progress as Exclude<Measurement['progress'], 'none' | undefined>),
   ...{ isFilled: true, indexes: undefined, fill: undefined },
-  positions: new Map(offsets.map((offset, i) => [i, BigInt(offset)])),
+  complete: new Map(offsets.map((offset, i) => [i, BigInt(offset)])),
 })
 const filling = { ...(positions(9, 9) as object), isFilled: false } as Measurement['progress']
 /** Returns what is found after each of the measurements. */

@@ -30,9 +30,9 @@ const endsOf = ({ raw }: Part): Ends | undefined => {
   return { at: raw.askedAt, ends: offsets(marks), toReach: offsets(marks.filter(([, { low, high }]) => low !== high)) }
 }
 
-/** Returns undefined if Redis may lack events before its positions. */
-const positionsOf = ({ progress }: Part): Offsets | undefined =>
-  typeof progress === 'object' && progress.isFilled ? progress.positions : undefined
+/** Returns undefined if Redis may lack customers. */
+const completeOf = ({ progress }: Part): Offsets | undefined =>
+  typeof progress === 'object' && progress.isFilled ? progress.complete : undefined
 
 const hasReached = (offsets: Offsets, ends: Offsets): boolean =>
   [...ends].every(([partition, end]) => (offsets.get(partition) ?? -1n) >= end)
@@ -54,7 +54,7 @@ export const createFindCompleteAsOf = (): FindCompleteAsOf => {
     if (ends) noted = [...noted, ends]
     // Without an answer of Redis, the last time stays true.
     if (part.progress !== undefined) {
-      const positions = positionsOf(part)
+      const positions = completeOf(part)
       const reached = positions && isSame ? noted.findLastIndex((each) => hasReached(positions, each.toReach)) : -1
       noted = noted.slice(Math.max(0, reached))
       isKnown = reached >= 0

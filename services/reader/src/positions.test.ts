@@ -1,0 +1,20 @@
+import type { RedisClient } from '@customer-stream/runtime/redis'
+import { expect, it } from 'vitest'
+import { createPositions } from './positions.ts'
+
+it('events that a projector has left out in a window are not complete until the window ends', async () => {
+  const found = async (position: string, window: string) => {
+    const hash = { 'raw/3': position, 'raw/3#window': window }
+    const positions = createPositions({ hgetall: async () => hash } as unknown as RedisClient, {
+      keyPrefix: '',
+      projection: 1,
+    })
+    const progress = await positions.readProgress('raw')
+    const { nextOffset } = await positions.read()
+    return [progress?.positions.get(3), progress?.complete.get(3), nextOffset('raw', 3)]
+  }
+  expect(await found('7', '5/9')).toEqual([7n, 5n, 5])
+  expect(await found('9', '5/9')).toEqual([9n, 9n, 9])
+  expect(await found('5', '5/9')).toEqual([5n, 5n, 5])
+  expect(await found('4', '5/9')).toEqual([4n, 4n, 4])
+})
