@@ -1,5 +1,5 @@
 import kafkajs, { type KafkaConfig } from 'kafkajs'
-import type { Logger } from '../process/log.ts'
+import { createThrottledLog, type Logger } from '../process/log.ts'
 import { currentTls } from '../process/tls.ts'
 import { clientOf, type KafkaClient } from './kafka-client.ts'
 import { patchKafkajs } from './patches/index.ts'
@@ -18,23 +18,26 @@ const levels = {
 } as const
 
 /**
- * Minimum time between two lines with the same message, because kafkajs logs one line for each
- * retry and connection.
+ * Throttled lines of each logger, by namespace and message. kafkajs logs one line for each retry
+ * and connection. All clients of a logger share these lines, because in an outage they fail
+ * together.
  */
-const REPEATS_HELD_BACK_MS = 10_000
+const linesOf = new WeakMap<Logger, Map<string, (fields: object) => void>>()
+const MAX_LINES = 100
 
 const toPino = (logger: Logger): NonNullable<KafkaConfig['logCreator']> => {
-  const lastLogged = new Map<string, number>()
+  const lines = linesOf.get(logger) ?? new Map<string, (fields: object) => void>()
+  linesOf.set(logger, lines)
   return () =>
     ({ level, namespace, log: { message, timestamp: _, logger: __, stack: ___, ...fields } }) => {
       const key = `${namespace} ${message}`
-      const now = performance.now()
-      if (now - (lastLogged.get(key) ?? -REPEATS_HELD_BACK_MS) < REPEATS_HELD_BACK_MS) return
-      if (lastLogged.size >= 100) lastLogged.clear()
-      lastLogged.set(key, now)
       // Messages such as "The group is rebalancing" occur at every deployment. Such a message does
       // not mean a problem.
-      logger[levels[level as keyof typeof levels] ?? 'debug']({ kafkajs: namespace, ...fields }, message)
+      const pinoLevel = levels[level as keyof typeof levels] ?? 'debug'
+      const log = lines.get(key) ?? createThrottledLog((all) => logger[pinoLevel](all, message))
+      if (lines.size >= MAX_LINES) lines.clear()
+      lines.set(key, log)
+      log({ kafkajs: namespace, ...fields })
     }
 }
 
