@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { expect, test } from 'vitest'
 import { type CommandLine, nearestName, parseCommandLine } from './command-line.ts'
+import { SettingsError } from './settings.ts'
 
 const line: CommandLine<string> = {
   name: 'demo',
@@ -49,6 +50,17 @@ test('the command line refuses a word if the command accepts no words', () => {
 
 test('a problem found by the command itself is printed like any other problem', () => {
   expect(parse('--seed', '0')).toEqual({ kind: 'wrong', problems: ['--seed must be above 0'] })
+})
+
+test('the usage is not printed below wrong settings, because it does not explain them', () => {
+  const failing = {
+    ...line,
+    read: () => {
+      throw new SettingsError(['PORT: "x" is not accepted'])
+    },
+  }
+  expect(parseCommandLine(failing, [])).toMatchObject({ kind: 'wrong', ofSettings: true })
+  expect(parseCommandLine(failing, ['--kepe'])).not.toHaveProperty('ofSettings')
 })
 
 test("the first Ctrl-C aborts, npm's copy is ignored, and the second Ctrl-C ends the process", {

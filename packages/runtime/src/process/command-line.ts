@@ -26,7 +26,8 @@ export interface Given {
 export type Parsed<Read> =
   | { readonly kind: 'run'; readonly read: Read }
   | { readonly kind: 'help' }
-  | { readonly kind: 'wrong'; readonly problems: readonly string[] }
+  /** `ofSettings`: only environment variables are wrong, so the usage would not help. */
+  | { readonly kind: 'wrong'; readonly problems: readonly string[]; readonly ofSettings?: boolean }
 
 /** Returns the most similar name, or undefined if no name is similar. */
 export const nearestName = (name: string, names: readonly string[]): string | undefined => {
@@ -75,7 +76,9 @@ export const parseCommandLine = <Read>(
     const made = read({ texts, flags, words }, problems)
     return problems.length > 0 ? { kind: 'wrong', problems } : { kind: 'run', read: made }
   } catch (error) {
-    return { kind: 'wrong', problems: [...problems, (error as Error).message] }
+    const { name, message } = error as Error
+    const ofSettings = problems.length === 0 && name === 'SettingsError'
+    return { kind: 'wrong', problems: [...problems, message], ...(ofSettings && { ofSettings }) }
   }
 }
 
@@ -93,9 +96,8 @@ export const readCommandLine = <Read>(
     process.stdout.write(`${line.usage.trimEnd()}\n`)
     process.exit(0)
   }
-  process.stderr.write(
-    `${parsed.problems.map((problem) => `${line.name}: ${problem}\n`).join('')}\n${line.usage.trimEnd()}\n`,
-  )
+  const said = parsed.problems.map((problem) => `${line.name}: ${problem}\n`).join('')
+  process.stderr.write(parsed.ofSettings ? said : `${said}\n${line.usage.trimEnd()}\n`)
   process.exit(2)
 }
 

@@ -157,6 +157,8 @@ describe('loadSettings', () => {
     expect([...load({ MYKAARMA_TOKENS_FILE: file }).MYKAARMA_TOKENS.values()]).toEqual(['1', '2'])
     expect(() => load({ MYKAARMA_TOKENS_FILE: file, MYKAARMA_TOKENS: 'a=1' })).toThrow('given twice')
     expect(() => load({ MYKAARMA_TOKENS_FILE: '/nowhere' })).toThrow('cannot be read from MYKAARMA_TOKENS_FILE')
+    writeFileSync(file, '\n')
+    expect(() => load({ MYKAARMA_TOKENS_FILE: file })).toThrow('MYKAARMA_TOKENS_FILE names is empty')
     expect(() => load({ KAFKA_NAME_FILE: file })).toThrow('KAFKA_NAME_FILE is not a setting')
   })
 

@@ -276,11 +276,14 @@ const textOf = (name: string, schema: TSchema, env: NodeJS.ProcessEnv): string |
   const file = env[`${name}_FILE`]
   if (!schema.secret || file === undefined) return env[name] === '' ? undefined : env[name]
   if (env[name]) throw new Error(`is given twice, as ${name} and as ${name}_FILE`)
+  let content: string
   try {
-    return readFileSync(file, 'utf8').trim()
+    content = readFileSync(file, 'utf8').trim()
   } catch (error) {
     throw new Error(`cannot be read from ${name}_FILE: ${(error as Error).message}`)
   }
+  if (content === '') throw new Error(`the file that ${name}_FILE names is empty: ${quoted(file)}`)
+  return content
 }
 
 // Kubernetes sets such variables in each container if a service is called "kafka" or "redis".

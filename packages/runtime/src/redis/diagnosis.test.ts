@@ -54,8 +54,10 @@ describe('an error of Redis that a person must solve', () => {
 
 it.each([
   ['CERT_HAS_EXPIRED', 'certificate has expired', /Renew the certificate of the server/],
+  ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'unable to verify the first certificate', /not trusted here.*Check REDIS_TLS_CA/],
+  ['ERR_TLS_CERT_ALTNAME_INVALID', "Host: a. is not in the cert's altnames", /other hosts.*the host in REDIS_URL/],
   ['ERR_SSL_SSL/TLS_ALERT_CERTIFICATE_EXPIRED', 'ssl/tls alert certificate expired', /Renew REDIS_TLS_CERT/],
-])('the diagnosis of %s says which certificate has expired', (code, message, hint) => {
+])('the diagnosis of %s says which certificate is wrong, and why', (code, message, hint) => {
   expect(diagnose(errorOf(message, code))).toMatchObject({ reason: 'tls', message: expect.stringMatching(hint) })
 })
 

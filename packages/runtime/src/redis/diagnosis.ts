@@ -86,7 +86,19 @@ const rows: readonly Row[] = [
     hint: 'Renew REDIS_TLS_CERT and REDIS_TLS_KEY.',
   },
   {
-    pattern: /CERT|SELF_SIGNED|UNABLE_TO_|ERR_SSL|ERR_TLS|EPROTO|secure TLS connection/,
+    pattern: /ERR_TLS_CERT_ALTNAME_INVALID/,
+    reason: 'tls',
+    happened: 'has a certificate that names other hosts',
+    hint: 'Check the host in REDIS_URL, or issue a certificate with this name.',
+  },
+  {
+    pattern: /SELF_SIGNED_|DEPTH_ZERO_|UNABLE_TO_|CERT_(UNTRUSTED|SIGNATURE|CHAIN|REJECTED|REVOKED)|INVALID_CA/,
+    reason: 'tls',
+    happened: 'has a certificate from an authority that is not trusted here',
+    hint: 'Check REDIS_TLS_CA.',
+  },
+  {
+    pattern: /CERT|ERR_SSL|ERR_TLS|EPROTO|secure TLS connection/,
     reason: 'tls',
     happened: 'and its client do not agree on TLS',
     hint:
