@@ -85,6 +85,7 @@ describe('an outage of Redis', () => {
     ['MISCONF Redis is configured to save RDB snapshots', 'disk'],
     ['ERR max number of clients reached', 'maxclients'],
     ['Command timed out', 'REDIS_URL'],
+    ['Unknown RESP type 72 "H". Please report this.', 'is not a Redis (Unknown RESP type 72 "H"). '],
   ])('an outage of Redis does not block the service, and its message has advice: %s', (message, hint) => {
     expect(diagnose(errorOf(message))).toEqual({
       blocked: false,

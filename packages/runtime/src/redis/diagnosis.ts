@@ -133,6 +133,11 @@ const rows: readonly Row[] = [
     happened: 'has no socket that this process may open',
     hint: 'If this lasts, check that it runs, the path in REDIS_URL, and the rights on the socket.',
   },
+  {
+    pattern: /Unknown RESP type/,
+    happened: 'answers, but is not a Redis',
+    hint: 'Check the host and the port in REDIS_URL.',
+  },
   { pattern: /LOADING/, happened: 'is loading its data', hint: '' },
   {
     pattern: /ECONNREFUSED/,
@@ -202,6 +207,6 @@ export const createRedisDiagnose =
     const isAddressed = primary !== undefined && reason === undefined && row.hint.includes('REDIS_URL')
     const hint = isAddressed ? CHECK_SENTINEL : row.hint
     const happened = (program === 'command' && reason === 'authorization' && callOf(cause, settings)) || row.happened
-    const message = `${redis} ${happened} (${cause.message.trim()}). ${retrying}${hint}`.trim()
+    const message = `${redis} ${happened} (${cause.message.replace('. Please report this.', '').trim()}). ${retrying}${hint}`.trim()
     return reason === undefined ? { blocked: false, reason: 'outage', message } : { blocked: true, reason, message }
   }
