@@ -84,7 +84,8 @@ export const dashboardRows: Readonly<Record<string, readonly Panel[]>> = {
       unit: 's',
       queries: {
         '{{instance}}': 'time() - (ingress_last_event_timestamp_seconds > 0)',
-        '{{instance}} refused': 'time() - (ingress_last_refusal_timestamp_seconds > 0)',
+        '{{instance}} refused':
+          'time() - ingress_last_refusal_timestamp_seconds and ingress_last_refusal_timestamp_seconds > 0',
       },
     },
     {
