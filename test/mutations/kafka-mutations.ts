@@ -53,6 +53,22 @@ export const kafkaMutations: readonly Mutation[] = [
     test: unit(`${folder}/patches/request-queue.test.ts`, 'an idle connection has no timer'),
   },
   {
+    rule: 'an earlier timeout moves the check of timeouts',
+    prevents: 'a heartbeat that waits as long as the fetch before it',
+    file: `${folder}/patches/request-queue.ts`,
+    from: 'if ((checkAt.get(queue) ?? Number.POSITIVE_INFINITY) <= at) return',
+    to: 'if (checkAt.has(queue)) return',
+    test: unit(`${folder}/patches/request-queue.test.ts`, 'each request times out after its own timeout'),
+  },
+  {
+    rule: 'a closed connection forgets the time of its next check',
+    prevents: 'a request that never times out after the connection was opened again',
+    file: `${folder}/patches/request-queue.ts`,
+    from: '\n  checkAt.delete(queue)',
+    to: '',
+    test: unit(`${folder}/patches/request-queue.test.ts`, 'a request that is sent after a lost connection times out'),
+  },
+  {
     rule: 'kafkajs measures intervals with a monotonic clock',
     prevents: 'a consumer without heartbeats for an hour after the clock was set back by an hour',
     file: `${folder}/patches/index.ts`,

@@ -40,7 +40,7 @@ const request = (): Made & { send(): void } =>
   })
 
 it.each([HOUR_MS, -HOUR_MS])('a request keeps its timeout if the clock changes by %s ms', async (byMs) => {
-  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] })
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
   onTestFinished(() => void vi.useRealTimers())
   const queue = new (kafkajs<
     Made & { scheduleRequestTimeoutCheck(): void; inflight: Map<number, unknown>; destroy(): void }
