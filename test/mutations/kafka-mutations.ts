@@ -69,6 +69,14 @@ export const kafkaMutations: readonly Mutation[] = [
     test: unit(`${folder}/patches/request-queue.test.ts`, 'a request that is sent after a lost connection times out'),
   },
   {
+    rule: 'the ids of topics are read without a refresh of the metadata',
+    prevents: 'twice as many requests of an idle projector for its three topics',
+    file: `${folder}/topic-identity.ts`,
+    from: 'if (Object.keys(brokerPool.brokers).length === 0) ',
+    to: '',
+    test: brokers(`${folder}/topic-identity.int.test.ts`, 'the ids of several topics cost one request each'),
+  },
+  {
     rule: 'kafkajs measures intervals with a monotonic clock',
     prevents: 'a consumer without heartbeats for an hour after the clock was set back by an hour',
     file: `${folder}/patches/index.ts`,

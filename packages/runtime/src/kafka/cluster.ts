@@ -39,7 +39,6 @@ export interface Cluster {
     readonly brokers: Readonly<Record<string, Broker>>
     findBroker(node: { nodeId: string }): Promise<Broker>
     refreshMetadata(topics: readonly string[]): Promise<void>
-    refreshMetadataIfNecessary(topics: readonly string[]): Promise<void>
     findConnectedBroker(): Promise<Broker>
   }
   addTargetTopic(topic: string): Promise<void>

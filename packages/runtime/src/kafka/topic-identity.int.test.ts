@@ -43,3 +43,15 @@ it('a topic with a name of 249 characters has an id', async () => {
   const topic = freshNames().topicPrefix.padEnd(249, 'x')
   expect(await create(topic)).toMatchObject({ topicId: expect.stringMatching(/^[0-9a-f]{32}$/) })
 })
+
+it('the ids of several topics cost one request each', async () => {
+  const names = freshNames()
+  const topics = ['raw', 'state'].map((name) => `${names.topicPrefix}${name}`)
+  for (const topic of topics) await create(topic)
+  const requests: string[] = []
+  const client = administratorOf(admin)
+  const stop = client.on(client.events.REQUEST, ({ payload }) => requests.push(payload.apiName))
+  for (const topic of [...topics, ...topics]) await readTopicIdentity(admin, topic)
+  stop()
+  expect(requests).toEqual(['Metadata', 'Metadata', 'Metadata', 'Metadata'])
+})

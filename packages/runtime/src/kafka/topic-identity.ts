@@ -123,12 +123,14 @@ const identityOf = ({ clusterId, topicId, partitionCount }: DescribedTopic): Top
  * @param admin created by createAdmin, connected.
  */
 export const readTopicIdentity = async (admin: TopicAdmin, topic: string): Promise<TopicIdentity> => {
-  const cluster = clusterOf(admin)
-  await cluster.brokerPool.refreshMetadataIfNecessary([topic])
+  const { brokerPool } = clusterOf(admin)
+  // Any known broker can answer. A refresh at each call would double the requests, and would
+  // replace the metadata of the client's other topics.
+  if (Object.keys(brokerPool.brokers).length === 0) await brokerPool.refreshMetadata([topic])
   for (let attempts = 1; ; attempts++) {
     // kafkajs chooses a random broker. If that broker hangs, the next attempt can ask another
     // broker.
-    const broker = await cluster.brokerPool.findConnectedBroker()
+    const broker = await brokerPool.findConnectedBroker()
     if ((broker.versions[METADATA]?.maxVersion ?? 0) < VERSION) {
       const { clusterId } = await administratorOf(admin).describeCluster()
       return { clusterId: clusterId || undefined, topicId: undefined }
