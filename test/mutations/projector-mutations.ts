@@ -363,8 +363,8 @@ export const projectorMutations: readonly Mutation[] = [
     prevents:
       'one unusable record that blocks all partitions of a broker, because kafkajs fetches only after all batches',
     file: `${folder}/holds.ts`,
-    from: 'sleep(PATIENCE_MS, undefined, { signal })',
-    to: 'sleep(1_000_000 * PATIENCE_MS, undefined, { signal })',
+    from: 'setTimeout(resolve, PATIENCE_MS, undefined)',
+    to: 'setTimeout(resolve, 1_000_000 * PATIENCE_MS, undefined)',
     test: projection('a partition pauses while quarantine refuses its record, which is stored once'),
   },
   {

@@ -153,13 +153,16 @@ const writerOf = (
 ) => {
   const backoff = { initialMs: 0, maxMs: 0 }
   const { retryThroughOutage } = createOutages({ causeOf: (error) => error, metrics, logger: silent, backoff })
-  const wait = () => (isPatient ? new Promise<void>(() => undefined) : Promise.resolve())
+  const startPatience = () => ({
+    over: isPatient ? new Promise<undefined>(() => undefined) : Promise.resolve(undefined),
+    end() {},
+  })
   let resume = Promise.withResolvers<void>()
   const hold = () => {
     resume = Promise.withResolvers<void>()
     return () => resume.resolve()
   }
-  const holds = createHolds({ consumer: { hold }, retryThroughOutage, metrics, wait })
+  const holds = createHolds({ consumer: { hold }, retryThroughOutage, metrics, startPatience })
   const send = async (records: readonly OutgoingRecord[]) => {
     await step()
     onSend?.(records)
