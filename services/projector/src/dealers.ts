@@ -4,7 +4,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Logger } from '@customer-stream/runtime'
-import type { RedisClient } from '@customer-stream/runtime/redis'
+import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
 import {
   ACTIVITY_TTL_MS,
   activityKey,
@@ -23,6 +23,8 @@ import { all } from './position-hash.ts'
 const MAX_ID_LENGTH = 200
 /** Number of dealers that are judged before other work gets a turn. One takes about 0.1 ms. */
 const DEALERS_PER_TURN = 20
+/** Number of dealers that are stored at a time. */
+const DEALERS_PER_CALL = 20
 
 /** An event that was received: the hash of its customer, and the record. */
 export interface ReceivedEvent extends Pick<CustomerHash, 'fieldsAndValues'> {
@@ -74,15 +76,27 @@ export const createDealers = (
     else arrivals.weeks.set(week, new Set([bit]))
   }
 
-  const store = (dealerUuid: string, { last, weeks }: Arrivals) =>
-    all([
-      redis.zadd(dealersKey(keyPrefix), 'GT', last, dealerUuid),
-      ...[...weeks].flatMap(([week, bits]) => {
+  const store = async (arrivals: readonly (readonly [dealerUuid: string, Arrivals])[]) => {
+    const slots = arrivals.flatMap(([dealerUuid, { weeks }]) =>
+      [...weeks].flatMap(([week, bits]) => {
         const key = activityKey(dealerUuid, week, keyPrefix)
         const sets = [...bits].flatMap((bit) => ['SET', 'u1', bit, 1])
-        return [redis.call('BITFIELD', key, ...sets), redis.pexpire(key, ACTIVITY_TTL_MS)]
+        return [
+          ['bitfield', key, ...sets],
+          ['pexpire', key, ACTIVITY_TTL_MS],
+        ]
       }),
-    ])
+    )
+    const lasts = arrivals.flatMap(([dealerUuid, { last }]) => [last, dealerUuid])
+    const commands = [['zadd', dealersKey(keyPrefix), 'GT', ...lasts], ...slots]
+    if (isCluster(redis)) {
+      await all(commands.map(([name, ...args]) => redis.call(String(name), ...args)))
+      return
+    }
+    // One write to the socket for all commands. On Redis Cluster their keys are in different slots.
+    const replies = (await redis.pipeline(commands).exec()) ?? []
+    for (const [error] of replies) if (error) throw error
+  }
 
   const activityOf = async (dealerUuid: string, last: number): Promise<DealerActivity> => {
     const numbers = weeksUntil(now())
@@ -104,10 +118,12 @@ export const createDealers = (
       const arrivals = noted
       noted = new Map()
       try {
-        // Store one dealer after another, because each may have thousands of bits after a rebuild.
-        for (const [dealerUuid, each] of arrivals) {
-          await store(dealerUuid, each)
-          arrivals.delete(dealerUuid)
+        // Store some dealers at a time, because each may have thousands of bits after a rebuild.
+        const dealers = [...arrivals]
+        for (let i = 0; i < dealers.length; i += DEALERS_PER_CALL) {
+          const some = dealers.slice(i, i + DEALERS_PER_CALL)
+          await store(some)
+          for (const [dealerUuid] of some) arrivals.delete(dealerUuid)
         }
       } catch (error) {
         for (const [dealerUuid, { last, weeks }] of arrivals) {
