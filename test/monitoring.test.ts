@@ -28,7 +28,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const read = (file: string) => readFileSync(join(root, file), 'utf8')
 const folder = 'deploy/prometheus'
 const rulesFile = `${folder}/customer-stream.rules.yml`
-const testFiles = [`${folder}/customer-stream.test.yml`, `${folder}/no-events.test.yml`]
+const testFiles = [`${folder}/customer-stream.test.yml`, `${folder}/rare.test.yml`]
 const rules = (parse(read(rulesFile)) as Rules).groups.flatMap((group) => group.rules)
 const alerts = rules.map(({ alert }) => alert)
 
