@@ -23,6 +23,8 @@ beforeAll(async () => {
     'log.retention.check.interval.ms': '100',
     'log.segment.delete.delay.ms': '0',
     'log.cleaner.backoff.ms': '100',
+    // Kafka allocates 10 MiB for each index file, and the test searches every byte.
+    'log.index.size.max.bytes': '4096',
   })
   pipeline = await openPipeline(brokers)
 })
