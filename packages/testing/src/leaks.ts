@@ -26,16 +26,26 @@ const PERSONAL_FIELDS = 'firstName|middleName|lastName|emailAddress|phoneNumber|
 /** Returns the pattern of a text that may be inside JSON, which escapes quotes and backslashes. */
 const patternOf = (text: string): string => text.split(/["\\]/).map(RegExp.escape).join(String.raw`["\\]+`)
 
-const names = [...PERSONAL_TEXTS, ...NAMES_OF_TESTS].map(patternOf).join('|')
+const allNames = [...PERSONAL_TEXTS, ...NAMES_OF_TESTS]
+const names = allNames.map(patternOf).join('|')
+const initials = [...new Set(allNames.map(([initial]) => initial))].join('')
 
-const PERSONAL: readonly (readonly [string, RegExp])[] = [
-  ['an e-mail address', /[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[a-z]{2,}/gi],
+/**
+ * Patterns of personal data. A pattern is tried only if the text has its part, because a test reads
+ * the metrics of a service many times, and a search for the part takes no time.
+ */
+const PERSONAL: readonly (readonly [kind: string, pattern: RegExp, part?: string])[] = [
+  ['an e-mail address', /[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[a-z]{2,}/gi, '@'],
   ['a phone number', /\+\d{10,15}\b|(?<![\d.])1310\d{7}\b/g],
   ['a VIN', /\b1GD[0-9A-F]{14}\b/gi],
-  ['a name, company or street', new RegExp(String.raw`(?<![\p{L}\p{N}])(?:${names})(?![\p{L}\p{N}])`, 'gu')],
+  // Test the initial first, because the test before it takes longer.
+  [
+    'a name, company or street',
+    new RegExp(String.raw`(?=[${initials}])(?<![\p{L}\p{N}])(?:${names})(?![\p{L}\p{N}])`, 'gu'),
+  ],
   ['a field of a customer', new RegExp(String.raw`\b(?:${PERSONAL_FIELDS})\\*"\s*:`, 'g')],
   // Each key of a test has this form. A service knows only the digest, so no setting has the key.
-  ['an API key', /[\w-]+-api-key\b/g],
+  ['an API key', /[\w-]+-api-key\b/g, '-api-key'],
   ['bytes of a body', /\\*"type\\*":\\*"Buffer\\*"|<Buffer 7b|\beyJ[\w+/-]{20,}/g],
 ]
 
@@ -73,7 +83,8 @@ export const leaksIn = (text: string, secrets: readonly string[] = []): string[]
     `${kind} (${part}): …${text.slice(Math.max(0, at - 100), at + 100).trim()}…`
   return [
     ...secrets.flatMap((secret) => (text.includes(secret) ? [found('a secret', secret, text.indexOf(secret))] : [])),
-    ...PERSONAL.flatMap(([kind, pattern]) => {
+    ...PERSONAL.flatMap(([kind, pattern, part = '']) => {
+      if (!text.includes(part)) return []
       const [first] = text.matchAll(pattern)
       return first ? [found(kind, first[0], first.index)] : []
     }),
