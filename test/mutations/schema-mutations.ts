@@ -7,8 +7,8 @@ export const schemaMutations: readonly Mutation[] = [
     rule: 'the keys of a customer have a text in braces that is not empty',
     prevents: 'a partition that stands still, because Redis Cluster refuses two keys of different slots',
     file: `${folder}/keys.ts`,
-    from: "customerUuid.startsWith('}') ?",
-    to: "customerUuid === '' ?",
+    from: "id.startsWith('}') ?",
+    to: "id === '' ?",
     test: unit(`${folder}/keys.test.ts`, 'all keys of a customer are in one slot, and no two customers share a key'),
   },
   {
