@@ -207,7 +207,7 @@ export const createRedisDiagnose =
     const isAddressed = primary !== undefined && reason === undefined && row.hint.includes('REDIS_URL')
     const hint = isAddressed ? CHECK_SENTINEL : row.hint
     const happened = (program === 'command' && reason === 'authorization' && callOf(cause, settings)) || row.happened
-    const message =
-      `${redis} ${happened} (${cause.message.replace('. Please report this.', '').trim()}). ${retrying}${hint}`.trim()
+    const detail = cause.message.replace('. Please report this.', '').trim()
+    const message = `${redis} ${happened} (${detail}). ${retrying}${hint}`.trim()
     return reason === undefined ? { blocked: false, reason: 'outage', message } : { blocked: true, reason, message }
   }
