@@ -30,8 +30,8 @@ export const makeWorkingCopy = async (): Promise<WorkingCopy> => {
   }
   for (const name of await readdir(join(root, 'node_modules'))) {
     const from = join(root, 'node_modules', name)
-    // This folder has relative links. An unchanged copy of a link leads to the packages of the
-    // copy.
+    // This folder has relative links. Copy them unchanged, so that they lead to the packages of the
+    // working copy.
     if (name === '@customer-stream')
       await cp(from, join(copyFolder, 'node_modules', name), { recursive: true, verbatimSymlinks: true })
     else if (!name.startsWith('.vite')) await symlink(from, join(copyFolder, 'node_modules', name))

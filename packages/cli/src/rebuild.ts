@@ -32,7 +32,7 @@ const line = {
   usage: `customer-stream rebuild [--wait] [--delete-old] [--json]
 
   Shows the progress of a rebuild, or of the fill of a lost Redis, and estimates
-  the time left. Says the next step, and which old positions may be deleted.
+  the time left. Prints the next step, and which old positions may be deleted.
   This command cannot start a rebuild. To start one, raise PROJECTION_VERSION of
   the projectors by one.
   The command examines PROJECTION_VERSION, or the highest number in Redis if

@@ -91,8 +91,8 @@ export const projectorSettings = {
     minimum: 100,
     maximum: 600_000,
     description:
-      'Interval at which the projector compares the positions in Redis with the expected positions. So it notices ' +
-      'an emptied or restored Redis even without new events. New erasures are executed at the same interval.',
+      'Interval at which the projector compares the positions in Redis with the expected positions. So the projector ' +
+      'notices an emptied or restored Redis even without new events. New erasures are executed at the same interval.',
   }),
   CONSUMER_GROUP_ID: optionalText({
     description:

@@ -49,8 +49,8 @@ export const signOut = (reason?: string): void => {
 }
 
 /**
- * Returns a function to call before each request of one kind. Its result is a function that returns
- * false when a later request has begun, so that a slow answer does not replace a later answer.
+ * Returns a function to call before each request of one kind. Each call returns a check: the check
+ * returns false when a later request has begun. So a slow answer does not replace a later answer.
  */
 export const createLatest = () => {
   let last = 0

@@ -24,7 +24,7 @@ export const processSettings = {
     default: 9464,
     minimum: 0,
     maximum: 65535,
-    description: 'Port of `/livez`, `/readyz` and `/metrics`. It must not be public. 0 selects a free port.',
+    description: 'Port of `/livez`, `/readyz` and `/metrics`, which must not be public. 0 selects a free port.',
   }),
   ADMIN_HOST: optionalText({ description: 'Local address of the admin port. Default: `HOST`.' }),
   ADMIN_TOKEN: optionalSecret({
