@@ -11,7 +11,7 @@ import type { ManagedService } from '../faults/harness/fault-harness.ts'
 import { type Cause, none } from './cause.ts'
 import { postSuspicious } from './request-causes.ts'
 import type { Site } from './site.ts'
-import { openTlsFront } from './tls-front.ts'
+import { openTlsProxy } from './tls-proxy.ts'
 
 const GZIP = 1
 /** Size of a batch that the projector does not decompress, because it is too large. */
@@ -91,7 +91,7 @@ const certificateUntil = (days: number) => authority.issue('other', [], new Date
 /** Lets the second projector use Redis over TLS. */
 const useTls = async (site: Site) => {
   const { cert, key } = authority.issue('redis', ['127.0.0.1'], new Date(Date.now() + 400 * DAY_MS))
-  const port = await openTlsFront({ cert, key }, site.redis.network.port)
+  const port = await openTlsProxy({ cert, key }, site.redis.network.port)
   const env = { REDIS_URL: `rediss://127.0.0.1:${port}`, REDIS_TLS_CA_FILE: certificateFile(site) }
   await restart(site.projectors[1]!, { ...env, SECRET_FILES_CHECK_MS: '500' })
 }

@@ -6,7 +6,7 @@ import { createServer } from 'node:tls'
  * Opens a port that speaks TLS, and forwards to a port that does not. Ends with this process.
  * @returns the port.
  */
-export const openTlsFront = async (
+export const openTlsProxy = async (
   { cert, key }: { readonly cert: string; readonly key: string },
   targetPort: number,
 ): Promise<number> => {
