@@ -296,7 +296,7 @@ export const projectorMutations: readonly Mutation[] = [
   {
     rule: 'a record is in quarantine before the position moves',
     prevents: 'a record that is neither applied nor in quarantine',
-    file: `${folder}/holds.ts`,
+    file: `${folder}/pauses.ts`,
     from: 'const done = await Promise.race([',
     to: 'const done = await Promise.race([Promise.resolve(true),',
     test: projection('the position does not move past an unusable record before quarantine has the record'),
@@ -362,7 +362,7 @@ export const projectorMutations: readonly Mutation[] = [
     rule: 'a partition that waits for quarantine delays no other partition',
     prevents:
       'one unusable record that blocks all partitions of a broker, because kafkajs fetches only after all batches',
-    file: `${folder}/holds.ts`,
+    file: `${folder}/pauses.ts`,
     from: 'setTimeout(resolve, PATIENCE_MS, undefined)',
     to: 'setTimeout(resolve, 1_000_000 * PATIENCE_MS, undefined)',
     test: projection('a partition pauses while quarantine refuses its record, which is stored once'),

@@ -4,9 +4,9 @@ import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { createChunkWriter } from './chunk-writer.ts'
 import { silent } from './fixtures/fake-projection.ts'
-import { createHolds } from './holds.ts'
 import { createProjectorMetrics } from './metrics.ts'
 import { createOutages } from './outages.ts'
+import { createPauses } from './pauses.ts'
 import { LostChunkError } from './position-store.ts'
 import type { NewestCustomer } from './project.ts'
 import type { PlacedErasure, Store, StoreOutcome } from './store.ts'
@@ -158,11 +158,11 @@ const writerOf = (
     end() {},
   })
   let resume = Promise.withResolvers<void>()
-  const hold = () => {
+  const pause = () => {
     resume = Promise.withResolvers<void>()
     return () => resume.resolve()
   }
-  const holds = createHolds({ consumer: { hold }, retryThroughOutage, metrics, startPatience })
+  const pauses = createPauses({ consumer: { pause }, retryThroughOutage, metrics, startPatience })
   const send = async (records: readonly OutgoingRecord[]) => {
     await step()
     onSend?.(records)
@@ -173,10 +173,10 @@ const writerOf = (
   }
   const store = storeOf(world, step)
   const writer = createChunkWriter(
-    { store, state: { send }, holds, retryThroughOutage, metrics, logger: silent },
+    { store, state: { send }, pauses, retryThroughOutage, metrics, logger: silent },
     'state',
   )
-  return { writer, holds, untilResumed: () => resume.promise }
+  return { writer, pauses, untilResumed: () => resume.promise }
 }
 
 /**
@@ -205,7 +205,7 @@ const runProjector = async (
     erasures?: readonly ErasureOf[]
   },
 ): Promise<void> => {
-  const { writer, holds, untilResumed } = writerOf(world, step, { isPatient, name })
+  const { writer, pauses, untilResumed } = writerOf(world, step, { isPatient, name })
   let expected = world.position
   const reload = async () => {
     expected = world.position
@@ -230,7 +230,7 @@ const runProjector = async (
         )
     // If `written` is undefined, Kafka has not stored the documents yet. If `stays` is true, the
     // projector keeps the partition and waits. Otherwise the projector loses the partition.
-    if (written === undefined && !stays) return holds.endAll()
+    if (written === undefined && !stays) return pauses.endAll()
     if (written === undefined) {
       await untilResumed()
       continue

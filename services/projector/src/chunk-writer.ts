@@ -17,9 +17,9 @@
 import { answerOf, type Logger } from '@customer-stream/runtime'
 import type { FetchedBatch, OutgoingRecord, VerifiedProducer } from '@customer-stream/runtime/kafka'
 import { traceContextOf } from '@customer-stream/schemas'
-import type { Holds } from './holds.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { RetryThroughOutage } from './outages.ts'
+import type { Pauses } from './pauses.ts'
 import { type ErasuresPosition, LostChunkError } from './position-store.ts'
 import type { NewestCustomer } from './project.ts'
 import type { AppliedChunk, ChunkOptions, PlacedErasure, Store, StoreOutcome, WrittenChunk } from './store.ts'
@@ -28,7 +28,7 @@ export interface ChunkWriterDependencies {
   readonly store: Pick<Store, 'applyChunk' | 'writeChunk' | 'writeErasures' | 'moveAfter' | 'lowerPosition'>
   /** Sends to the state topic. Undefined if the state topic is switched off. */
   readonly state: Pick<VerifiedProducer, 'send'> | undefined
-  readonly holds: Pick<Holds, 'sendOrHold'>
+  readonly pauses: Pick<Pauses, 'sendOrPause'>
   readonly retryThroughOutage: RetryThroughOutage
   readonly metrics: Pick<ProjectorMetrics, 'stateRecords' | 'stateRepairs'>
   readonly logger: Pick<Logger, 'warn'>
@@ -146,7 +146,7 @@ interface Steps {
 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the running work
 export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: string | undefined): ChunkWriter => {
-  const { store, state, holds, retryThroughOutage, metrics, logger } = deps
+  const { store, state, pauses, retryThroughOutage, metrics, logger } = deps
   const stopping = new AbortController()
   const running = new Set<Promise<unknown>>()
   const finishing = new Set<number>()
@@ -195,7 +195,7 @@ export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: str
       }
       const isStored =
         records.length === 0 ||
-        (await holds.sendOrHold(batch, {
+        (await pauses.sendOrPause(batch, {
           what: 'state',
           send: async () => {
             mayBePublished = true

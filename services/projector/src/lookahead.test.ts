@@ -238,15 +238,15 @@ describe('events that were left out', () => {
 
   it('unusable events that were left out go to quarantine if their window ends early', async () => {
     const topic = topicWith({ 11: unusable(11, 'c'), 14: { value: Buffer.from('poison') } })
-    const { projection, before, held, seeks, quarantined } = await open({ chunkRecords: 100 })
+    const { projection, before, paused, seeks, quarantined } = await open({ chunkRecords: 100 })
     await projection.onBatch(batchOf(topic, 10))
     const back = Promise.withResolvers<void>()
     before.quarantine = () => back.promise
     await projection.onBatch(batchOf(topic, 10, 13))
     await projection.onBatch(batchOf(topic, 13, 16))
-    expect(held.size).toBe(1)
+    expect(paused.size).toBe(1)
     back.resolve()
-    while (held.size > 0) await new Promise(setImmediate)
+    while (paused.size > 0) await new Promise(setImmediate)
     await projection.onBatch(batchOf(topic, 13, 25))
     expect(seeks.at(-1)).toBe('10')
     await projection.onBatch(batchOf(topic, 10))

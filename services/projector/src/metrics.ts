@@ -173,7 +173,7 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
       help: 'Partitions that the consumer group has assigned to this process.',
       registers,
     }),
-    heldPartitions: new Gauge({
+    pausedPartitions: new Gauge({
       name: 'projector_held_partitions',
       help:
         'Partitions that are paused while the others continue: quarantine or the state topic does not accept a ' +

@@ -112,21 +112,21 @@ describe('a projection', () => {
   })
 
   it('a shutdown commits, ends the pauses, and then stops the consumer', async () => {
-    const { assign, projection, batch, steps, held, before } = setUp()
+    const { assign, projection, batch, steps, paused, before } = setUp()
     await assign()
     expect(await projection.onBatch(batch(10, ['a']))).toBe('11')
     before.quarantine = () => {
       throw new Error('Kafka is down')
     }
     expect(await projection.onBatch(batch(11, [undefined]))).toBe('11')
-    expect([...held]).toEqual([0])
+    expect([...paused]).toEqual([0])
     steps.length = 0
-    let heldAtStop: number | undefined
+    let pausedAtStop: number | undefined
     before.stop = () => {
-      heldAtStop = held.size
+      pausedAtStop = paused.size
     }
     await projection.stop()
-    expect([steps, heldAtStop]).toEqual([['commit 11', 'stop'], 0])
+    expect([steps, pausedAtStop]).toEqual([['commit 11', 'stop'], 0])
   })
 
   it("a shutdown waits at most two seconds for Kafka's answer to the last commit", async () => {
@@ -180,14 +180,14 @@ describe('the state topic', () => {
   })
 
   it('if the state topic stores nothing, only its partition pauses, and the position stays', async () => {
-    const { assign, projection, batch, redis, before, held, published, seeks, registry } = withState()
+    const { assign, projection, batch, redis, before, paused, published, seeks, registry } = withState()
     await assign()
     const { promise: isBack, resolve: comeBack } = Promise.withResolvers<void>()
     before.publish = () => isBack
     expect(await projection.onBatch(batch(10, ['a']))).toBe('10')
-    expect([redis.position, [...held]]).toEqual([LOW, [0]])
+    expect([redis.position, [...paused]]).toEqual([LOW, [0]])
     comeBack()
-    await vi.waitFor(() => expect(held.size).toBe(0))
+    await vi.waitFor(() => expect(paused.size).toBe(0))
     expect([redis.position, seeks.at(-1), documents(published)]).toEqual(['11', '11', [['a', 10]]])
     expect(await registry.metrics()).toMatch(/^projector_events_total\{outcome="applied"\S* 1$/m)
     expect(await registry.metrics()).toMatch(/^projector_held_partitions\S* 0$/m)
@@ -260,7 +260,7 @@ describe('the state topic', () => {
   })
 
   it('a position that moves during its check is not counted as a rewind', async () => {
-    const { assign, projection, batch, before, held, registry, steps } = withState()
+    const { assign, projection, batch, before, paused, registry, steps } = withState()
     await assign()
     const { promise: isBack, resolve: comeBack } = Promise.withResolvers<void>()
     before.publish = () => isBack
@@ -273,12 +273,12 @@ describe('the state topic', () => {
     before.positions = undefined
     await projection.checkPositions()
     goOn()
-    await vi.waitFor(() => expect(held.size).toBe(0))
+    await vi.waitFor(() => expect(paused.size).toBe(0))
     expect(await registry.metrics()).toMatch(/^projector_rewinds_total\S* 0$/m)
   })
 
   it('documents are published again after a pause if another projector has published meanwhile', async () => {
-    const { assign, projection, batch, redis, before, held, published } = withState()
+    const { assign, projection, batch, redis, before, paused, published } = withState()
     await assign()
     const { promise: isBack, resolve: comeBack } = Promise.withResolvers<void>()
     before.publish = () => isBack
@@ -286,7 +286,7 @@ describe('the state topic', () => {
     // The other projector has published an older document, and moves the position back.
     redis.token = undefined
     comeBack()
-    await vi.waitFor(() => expect(held.size).toBe(0))
+    await vi.waitFor(() => expect(paused.size).toBe(0))
     expect(redis.position).toBe(LOW)
     expect(await projection.onBatch(batch(10, ['a']))).toBe('11')
     expect(documents(published)).toEqual([
@@ -385,29 +385,29 @@ describe('a paused partition', () => {
   const settled = () => new Promise(setImmediate)
 
   it('a partition pauses while quarantine refuses its record, which is stored once', async () => {
-    const { assign, projection, batch, redis, held, quarantined, before } = setUp()
+    const { assign, projection, batch, redis, paused, quarantined, before } = setUp()
     await assign()
     const back = Promise.withResolvers<void>()
     before.quarantine = () => back.promise
     // The first chunk is applied, because all its records are usable.
     expect(await projection.onBatch(batch(10, ['a', 'b', undefined, 'd']))).toBe('12')
-    expect([redis.position, [...held]]).toEqual(['12', [0]])
+    expect([redis.position, [...paused]]).toEqual(['12', [0]])
     back.resolve()
-    while (held.size > 0) await settled()
+    while (paused.size > 0) await settled()
     expect(await projection.onBatch(batch(12, [undefined, 'd']))).toBe('14')
     expect([redis.position, quarantined.length]).toEqual(['14', 1])
   })
 
   it('the loss of a partition ends its pause and the attempts to send its record', async () => {
-    const { assign, projection, batch, redis, held, before } = setUp()
+    const { assign, projection, batch, redis, paused, before } = setUp()
     await assign()
     before.quarantine = () => {
       throw new Error('Kafka is down')
     }
     await projection.onBatch(batch(10, [undefined]))
-    expect([[...held], projection.waitingFor]).toEqual([[0], 'quarantine: Kafka is down'])
+    expect([[...paused], projection.waitingFor]).toEqual([[0], 'quarantine: Kafka is down'])
     projection.positions.assign([])
-    expect([...held]).toEqual([])
+    expect([...paused]).toEqual([])
     // The outage is over when the attempts have ended.
     await vi.waitFor(() => expect(projection.waitingFor).toBe(undefined))
     expect(redis.position).toBe(LOW)
@@ -421,15 +421,15 @@ describe('a paused partition', () => {
   })
 
   it('a partition pauses at a record that meets a bug, and the log names the record', async () => {
-    const { assign, projection, batch, redis, held, reports } = setUp({ chunkRecords: 100 })
+    const { assign, projection, batch, redis, paused, reports } = setUp({ chunkRecords: 100 })
     await assign()
     const seven = withBug(batch(10, ['a', 'b', 'c', 'd', 'e', 'f', 'g']), 14)
     expect(await projection.onBatch(seven)).toBe('14')
-    expect([redis.position, [...redis.customers.keys()], [...held]]).toEqual(['14', ['a', 'b', 'c', 'd'], [0]])
+    expect([redis.position, [...redis.customers.keys()], [...paused]]).toEqual(['14', ['a', 'b', 'c', 'd'], [0]])
     expect(reports).toEqual([expect.stringContaining('QUARANTINE_RECORDS=t/0/14')])
     expect(projection.undisturbedMs()).toBe(0)
     projection.positions.assign([])
-    expect([reports.at(-1), [...held]]).toEqual([undefined, []])
+    expect([reports.at(-1), [...paused]]).toEqual([undefined, []])
   })
 
   it('a partition continues when Kafka has deleted its blocked record, and the loss is counted', async () => {
@@ -460,16 +460,16 @@ describe('a paused partition', () => {
   })
 
   it('a partition pauses at an unreadable batch, and the log names the offsets', async () => {
-    const { assign, projection, batch, redis, held, reports } = setUp()
+    const { assign, projection, batch, redis, paused, reports } = setUp()
     await assign()
     expect(await projection.onBatch(unreadable(batch(10, [])))).toBeUndefined()
-    expect([redis.position, [...held]]).toEqual([LOW, [0]])
+    expect([redis.position, [...paused]]).toEqual([LOW, [0]])
     expect(reports).toEqual([
       expect.stringMatching(/t\/0\/9 \(offsets 9 to 19\).*unknown codec.*QUARANTINE_RECORDS=t\/0\/9/),
     ])
     // The broker has repaired the batch.
     expect(await projection.onBatch(batch(10, ['a']))).toBe('11')
-    expect([reports.at(-1), [...held]]).toEqual([undefined, []])
+    expect([reports.at(-1), [...paused]]).toEqual([undefined, []])
   })
 
   it('a projection skips an unreadable batch that QUARANTINE_RECORDS names, and quarantines its offsets', async () => {

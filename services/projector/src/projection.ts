@@ -31,12 +31,12 @@ import { createErasures } from './erasures.ts'
 import { createFiller } from './fill.ts'
 import { createFillProgress } from './fill-progress.ts'
 import type { FillStore } from './fill-store.ts'
-import { createHolds } from './holds.ts'
 import { termsOf } from './indexes.ts'
 import { createLookahead } from './lookahead.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import { createOutages } from './outages.ts'
 import { createPartitionLocks } from './partition-locks.ts'
+import { createPauses } from './pauses.ts'
 import { createPositions, type Positions } from './positions.ts'
 import {
   customerOf,
@@ -64,7 +64,7 @@ export interface ProjectionDependencies {
   readonly stateSource: ChangelogSource | undefined
   /** Undefined if erasures are switched off. */
   readonly erasuresSource: ChangelogSource | undefined
-  readonly consumer: Pick<PartitionConsumer, 'seek' | 'commit' | 'committed' | 'watermarks' | 'hold' | 'stop'>
+  readonly consumer: Pick<PartitionConsumer, 'seek' | 'commit' | 'committed' | 'watermarks' | 'pause' | 'stop'>
   readonly obstacles: Pick<Obstacles, 'report'>
   /** Returns the cause of an error such as "connection is closed", which gives no reason itself. */
   readonly causeOf: (error: Error) => Error
@@ -158,12 +158,12 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const fillPartition = createFiller({ ...deps, progress: fillProgress, retryThroughOutage }, options)
   const startChunkSpan = createChunkSpans(deps.tracer, topic)
   const busy = new Set<number>()
-  const holds = createHolds({ consumer: deps.consumer, retryThroughOutage, metrics })
-  const writer = createChunkWriter({ ...deps, holds, retryThroughOutage }, options.stateTopic)
+  const pauses = createPauses({ consumer: deps.consumer, retryThroughOutage, metrics })
+  const writer = createChunkWriter({ ...deps, pauses, retryThroughOutage }, options.stateTopic)
   /** Continues a partition after a pause for its documents or tombstones. */
   const continueAfterPause = async (partition: number, { moved }: AppliedChunk, pause: AbortSignal) => {
     await positions.reload(partition, pause)
-    if (moved && !pause.aborted) holds.end(partition)
+    if (moved && !pause.aborted) pauses.end(partition)
   }
   const erasures = createErasures({ ...deps, writer, retryThroughOutage, attemptOnce, onLate: continueAfterPause })
   const locks = createPartitionLocks()
@@ -202,9 +202,9 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   const holdBlocked = (partition: number, message: string) => {
     blocked.set(partition, positions.expected(partition))
     deps.obstacles.report(`${topic}/${partition}`, { blocked: true, reason: 'record', message })
-    const held = holds.begin(partition)
-    const timer = setTimeout(held.end, RETRY_BLOCKED_MS)
-    held.signal.addEventListener('abort', () => clearTimeout(timer))
+    const pause = pauses.begin(partition)
+    const timer = setTimeout(pause.end, RETRY_BLOCKED_MS)
+    pause.signal.addEventListener('abort', () => clearTimeout(timer))
   }
   const unblock = (partition: number) => {
     if (blocked.delete(partition)) deps.obstacles.report(`${topic}/${partition}`, undefined)
@@ -215,7 +215,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
    * stored.
    */
   const putIntoQuarantine = (batch: FetchedBatch, poison: readonly OutgoingRecord[]): Promise<boolean> =>
-    holds.sendOrHold(batch, {
+    pauses.sendOrPause(batch, {
       what: 'quarantine',
       offsets: poison.map(({ headers }) => headers?.[QUARANTINE_HEADERS.offset] ?? ''),
       send: () => sendToQuarantine(deps.quarantine.send, poison),
@@ -302,7 +302,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       return false
     }
     deps.senderWatch.note(projected.newest)
-    holds.end(partition)
+    pauses.end(partition)
     unblock(partition)
     positions.moved(partition, next, highWatermark)
     return true
@@ -350,7 +350,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     partition: number,
     signal: AbortSignal,
   ): Promise<readonly Poison[] | undefined> => {
-    const left = poison.filter(({ record }) => !holds.isSent(partition, record.offset))
+    const left = poison.filter(({ record }) => !pauses.isSent(partition, record.offset))
     if (left.length === 0) return left
     // During a rebuild, skip records before the position of the previous projection, because that
     // projection has quarantined them. Never skip records that QUARANTINE_RECORDS names, because
@@ -414,7 +414,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       const span = startChunkSpan(done, partition, startedAt)
       const isDone = await applyChunk(batch, counted, quarantined, last, from, next)
       span?.end(counted, isDone)
-      if (!isDone) return !signal.aborted && holds.has(partition) ? from : undefined
+      if (!isDone) return !signal.aborted && pauses.has(partition) ? from : undefined
       from = next
     }
     return nextOffset
@@ -427,7 +427,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       },
       commit: positions.commit,
       assign: (partitions) => {
-        holds.endAll()
+        pauses.endAll()
         lookahead.clear()
         for (const partition of blocked.keys()) if (!partitions.includes(partition)) unblock(partition)
         positions.assign(partitions)
@@ -447,7 +447,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
         // An erasure may have paused the partition while the chunk waited.
         return await locks.withChunk(partition, async (hasWaited) => {
           if (hasWaited && batch.signal.aborted) return undefined
-          return hasWaited && holds.isPaused(partition) ? batch.fetchedFrom : handle(batch)
+          return hasWaited && pauses.isPaused(partition) ? batch.fetchedFrom : handle(batch)
         })
       } finally {
         busy.delete(partition)
@@ -459,7 +459,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       // Erasures wait until a pause ends, if the partition is paused until records are stored. If a
       // person must look at a record, the pause may last for days, so erasures are executed during
       // the pause.
-      const ready = [...positions.filled].filter(([partition]) => blocked.has(partition) || !holds.isPaused(partition))
+      const ready = [...positions.filled].filter(([partition]) => blocked.has(partition) || !pauses.isPaused(partition))
       const partitions = ready.map(
         ([partition]) => [partition, { position: () => positions.expected(partition), isFilling: false }] as const,
       )
@@ -476,7 +476,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     undisturbedMs: () => (blocked.size > 0 ? 0 : outages.undisturbedMs()),
     stop: async () => {
       await answerOf(positions.commit, LAST_COMMIT_MS).catch(() => undefined)
-      holds.endAll()
+      pauses.endAll()
       positions.stop()
       await deps.consumer.stop()
       await Promise.allSettled([deps.stateSource?.disconnect(), deps.erasuresSource?.disconnect()])

@@ -100,7 +100,7 @@ export interface PartitionConsumer {
   start(): Promise<void>
   seek(partition: number, offset: string): void
   /** Pauses this partition until the returned function is called. The other partitions continue. */
-  hold(partition: number): () => void
+  pause(partition: number): () => void
   /** Commits offsets to Kafka. Never throws. @returns true if Kafka accepted the offsets. */
   commit(offsets: ReadonlyMap<number, CommittedOffset>): Promise<boolean>
   /** Reads the committed offsets of the group, by partition. Rejects if Kafka does not answer. */
@@ -317,7 +317,7 @@ export const createPartitionConsumer = (
         logger.debug({ err: error, partition, offset }, 'seek while the consumer is not running')
       }
     },
-    hold: (partition) => {
+    pause: (partition) => {
       const partitions = [{ topic, partitions: [partition] }]
       // Ignore errors of `pause` and `resume` between two runs of the consumer, because the next
       // run fetches from all partitions.

@@ -7,7 +7,7 @@ import type { ProjectorMetrics } from './metrics.ts'
 import type { RetryThroughOutage } from './outages.ts'
 
 /** A pause of one partition. */
-export interface Hold {
+export interface Pause {
   /** Aborts when the pause ends. */
   readonly signal: AbortSignal
   end(): void
@@ -21,7 +21,7 @@ export interface Output {
   readonly offsets?: readonly string[]
   readonly send: () => Promise<void>
   /**
-   * Called when the attempts have ended after `sendOrHold` returned false. The partition continues
+   * Called when the attempts have ended after `sendOrPause` returned false. The partition continues
    * when the promise settles.
    * @param pause aborts when the pause ends. Undefined if the pause has ended, or if the attempts
    *   were aborted. The records may be stored or not.
@@ -29,11 +29,11 @@ export interface Output {
   readonly onLate?: (pause: AbortSignal | undefined) => Promise<void>
 }
 
-export interface Holds {
+export interface Pauses {
   has(partition: number): boolean
   isPaused(partition: number): boolean
   /** Pauses a partition. Ends an earlier pause of this partition. */
-  begin(partition: number): Hold
+  begin(partition: number): Pause
   end(partition: number): void
   endAll(): void
   /** Returns true if the output of this record was stored during a pause of the partition. */
@@ -44,7 +44,7 @@ export interface Holds {
    * @returns true if the records are stored. False if the partition is paused or the signal
    *   aborted.
    */
-  sendOrHold(batch: Pick<FetchedBatch, 'partition' | 'signal'>, output: Output): Promise<boolean>
+  sendOrPause(batch: Pick<FetchedBatch, 'partition' | 'signal'>, output: Output): Promise<boolean>
 }
 
 /**
@@ -53,7 +53,7 @@ export interface Holds {
  */
 const PATIENCE_MS = 500
 
-export const createHolds = ({
+export const createPauses = ({
   consumer,
   retryThroughOutage,
   metrics,
@@ -63,28 +63,28 @@ export const createHolds = ({
     return { over, end: () => clearTimeout(timer) }
   },
 }: {
-  readonly consumer: Pick<PartitionConsumer, 'hold'>
+  readonly consumer: Pick<PartitionConsumer, 'pause'>
   readonly retryThroughOutage: RetryThroughOutage
-  readonly metrics: Pick<ProjectorMetrics, 'heldPartitions'>
+  readonly metrics: Pick<ProjectorMetrics, 'pausedPartitions'>
   /**
    * Starts the time for which a fetch waits for records. `end` aborts no signal, because an abort
    * costs 30 µs: it creates two errors with stack traces.
    */
   readonly startPatience?: () => { readonly over: Promise<undefined>; end(): void }
-}): Holds => {
-  const holds = new Map<number, Hold & { readonly sent: Set<string> }>()
+}): Pauses => {
+  const pauses = new Map<number, Pause & { readonly sent: Set<string> }>()
 
   const end = (partition: number) => {
-    holds.get(partition)?.end()
-    holds.delete(partition)
-    metrics.heldPartitions.set(holds.size)
+    pauses.get(partition)?.end()
+    pauses.delete(partition)
+    metrics.pausedPartitions.set(pauses.size)
   }
   const begin = (partition: number) => {
-    const sent = holds.get(partition)?.sent ?? new Set<string>()
+    const sent = pauses.get(partition)?.sent ?? new Set<string>()
     end(partition)
-    const resume = consumer.hold(partition)
+    const resume = consumer.pause(partition)
     const ended = new AbortController()
-    const held = {
+    const pause = {
       signal: ended.signal,
       sent,
       end: () => {
@@ -92,35 +92,35 @@ export const createHolds = ({
         resume()
       },
     }
-    holds.set(partition, held)
-    metrics.heldPartitions.set(holds.size)
-    return held
+    pauses.set(partition, pause)
+    metrics.pausedPartitions.set(pauses.size)
+    return pause
   }
 
   return {
-    has: (partition) => holds.has(partition),
-    isPaused: (partition) => holds.get(partition)?.signal.aborted === false,
+    has: (partition) => pauses.has(partition),
+    isPaused: (partition) => pauses.get(partition)?.signal.aborted === false,
     begin,
     end,
     endAll: () => {
-      for (const partition of holds.keys()) end(partition)
+      for (const partition of pauses.keys()) end(partition)
     },
-    isSent: (partition, offset) => holds.get(partition)?.sent.has(offset) ?? false,
-    sendOrHold: async ({ partition, signal }, { what, offsets = [], send, onLate }) => {
+    isSent: (partition, offset) => pauses.get(partition)?.sent.has(offset) ?? false,
+    sendOrPause: async ({ partition, signal }, { what, offsets = [], send, onLate }) => {
       const ended = new AbortController()
       const patience = startPatience()
       const sent = retryThroughOutage(what, AbortSignal.any([signal, ended.signal]), send)
       const done = await Promise.race([sent, patience.over])
       patience.end()
       if (done) return true
-      const held = signal.aborted ? undefined : begin(partition)
-      held?.signal.addEventListener('abort', () => ended.abort())
+      const pause = signal.aborted ? undefined : begin(partition)
+      pause?.signal.addEventListener('abort', () => ended.abort())
       void sent.then(async (late) => {
-        const isOver = () => !late || held === undefined || held.signal.aborted
-        await onLate?.(isOver() ? undefined : held?.signal)
+        const isOver = () => !late || pause === undefined || pause.signal.aborted
+        await onLate?.(isOver() ? undefined : pause?.signal)
         if (isOver()) return
-        for (const offset of offsets) held?.sent.add(offset)
-        held?.end()
+        for (const offset of offsets) pause?.sent.add(offset)
+        pause?.end()
       })
       return false
     },
