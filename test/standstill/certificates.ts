@@ -60,7 +60,7 @@ const untilUsed = (site: Site) =>
 
 /** Closes all connections, because a server keeps connections whose certificate has expired. */
 const closeConnections = async (site: Site): Promise<void> => {
-  site.world.brokers.kafka.closeMutualTls()
+  site.shared.brokers.kafka.closeMutualTls()
   await site.redis.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
 }
 
@@ -72,7 +72,7 @@ const logged = (service: ServiceName, words: RegExp): Symptom => ({
 const expires = (name: string, server: 'kafka' | 'redis', services: readonly ServiceName[], says: RegExp): Scenario => {
   const mountAll = (site: Site, notAfter?: Date): void => {
     for (const service of SERVICES) {
-      const client = { authority: site.world.brokers.kafka.authority, name: site.userOf(service) }
+      const client = { authority: site.shared.brokers.kafka.authority, name: site.userOf(service) }
       const expiring = { ...client, ...(notAfter && { notAfter }) }
       mount(site.folder, service, server === 'kafka' ? expiring : client, server === 'redis' ? expiring : client)
     }
@@ -116,7 +116,7 @@ export const certificates: readonly Scenario[] = [
     break: (site) =>
       refusingNothing(site, async () => {
         const renewed = createAuthority('renewed authority')
-        const { authority } = site.world.brokers.kafka
+        const { authority } = site.shared.brokers.kafka
         for (const service of SERVICES) {
           const name = `${site.userOf(service)}-renewed`
           await site.grantAll(service, name)

@@ -9,7 +9,7 @@ import { writeErasure } from '@customer-stream/schemas'
 import { ledgerEntry, makeCustomersEvent } from '@customer-stream/simulator'
 import { inspectCommand, kafkajsOf, placeKafkaTools, servicesRoot } from '@customer-stream/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { openSite, openWorld, type Site, type World, withoutLogin } from './site.ts'
+import { openSharedBrokers, openSite, type SharedBrokers, type Site, withoutLogin } from './site.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -149,13 +149,13 @@ const names = {
   erasures: 'customers.erasures',
 }
 
-let world: World
+let shared: SharedBrokers
 let site: Site
 const topicOf = (topic: Topic): string => (topic === 'audit' ? `${site.topics.quarantine}.audit` : site.topics[topic])
 let args: Readonly<Record<Use, readonly string[]>>
 beforeAll(async () => {
-  world = await openWorld()
-  site = await openSite(world)
+  shared = await openSharedBrokers()
+  site = await openSite(shared)
   await Promise.all([site.ingress.start(), site.projector.start()])
   const { event } = await waitUntil(
     'an event is accepted',
@@ -172,15 +172,15 @@ beforeAll(async () => {
   await producer.disconnect()
   await waitUntil(
     'each topic has a record',
-    async () => Promise.all(Object.values(site.topics).map((topic) => fetchEnds(world.admin, topic))),
+    async () => Promise.all(Object.values(site.topics).map((topic) => fetchEnds(shared.admin, topic))),
     (all) => all.every((ends) => ends.some(({ low, high }) => low !== high)),
   )
   await waitUntil(
     'the erasure is executed',
-    () => world.redis.exists(`${site.keyPrefix}erased:{nobody}`),
+    () => shared.redis.exists(`${site.keyPrefix}erased:{nobody}`),
     (count) => count === 1,
   )
-  await world.administrator.createTopics({
+  await shared.administrator.createTopics({
     waitForLeaders: false,
     topics: [
       {
@@ -191,8 +191,8 @@ beforeAll(async () => {
       },
     ],
   })
-  await fetchEnds(world.admin, topicOf('audit'))
-  const filled = (await fetchEnds(world.admin, site.topics.quarantine)).find(({ low, high }) => low !== high)
+  await fetchEnds(shared.admin, topicOf('audit'))
+  const filled = (await fetchEnds(shared.admin, site.topics.quarantine)).find(({ low, high }) => low !== high)
   const { id, timestamp, customerUuid, body } = event
   const ledger = join(site.folder, 'ledger.jsonl')
   const promise = ledgerEntry({ id, timestamp, type: 'customers', customerUuid }, body)
@@ -218,7 +218,7 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await site?.close()
-  await world?.close()
+  await shared?.close()
 })
 
 const REPAIR = ['--repair', '--execute']
@@ -256,9 +256,9 @@ const run = async (
 ) => {
   const user = `command-${users++}`
   const { command } = RIGHTS[use]
-  await world.brokers.kafka.setPassword(user, site.password)
+  await shared.brokers.kafka.setPassword(user, site.password)
   if (rights.kafka.length > 0)
-    await world.administrator.createAcls({
+    await shared.administrator.createAcls({
       acl: rights.kafka.map(([operation, resource]) => ({
         resourceType: TOPIC,
         resourceName: topicOf(resource),
@@ -270,8 +270,8 @@ const run = async (
       })),
     })
   const rules = rights.redis.map((rule) => rule.replace('mykaarma:', site.keyPrefix))
-  await world.redis.call('ACL', 'SETUSER', user, 'reset', 'on', `>${site.password}`, ...rules)
-  const url = new URL(world.brokers.redisUrl)
+  await shared.redis.call('ACL', 'SETUSER', user, 'reset', 'on', `>${site.password}`, ...rules)
+  const url = new URL(shared.brokers.redisUrl)
   url.username = user
   url.password = site.password
   const { code, said } = await execute([command, ...args[use], ...options], {
@@ -347,7 +347,7 @@ describe.concurrent('the rights of a command', { timeout: 60_000 }, () => {
 })
 
 describe.concurrent('a wrong setting', { timeout: 60_000 }, () => {
-  const noLogin = () => withoutLogin(world.brokers.kafka.admin)
+  const noLogin = () => withoutLogin(shared.brokers.kafka.admin)
 
   const usesOfKafka = uses.filter((use) => RIGHTS[use].kafka.length > 0)
   // A missing topic is a usual result of topics check.
@@ -386,7 +386,7 @@ describe.concurrent('a wrong setting', { timeout: 60_000 }, () => {
     const kafka = await run(use, RIGHTS[use], { KAFKA_SASL_PASSWORD: 'wrong' })
     expect(kafka).toEqual({ code: 1, said: expect.stringMatching(/Kafka .* refused the login .*KAFKA_SASL_PASSWORD/) })
     if (!usesOfRedis.includes(use)) return
-    const url = new URL(world.brokers.redisUrl)
+    const url = new URL(shared.brokers.redisUrl)
     url.username = 'nobody'
     url.password = 'wrong'
     const redis = await run(use, RIGHTS[use], { REDIS_URL: url.href })
@@ -402,8 +402,8 @@ it('verify --repair --execute fails without each of its rights on Redis, and rep
   const docs = readFileSync(join(root, 'docs', 'operating.md'), 'utf8')
   const row = docs.split('\n').find((line) => line.startsWith('| `verify --repair --execute` |'))
   expect(row).toContain(`\`${rights.join(' ')}\``)
-  const [key = ''] = await world.redis.keys(`${site.keyPrefix}customer:*`)
-  await world.redis.hset(key, 'firstName', 'Mallory')
+  const [key = ''] = await shared.redis.keys(`${site.keyPrefix}customer:*`)
+  await shared.redis.hset(key, 'firstName', 'Mallory')
   // ioredis sends EVALSHA only from the second call of a script on.
   for (const right of rights.filter((each) => each !== '+evalsha')) {
     const others = rights.filter((other) => other !== right)
@@ -416,14 +416,14 @@ it('verify --repair --execute fails without each of its rights on Redis, and rep
   }
   const { code } = await run('verify --ledger', { kafka, redis: [...redis, ...rights] }, {}, REPAIR)
   expect(code).toBe(0)
-  expect(await world.redis.hget(key, 'firstName')).not.toBe('Mallory')
+  expect(await shared.redis.hget(key, 'firstName')).not.toBe('Mallory')
 })
 
 it('verify also needs DESCRIBE_CONFIGS on quarantine if records were deleted there', { timeout: 60_000 }, async () => {
   const { kafka, redis }: Rights = RIGHTS['verify --ledger']
-  const ends = await fetchEnds(world.admin, site.topics.quarantine)
+  const ends = await fetchEnds(shared.admin, site.topics.quarantine)
   const partitions = ends.map(({ partition, high }) => ({ partition, offset: high }))
-  await world.administrator.deleteTopicRecords({ topic: site.topics.quarantine, partitions })
+  await shared.administrator.deleteTopicRecords({ topic: site.topics.quarantine, partitions })
   expect(await run('verify --ledger', { kafka, redis })).toEqual({
     code: 1,
     said: expect.stringMatching(wordsOf('DESCRIBE_CONFIGS on quarantine')),
@@ -437,8 +437,8 @@ it('the printed commands of topics create run with a login, and topics check acc
 }, async () => {
   const user = `command-${users++}`
   const prefix = `${user}.`
-  await world.brokers.kafka.setPassword(user, site.password)
-  await world.administrator.createAcls({
+  await shared.brokers.kafka.setPassword(user, site.password)
+  await shared.administrator.createAcls({
     acl: [OPERATIONS.CREATE, OPERATIONS.DESCRIBE, OPERATIONS.DESCRIBE_CONFIGS].map((operation) => ({
       resourceType: TOPIC,
       resourceName: prefix,
@@ -463,7 +463,7 @@ it('the printed commands of topics create run with a login, and topics check acc
       'sasl.mechanism=SCRAM-SHA-256',
       `sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required ${login};`,
     ]
-    writeFileSync(join(tools.folder, 'ca.pem'), world.brokers.kafka.authority.ca)
+    writeFileSync(join(tools.folder, 'ca.pem'), shared.brokers.kafka.authority.ca)
     writeFileSync(join(tools.folder, 'client.properties'), properties.join('\n'))
     writeFileSync(join(tools.folder, 'commands.sh'), printed.stdout)
     const options = { cwd: tools.folder, env: { ...process.env, PATH: `${tools.folder}:${process.env.PATH}` } }

@@ -4,15 +4,15 @@ import { customerKey } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { kafkajsOf } from '@customer-stream/testing'
 import { type Scenario, type Symptom, saidBy } from './scenario.ts'
-import { type Site, type World, withoutLogin } from './site.ts'
+import { type SharedBrokers, type Site, withoutLogin } from './site.ts'
 import type { SupervisedService } from './supervised-service.ts'
 
 type Env = Readonly<Record<string, string>>
 
 /** Settings of a second installation on the same Kafka and Redis. */
-const staging = (world: World, changes: Env = {}): Env => ({
-  ...withoutLogin(world.brokers.kafka.admin),
-  REDIS_URL: world.brokers.redisUrl,
+const staging = (shared: SharedBrokers, changes: Env = {}): Env => ({
+  ...withoutLogin(shared.brokers.kafka.admin),
+  REDIS_URL: shared.brokers.redisUrl,
   REDIS_KEY_PREFIX: `staging-${randomUUID()}:`,
   ...changes,
 })
@@ -26,7 +26,7 @@ const intruder = (name: string, changes: (site: Site) => Env): Scenario => {
   return {
     name,
     break: async (site) => {
-      others.set(site, await site.startAnother('projector', staging(site.world, changes(site))))
+      others.set(site, await site.startAnother('projector', staging(site.shared, changes(site))))
     },
     symptoms: [
       {
@@ -108,9 +108,11 @@ export const groups: readonly Scenario[] = [
   intruder('two installations with different keys share a group', (site) => ({ CONSUMER_GROUP_ID: site.group })),
   {
     name: 'two installations with different keys and no group id are independent',
-    options: { env: (world) => ({ projector: { ...withoutLogin(world.brokers.kafka.admin), CONSUMER_GROUP_ID: '' } }) },
+    options: {
+      env: (shared) => ({ projector: { ...withoutLogin(shared.brokers.kafka.admin), CONSUMER_GROUP_ID: '' } }),
+    },
     break: async (site) => {
-      const env = staging(site.world)
+      const env = staging(site.shared)
       const other = await site.startAnother('projector', env)
       const { event } = await site.post(makeCustomersEvent())
       await waitUntil(
@@ -131,8 +133,8 @@ export const groups: readonly Scenario[] = [
   {
     name: 'the group has an id of 300 characters',
     options: {
-      env: (world) => ({
-        projector: { ...withoutLogin(world.brokers.kafka.admin), CONSUMER_GROUP_ID: 'g'.repeat(300) },
+      env: (shared) => ({
+        projector: { ...withoutLogin(shared.brokers.kafka.admin), CONSUMER_GROUP_ID: 'g'.repeat(300) },
       }),
     },
     break: async () => undefined,

@@ -57,8 +57,8 @@ const looksLikeOutage = (name: string, env: (site: Site) => Env, ...says: readon
 })
 
 /** Returns settings for a listener with TLS and without login. */
-const tls = ({ world }: Site, way: 'tls' | 'otherName' | 'expired' | 'mutualTls'): Env => {
-  const { addresses, authority } = world.brokers.kafka
+const tls = ({ shared }: Site, way: 'tls' | 'otherName' | 'expired' | 'mutualTls'): Env => {
+  const { addresses, authority } = shared.brokers.kafka
   return { ...withoutLogin(addresses[way]), KAFKA_SSL: 'true', KAFKA_SSL_CA: authority.ca }
 }
 
@@ -118,7 +118,7 @@ const tokenServers = new WeakMap<Site, TokenServer>()
 
 /** Each service logs in with a token. The subject of the token is the user that has the rights. */
 const oauth = (site: Site, service: ServiceName, url: string): Env => ({
-  KAFKA_BROKERS: site.world.brokers.kafka.addresses.oauth,
+  KAFKA_BROKERS: site.shared.brokers.kafka.addresses.oauth,
   KAFKA_SASL_USERNAME: '',
   KAFKA_SASL_PASSWORD: '',
   KAFKA_SASL_MECHANISM: 'oauthbearer',
@@ -245,7 +245,7 @@ const encryption: readonly Scenario[] = [
   ),
   wrongSettings(
     'the services speak TLS to a plain port',
-    ({ world }) => ({ KAFKA_BROKERS: world.brokers.kafka.addresses.scramWithoutTls }),
+    ({ shared }) => ({ KAFKA_BROKERS: shared.brokers.kafka.addresses.scramWithoutTls }),
     /KAFKA_SSL\b/,
   ),
 ]
@@ -265,12 +265,12 @@ const addresses: readonly Scenario[] = [
   ),
   looksLikeOutage(
     'the address of Kafka is the address of Redis',
-    ({ world }) => withoutLogin(new URL(world.brokers.redisUrl).host),
+    ({ shared }) => withoutLogin(new URL(shared.brokers.redisUrl).host),
     /KAFKA_BROKERS/,
   ),
   looksLikeOutage(
     'Kafka advertises an address that no one can reach',
-    ({ world }) => withoutLogin(world.brokers.kafka.addresses.unreachable),
+    ({ shared }) => withoutLogin(shared.brokers.kafka.addresses.unreachable),
     /127\.0\.0\.1:1\b/,
     /advertised/,
   ),

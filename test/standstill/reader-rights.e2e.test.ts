@@ -5,7 +5,7 @@ import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { apiKeys, READER_KEY, type ServiceProcess, startService } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
-import { openSite, openWorld, type Site, type World } from './site.ts'
+import { openSharedBrokers, openSite, type SharedBrokers, type Site } from './site.ts'
 
 const DOCUMENT = readFileSync(new URL('../../docs/operating.md', import.meta.url), 'utf8')
 /** The topics that the reader may read, by their names without the prefix. */
@@ -24,13 +24,13 @@ const REDRIVE_RIGHTS = [
   ),
 )
 
-let world: World
+let shared: SharedBrokers
 let site: Site
 let user: string
 let customerUuid: string
 beforeAll(async () => {
-  world = await openWorld()
-  site = await openSite(world)
+  shared = await openSharedBrokers()
+  site = await openSite(shared)
   user = `${site.keyPrefix.slice(0, -1)}-reader`
   await Promise.all([site.ingress.start(), site.projector.start()])
   const { event } = await waitUntil(
@@ -40,13 +40,13 @@ beforeAll(async () => {
   )
   customerUuid = event.customerUuid
   await site.untilApplied()
-  await world.brokers.kafka.setPassword(user, site.password)
+  await shared.brokers.kafka.setPassword(user, site.password)
   const rights = REDIS_RIGHTS.map((each) => each.replace('mykaarma:', site.keyPrefix))
-  await world.redis.call('ACL', 'SETUSER', user, 'reset', 'on', `>${site.password}`, ...rights)
+  await shared.redis.call('ACL', 'SETUSER', user, 'reset', 'on', `>${site.password}`, ...rights)
 })
 afterAll(async () => {
   await site?.close()
-  await world?.close()
+  await shared?.close()
 })
 
 const right = (topic: string, operation = READ) => ({
@@ -61,8 +61,8 @@ const right = (topic: string, operation = READ) => ({
 
 const startReader = async (name: string, topics: readonly string[], settings = {}): Promise<ServiceProcess> => {
   const rights = topics.map((topic) => right(topic))
-  await world.administrator.createAcls({ acl: rights })
-  const redisUrl = new URL(world.brokers.redisUrl)
+  await shared.administrator.createAcls({ acl: rights })
+  const redisUrl = new URL(shared.brokers.redisUrl)
   redisUrl.username = user
   redisUrl.password = site.password
   const env = {
@@ -75,7 +75,7 @@ const startReader = async (name: string, topics: readonly string[], settings = {
   const reader = await startService('reader', env, join(site.folder, `${name}.log`))
   onTestFinished(async () => {
     await reader.end()
-    await world.administrator.deleteAcls({ filters: rights })
+    await shared.administrator.deleteAcls({ filters: rights })
   })
   return reader
 }
@@ -187,8 +187,8 @@ it.each([
     expect(await reasonsOf(reader)).toEqual([expect.stringMatching(named)])
     if ('quarantine' in failing)
       expect(await askQuarantine(reader)).toMatchObject({ type: 'unavailable', detail: expect.stringMatching(named) })
-    await world.administrator.createAcls({ acl: [right(topic)] })
-    onTestFinished(() => world.administrator.deleteAcls({ filters: [right(topic)] }).then(() => undefined))
+    await shared.administrator.createAcls({ acl: [right(topic)] })
+    onTestFinished(() => shared.administrator.deleteAcls({ filters: [right(topic)] }).then(() => undefined))
     await waitUntil(
       'the pipeline is well',
       () => reasonsOf(reader),
@@ -201,7 +201,7 @@ it.each([
 it('a reader that lacks any one right at Redis names it and never answers 500', { timeout: 60_000 }, async () => {
   const reader = await startReader('redis', TOPICS)
   await reader.untilReady()
-  const change = (...rules: readonly string[]) => world.redis.call('ACL', 'SETUSER', user, ...rules)
+  const change = (...rules: readonly string[]) => shared.redis.call('ACL', 'SETUSER', user, ...rules)
   const rights = REDIS_RIGHTS.map((each) => each.replace('mykaarma:', site.keyPrefix))
   const keys = rights.filter((each) => each.startsWith('~'))
   // Without PING, a service works. Without INFO, ioredis prints a warning.
@@ -227,7 +227,7 @@ it('a redrive that lacks a right names the right, and works with the rights of d
   const auditTopic = right('quarantine.audit').resourceName
   const configEntries = [{ name: 'retention.ms', value: '-1' }]
   const topics = [{ topic: auditTopic, numPartitions: 1, replicationFactor: 1, configEntries }]
-  await world.administrator.createTopics({ waitForLeaders: false, topics })
+  await shared.administrator.createTopics({ waitForLeaders: false, topics })
   const reader = await startReader('redrive', TOPICS, { MAX_FUTURE_MS: '1000000000000' })
   await reader.untilReady()
   // The projector does not accept this event, but the reader has another limit.
@@ -240,20 +240,20 @@ it('a redrive that lacks a right names the right, and works with the rights of d
   const redrive = `/${records?.[0]?.id}/redrive`
   expect(await askQuarantine(reader, `${redrive}?dry-run=1`, 'POST')).toMatchObject({ outcome: 'would-redrive' })
   const lacking = REDRIVE_RIGHTS.map(({ topic, operation }) => right(topic, OPERATIONS[operation]))
-  onTestFinished(() => world.administrator.deleteAcls({ filters: lacking }).then(() => undefined))
+  onTestFinished(() => shared.administrator.deleteAcls({ filters: lacking }).then(() => undefined))
   await waitUntil(
     'a missing right is named',
     () => askQuarantine(reader, redrive, 'POST'),
     ({ type, detail }) => type === 'redrive-unavailable' && /Grant [A-Z_]+ on the topic/.test(detail ?? ''),
   )
   expect(await statuses(reader)).toEqual(ALL_WELL)
-  await world.administrator.createAcls({ acl: lacking.filter(({ resourceName }) => resourceName === auditTopic) })
+  await shared.administrator.createAcls({ acl: lacking.filter(({ resourceName }) => resourceName === auditTopic) })
   await waitUntil(
     'the right to write to the raw topic is named',
     () => askQuarantine(reader, redrive, 'POST'),
     ({ detail }) => /customers\.raw .*Grant WRITE on the topic/.test(detail ?? ''),
   )
-  await world.administrator.createAcls({ acl: lacking })
+  await shared.administrator.createAcls({ acl: lacking })
   await waitUntil(
     'the record is redriven',
     () => askQuarantine(reader, redrive, 'POST'),

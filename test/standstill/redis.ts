@@ -105,7 +105,7 @@ export const redis: readonly Scenario[] = [
       await endConnections(site)
     },
   },
-  wrongUrl('the database of Redis does not exist', ({ world }) => `${world.brokers.redisUrl}/99`, /99/, /REDIS_URL/),
+  wrongUrl('the database of Redis does not exist', ({ shared }) => `${shared.brokers.redisUrl}/99`, /99/, /REDIS_URL/),
   wrongUrl('the Redis user may not select its database', (site) => `${site.envOf('projector').REDIS_URL}/1`, /select/i),
   wrongUrl('nothing listens at the address of Redis', () => 'redis://127.0.0.1:1', /127\.0\.0\.1:1\b/),
   wrongUrl(
@@ -113,7 +113,11 @@ export const redis: readonly Scenario[] = [
     (site) => site.envOf('projector').REDIS_URL!.replace('redis:', 'rediss:'),
     /rediss:/,
   ),
-  wrongUrl('the address of Redis is that of Kafka', ({ world }) => `redis://${world.brokers.kafka.admin}`, /REDIS_URL/),
+  wrongUrl(
+    'the address of Redis is that of Kafka',
+    ({ shared }) => `redis://${shared.brokers.kafka.admin}`,
+    /REDIS_URL/,
+  ),
   denied('the Redis user may not call HDEL, from the start', ['hdel'], /hdel/i, true),
   denied('the Redis user loses HDEL', ['hdel'], /hdel/i),
   denied('the Redis user loses HSET', ['hset'], /hset/i),

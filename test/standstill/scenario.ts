@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { waitUntil } from '@customer-stream/runtime'
 import type { MadeCustomersEvent } from '@customer-stream/simulator'
 import type { ServiceName } from '@customer-stream/testing'
-import { openSite, type Site, type SiteOptions, type World } from './site.ts'
+import { openSite, type SharedBrokers, type Site, type SiteOptions } from './site.ts'
 import type { SupervisedService } from './supervised-service.ts'
 
 /** Maximum time until the symptoms must be seen, or until the pipeline must have recovered. */
@@ -248,7 +248,7 @@ const untilSeen = async (site: Site, symptoms: readonly Symptom[], mayRecover: b
   return said ?? ''
 }
 
-export const runScenario = async (world: World, scenario: Scenario): Promise<ScenarioResult> => {
+export const runScenario = async (shared: SharedBrokers, scenario: Scenario): Promise<ScenarioResult> => {
   const {
     name,
     options,
@@ -261,7 +261,7 @@ export const runScenario = async (world: World, scenario: Scenario): Promise<Sce
     keepsRunning = symptoms.length === 0,
     destroys = false,
   } = scenario
-  const site = await openSite(world, options)
+  const site = await openSite(shared, options)
   let result: ScenarioResult = { name }
   let failed = true
   const startAll = () => Promise.all(servicesOf(site).map((service) => service.start()))

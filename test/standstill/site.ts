@@ -36,7 +36,7 @@ type Administrator = ReturnType<typeof administratorOf>
 const logger = createLogger('standstill', 'silent')
 
 /** The brokers that all scenarios share, and clients of the harness, which have all rights. */
-export interface World {
+export interface SharedBrokers {
   readonly brokers: SecuredBrokers
   readonly kafka: KafkaClient
   readonly admin: TopicAdmin
@@ -54,7 +54,7 @@ const redisAt = async (url: string): Promise<RedisClient> => {
   return client
 }
 
-export const openWorld = async (): Promise<World> => {
+export const openSharedBrokers = async (): Promise<SharedBrokers> => {
   const brokers = await startSecuredBrokers()
   const kafka = kafkaAt(brokers.kafka.admin)
   const admin = createAdmin(kafka, { isPatient: true })
@@ -116,7 +116,7 @@ const entriesOf = (settings: Env) => Object.entries(settings).map(([name, value]
  * @param login the users at Kafka, their password, and the URL of Redis at the start.
  */
 export type SiteEnv = (
-  world: World,
+  shared: SharedBrokers,
   folder: string,
   login: {
     readonly password: string
@@ -151,7 +151,7 @@ export const withoutLogin = (address: string): Env => ({
  * One installation of both services. Each site has its own users, rights, topics, keys and group.
  */
 export interface Site {
-  readonly world: World
+  readonly shared: SharedBrokers
   readonly ingress: SupervisedService
   readonly projector: SupervisedService
   readonly topics: SiteTopics
@@ -219,10 +219,10 @@ const SECRETS = { MYKAARMA_SIGNING_SECRETS: 'a=site-secret', MYKAARMA_TOKENS: 'a
 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one state
 export const openSite = async (
-  world: World,
-  { partitions = 3, env: envOfWorld = () => ({}), privateKafka, privateRedis = false }: SiteOptions = {},
+  shared: SharedBrokers,
+  { partitions = 3, env: changesOf = () => ({}), privateKafka, privateRedis = false }: SiteOptions = {},
 ): Promise<Site> => {
-  const { brokers } = world
+  const { brokers } = shared
   const unique = randomBytes(4).toString('hex')
   const topicPrefix = `s${unique}.`
   const keyPrefix = `s${unique}:`
@@ -246,8 +246,8 @@ export const openSite = async (
     onClose(() => admin.disconnect())
     return admin
   }
-  let { kafka, admin } = world
-  let redis = world.redis
+  let { kafka, admin } = shared
+  let redis = shared.redis
   let privateAddress: string | undefined
   const redisUrl = new URL(brokers.redisUrl)
   redisUrl.username = redisUser
@@ -267,7 +267,7 @@ export const openSite = async (
     onClose(() => redis.disconnect())
   }
 
-  const env = envOfWorld(world, folder, { password, redisUrl: redisUrl.href, userOf })
+  const env = changesOf(shared, folder, { password, redisUrl: redisUrl.href, userOf })
   const kafkaEnv = (service: ServiceName): Env => ({
     KAFKA_BROKERS: brokers.kafka.addresses.scram,
     KAFKA_SSL: 'true',
@@ -304,7 +304,7 @@ export const openSite = async (
   const projector = superviseService('projector', envOf('projector'), folder)
 
   const site: Site = {
-    world,
+    shared,
     ingress,
     projector,
     topics,
@@ -335,20 +335,20 @@ export const openSite = async (
     envOf,
     password,
     grant: async (service, operation, resource) => {
-      await world.administrator.createAcls({ acl: [acl(userOf(service), operation, resource)] })
+      await shared.administrator.createAcls({ acl: [acl(userOf(service), operation, resource)] })
     },
     revoke: async (service, operation, resource) => {
-      await world.administrator.deleteAcls({ filters: [acl(userOf(service), operation, resource)] })
+      await shared.administrator.deleteAcls({ filters: [acl(userOf(service), operation, resource)] })
     },
     grantAll: async (service, user) => {
-      await world.administrator.createAcls({ acl: RIGHTS[service].map((right) => acl(user, ...right)) })
+      await shared.administrator.createAcls({ acl: RIGHTS[service].map((right) => acl(user, ...right)) })
     },
     revokeAll: async (service) => {
-      await world.administrator.deleteAcls({ filters: RIGHTS[service].map((right) => acl(userOf(service), ...right)) })
+      await shared.administrator.deleteAcls({ filters: RIGHTS[service].map((right) => acl(userOf(service), ...right)) })
     },
     setPassword: (service, to) => brokers.kafka.setPassword(userOf(service), to),
     changeRedisUser: async (...rules) => {
-      await world.redis.call('ACL', 'SETUSER', redisUser, ...rules)
+      await shared.redis.call('ACL', 'SETUSER', redisUser, ...rules)
     },
     createTopics: async (...names) => {
       await administratorOf(admin).createTopics({

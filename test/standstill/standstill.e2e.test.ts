@@ -5,7 +5,7 @@ import { kafkaAccess } from './kafka-access.ts'
 import { records } from './records.ts'
 import { redis } from './redis.ts'
 import { resultTable, runScenario, ScenarioError, type ScenarioResult } from './scenario.ts'
-import { openWorld, type World } from './site.ts'
+import { openSharedBrokers, type SharedBrokers } from './site.ts'
 import { topics } from './topics.ts'
 
 // `npm test` sets SWEEP=part, which runs only the scenarios of the consumer group, because they are
@@ -14,12 +14,12 @@ const scenarios =
   process.env.SWEEP === 'part' ? groups : [...records, ...groups, ...topics, ...redis, ...kafkaAccess, ...certificates]
 
 const results: (ScenarioResult & { readonly failed?: boolean })[] = []
-let world: World
+let shared: SharedBrokers
 beforeAll(async () => {
-  world = await openWorld()
+  shared = await openSharedBrokers()
 })
 afterAll(async () => {
-  await world?.close()
+  await shared?.close()
   process.stderr.write(`\nthe sweep: ways in which nothing is applied\n${resultTable(results)}\n\n`)
 })
 
@@ -28,7 +28,7 @@ describe.concurrent('a pipeline that applies nothing never looks healthy', () =>
     '%s',
     async (name, scenario) => {
       try {
-        results.push(await runScenario(world, scenario))
+        results.push(await runScenario(shared, scenario))
       } catch (error) {
         results.push({ name, ...(error instanceof ScenarioError && error.result), failed: true })
         throw error

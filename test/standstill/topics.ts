@@ -262,7 +262,7 @@ export const topics: readonly Scenario[] = [
       const KAFKA_TOPIC_PREFIX = site.topics.customers.replace(/\.customers\.raw$/, '_')
       for (const service of SERVICES)
         site[service].configure({
-          ...withoutLogin(site.world.brokers.kafka.admin),
+          ...withoutLogin(site.shared.brokers.kafka.admin),
           KAFKA_TOPIC_PREFIX,
           KAFKA_CREATE_TOPICS: 'true',
         })
@@ -282,7 +282,7 @@ export const topics: readonly Scenario[] = [
     atStart: true,
     break: async (site) => {
       for (const service of SERVICES)
-        site[service].configure({ ...withoutLogin(site.world.brokers.kafka.admin), KAFKA_TOPIC_PREFIX: 'misspelt.' })
+        site[service].configure({ ...withoutLogin(site.shared.brokers.kafka.admin), KAFKA_TOPIC_PREFIX: 'misspelt.' })
     },
     symptoms: SERVICES.map((of) => ({
       of,
