@@ -39,7 +39,7 @@ describe('as of when Redis is complete', () => {
     ['an unchanged customer', CUSTOMER, 304],
     ['a list of customers', '/v1/dealers/dealer-a/customers'],
     ['a list of dealers', '/v1/dealers'],
-  ])('%s says it', async (_, path, status = 200) => {
+  ])('the answer for %s says as of when Redis is complete', async (_, path, status = 200) => {
     const { get } = start({
       pipeline: { completeAsOf: () => 1728542293990 },
       ...(status === 404 && { read: async () => ({ kind: 'missing' }) as Reading }),
@@ -48,7 +48,7 @@ describe('as of when Redis is complete', () => {
     expect([(await answer).statusCode, await asOf(answer)]).toEqual([status, '1728542293990'])
   })
 
-  it('a search says it', async () => {
+  it('the answer to a search says as of when Redis is complete', async () => {
     const { app } = start({ pipeline: { completeAsOf: () => 7 } })
     const answer = await app.inject(
       requestTo({ path: SEARCH_PATH, method: 'POST' }, { authorization: 'Bearer full-key' }),
@@ -56,7 +56,7 @@ describe('as of when Redis is complete', () => {
     expect(answer.headers['x-complete-as-of']).toBe('7')
   })
 
-  it('if the reader does not know it, the answer says so', async () => {
+  it('if the reader does not know as of when Redis is complete, the answer says so', async () => {
     expect(await asOf(start().get(CUSTOMER))).toBe('unknown')
   })
 })

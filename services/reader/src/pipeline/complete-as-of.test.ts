@@ -25,13 +25,13 @@ const found = (...parts: readonly Part[]) => {
   return parts.map(find)
 }
 
-it('while the projectors keep up, the time is that of the last measurement', () => {
+it('while the projectors keep up, Redis is complete as of the last measurement', () => {
   expect(
     found({ raw: ends(10, 5, 0), progress: positions(5) }, { raw: ends(20, 8, 1), progress: positions(9, 2) }),
   ).toEqual([10, 20])
 })
 
-it('a stopped projector leaves the time at the last moment without waiting events', () => {
+it('after a projector stops, Redis is complete as of the last measurement without waiting events', () => {
   const stopped = positions(5, 5)
   expect(
     found(
@@ -50,7 +50,7 @@ it.each<[string, Part]>([
   ['a partition has no leader', { raw: ends(20, 5, undefined), progress: positions(5, 5) }],
   ['Kafka does not answer', { raw: undefined, progress: positions(5, 5) }],
   ['Redis does not answer', { raw: ends(20, 5, 5), progress: undefined }],
-])('if %s, the last time stays', (_, part) => {
+])('if %s, Redis is complete as of the earlier measurement', (_, part) => {
   expect(found({ raw: ends(10, 5, 5), progress: positions(5, 5) }, part)[1]).toBe(10)
   expect(found(part)).toEqual([undefined])
 })
@@ -59,7 +59,7 @@ it.each<[string, Measurement['progress']]>([
   ['Redis was emptied', 'none'],
   ['Redis is being filled', filling],
   ['a partition with records has no position', positions(5)],
-])('if %s, the time is not known', (_, progress) => {
+])('if %s, it is not known as of when Redis is complete', (_, progress) => {
   const all = { raw: ends(10, 5, 5), progress: positions(5, 5) }
   expect(found(all, { raw: ends(20, 5, 5), progress }, { raw: ends(30, 6, 5), progress: positions(5, 5) })).toEqual([
     10,
@@ -81,7 +81,7 @@ it('positions of a deleted topic do not count for a topic of the same name', () 
   ).toEqual([10, undefined, undefined, undefined, 40])
 })
 
-it('after an hour of lag the time stays true, and the memory is bounded', () => {
+it('after an hour of lag, Redis is complete as of a known earlier time, and the memory is bounded', () => {
   const find = createFindCompleteAsOf()
   find({ raw: ends(1, 1), progress: positions(1) })
   for (let at = 2; at < 1000; at++) expect(find({ raw: ends(at, at), progress: positions(1) })).toBe(1)
