@@ -344,7 +344,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect([...grantedRights(user)].toSorted()).toEqual([...new Set(documentedRights(row))].toSorted())
   })
 
-  it.each(['ingress', 'projector'] as const)('the sweep gives the user %s these rights, and no other', (user) => {
+  it.each(['ingress', 'projector'] as const)('the sweep gives the user %s only the documented rights', (user) => {
     const row = rightsRows.find((line) => line.startsWith(`| ${user} |`)) ?? ''
     const names = { ...topicNames(''), state: stateTopicName(''), erasures: erasuresTopicName('') }
     const rights = RIGHTS[user].map(([operation, resource]) =>

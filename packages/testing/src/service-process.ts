@@ -104,7 +104,7 @@ const sumOf = (metrics: string, name: string, labels: Readonly<Record<string, st
 /** Time limit for an answer of a service to a test. */
 const ANSWER_TIMEOUT_MS = 30_000
 
-/** Time limit for the last answers before the end of a service, which may be paused. */
+/** Time limit for the last answers before a service ends. A paused service does not answer. */
 const LAST_ANSWER_TIMEOUT_MS = 1000
 
 /**

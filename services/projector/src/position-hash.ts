@@ -10,7 +10,7 @@ export interface StoreOptions {
   readonly keyPrefix: string
   readonly topic: string
   readonly projection: number
-  /** Settings of the indexes. Default: '', indexes are off. */
+  /** Settings of the indexes. The default '' means that indexes are off. */
   readonly indexes?: string
 }
 

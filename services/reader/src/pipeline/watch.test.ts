@@ -24,7 +24,7 @@ const createWatch = (deps: Partial<WatchDependencies>) => {
   return { registry, watch: createPipelineWatch({ ...silent, ...deps } as WatchDependencies, options) }
 }
 
-it('the metric of quarantine has the open records by reason, and no number that is not known', async () => {
+it('the metric of quarantine has the open records by reason, and no value if the count is not known', async () => {
   const record = (reason: string, offset: string, origin?: string) => ({ reason, partition: 0, offset, origin })
   const records = [
     record('not-json', '1'),
