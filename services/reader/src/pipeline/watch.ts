@@ -64,15 +64,29 @@ const quarantineOf = ({ records, watermarks, isCut, actionFor }: Tail): Quaranti
   return { records: offsets.reduce((a, b) => a + b, 0), openByReason: Object.fromEntries(openByReason), isCut }
 }
 
-export const createPipelineWatch = (
-  deps: WatchDependencies,
-  { topic, keyPrefix, projection }: WatchOptions,
-): PipelineWatch => {
-  const { redis, positions, listDealers, tail, metrics, admin, askIngresses, ask, explain } = deps
-  let measurements: readonly Measurement[] = []
-  let history: readonly PipelinePoint[] = []
-  const findCompleteAsOf = createFindCompleteAsOf()
+/** Returns a function that counts the dealers, and keeps the counts for DEALERS_INTERVAL_MS. */
+const createCountDealers = (listDealers: WatchDependencies['listDealers']) => {
   let dealers: { readonly clock: number; readonly counts: DealerCounts } | undefined
+  return async (): Promise<DealerCounts | undefined> => {
+    if (dealers && performance.now() - dealers.clock < DEALERS_INTERVAL_MS) return dealers.counts
+    const page = await listDealers({ maySee: () => true, after: undefined, limit: Number.POSITIVE_INFINITY })
+    if (page.kind !== 'page') return undefined
+    const counts = {
+      known: page.dealers.length,
+      silent: page.dealers.filter(({ state }) => state === 'silent').length,
+      lastEventAt: page.dealers.length > 0 ? Math.max(...page.dealers.map((each) => each.lastEventAt)) : undefined,
+    }
+    // The first dealers appear seconds after the start of a pipeline.
+    if (counts.known > 0) dealers = { clock: performance.now(), counts }
+    return counts
+  }
+}
+
+/** Returns a function that measures the pipeline once. */
+const createMeasure = (deps: WatchDependencies, { topic, keyPrefix }: WatchOptions) => {
+  const { redis, positions, listDealers, tail, admin, askIngresses, ask, explain } = deps
+  const findCompleteAsOf = createFindCompleteAsOf()
+  const countDealers = createCountDealers(listDealers)
 
   const readRaw = async (): Promise<RawEnds> => {
     await admin.connect()
@@ -94,21 +108,7 @@ export const createPipelineWatch = (
   const readDrifts = async () =>
     Object.entries(await redis.hgetall(driftKey(keyPrefix))).flatMap(([field, text]) => readDrift(field, text) ?? [])
 
-  const countDealers = async (): Promise<DealerCounts | undefined> => {
-    if (dealers && performance.now() - dealers.clock < DEALERS_INTERVAL_MS) return dealers.counts
-    const page = await listDealers({ maySee: () => true, after: undefined, limit: Number.POSITIVE_INFINITY })
-    if (page.kind !== 'page') return undefined
-    const counts = {
-      known: page.dealers.length,
-      silent: page.dealers.filter(({ state }) => state === 'silent').length,
-      lastEventAt: page.dealers.length > 0 ? Math.max(...page.dealers.map((each) => each.lastEventAt)) : undefined,
-    }
-    // The first dealers appear seconds after the start of a pipeline.
-    if (counts.known > 0) dealers = { clock: performance.now(), counts }
-    return counts
-  }
-
-  const measureOnce = async (): Promise<Measurement> => {
+  return async (): Promise<Measurement> => {
     const problems = new Set<string>()
     /** Returns undefined if the question fails. */
     const attempt = <T>(doing: string, question: () => Promise<T>): Promise<T | undefined> =>
@@ -142,18 +142,24 @@ export const createPipelineWatch = (
       quarantine: found && quarantineOf(found),
     }
   }
+}
+
+export const createPipelineWatch = (deps: WatchDependencies, options: WatchOptions): PipelineWatch => {
+  const measureOnce = createMeasure(deps, options)
+  let measurements: readonly Measurement[] = []
+  let history: readonly PipelinePoint[] = []
 
   return {
     measure: async () => {
       const measured = await measureOnce()
-      metrics.setQuarantine(measured.quarantine?.openByReason)
+      deps.metrics.setQuarantine(measured.quarantine?.openByReason)
       const before = measurements.at(-1)
       if (before) history = [...history, pointOf(before, measured)].slice(-MAX_POINTS)
       const from = measured.clock - MINUTE_MS - MEASURE_INTERVAL_MS / 2
       measurements = [...measurements.filter(({ clock }) => clock >= from), measured]
     },
     document: () =>
-      measurements.length === 0 ? undefined : documentOf(measurements, history, projection, performance.now()),
+      measurements.length === 0 ? undefined : documentOf(measurements, history, options.projection, performance.now()),
     completeAsOf: () => measurements.at(-1)?.completeAsOf,
   }
 }
