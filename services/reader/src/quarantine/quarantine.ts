@@ -60,21 +60,18 @@ export interface QuarantineDependencies {
   readonly explain: (error: Error) => string
 }
 
-export const createQuarantine = ({ kafka, tail, reader, redrive, explain }: QuarantineDependencies): Quarantine => {
+/** Reads records of quarantine that may have changed since the last list. */
+interface Reads {
+  fetchRecord(place: Place): Promise<QuarantinedRecord | undefined>
+  refresh(): Promise<Tail>
+}
+
+/** Redrives one record at a time. */
+const createRedriveOne = (
+  { fetchRecord, refresh }: Reads,
+  { redrive, explain }: Pick<QuarantineDependencies, 'redrive' | 'explain'>,
+): Quarantine['redrive'] => {
   let isRunning = false
-  const { topic } = reader
-
-  const refresh = () => kafka.ask(`read topic ${topic}`, tail.refreshAgain)
-
-  const fetchRecord = async ({ partition, offset }: Place): Promise<QuarantinedRecord | undefined> => {
-    const marks = (await reader.watermarks()).get(partition)
-    if (!marks && partition < (await reader.countPartitions()))
-      throw new KafkaUnavailableError(`The partition ${topic}/${partition} has no leader.`)
-    if (!marks || BigInt(offset) < BigInt(marks.low) || BigInt(offset) >= BigInt(marks.stable)) return undefined
-    const { records } = await reader.read(partition, Number(offset), Number(offset) + 1)
-    const fetched = records.find((each) => each.offset === offset)
-    return fetched && readQuarantined(fetched, partition)
-  }
 
   const redriveOnce = async (
     place: Place,
@@ -106,6 +103,43 @@ export const createQuarantine = ({ kafka, tail, reader, redrive, explain }: Quar
     }
   }
 
+  return async (place, requestedBy) => {
+    if (isRunning) throw new RedriveError('Another redrive is running.', true)
+    isRunning = true
+    let running: Promise<unknown> | undefined
+    const start = (request: RedriveRequest) => {
+      const started = redrive(request)
+      running = started
+      return started
+    }
+    // The lock stays until the redrive has ended, even if the request is answered earlier.
+    const unlock = () => {
+      isRunning = false
+    }
+    try {
+      return await redriveOnce(place, requestedBy, start)
+    } finally {
+      if (running === undefined) unlock()
+      else void running.then(unlock, unlock)
+    }
+  }
+}
+
+export const createQuarantine = ({ kafka, tail, reader, redrive, explain }: QuarantineDependencies): Quarantine => {
+  const { topic } = reader
+
+  const refresh = () => kafka.ask(`read topic ${topic}`, tail.refreshAgain)
+
+  const fetchRecord = async ({ partition, offset }: Place): Promise<QuarantinedRecord | undefined> => {
+    const marks = (await reader.watermarks()).get(partition)
+    if (!marks && partition < (await reader.countPartitions()))
+      throw new KafkaUnavailableError(`The partition ${topic}/${partition} has no leader.`)
+    if (!marks || BigInt(offset) < BigInt(marks.low) || BigInt(offset) >= BigInt(marks.stable)) return undefined
+    const { records } = await reader.read(partition, Number(offset), Number(offset) + 1)
+    const fetched = records.find((each) => each.offset === offset)
+    return fetched && readQuarantined(fetched, partition)
+  }
+
   return {
     topic,
     list: async ({ reason, after, limit }) => {
@@ -125,25 +159,6 @@ export const createQuarantine = ({ kafka, tail, reader, redrive, explain }: Quar
       const history = await kafka.ask(`read the audit of ${topic}`, () => current.entriesOf(place))
       return { record, facts: { ...facts, handled: current.actionFor(facts) }, history }
     },
-    redrive: async (place, requestedBy) => {
-      if (isRunning) throw new RedriveError('Another redrive is running.', true)
-      isRunning = true
-      let running: Promise<unknown> | undefined
-      const start = (request: RedriveRequest) => {
-        const started = redrive(request)
-        running = started
-        return started
-      }
-      // The lock stays until the redrive has ended, even if the request is answered earlier.
-      const unlock = () => {
-        isRunning = false
-      }
-      try {
-        return await redriveOnce(place, requestedBy, start)
-      } finally {
-        if (running === undefined) unlock()
-        else void running.then(unlock, unlock)
-      }
-    },
+    redrive: createRedriveOne({ fetchRecord, refresh }, { redrive, explain }),
   }
 }
