@@ -20,7 +20,7 @@ const seconds = readCommandLine({
   Sends arbitrary and changed events to the functions that read them (fast-check), and generated
   requests to a running ingress and a running reader (Schemathesis ${VERSION}, which needs Python
   and PyPI the first time).
-  --seconds N   time for the functions, and for the ingress; the reader gets half of it (default 60)`,
+  --seconds N   time for the functions, for the ingress, and for the reader (default 60)`,
   options: { seconds: 'text' },
   read: ({ texts: { seconds: given = '60' } }) => {
     if (!/^[1-9]\d{0,5}$/.test(given)) throw new Error(`--seconds must be a number above 0, not ${given}`)

@@ -1,71 +1,127 @@
 /** Sends requests that Schemathesis derives from the OpenAPI document of the reader. */
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { customerKey, indexKey, positionsKey } from '@customer-stream/schemas'
-import { openPipeline, type Pipeline } from '@customer-stream/testing'
-import { afterAll, beforeAll, expect, inject, it } from 'vitest'
+import { createServer, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { waitUntil } from '@customer-stream/runtime'
+import { makeCustomersEvent } from '@customer-stream/simulator'
+import { openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { runSchemathesis, schemathesis, timeout } from './schemathesis.ts'
 
 let pipeline: Pipeline
-beforeAll(async () => {
-  pipeline = await openPipeline(inject('brokers'))
-})
+let reader: ServiceProcess
 afterAll(() => pipeline?.close())
 
-/** Stores a customer under an id and at a dealer that Schemathesis often generates. */
-const storeCustomer = async ({ redis, keyPrefix }: Pipeline) => {
-  await redis.hset(positionsKey(1, keyPrefix), { 'raw/0': '1', 'raw/indexes': 'dealer,email,key,phone,vin/US' })
-  await redis.hset(customerKey('0', keyPrefix), {
+const get = (path: string) => fetch(`${reader.url}${path}`, { headers: { authorization: 'Bearer full-api-key' } })
+const untilFound = (path: string) =>
+  waitUntil(
+    `GET ${path} finds something`,
+    async () => {
+      const answer = await get(path)
+      return [answer.status, await answer.text()] as const
+    },
+    ([status, text]) => status === 200 && !/"(records|dealers|events)":\[\]/.test(text),
+  )
+
+/** Every answer of the reader needs a customer, a dealer, a raw event or a record of quarantine. */
+beforeAll(async () => {
+  pipeline = await openPipeline(inject('brokers'))
+  const services = await Promise.all([
+    pipeline.start('ingress'),
+    pipeline.start('projector'),
+    pipeline.start('reader', { READ_WAIT_MS: '50', READER_MAX_RATE: '1000000' }),
+  ])
+  const [ingress] = services
+  reader = services[2]
+  await Promise.all(services.map((service) => service.untilReady()))
+  // Schemathesis often generates the id 0.
+  const { body } = makeCustomersEvent({
     customerUuid: '0',
-    dealerUuid: '0',
-    firstName: 'Ada',
-    isBusiness: 'false',
-    loyalty: '5',
-    vehicles: '[{"vin":"0","id":12345678901234567890}]',
-    addresses: '[{"isValid":true}]',
-    _eventId: 'e',
-    _eventTimestamp: '7',
-    _receivedAt: '8',
-    _appliedAt: '9',
-    _source: 'raw/0/0',
-    _projection: '1',
-    _index: '["dealer:0","email:0","key:0/0","vin:0"]',
+    dealeruuid: '0',
+    customer: { customerKey: '0', emails: [{ emailAddress: '0' }], loyalty: '5' },
+    vehicles: [{ vin: '0' }],
   })
-  for (const term of ['dealer:0', 'email:0', 'key:0/0', 'vin:0'] as const)
-    await redis.zadd(indexKey(term, keyPrefix), 7, '0')
+  expect((await pipeline.post(ingress, body)).status).toBe(202)
+  for (let i = 0; i < 3; i++) expect((await pipeline.post(ingress, `not json ${i}`)).status).toBe(400)
+  const paths = ['/v1/customers/0', '/v1/customers/0/events', '/v1/dealers', '/v1/quarantine', '/v1/pipeline']
+  await Promise.all(paths.map(untilFound))
+})
+
+/**
+ * Starts a proxy that ends each stream after its first bytes. Otherwise a stream would have no end,
+ * and Schemathesis would wait for it.
+ */
+const endStreams = async () => {
+  // The reader must answer requests with too many headers, not the proxy.
+  const server = createServer({ maxHeaderSize: 1024 * 1024 }, (incoming, outgoing) => {
+    const { method, headers, url = '' } = incoming
+    const upstream = request(`${reader.url}${url}`, { method, headers }, (answer) => {
+      outgoing.writeHead(answer.statusCode ?? 502, answer.rawHeaders)
+      if (!answer.headers['content-type']?.startsWith('text/event-stream')) return answer.pipe(outgoing)
+      return answer.once('data', (bytes) => {
+        outgoing.end(bytes)
+        upstream.destroy()
+      })
+    })
+    // Ending a stream is also an error of its request.
+    upstream.on('error', () => outgoing.destroy())
+    incoming.pipe(upstream)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    close: () => {
+      server.close()
+      server.closeAllConnections()
+    },
+  }
 }
 
-it.skipIf(schemathesis === undefined)(
-  'each generated request gets a documented answer of the reader',
-  {
-    timeout,
-  },
-  async () => {
-    await storeCustomer(pipeline)
-    const reader = await pipeline.start('reader', { READ_WAIT_MS: '50', READER_MAX_RATE: '1000000' })
-    await reader.untilReady()
-    // There is no state topic, so `/v1/changes` begins no stream. A stream would never end.
-    const { code, output } = await runSchemathesis({
-      document: 'reader-openapi.json',
-      url: reader.url,
-      cwd: pipeline.folder,
-      options: [
-        ...['--header', 'authorization: Bearer full-api-key'],
-        // Every request has the header, so this check would need another run.
-        // `services/reader/src/http/app.test.ts` has requests without a key.
-        ...['--exclude-checks', 'ignored_auth'],
-        // 504 is a documented answer to `min-version`. The metric below counts answers with 500.
-        ...['--exclude-checks', 'not_a_server_error'],
-        // The document cannot say which texts are phone numbers, and which cursors exist.
-        ...['--exclude-checks', 'positive_data_acceptance'],
-      ],
-    })
+const fuzz = (url: string, options: readonly string[]) =>
+  runSchemathesis({
+    document: 'reader-openapi.json',
+    url,
+    cwd: pipeline.folder,
+    options: [
+      ...['--header', 'authorization: Bearer full-api-key'],
+      // Every request has the header, so this check would need another run.
+      // `services/reader/src/http/app.test.ts` has requests without a key.
+      ...['--exclude-checks', 'ignored_auth'],
+      // 504 is a documented answer to `min-version`. A metric counts answers with 500.
+      ...['--exclude-checks', 'not_a_server_error'],
+      // The document cannot say which texts are phone numbers, and which cursors exist.
+      ...['--exclude-checks', 'positive_data_acceptance'],
+      ...options,
+    ],
+  })
+
+const STREAMS = '/v1/changes'
+
+describe.skipIf(schemathesis === undefined)('each generated request gets a documented answer of the reader', () => {
+  it('for all answers that have an end', { timeout }, async () => {
+    const { code, output } = await fuzz(reader.url, ['--exclude-path', STREAMS])
     expect(code, output).toBe(0)
-    const answers = await reader.metric('reader_answers_total')
-    const found = await reader.metric('reader_answers_total', { answer: 'ok' })
-    process.stdout.write(`${answers} answers of the reader, ${found} with 200\n`)
-    expect(found).toBeGreaterThan(0)
-    expect(await reader.metric('reader_answers_total', { answer: 'internal-error' })).toBe(0)
+  })
+
+  it('for streams of changes', { timeout }, async () => {
+    const proxy = await endStreams()
+    try {
+      const { code, output } = await fuzz(proxy.url, ['--include-path', STREAMS])
+      expect(code, output).toBe(0)
+    } finally {
+      proxy.close()
+    }
+  })
+
+  it('without an outage or a bug', async () => {
+    const of = (answer: string) => reader.metric('reader_answers_total', { answer })
+    const all = await reader.metric('reader_answers_total')
+    process.stdout.write(`${all} answers of the reader, ${await of('ok')} with 200\n`)
+    expect(await of('ok')).toBeGreaterThan(0)
+    expect([await of('internal-error'), await of('unavailable')]).toEqual([0, 0])
     expect(await reader.end()).toBe(0)
     expect(readFileSync(reader.logFile, 'utf8')).not.toContain('"level":50')
-  },
-)
+  })
+})

@@ -8,6 +8,8 @@ export const schemathesis = process.env.SCHEMATHESIS
 export const seconds = Math.ceil(Number(process.env.FUZZ_SECONDS ?? 20) / 2)
 export const timeout = (seconds + 240) * 1000
 
+const configuration = fileURLToPath(new URL('schemathesis.toml', import.meta.url))
+
 const OPTIONS = [
   ...['--max-time', String(seconds), '--request-timeout', '2', '--continue-on-failure', '--no-color'],
   ...['--generation-database', 'none'],
@@ -36,7 +38,7 @@ export const runSchemathesis = ({
 }: Run): Promise<{ readonly code: number | null; readonly output: string }> =>
   new Promise((resolve) => {
     const file = fileURLToPath(new URL(`../../packages/schemas/contract/${document}`, import.meta.url))
-    const words = ['run', file, '--url', url, ...OPTIONS, ...options]
+    const words = ['--config-file', configuration, 'run', file, '--url', url, ...OPTIONS, ...options]
     const limits = { timeout: (seconds + 120) * 1000, maxBuffer: 64 * 1024 * 1024 }
     const child = execFile(
       schemathesis ?? '',

@@ -12,7 +12,7 @@ const header = (description: string, schema: object = { type: 'string' }) => ({ 
 const headersOfRedis = {
   'x-complete-as-of': header(
     'Redis has every event that Kafka had at this time, Unix milliseconds. `unknown` if the reader does not know it.',
-    { anyOf: [{ type: 'integer' }, { const: 'unknown' }] },
+    { type: 'string', pattern: '^([0-9]+|unknown)$' },
   ),
 }
 
