@@ -11,7 +11,7 @@ import {
 } from '@customer-stream/schemas'
 import { freshNames } from '@customer-stream/testing'
 import { connectTestRedis } from '@customer-stream/testing/vitest'
-import { expect, it } from 'vitest'
+import { expect, it, vi } from 'vitest'
 import { createListDealers, type Dealer } from './dealers.ts'
 import { createPositions } from './positions.ts'
 
@@ -86,5 +86,15 @@ it('without the index the number of customers is not known, and a fill gives no 
   await redis.hset(positionsOf, 'raw/indexes', 'vin/US')
   expect((await page()).dealers[0]?.customers).toBeUndefined()
   await redis.hset(positionsOf, 'raw/0#fill', 'id/0/1/2/3/complete')
+  expect(await list({ maySee: () => true, after: undefined, limit: 1 })).toEqual({ kind: 'filling' })
+})
+
+it('a list of dealers that has begun before the end of a fill is not complete', async () => {
+  const { redis, positionsOf, list } = await setUp()
+  await redis.hset(positionsOf, 'raw/0#fill', 'id/0/1/2/3/complete')
+  const read = redis.zrange.bind(redis)
+  vi.spyOn(redis, 'zrange').mockImplementation((...args: Parameters<typeof read>) =>
+    read(...args).finally(() => redis.hdel(positionsOf, 'raw/0#fill')),
+  )
   expect(await list({ maySee: () => true, after: undefined, limit: 1 })).toEqual({ kind: 'filling' })
 })

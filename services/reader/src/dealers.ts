@@ -69,10 +69,12 @@ export const createListDealers = (
   }
 
   return async ({ maySee, after, limit }) => {
+    const { indexes, isFilled } = await positions.read()
+    // The fill may end during the other reads.
+    if (!isFilled) return { kind: 'filling' }
     const known = (await readKnown())
       .filter(({ dealerUuid }) => maySee(dealerUuid) && (after === undefined || dealerUuid > after))
       .sort((a, b) => (a.dealerUuid < b.dealerUuid ? -1 : 1))
-    const { indexes } = await positions.read()
     const hasIndex = indexes?.indexes.includes('dealer') ?? false
     const dealers: Dealer[] = []
     for (let from = 0; from < Math.min(limit, known.length); from += DEALERS_PER_TURN) {
@@ -80,7 +82,7 @@ export const createListDealers = (
       dealers.push(...(await Promise.all(turn.map((each) => readDealer(each.dealerUuid, each.lastEventAt, hasIndex)))))
       await nextTurn()
     }
-    // Read the positions last, because Redis may have been emptied during the other reads.
+    // Read the positions again, because Redis may have been emptied during the other reads.
     if (!(await positions.read()).isFilled) return { kind: 'filling' }
     return { kind: 'page', dealers, next: known.length > limit ? dealers.at(-1)?.dealerUuid : undefined }
   }

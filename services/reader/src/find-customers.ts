@@ -63,10 +63,12 @@ export const createFindCustomers = (
   }
 
   return async (query, maySee) => {
-    const { indexes } = await positions.read()
+    const { indexes, isFilled } = await positions.read()
     if (!indexes?.indexes.includes(query.index)) return { kind: 'no-index' }
     const term = termOf(query, indexes.country)
     if (term === undefined) return { kind: 'no-term' }
+    // The fill may end during the other reads.
+    if (!isFilled) return { kind: 'filling' }
     // The term has dealer and key in one text, so another dealer could have the same term.
     const isWanted: MaySee = (dealer) => maySee(dealer) && (query.dealer === undefined || query.dealer === dealer)
     const entries = await redis.zrevrange(indexKey(term, keyPrefix), 0, MAX_CANDIDATES)
@@ -77,7 +79,7 @@ export const createFindCustomers = (
     const newest = matches.slice(0, MAX_FOUND).map(({ customerUuid }) => customerUuid)
     // A customer may have lost the term, or changed its dealer, since its candidate was checked.
     const { customers: found, readCount } = await customers.readWithTerm(newest, term, isWanted)
-    // Read the positions last, because Redis may have been emptied during the other reads.
+    // Read the positions again, because Redis may have been emptied during the other reads.
     if (!(await positions.read()).isFilled) return { kind: 'filling' }
     const isTruncated = matches.length > readCount || entries.length > MAX_CANDIDATES
     return { kind: 'found', customers: found, isTruncated }

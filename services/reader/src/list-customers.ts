@@ -63,13 +63,15 @@ export const createListCustomers = (
   }
 
   return async (dealerUuid, options) => {
+    // The fill may end during the other reads.
+    if (!(await positions.read()).isFilled) return { kind: 'filling' }
     const term: IndexTerm = `dealer:${dealerUuid.toWellFormed()}`
     const places = await readPlaces(indexKey(term, keyPrefix), options)
     const wanted = places.slice(0, options.limit).map(({ customerUuid }) => customerUuid)
     // A customer may have another dealer by now.
     const isOfDealer: MaySee = (dealer) => dealer === dealerUuid
     const { customers: found, readCount } = await customers.readWithTerm(wanted, term, isOfDealer)
-    // Read the positions last, because Redis may have been emptied during the other reads.
+    // Read the positions again, because Redis may have been emptied during the other reads.
     const { isFilled, indexes } = await positions.read()
     if (!isFilled) return { kind: 'filling' }
     if (!indexes?.indexes.includes('dealer')) return { kind: 'no-index' }

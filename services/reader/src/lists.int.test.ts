@@ -179,6 +179,22 @@ it('a list or a search never answers from a Redis that lacks customers or the in
   expect(await kinds()).toEqual(['no-index', 'no-index'])
 })
 
+it('a search or a list that has begun before the end of a fill is not complete', async () => {
+  const { redis, positionsOf, find, list } = await setUp()
+  const [ofSearch, ofList] = [redis.zrevrange.bind(redis), redis.zrangebyscore.bind(redis)]
+  const endFill = () => redis.hdel(positionsOf, 'raw/0#fill')
+  vi.spyOn(redis, 'zrevrange').mockImplementation((...args) => ofSearch(...args).finally(endFill))
+  vi.spyOn(redis, 'zrangebyscore').mockImplementation((...args) => ofList(...args).finally(endFill))
+  const answers = [
+    () => find({ index: 'vin', text: VIN }, anyDealer),
+    () => list('d', { since: 0, after: undefined, limit: 5 }),
+  ]
+  for (const answer of answers) {
+    await redis.hset(positionsOf, 'raw/0#fill', 'id/0/1/2/3/complete')
+    expect(await answer()).toEqual({ kind: 'filling' })
+  }
+})
+
 it('a damaged hash with the term fails the search, because the answer would be incomplete', async () => {
   const { redis, keyPrefix, put, find } = await setUp()
   await put('c', 1, 'd', [`vin:${VIN}`])
