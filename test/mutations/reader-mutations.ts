@@ -237,4 +237,28 @@ export const readerMutations: readonly Mutation[] = [
     to: 'current.next.set(partition, end)\n    }',
     test: brokers(`${folder}/quarantine/tail.int.test.ts`, 'if a partition cannot be read'),
   },
+  {
+    rule: 'a list that begins during a fill is not complete',
+    prevents: 'a list that lacks customers, because the fill has ended when the list is answered',
+    file: `${folder}/list-customers.ts`,
+    from: `if (!(await positions.read()).isFilled) return { kind: 'filling' }`,
+    to: '',
+    test: lists('a search or a list that has begun before the end of a fill is not complete'),
+  },
+  {
+    rule: 'the events of a window are not complete before its end',
+    prevents: 'an answer that says it is complete, while Redis lacks events that the projector has left out',
+    file: `${folder}/positions.ts`,
+    from: 'BigInt(position) < BigInt(end) ? start : position',
+    to: 'BigInt(position) < BigInt(end) ? position : position',
+    test: unit(`${folder}/positions.test.ts`, 'events that a projector has left out in a window are not complete'),
+  },
+  {
+    rule: 'a stream that has ended remembers no customer',
+    prevents: 'memory that grows with each client that leaves while its stream catches up',
+    file: `${folder}/changes/change-stream.ts`,
+    from: 'if (outlet.hasEnded()) return\n    const group',
+    to: 'const group',
+    test: unit(`${folder}/changes/change-stream.test.ts`, 'a stream that ends while it reads older changes'),
+  },
 ]
