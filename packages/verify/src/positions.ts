@@ -54,10 +54,14 @@ const fillOf = (text: string | undefined): StoredFill | undefined => {
   return next === undefined || end === undefined ? undefined : { next, end }
 }
 
-const windowEndOf = (position: bigint | undefined, text: string | undefined): bigint | undefined => {
+/**
+ * Parses the field with the suffix #window: `start/end`. Returns undefined if the position is not
+ * within the window. Within it, Redis has every event before `start`, but not all later ones.
+ */
+export const windowAround = (position: bigint | undefined, text: string | null | undefined) => {
   const [start, end] = text?.split('/').map(offsetOf) ?? []
   if (position === undefined || start === undefined || end === undefined) return undefined
-  return position > start && position < end ? end : undefined
+  return position > start && position < end ? { start, end } : undefined
 }
 
 /** Reads the progress from the hashes of positions. `copies`: one hash, or sixteen on a cluster. */
@@ -66,7 +70,7 @@ export const progressIn = (copies: readonly Hash[], topic: string, partition: nu
   const second = (suffix: string) => lowest(copies.map((hash) => offsetOf(hash[`${field}${suffix}`]?.split('/')[1])))
   const position = lowest(copies.map((hash) => offsetOf(hash[field])))
   const fills = copies.flatMap((hash) => fillOf(hash[`${field}#fill`]) ?? [])
-  const ends = copies.flatMap((hash) => windowEndOf(position, hash[`${field}#window`]) ?? [])
+  const ends = copies.flatMap((hash) => windowAround(position, hash[`${field}#window`])?.end ?? [])
   return {
     partition,
     position,

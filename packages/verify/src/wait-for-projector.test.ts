@@ -48,6 +48,15 @@ it('a wait ends when the projector has applied all records and executed all eras
   await waitForErasures(projectorOf({ 't.customers.raw/0#erasures': 'topic-id/5' }), partitionEnds)
 })
 
+it('a wait does not end in the middle of a window, of which the projector has left out events', async () => {
+  const within = (window: string) =>
+    waitForEvents(projectorOf({ 't.customers.raw/0': '6', 't.customers.raw/0#window': window }), partitionEnds)
+  await expect(within('2/9')).rejects.toThrow('3 records or fills')
+  await within('2/6')
+  // All events before the end of the wait are before the window.
+  await within('5/9')
+})
+
 it('a wait does not end while a partition is being filled from the state topic', async () => {
   const filling = projectorOf({ 't.customers.raw/0': '5', 't.customers.raw/0#fill': 'progress' })
   await expect(waitForEvents(filling, partitionEnds)).rejects.toThrow('1 records or fills')

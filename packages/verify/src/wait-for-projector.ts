@@ -4,6 +4,7 @@ import { unlessAborted } from '@customer-stream/runtime'
 import type { PartitionEnds } from '@customer-stream/runtime/kafka'
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import { positionField, type TopicNames } from '@customer-stream/schemas'
+import { windowAround } from './positions.ts'
 import { positionsKeys } from './preconditions.ts'
 
 export interface ProjectorToWaitFor {
@@ -72,14 +73,22 @@ export const waitForEvents = async (projector: ProjectorToWaitFor, ends: readonl
   const filled = ends.filter(hasRecords)
   if (filled.length === 0) return
   const fields = filled.map(({ partition }) => positionField(topics.customers, partition))
-  // A partition with a field #fill is still being filled from the state topic.
-  const fillFields = fields.map((field) => `${field}#fill`)
+  const names = ['', '#fill', '#window'].flatMap((suffix) => fields.map((field) => `${field}${suffix}`))
   const keys = positionsKeys(redis, projection, keyPrefix)
   const left = async () => {
-    const [positions, fills] = await Promise.all(
-      [fields, fillFields].map((names) => Promise.all(keys.map((key) => redis.hmget(key, ...names)))),
-    )
-    return recordsBehind(filled, positions ?? []) + (fills ?? []).flat().filter((fill) => fill !== null).length
+    const copies = await Promise.all(keys.map((key) => redis.hmget(key, ...names)))
+    const of = (values: readonly (string | null)[], part: number) =>
+      values.slice(part * fields.length, (part + 1) * fields.length)
+    const complete = copies.map((values) => {
+      const windows = of(values, 2)
+      return of(values, 0).map((position, i) => {
+        const window = windowAround(offsetOf(position), windows[i])
+        return window ? String(window.start) : position
+      })
+    })
+    // A partition with a field #fill is still being filled from the state topic.
+    const fills = copies.flatMap((values) => of(values, 1)).filter((fill) => fill !== null)
+    return recordsBehind(filled, complete) + fills.length
   }
   await untilNoneLeft(left, `records or fills of ${topics.customers}`, projector)
 }
