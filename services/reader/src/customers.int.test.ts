@@ -115,6 +115,17 @@ it('a customer is not missing while Redis is emptied or being filled', async () 
   expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'missing' })
 })
 
+it('a customer that the fill stores while the positions are read is not missing', async () => {
+  const { redis, keyPrefix, key } = await setUp()
+  const read = async () => {
+    await new Promise(setImmediate)
+    await redis.hset(key, HASH)
+    return { isFilled: true, indexes: undefined, nextOffset: () => undefined }
+  }
+  const customers = createCustomers(redis, { read, readProgress: async () => undefined }, keyPrefix)
+  expect(await customers.read('ada', anyDealer)).toMatchObject({ kind: 'found' })
+})
+
 /** Opens a client whose user has only the documented rights. */
 const setUpReadOnly = async () => {
   const { redis, keyPrefix, positions, key } = await setUp()

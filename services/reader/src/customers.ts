@@ -133,9 +133,10 @@ export const createCustomers = (redis: RedisClient, positions: Positions, keyPre
           : undefined
       const found = readingOf(await readHash(customerUuid))
       if (found) return found
-      // Read again after the positions, because the fill may have ended since the first read.
-      const [{ isFilled }, again] = await Promise.all([positions.read(), readHash(customerUuid)])
-      return readingOf(again) ?? { kind: isFilled ? 'missing' : 'filling' }
+      // Read again after the positions, because the fill may have ended since the first read. On
+      // Redis Cluster two calls at the same time have no order.
+      const { isFilled } = await positions.read()
+      return readingOf(await readHash(customerUuid)) ?? { kind: isFilled ? 'missing' : 'filling' }
     },
     readVersion: async (customerUuid, maySee) => {
       const [id, timestamp, index, dealer] = await redis
