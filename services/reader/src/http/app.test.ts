@@ -228,3 +228,13 @@ it.each([
   const problem = `^HTTP/1\\.1 ${status} .*content-type: application/problem\\+json.*"type":"${type}"`
   expect(await sendRaw(request)).toMatch(new RegExp(problem, 's'))
 })
+
+it.each(['.', '..', '%2e%2e'])(
+  'a client that does not remove the segment %s gets the customer of this id',
+  async (id) => {
+    const headers = 'authorization: Bearer full-key\r\nconnection: close'
+    expect(await sendRaw(`GET /v1/customers/${id} HTTP/1.1\r\nhost: a\r\n${headers}\r\n\r\n`)).toMatch(
+      /^HTTP\/1\.1 200 /,
+    )
+  },
+)
