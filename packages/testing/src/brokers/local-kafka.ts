@@ -138,9 +138,10 @@ const runBroker = (
   run: Run,
   folder: string,
   maxHeap: string,
-  flags: readonly string[],
+  archiveFlag: string,
   logFile: string,
-): SupervisedProcess => run.start({ ...javaIn(folder, maxHeap, flags, 'kafka.Kafka', PROPERTIES_FILE), logFile })
+): SupervisedProcess =>
+  run.start({ ...javaIn(folder, maxHeap, [archiveFlag], 'kafka.Kafka', PROPERTIES_FILE), logFile })
 
 /**
  * Formats a storage folder, and starts a broker once to create the archive. Each broker gets a copy
@@ -158,7 +159,7 @@ const prepareKafka = async (run: Run, jars: string): Promise<void> => {
   await access(join(folder, DATA_FOLDER, META_FILE))
   await cp(join(folder, DATA_FOLDER), join(jars, DATA_FOLDER), { recursive: true })
 
-  const broker = runBroker(run, folder, '512m', [`-XX:ArchiveClassesAtExit=${ARCHIVE_FILE}`], logFile)
+  const broker = runBroker(run, folder, '512m', `-XX:ArchiveClassesAtExit=${ARCHIVE_FILE}`, logFile)
   await untilStarted('Kafka', broker)
   // `end` would kill a broker that takes long, and so leave only a part of the archive.
   process.kill(await broker.pid, 'SIGTERM')
@@ -201,8 +202,6 @@ export interface BrokerOptions {
   readonly settings: Readonly<Record<string, string>>
   /** Maximum heap in Java's notation, e.g. `512m`. */
   readonly maxHeap: string
-  /** Further flags of the JVM. Default: none. */
-  readonly jvmFlags?: readonly string[]
   readonly ports: readonly number[]
   /** Additional listeners: one list for each broker. */
   readonly listeners?: readonly (readonly Listener[])[]
@@ -216,7 +215,7 @@ export interface BrokerOptions {
 export const placeBrokers = async (
   run: Run,
   log: (line: string) => void,
-  { settings, maxHeap, jvmFlags = [], ports, listeners = [], clusterId = CLUSTER_ID }: BrokerOptions,
+  { settings, maxHeap, ports, listeners = [], clusterId = CLUSTER_ID }: BrokerOptions,
 ): Promise<LocalBroker[]> => {
   const jars = await fetchKafka(run, log)
   const nodes = Array.from({ length: ports.length / 2 }, (_, i) => ({
@@ -242,8 +241,7 @@ export const placeBrokers = async (
       start: () => {
         starts += 1
         const logFile = join(folder, `log-${starts}.txt`)
-        const flags = [`-XX:SharedArchiveFile=${join(LIB_FOLDER, ARCHIVE_FILE)}`, ...jvmFlags]
-        return runBroker(run, folder, maxHeap, flags, logFile)
+        return runBroker(run, folder, maxHeap, `-XX:SharedArchiveFile=${join(LIB_FOLDER, ARCHIVE_FILE)}`, logFile)
       },
     }
   }

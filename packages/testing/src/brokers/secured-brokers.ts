@@ -169,8 +169,6 @@ const startSecuredKafka = async (
       ...Object.assign({}, ...WAYS.map(settingsOf)),
     },
     maxHeap: '512m',
-    // With all compilers of the JVM, a TLS handshake costs a third of the CPU.
-    jvmFlags: ['-XX:TieredStopAtLevel=4'],
     ports: [port, controllerPort],
     listeners: [
       WAYS.map((way) => ({
