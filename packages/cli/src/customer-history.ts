@@ -22,7 +22,7 @@ import { versionOf } from './record-version.ts'
  * - `unusable`: it can never be applied, and quarantine has no copy. A newer event may have
  *   superseded it, or the copy was deleted.
  * - `erased`: the customer was erased. The event is in the topic until its retention has passed.
- * - `waiting`: no projector has read it yet.
+ * - `waiting`: no projector has read it yet, or the lookahead's window of the event is not complete.
  */
 export type Outcome = 'applied' | 'older' | 'repeat' | 'quarantined' | 'unusable' | 'erased' | 'waiting'
 
@@ -54,7 +54,7 @@ export interface HistoryOptions {
   readonly limit: number
   /** The customer's last erasure. Undefined if the customer was never erased. */
   readonly erasure: Pick<Erasure, 'scope' | 'erasedAt'> | undefined
-  /** Offset of the next record to apply, by partition, if it is known. */
+  /** Offset before which Redis has every event, by partition, if it is known. */
   readonly positions: ReadonlyMap<number, bigint>
   /** `_source` of the hash in Redis. */
   readonly source: string | undefined

@@ -144,8 +144,8 @@ const history = async (clients: Clients, input: Input): Promise<number> => {
     of,
     own.map(({ partition }) => partition),
   )
-  const known = (progress ?? []).flatMap(({ partition, position }) =>
-    position === undefined ? [] : [[partition, position] as const],
+  const known = (progress ?? []).flatMap(({ partition, completeBefore }) =>
+    completeBefore === undefined ? [] : [[partition, completeBefore] as const],
   )
   const [hash, erasure] = await Promise.all([
     redis.hgetall(customerKey(customerUuid, keyPrefix)),

@@ -9,6 +9,7 @@ const progress = (position: bigint | undefined, more: Partial<StoredProgress> = 
   erasuresOffset: undefined,
   publishedOffset: undefined,
   windowEnd: undefined,
+  completeBefore: undefined,
   ...more,
 })
 const ends = [{ partition: 0, low: '10', high: '100' }]

@@ -25,6 +25,7 @@ const sample = (at: number, made: readonly Made[]): Sample => ({
     erasuresOffset: undefined,
     publishedOffset: one.published ?? ('position' in one ? one.position : 100n),
     windowEnd: undefined,
+    completeBefore: undefined,
   })),
 })
 const observed = (before: readonly Made[], after: readonly Made[], ms = 4000): Observation => ({

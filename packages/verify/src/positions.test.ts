@@ -19,6 +19,7 @@ it("progressIn reads a partition's position and its #fill, #erasures, #state and
     erasuresOffset: 7n,
     publishedOffset: 80n,
     windowEnd: 120n,
+    completeBefore: 50n,
   })
 })
 
@@ -30,11 +31,13 @@ it('a partition without fields has no progress', () => {
     erasuresOffset: undefined,
     publishedOffset: undefined,
     windowEnd: undefined,
+    completeBefore: undefined,
   })
 })
 
 it('progressIn ignores a window that the position has left', () => {
-  expect(progressIn([{ [field]: '120', [`${field}#window`]: '50/120' }], 't', 3).windowEnd).toBeUndefined()
+  const left = progressIn([{ [field]: '120', [`${field}#window`]: '50/120' }], 't', 3)
+  expect(left).toMatchObject({ windowEnd: undefined, completeBefore: 120n })
 })
 
 it('on Redis Cluster progressIn takes the lowest copy, and no position if a copy is missing', () => {

@@ -28,6 +28,8 @@ export interface StoredProgress {
    * window that a newer event of the window supersedes.
    */
   readonly windowEnd: bigint | undefined
+  /** Offset before which Redis has every event: the position, or the start of its window. */
+  readonly completeBefore: bigint | undefined
 }
 
 export interface ProgressOf {
@@ -69,6 +71,10 @@ export const progressIn = (copies: readonly Hash[], topic: string, partition: nu
   const field = positionField(topic, partition)
   const second = (suffix: string) => lowest(copies.map((hash) => offsetOf(hash[`${field}${suffix}`]?.split('/')[1])))
   const position = lowest(copies.map((hash) => offsetOf(hash[field])))
+  const completeIn = (hash: Hash) => {
+    const ofCopy = offsetOf(hash[field])
+    return windowAround(ofCopy, hash[`${field}#window`])?.start ?? ofCopy
+  }
   const fills = copies.flatMap((hash) => fillOf(hash[`${field}#fill`]) ?? [])
   const ends = copies.flatMap((hash) => windowAround(position, hash[`${field}#window`])?.end ?? [])
   return {
@@ -78,6 +84,7 @@ export const progressIn = (copies: readonly Hash[], topic: string, partition: nu
     erasuresOffset: second('#erasures'),
     publishedOffset: second('#state'),
     windowEnd: ends[0],
+    completeBefore: lowest(copies.map(completeIn)),
   }
 }
 
