@@ -22,7 +22,7 @@ import { versionOf } from './record-version.ts'
  * - `unusable`: it can never be applied, and quarantine has no copy. A newer event may have
  *   superseded it, or the copy was deleted.
  * - `erased`: the customer was erased. The event is in the topic until its retention has passed.
- * - `waiting`: no projector has read it yet, or the lookahead's window of the event is not complete.
+ * - `waiting`: no projector has read it yet, or the window of the event is not complete.
  */
 export type Outcome = 'applied' | 'older' | 'repeat' | 'quarantined' | 'unusable' | 'erased' | 'waiting'
 
