@@ -126,7 +126,12 @@ it('HEAD of the changes begins no stream, which would never end', async () => {
 it('an outage of Redis is answered with 503, and a bug with 500 without details', async () => {
   const failing = (error: Error) => start({ read: () => Promise.reject(error) })
   const outage = failing(new Error('Command timed out'))
-  expect((await outage.get(CUSTOMER)).json()).toMatchObject({ type: 'unavailable', status: 503 })
+  expect((await outage.get(CUSTOMER)).json()).toEqual({
+    type: 'unavailable',
+    status: 503,
+    title: 'The data cannot be read now. Send the request again.',
+    detail: 'Redis does not answer, or cannot answer now.',
+  })
   expect(outage.failures).toEqual([])
   const bug = failing(new TypeError('Ada is undefined'))
   const answer = await bug.get(CUSTOMER)

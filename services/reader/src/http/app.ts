@@ -107,9 +107,16 @@ const problemOfError = (error: Error): Problem => {
   return isOutage ? 'unavailable' : 'internal-error'
 }
 
+/** A key of another type does not mend itself. */
+const isWrongType = (error: Error): boolean => isRedisError(error) && error.message.startsWith('WRONGTYPE')
+
+/** Names the cause, but no address, because most clients are no operators. */
 const detailOf = (error: Error): string | undefined => {
+  if (error instanceof ProblemError) return error.detail
   if (error instanceof DamagedCustomerError) return 'A stored customer is damaged.'
-  return error instanceof ProblemError ? error.detail : undefined
+  if (error instanceof KafkaUnavailableError) return 'Kafka does not answer.'
+  if (isWrongType(error)) return 'A key in Redis has another type.'
+  return isRedisError(error) ? 'Redis does not answer, or cannot answer now.' : undefined
 }
 
 /** Answers a request that Node's HTTP parser has refused. fastify gets no such request. */
@@ -260,9 +267,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   })
   app.setErrorHandler((error: Error, _request, reply) => {
     const problem = problemOfError(error)
-    // A key of another type does not mend itself.
-    const isWrongType = problem === 'unavailable' && error.message.startsWith('WRONGTYPE')
-    const needsPerson = error instanceof DamagedCustomerError || problem === 'internal-error' || isWrongType
+    const needsPerson = error instanceof DamagedCustomerError || problem === 'internal-error' || isWrongType(error)
     return refuse(reply, problem, detailOf(error), needsPerson ? error : undefined)
   })
   const count = (request: FastifyRequest, reply: FastifyReply): void => {

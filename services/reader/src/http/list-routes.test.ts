@@ -124,11 +124,14 @@ it('a list that waits for another list gets 503 when the service stops', async (
 })
 
 it.each([
-  ['WRONGTYPE Operation against a key holding the wrong kind of value', 1],
-  ['LOADING Redis is loading the dataset in memory', 0],
-])('the error %s of Redis is answered with 503, and a person hears of it only if it stays', async (message, count) => {
-  const error = Object.assign(new Error(message), { name: 'ReplyError' })
-  const { get, failures } = start({ list: () => Promise.reject(error) })
-  expect((await get(pathOf(DEALER_PATH))).json()).toMatchObject({ status: 503, type: 'unavailable' })
-  expect(failures).toHaveLength(count)
-})
+  ['WRONGTYPE Operation against a key holding the wrong kind of value', 1, 'A key in Redis has another type.'],
+  ['LOADING Redis is loading the dataset in memory', 0, 'Redis does not answer, or cannot answer now.'],
+])(
+  'the error %s of Redis is answered with 503, and a person hears of it only if it stays',
+  async (message, count, detail) => {
+    const error = Object.assign(new Error(message), { name: 'ReplyError' })
+    const { get, failures } = start({ list: () => Promise.reject(error) })
+    expect((await get(pathOf(DEALER_PATH))).json()).toMatchObject({ status: 503, type: 'unavailable', detail })
+    expect(failures).toHaveLength(count)
+  },
+)
