@@ -137,7 +137,7 @@ it('a customer is found by id, phone, e-mail and VIN, masked until revealed, and
     ['Customer id', customerUuid],
   ] as const) {
     await lookUp(page, kind, text)
-    await page.getByText('1 customer found.').waitFor()
+    await page.getByText(/1 customer found. (Redis has all events until|The reader does not know)/).waitFor()
     await page.getByRole('heading', { name: 'Customer (masked)' }).waitFor()
     expect(await page.locator('main').textContent()).not.toMatch(/Hopper|US Navy|grace@|555-0142|1GD312CG0BF081737/)
   }
@@ -404,6 +404,13 @@ it('a record of quarantine shows its reason, and its bytes as text after a logge
   expect(await page.locator('pre').textContent()).toBe(`{${MARKUP}`)
   expect([await page.locator('main :is(img, script)').count(), reveals()]).toEqual([0, before + 1])
   expect(await page.title()).toBe('Quarantine – customer-stream')
+  // A person with a screen reader is still at this button.
+  expect(await page.evaluate('document.activeElement.textContent')).toBe('Hide the bytes')
+  await page.keyboard.press('Enter')
+  await page.getByRole('button', { name: 'Reveal the bytes' }).waitFor()
+  expect(await page.locator('pre').count()).toBe(0)
+  await page.keyboard.press('Enter')
+  await page.locator('pre').waitFor()
   expect(await violationsOf(page, 'light')).toEqual([])
 })
 

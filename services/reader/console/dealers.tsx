@@ -118,7 +118,7 @@ const Row = (dealer: DealerDocument) => (
 
 const Dealer = ({ dealers, cursor }: Page) => (
   <section class="card">
-    <h2 id="dealers">Dealers</h2>
+    <h2 id="dealers">Activity of each dealer</h2>
     <p class="faint">
       Bars: events of each of the last 24 hours. Line: the usual day of this dealer. Each dealer has its own scale.
     </p>

@@ -27,6 +27,25 @@ const Bytes = ({ detail: { text, base64 } }: { readonly detail: QuarantineDetail
   return <LongText name="Bytes" text={content} {...(text === undefined && { format: hexOf })} />
 }
 
+const Audit = ({ history }: Pick<QuarantineDetail, 'history'>) => (
+  <>
+    <h3>What operators did</h3>
+    <ol class="values">
+      {history.map(({ action, at, requestedBy, note, sentTo }) => (
+        <li key={`${at} ${action}`}>
+          <Time at={at} />: {action} by <bdi>{requestedBy}</bdi>
+          {sentTo !== undefined && `, sent to ${sentTo}`}
+          {note !== undefined && (
+            <>
+              : <bdi>{note}</bdi>
+            </>
+          )}
+        </li>
+      ))}
+    </ol>
+  </>
+)
+
 const Detail = ({ detail }: { readonly detail: QuarantineDetail }) => {
   const { key, headers, text, base64, history } = detail
   return (
@@ -35,20 +54,7 @@ const Detail = ({ detail }: { readonly detail: QuarantineDetail }) => {
       <Bytes detail={detail} />
       <h3>Key and headers</h3>
       <Fields of={{ key: key ?? UNKNOWN, ...headers }} />
-      {history.length > 0 && <h3>What operators did</h3>}
-      <ol class="values">
-        {history.map(({ action, at, requestedBy, note, sentTo }) => (
-          <li key={`${at} ${action}`}>
-            <Time at={at} />: {action} by <bdi>{requestedBy}</bdi>
-            {sentTo !== undefined && `, sent to ${sentTo}`}
-            {note !== undefined && (
-              <>
-                : <bdi>{note}</bdi>
-              </>
-            )}
-          </li>
-        ))}
-      </ol>
+      {history.length > 0 && <Audit history={history} />}
     </>
   )
 }
@@ -72,6 +78,9 @@ export const QuarantineRecord = ({
       problem.value = error as Error
     }
   }
+  const hide = () => {
+    detail.value = undefined
+  }
   return (
     <article class="card" aria-labelledby="record">
       <header>
@@ -79,8 +88,9 @@ export const QuarantineRecord = ({
           <bdi>{id}</bdi>
         </h2>
         <div class="row">
-          <button type="button" disabled={detail.value !== undefined} onClick={reveal}>
-            Reveal the bytes
+          {/* A disabled button would lose the focus. */}
+          <button type="button" onClick={detail.value ? hide : reveal}>
+            {detail.value ? 'Hide the bytes' : 'Reveal the bytes'}
           </button>
           <Redrive ids={handled === 'redriven' ? [] : [id]} name="Redrive this record" onEnd={onRedrive} />
         </div>
