@@ -53,7 +53,7 @@ export const PipelineDocument = Type.Object(
     }),
     lastEventAt: OrNull(UnixMs('Receipt of the last event of any dealer.')),
     completeAsOf: OrNull(
-      UnixMs('Redis has every event that Kafka had at this time. At most about 10 s ago if the projectors keep up.'),
+      UnixMs('Redis has every event that Kafka had at this time. At most about 20 s ago if the projectors keep up.'),
     ),
     lag: Type.Object({
       records: OrNull(
