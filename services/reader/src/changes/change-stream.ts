@@ -86,12 +86,14 @@ type Group = ReturnType<typeof createGroup>
  */
 const createOutlet = (onRead: () => void, onEnd: (reason: StreamEnd) => void) => {
   let isFull = false
+  let hasRead = false
   let hasEnded = false
   let wake = () => {}
   const body = new Readable({
     highWaterMark: MAX_BUFFERED_BYTES,
     read: () => {
       isFull = false
+      hasRead = true
       wake()
       onRead()
     },
@@ -109,6 +111,15 @@ const createOutlet = (onRead: () => void, onEnd: (reason: StreamEnd) => void) =>
   return {
     body,
     isFull: () => isFull,
+    /**
+     * Returns true if the client has read nothing since the last call. A client that is behind
+     * fills the buffer again as soon as it has read, so a full buffer alone does not show this.
+     */
+    isStuck: () => {
+      const isStuck = isFull && !hasRead
+      hasRead = false
+      return isStuck
+    },
     hasEnded: () => hasEnded,
     push: (bytes: string | Buffer) => {
       isFull = !body.push(bytes)
@@ -225,7 +236,9 @@ export const createChangeStream = (
     },
     beat: () => {
       if (outlet.hasEnded()) return
-      if (outlet.isFull()) return outlet.cutOff()
+      if (outlet.isStuck()) return outlet.cutOff()
+      // The events that wait show that the connection is alive.
+      if (outlet.isFull()) return
       outlet.push(`: heartbeat\nid: ${isAligned && place === log.end ? log.id : ownId()}\n\n`)
     },
     end: outlet.end,
