@@ -68,7 +68,7 @@ export const createPauses = ({
   readonly metrics: Pick<ProjectorMetrics, 'pausedPartitions'>
   /**
    * Starts the time for which a fetch waits for records. `end` aborts no signal, because an abort
-   * costs 30 µs: it creates two errors with stack traces.
+   * costs 40 µs: it creates two errors with stack traces.
    */
   readonly startPatience?: () => { readonly over: Promise<undefined>; end(): void }
 }): Pauses => {
