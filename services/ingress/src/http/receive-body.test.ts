@@ -1,7 +1,9 @@
+import { EventEmitter } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import { PassThrough } from 'node:stream'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
+import { promotedBytes } from '@customer-stream/testing/promoted-bytes'
 import { describe, expect, it } from 'vitest'
 import { type BodyError, createReceiveBody } from './receive-body.ts'
 
@@ -121,4 +123,15 @@ describe('the limit of all bodies', () => {
       expect([whole.results, cut.results, long.results]).toEqual([['x'.repeat(90_000)], ['incomplete'], ['too-large']])
     }
   })
+})
+
+it('collections of the young generation free the bodies that are complete', async () => {
+  const receiveBody = createReceiveBody({ maxBodyBytes: 100, maxBytesTogether: 1000 })
+  const bytes = await promotedBytes(300, async (i) => {
+    const request = Object.assign(new EventEmitter(), { headers: {} })
+    receiveBody(request as unknown as IncomingMessage, () => undefined)
+    request.emit('data', Object.assign(Buffer.from('x'), { load: new Array(5000).fill(i) }))
+    request.emit('end')
+  })
+  expect(bytes).toBeLessThan(1_000_000)
 })

@@ -29,66 +29,67 @@ const BLOCK_BYTES = 16_384
 /** Estimated memory of a Buffer without its bytes: 210 bytes of heap, and some outside. */
 const BUFFER_OVERHEAD_BYTES = 300
 
+const NO_BLOCK = Buffer.alloc(0)
+
 /**
  * Collects the chunks of one body. Node creates a separate Buffer for each chunk, so a body in
  * one-byte chunks would use 300 times its size.
+ *
+ * This is a class, because V8 gives an object literal with getters its own hidden class in the old
+ * generation. Until the next major collection, each hidden class would keep the chunks of its body.
  */
-const createParts = () => {
-  const parts: Buffer[] = []
-  let bytes = 0
-  let memory = 0
-  let block: Buffer = Buffer.alloc(0)
-  // The bytes of the block from `start` to `used` are not in `parts` yet.
-  let start = 0
-  let used = 0
+class BodyParts {
+  bytes = 0
+  /** Bytes of memory, Buffers and unused bytes of blocks included. */
+  memory = 0
+  readonly #parts: Buffer[] = []
+  #block = NO_BLOCK
+  // The bytes of the block from `#start` to `#used` are not in `#parts` yet.
+  #start = 0
+  #used = 0
 
-  const push = (part: Buffer) => {
-    memory += BUFFER_OVERHEAD_BYTES
-    parts.push(part)
-  }
-  const pushCopies = () => {
-    if (used > start) push(block.subarray(start, used))
-    start = used
-  }
-  const copy = (chunk: Buffer) => {
-    for (let copied = 0; copied < chunk.length; ) {
-      if (used === block.length) {
-        pushCopies()
-        block = Buffer.allocUnsafeSlow(BLOCK_BYTES)
-        memory += BLOCK_BYTES
-        start = used = 0
-      }
-      const count = chunk.copy(block, used, copied)
-      copied += count
-      used += count
+  add(chunk: Buffer): void {
+    this.bytes += chunk.length
+    if (this.#parts.length >= MAX_UNCOPIED_CHUNKS && chunk.length < SMALL_CHUNK_BYTES) this.#copy(chunk)
+    else {
+      this.#pushCopies()
+      this.#push(chunk)
+      this.memory += chunk.length
     }
   }
-  return {
-    get bytes() {
-      return bytes
-    },
-    /** Bytes of memory, Buffers and unused bytes of blocks included. */
-    get memory() {
-      return memory
-    },
-    add(chunk: Buffer): void {
-      bytes += chunk.length
-      if (parts.length >= MAX_UNCOPIED_CHUNKS && chunk.length < SMALL_CHUNK_BYTES) copy(chunk)
-      else {
-        pushCopies()
-        push(chunk)
-        memory += chunk.length
+
+  /**
+   * Returns the body as one buffer. Copies a single chunk only if it is a view of a larger buffer,
+   * because a view keeps the whole buffer in memory.
+   */
+  joined(): Buffer {
+    this.#pushCopies()
+    const [only] = this.#parts
+    return only && this.bytes === only.buffer.byteLength ? only : Buffer.concat(this.#parts, this.bytes)
+  }
+
+  #push(part: Buffer) {
+    this.memory += BUFFER_OVERHEAD_BYTES
+    this.#parts.push(part)
+  }
+
+  #pushCopies() {
+    if (this.#used > this.#start) this.#push(this.#block.subarray(this.#start, this.#used))
+    this.#start = this.#used
+  }
+
+  #copy(chunk: Buffer) {
+    for (let copied = 0; copied < chunk.length; ) {
+      if (this.#used === this.#block.length) {
+        this.#pushCopies()
+        this.#block = Buffer.allocUnsafeSlow(BLOCK_BYTES)
+        this.memory += BLOCK_BYTES
+        this.#start = this.#used = 0
       }
-    },
-    /**
-     * Returns the body as one buffer. Copies a single chunk only if it is a view of a larger
-     * buffer, because a view keeps the whole buffer in memory.
-     */
-    joined(): Buffer {
-      pushCopies()
-      const [only] = parts
-      return only && bytes === only.buffer.byteLength ? only : Buffer.concat(parts, bytes)
-    },
+      const count = chunk.copy(this.#block, this.#used, copied)
+      copied += count
+      this.#used += count
+    }
   }
 }
 
@@ -109,7 +110,7 @@ export const createReceiveBody = ({ maxBodyBytes, maxBytesTogether }: ReceiveBod
   let bytesTogether = 0
 
   return (request: IncomingMessage, done: (error: BodyError | null, body?: Buffer) => void): void => {
-    const parts = createParts()
+    const parts = new BodyParts()
     const receiving: Receiving = { fail: (problem) => end(new BodyError(problem)) }
 
     const onData = (chunk: Buffer) => {
