@@ -26,8 +26,8 @@ beforeAll(async () => {
 describe('the packed packages', () => {
   it.each(['schemas', 'subscriber'])('publint and arethetypeswrong find no problem in %s', async (name) => {
     const tarball = project.tarballs[name] ?? ''
-    await run('npx', ['publint', 'run', '--strict', tarball], { cwd: root })
-    await run('npx', ['attw', tarball, '--profile', 'node16'], { cwd: root })
+    await run(`${root}node_modules/.bin/publint`, ['run', '--strict', tarball], { cwd: root })
+    await run(`${root}node_modules/.bin/attw`, [tarball, '--profile', 'node16'], { cwd: root })
   })
 
   const esm = { target: 'esnext', module: 'esnext', moduleResolution: 'bundler' }
