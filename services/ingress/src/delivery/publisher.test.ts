@@ -1,3 +1,4 @@
+import { promotedBytes } from '@customer-stream/testing/promoted-bytes'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import {
   createPublisher as createPublisherItself,
@@ -596,4 +597,20 @@ describe('close', () => {
     await publisher.close(performance.now() + 50)
     expect(await outcome).toBe('deadline')
   })
+})
+
+it('collections of the young generation free the records that Kafka has stored', async () => {
+  const { send, sent } = manualSend()
+  const publisher = createPublisher(send, limits)
+  const publish = (i: number) =>
+    publisher.publish(Object.assign(record(`${i}`), { load: new Array(5000).fill(i) }), soon())
+  let before = publish(0)
+  const bytes = await promotedBytes(300, async (i) => {
+    const next = publish(i)
+    const flush = await sent(i + 1)
+    flush.succeed()
+    await before
+    before = next
+  })
+  expect(bytes).toBeLessThan(1_000_000)
 })

@@ -29,6 +29,7 @@
  *   partitions.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { type Linked, LinkedSet } from './linked-set.ts'
 import { type Send, sendInParts } from './send-in-parts.ts'
 
 /**
@@ -88,7 +89,7 @@ export interface Publisher<R> {
   close(deadlineAt: number): Promise<void>
 }
 
-interface Entry<R> {
+interface Entry<R> extends Linked<Entry<R>> {
   readonly record: R
   readonly bytes: number
   readonly deadlineAt: number
@@ -167,7 +168,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
    */
   const unbound = queueOn()
   const isolated = new Map<number, Queue<R>>()
-  const held = new Set<Entry<R>>()
+  const held = new LinkedSet<Entry<R>>()
   const flights = new Set<Flight>()
   let heldBytes = 0
   let storedAt = Number.NEGATIVE_INFINITY
