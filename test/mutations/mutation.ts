@@ -24,6 +24,8 @@ const under =
 export const unit = under('unit')
 /** Names a test that uses one real Kafka and one real Redis. */
 export const brokers = under('brokers')
+/** Names a test of the kit for subscribers that uses one real Kafka. */
+export const subscribers = under('subscribers')
 /**
  * Names a scenario of the fault suite, in its short form. The failure must show a loss of events.
  */

@@ -2,7 +2,7 @@ import { stripVTControlCharacters } from 'node:util'
 import { startVitest, type TestCase } from 'vitest/node'
 
 export interface TestReference {
-  readonly project: 'unit' | 'brokers' | 'faults' | 'pressure' | 'standstill'
+  readonly project: 'unit' | 'brokers' | 'subscribers' | 'faults' | 'pressure' | 'standstill'
   readonly file: string
   /** Pattern of the full title, like the option `-t`. */
   readonly title: string

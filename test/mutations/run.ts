@@ -12,7 +12,7 @@ import { makeWorkingCopy } from './working-copy.ts'
 const wanted = process.argv.slice(2).join(' ').toLowerCase()
 const chosen = mutations.filter((mutation) => JSON.stringify(mutation).toLowerCase().includes(wanted))
 
-const brokers = chosen.some(({ test }) => test.project === 'brokers')
+const brokers = chosen.some(({ test }) => test.project === 'brokers' || test.project === 'subscribers')
   ? await startBrokers({ log: (line) => process.stderr.write(`${line}\n`) })
   : undefined
 // The tests of this process, and the services that they start, find the brokers by these variables.

@@ -1,10 +1,10 @@
-import { brokers, type Mutation, unit } from './mutation.ts'
+import { type Mutation, subscribers, unit } from './mutation.ts'
 
 const folder = 'packages/subscriber/src'
 const chunk = (title: string) => unit(`${folder}/delivery-store.test.ts`, title)
-const deliveries = (title: string) => brokers(`${folder}/subscribe-to-deliveries.int.test.ts`, title)
-const customers = (title: string) => brokers(`${folder}/subscribe-to-customers.int.test.ts`, title)
-const table = (title: string) => brokers(`${folder}/customer-table.int.test.ts`, title)
+const deliveries = (title: string) => subscribers(`${folder}/subscribe-to-deliveries.int.test.ts`, title)
+const customers = (title: string) => subscribers(`${folder}/subscribe-to-customers.int.test.ts`, title)
+const table = (title: string) => subscribers(`${folder}/customer-table.int.test.ts`, title)
 
 /** Rules of the kit for subscribers. */
 export const subscriberMutations: readonly Mutation[] = [
@@ -119,7 +119,7 @@ export const subscriberMutations: readonly Mutation[] = [
     file: `${folder}/run-consumer.ts`,
     from: '  await starting\n',
     to: '',
-    test: brokers(
+    test: subscribers(
       `${folder}/network.int.test.ts`,
       'subscribeToCustomers does not join its group again if it ends during an outage',
     ),

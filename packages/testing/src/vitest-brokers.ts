@@ -1,5 +1,5 @@
 import type { TestProject } from 'vitest/node'
-import { startBrokers } from './brokers/index.ts'
+import { type Brokers, startBrokers } from './brokers/index.ts'
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -10,12 +10,18 @@ declare module 'vitest' {
 /** True if the user gave the addresses. Their description is not printed in this case. */
 const isGiven = Boolean(process.env.KAFKA_BROKERS && !process.env.CUSTOMER_STREAM_BROKERS)
 
+declare global {
+  /** Vitest loads this file again for each project, so the projects share only a global. */
+  var testBrokers: Promise<Brokers> | undefined
+}
+
 /**
- * Starts one Kafka and one Redis for the whole test run. Tests do not affect each other, because
- * each test uses its own names.
+ * Starts one Kafka and one Redis for the whole test run, for all projects. Tests do not affect each
+ * other, because each test uses its own names.
  */
 export default async (project: TestProject): Promise<() => Promise<void>> => {
-  const brokers = await startBrokers({ log: (line) => isGiven || process.stderr.write(`${line}\n`) })
+  globalThis.testBrokers ??= startBrokers({ log: (line) => isGiven || process.stderr.write(`${line}\n`) })
+  const brokers = await globalThis.testBrokers
   project.provide('brokers', { kafkaBrokers: brokers.kafkaBrokers, redisUrl: brokers.redisUrl })
   return () => brokers.stop()
 }
