@@ -32,6 +32,7 @@ const waiting = [
   'test/e2e/reader-operations.e2e.test.ts',
 ]
 const longest = [
+  'test/checks.test.ts',
   sweep,
   ...waiting,
   'test/e2e/quarantine-command.e2e.test.ts',
@@ -92,7 +93,7 @@ export default defineConfig({
           exclude: ['**/*.{int,e2e}.test.ts', '**/node_modules/**'],
           // These tests compute and do not wait. If tests with brokers ran at the same time, these
           // tests would reach their time limits.
-          maxWorkers: 2,
+          maxWorkers: 3,
           // A worker runs many files, and loads modules such as kafkajs only once. This needs 60 %
           // of the CPU time. So a test may leave nothing behind in a module, a global or a
           // prototype.

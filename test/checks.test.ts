@@ -1,0 +1,18 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { expect, it } from 'vitest'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+/** Returns the output if the script fails, otherwise an empty text. */
+const failureOf = (script: string): Promise<string> =>
+  new Promise((resolve) =>
+    execFile('npm', ['run', '--silent', script], { cwd: root, maxBuffer: 2 ** 26 }, (error, stdout, stderr) =>
+      resolve(error ? `${stdout}${stderr}${error.message}` : ''),
+    ),
+  )
+
+// Unit tests do not fill two cores, so the checks run beside them.
+it('types, lint and the rules of imports have no problem (npm run check)', { timeout: 300_000 }, async () => {
+  expect(await failureOf('check')).toBe('')
+})
