@@ -184,7 +184,7 @@ it('a slow answer does not replace the answer of a later look-up', async () => {
   const answered = page.waitForResponse((answer) => answer.url().endsWith(slow.customerUuid))
   held.resolve()
   await (await answered).finished()
-  // A later answer of the page shows that it has handled the slow answer.
+  // The page shows the events only after it has handled the slow answer.
   await page.getByRole('button', { name: 'Show the events' }).click()
   await page.getByText('1 event found.').waitFor()
   expect(await page.getByText(late.customerUuid).count()).toBeGreaterThan(0)

@@ -14,7 +14,7 @@ export interface Filters {
 }
 
 export interface Selection {
-  /** Places in order, each once. Undefined if `filters` select the records. */
+  /** Places of the records, sorted, without repeats. Undefined if `filters` select the records. */
   readonly places: readonly Place[] | undefined
   readonly filters: Filters
   /** Maximum number of records. */

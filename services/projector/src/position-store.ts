@@ -94,7 +94,7 @@ export interface PositionStore {
    * positions.
    * @returns the number of deleted positions.
    * @throws RefusedPositionsError if the positions belong to another cluster and `startOver` is
-   *   false, or if customers before the positions have entries of other indexes.
+   *   false, or if stored customers have entries of other indexes.
    */
   claimPositions(identity: TopicIdentity, startOver: boolean): Promise<number>
 }

@@ -151,7 +151,7 @@ export const httpAddresses = (options: Described) =>
     .Decode((value): readonly string[] => entriesOf(value).map(readHttpAddress))
     .Encode((value) => value.join(','))
 
-/** Throws if the text is no value of an HTTP header. */
+/** Throws if the text cannot be the value of an HTTP header. */
 const headerValue = (name: string, encoded: string): string => {
   const decoded = decodeURIComponent(encoded)
   validateHeaderValue(name, decoded)

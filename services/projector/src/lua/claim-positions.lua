@@ -13,8 +13,7 @@ ARGV[6]  number of partitions of the topic, '' if unknown
 Reply    { 'claimed' }               the positions belong to this cluster and topic
          { 'deleted', n, old id }    n positions belonged to another cluster or topic and were deleted
          { 'refused', old id }       the positions belong to another cluster, nothing has changed
-         { 'other-indexes', old }    customers before the positions have entries of other indexes,
-                                     nothing has changed
+         { 'other-indexes', old }    stored customers have entries of other indexes, nothing has changed
 
 Positions without ids were written by an earlier version of the projector. They get the given ids.
 Positions without settings of indexes belong to customers without entries in indexes.

@@ -212,9 +212,12 @@ export const createTail = (
   }
 
   return {
-    /** Reads what is new. A call during another refresh gets its result. */
+    /** Reads the new entries. A call during another refresh gets the result of that refresh. */
     refresh: join,
-    /** Reads what is new. The reading begins after the call, so it has each earlier entry. */
+    /**
+     * Reads the new entries. The read begins after the call, so the result has all entries that
+     * were written before the call.
+     */
     refreshAgain: async (): Promise<Tail> => {
       await running?.catch(() => undefined)
       return join()
