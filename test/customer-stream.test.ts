@@ -55,7 +55,7 @@ it('customer-stream --help lists each command in lines of at most 80 columns', {
   expect(widest(stdout)).toBeLessThanOrEqual(80)
 })
 
-it('a command ends with --help', { timeout }, async () => {
+it('a command with --help prints its help and ends', { timeout }, async () => {
   const [inOneProcess] = await runLines([['topics', '--help']])
   expect(await run(['topics', '--help'])).toEqual(inOneProcess)
 })

@@ -45,7 +45,7 @@ it('a resource that becomes too old during a use is closed at the end of the use
   expect(log).toEqual(['open 1', 'close 1'])
 })
 
-it('a resource of a failed use is closed, and the next use opens another', async () => {
+it('a use that fails closes its resource, and the next use opens a new resource', async () => {
   const { log, kept } = start()
   await expect(kept.use(() => Promise.reject(new Error('refused')))).rejects.toThrow('refused')
   expect(await kept.use(async (resource) => resource)).toBe(2)

@@ -32,7 +32,7 @@ it.each([
 it.each([
   ['ENOTFOUND', true],
   ['EAI_AGAIN', false],
-])('a host name whose lookup fails with %s is a wrong setting: %s', async (code, isWrong) => {
+])('a host name is a wrong setting if its lookup fails with %s: %s', async (code, isWrong) => {
   const listen = () => Promise.reject(Object.assign(new Error(`getaddrinfo ${code} x`), { code }))
   const opened = openPort({ listen } as never, adminPortOf({ HOST: 'x', ADMIN_PORT: 1 }))
   const error = await opened.catch((failure: Error) => failure)
