@@ -41,7 +41,7 @@ const intruder = (name: string, changes: (site: Site) => Env): Scenario => {
 }
 
 /** A consumer that is not a projector joins the group. */
-const stranger = (
+const foreignConsumer = (
   name: string,
   options: { readonly topic: 'customers' | 'other'; readonly protocol?: string; readonly atStart?: boolean },
 ) => {
@@ -163,12 +163,12 @@ export const groups: readonly Scenario[] = [
     symptoms: [lagShowsEverything],
     repair: (site) => site.grant('projector', 'READ', 'group'),
   },
-  stranger('a consumer of another topic joins the group', { topic: 'other' }),
+  foreignConsumer('a consumer of another topic joins the group', { topic: 'other' }),
   {
-    ...stranger('another consumer of the customers topic joins the group', { topic: 'customers' }),
+    ...foreignConsumer('another consumer of the customers topic joins the group', { topic: 'customers' }),
     symptoms: [{ of: 'projector', says: [/customers\.raw\/\d/, /standstill at .* owns it/] }],
   },
-  stranger('the group belongs to consumers of another protocol', {
+  foreignConsumer('the group belongs to consumers of another protocol', {
     topic: 'other',
     protocol: 'StrangeAssigner',
     atStart: true,

@@ -5,7 +5,7 @@ import { createMeasurement } from './measurement.ts'
 
 const setUp = () => {
   const watermarks: ReadonlyMap<number, Watermarks> = new Map([[0, { low: '0', stable: '10', high: '10' }]])
-  const state: { outage?: Error; stranger?: string } = {}
+  const state: { outage?: Error; foreignMember?: string } = {}
   const reports: [string, Diagnosis | undefined][] = []
   const loaded: unknown[] = []
   const measure = createMeasurement({
@@ -14,8 +14,8 @@ const setUp = () => {
         if (state.outage) throw state.outage
         return watermarks
       },
-      get stranger() {
-        return state.stranger
+      get foreignMember() {
+        return state.foreignMember
       },
     },
     projection: { positions: { loadNewlyLed: async (found) => void loaded.push(found) } },
@@ -24,15 +24,15 @@ const setUp = () => {
   return { measure, state, watermarks, reports, loaded }
 }
 
-it('a measurement reports a stranger in the consumer group until the stranger has left', async () => {
+it('a measurement reports a foreign member of the consumer group until it has left', async () => {
   const { measure, state, reports } = setUp()
-  state.stranger = 'another application is in the consumer group g'
+  state.foreignMember = 'another application is in the consumer group g'
   await measure()
-  delete state.stranger
+  delete state.foreignMember
   await measure()
   expect(reports).toEqual([
-    ['strangers', { blocked: true, reason: 'group', message: 'another application is in the consumer group g' }],
-    ['strangers', undefined],
+    ['foreign-members', { blocked: true, reason: 'group', message: 'another application is in the consumer group g' }],
+    ['foreign-members', undefined],
   ])
 })
 

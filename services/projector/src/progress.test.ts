@@ -209,40 +209,40 @@ describe('a standstill', () => {
   })
 })
 
-describe('a stranger in the group', () => {
-  it('a group member that reads other topics is reported as a stranger', async () => {
+describe('a foreign member of the group', () => {
+  it('a group member that reads other topics is reported as foreign', async () => {
     const { progress, group, pass } = setUp()
     group.members = [memberOf('me', [0]), memberOf('', [1], ['orders'])]
     await pass(15_000)
-    expect(progress.stranger).toContain('is in the consumer group g and reads orders')
+    expect(progress.foreignMember).toContain('is in the consumer group g and reads orders')
   })
 
-  it('a group member that uses another Redis is reported as a stranger', async () => {
+  it('a group member that uses another Redis is reported as foreign', async () => {
     const { progress, group, pass, announced } = setUp()
     group.members = [memberOf('me', [0]), memberOf('other', [1])]
     await pass(15_000)
-    expect(progress.stranger).toContain('works on another Redis or REDIS_KEY_PREFIX')
+    expect(progress.foreignMember).toContain('works on another Redis or REDIS_KEY_PREFIX')
     announced.add('other')
     await progress.measure()
-    expect(progress.stranger).toBeUndefined()
+    expect(progress.foreignMember).toBeUndefined()
   })
 
-  it('a new group member is not a stranger, nor is a member of an earlier version', async () => {
+  it('neither a new group member nor a member of an earlier version is reported as foreign', async () => {
     const { progress, group, pass } = setUp()
     group.members = [memberOf('me', [0]), memberOf('new', [1])]
     await pass(10_000)
-    expect(progress.stranger).toBeUndefined()
+    expect(progress.foreignMember).toBeUndefined()
     group.members = [memberOf('me', [0]), memberOf('', [1])]
     await pass(60_000)
-    expect(progress.stranger).toBeUndefined()
+    expect(progress.foreignMember).toBeUndefined()
   })
 
-  it('a stranger is still reported while the group rebalances', async () => {
+  it('a foreign member is still reported while the group rebalances', async () => {
     const { progress, group, pass } = setUp()
     group.members = [memberOf('me', [0]), memberOf('', [1], ['orders'])]
     await pass(15_000)
     Object.assign(group, { state: 'PreparingRebalance', members: [] })
     await progress.measure()
-    expect(progress.stranger).toContain('orders')
+    expect(progress.foreignMember).toContain('orders')
   })
 })

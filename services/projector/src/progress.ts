@@ -30,7 +30,7 @@ const MAX_GAP_MS = 12_000
  * /readyz reports a foreign group member after this many measurements in a row have seen it. A
  * projector of this installation may join the group a moment before it announces itself.
  */
-const STRANGER_SIGHTINGS = 3
+const FOREIGN_SIGHTINGS = 3
 
 export interface ProgressDependencies {
   readonly consumer: Pick<PartitionConsumer, 'watermarks' | 'group'>
@@ -55,9 +55,9 @@ export interface Progress {
   measure(): Promise<ReadonlyMap<number, Watermarks>>
   /**
    * A sentence about a group member of another application or installation. Undefined if the group
-   * has no stranger.
+   * has no foreign member.
    */
-  readonly stranger: string | undefined
+  readonly foreignMember: string | undefined
   /** A sentence about a partition that stands still. Undefined if no partition stands still. */
   readonly standstill: string | undefined
   /**
@@ -97,8 +97,8 @@ export const createProgress = (
   let periodMs = 0
   let leaderless = false
   let members: readonly GroupMember[] | undefined
-  let strangers: readonly GroupMember[] = []
-  let strangerSightings = 0
+  let foreignMembers: readonly GroupMember[] = []
+  let foreignSightings = 0
 
   const observe = (partition: number, position: string | undefined, { low, stable, high }: Watermarks, now: number) => {
     const next = position !== undefined && /^\d+$/.test(position) ? position : low
@@ -123,10 +123,10 @@ export const createProgress = (
     members = found
     const readers = found.filter(({ topics }) => topics.includes(topic))
     const known = await store.announced(readers.map((member) => member.instance).filter((id) => id !== ''))
-    strangers = found.filter(
+    foreignMembers = found.filter(
       (member) => !readers.includes(member) || (member.instance !== '' && !known.has(member.instance)),
     )
-    strangerSightings = strangers.length === 0 ? 0 : strangerSightings + 1
+    foreignSightings = foreignMembers.length === 0 ? 0 : foreignSightings + 1
   }
 
   /** Returns the waiting partitions, the longest waiting first. */
@@ -165,14 +165,14 @@ export const createProgress = (
       metrics.standstillSeconds.set((waiting(now)[0]?.waitedMs ?? 0) / 1000)
       return marks
     },
-    get stranger() {
-      const [stranger] = strangers
-      if (stranger === undefined || strangerSightings < STRANGER_SIGHTINGS) return undefined
-      const reads = stranger.topics.includes(topic)
+    get foreignMember() {
+      const [foreignMember] = foreignMembers
+      if (foreignMember === undefined || foreignSightings < FOREIGN_SIGHTINGS) return undefined
+      const reads = foreignMember.topics.includes(topic)
         ? `works on another Redis or REDIS_KEY_PREFIX`
-        : `reads ${stranger.topics.join(', ') || 'other topics'}`
+        : `reads ${foreignMember.topics.join(', ') || 'other topics'}`
       return (
-        `${nameOf(stranger)} is in the consumer group ${groupId} and ${reads}. ` +
+        `${nameOf(foreignMember)} is in the consumer group ${groupId} and ${reads}. ` +
         'This installation does not apply the partitions of that member. Give each installation its own ' +
         'CONSUMER_GROUP_ID.'
       )
