@@ -59,7 +59,7 @@ const alarmOf = (name: string): string => {
     const found = [...metrics.matchAll(/`(\w+)(\{[^`]*\})?`/g)].find(([, metric]) => metric === name)
     return found && when !== 'none' ? [{ labels: found[2], when }] : []
   })
-  const others = alarms.some(({ labels }) => labels !== undefined) ? 'others: ' : ''
+  const others = alarms.some(({ labels }) => labels !== undefined) ? 'other labels: ' : ''
   const texts = alarms.map(({ labels, when }) => `${labels === undefined ? others : `\`${labels}\`: `}${when}`)
   return texts.join('; ').replaceAll('](#', '](operating.md#') || 'none'
 }

@@ -94,8 +94,8 @@ export const readerSettings = {
   OTEL_TRACES_SAMPLER: {
     ...ingressSettings.OTEL_TRACES_SAMPLER,
     description:
-      'Which traces are exported. `parentbased_traceidratio`: if a request with a valid key has a trace, its client ' +
-      'decides; otherwise the ratio. `traceidratio`: always the ratio.',
+      'What decides which traces are exported. `parentbased_traceidratio`: the client, if a request with a valid ' +
+      'key has a trace, otherwise the ratio. `traceidratio`: always the ratio.',
   },
   OTEL_TRACES_SAMPLER_ARG: ingressSettings.OTEL_TRACES_SAMPLER_ARG,
   ...kafkaSettings,

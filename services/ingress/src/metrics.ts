@@ -151,8 +151,8 @@ export const createIngressMetrics = (registry: Registry, { size, spoolSize, isol
     spoolLost: new Counter({
       name: 'ingress_spool_lost_records_total',
       help:
-        'Acknowledged records that cannot be read from the spool. A gap whose records cannot be counted counts as ' +
-        '1.',
+        'Acknowledged records that cannot be read from the spool. A gap with an unknown number of records ' +
+        'counts as 1.',
       registers,
     }),
     spoolErrors: new Counter({
@@ -202,7 +202,7 @@ export const createIngressMetrics = (registry: Registry, { size, spoolSize, isol
       name: 'ingress_sender_refusals_total',
       help:
         'Requests refused with 4xx that have a signature or a token, by type of the problem. `proven`: a known token ' +
-        'or a correct signature shows that the sender sent it. `claimed`: a stranger can send it, too.',
+        'or a correct signature shows that the sender sent the request. `claimed`: a stranger can send this request.',
       labelNames: ['problem', 'sender'],
       registers,
     }),

@@ -177,8 +177,8 @@ export const kafkaSettings = {
     minimum: 6000,
     maximum: 300_000,
     description:
-      'Any other request without a reply after this time counts as failed: fetching, joining the group, ' +
-      'creating topics. Raise it if brokers are far away or slow.',
+      'A request other than produce without a reply after this time counts as failed: fetching, joining the ' +
+      'group, creating topics. Raise it if brokers are far away or slow.',
   }),
   KAFKA_METADATA_MAX_AGE_MS: integer({
     default: 1000,
