@@ -424,7 +424,7 @@ it('a redrive needs a dry run and a confirmation, and then the customer appears'
   await openView(page, 'Quarantine')
   await page.getByRole('button', { name: good }).click()
   await page.getByRole('button', { name: 'Reveal the bytes' }).click()
-  await page.getByRole('heading', { name: 'Bytes, which are no text' }).waitFor()
+  await page.getByRole('heading', { name: 'Bytes, which are not text' }).waitFor()
   expect(await page.locator('pre').textContent()).toContain('6f eb ')
   for (const id of [good, bad]) await page.getByLabel(`Select ${id}`).check()
   await page.getByRole('button', { name: 'Redrive the selected records' }).click()

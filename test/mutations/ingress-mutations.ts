@@ -138,7 +138,7 @@ export const ingressMutations: readonly Mutation[] = [
     test: publisher('an outage lasts until Kafka stores a record, even without traffic'),
   },
   {
-    rule: 'partitions that failed while others stored records are no outage',
+    rule: 'partitions that failed while others stored records are not an outage',
     prevents: 'an ingress out of service for three broken partitions, although nine of twelve store records',
     file: `${folder}/delivery/publisher.ts`,
     from: ' && failure.since >= storedAt',

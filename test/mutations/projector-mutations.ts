@@ -764,7 +764,7 @@ export const projectorMutations: readonly Mutation[] = [
     test: unit(`${folder}/erasures.test.ts`, 'does not delay the erasures of other partitions'),
   },
   {
-    rule: 'one failed question for new erasures is no outage',
+    rule: 'one failed question for new erasures is not an outage',
     prevents: 'a projector that is not ready, because a partition of the erasures topic got another leader',
     file: `${folder}/erasures.ts`,
     from: "attemptOnce(what, 'topic', signal, attempt, 1)",

@@ -151,7 +151,7 @@ export const readerMutations: readonly Mutation[] = [
   },
   {
     rule: 'the reader answers requests without a host itself',
-    prevents: 'an answer of Node that is no problem document',
+    prevents: 'an answer of Node that is not a problem document',
     file: `${folder}/http/app.ts`,
     from: 'requireHostHeader: false',
     to: 'requireHostHeader: true',

@@ -63,7 +63,7 @@ export interface Remains {
   readonly topics: readonly TopicRemains[]
 }
 
-/** Kafka's default for "no limit" is 2^63-1 ms. A time of 1000 years is no limit either. */
+/** Kafka's default for "no limit" is 2^63-1 ms. A time of 1000 years also counts as "no limit". */
 const NO_LIMIT_MS = 1000 * 365 * 86_400_000
 
 /**

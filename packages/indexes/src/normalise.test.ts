@@ -14,7 +14,7 @@ describe('a phone number', () => {
   })
 
   it.each(['', '   ', 'call me', '12345', '200-2671', '+1 415 200 267100', '\0', '📞', '+', '9'.repeat(100_000)])(
-    'a text that is no phone number has no form (%#)',
+    'a text that is not a phone number has no normalised form (%#)',
     (text) => {
       expect(normalisePhone(text, 'US')).toBeUndefined()
     },
@@ -63,7 +63,7 @@ describe('an e-mail address', () => {
     expect(normaliseEmail('A.da+cars@example.com')).toBe('a.da+cars@example.com')
   })
 
-  it('an empty text is no e-mail address', () => {
+  it('an empty text is not an e-mail address', () => {
     expect([normaliseEmail(''), normaliseEmail(' \t')]).toEqual([undefined, undefined])
   })
 })
@@ -73,7 +73,7 @@ describe('a VIN', () => {
     expect(normaliseVin(' 1gd 312cg\u{a0}0bf081737\t')).toBe('1GD312CG0BF081737')
   })
 
-  it('an empty text is no VIN', () => {
+  it('an empty text is not a VIN', () => {
     expect([normaliseVin(''), normaliseVin(' ')]).toEqual([undefined, undefined])
   })
 })

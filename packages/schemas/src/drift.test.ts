@@ -41,7 +41,7 @@ it.each<[string, Parameters<typeof differences>[0], readonly string[]]>([
   ['a text in place of a list', (sent) => (sent.vehicles = 'none'), ['other-type string vehicles']],
   ['a fraction in place of an integer', ({ customer }) => (customer.id = 1.5), ['other-type number customer.id']],
   [
-    'a list entry that is no object',
+    'a list entry that is not an object',
     ({ customer }) => (customer.emails = [7]),
     ['other-type integer customer.emails[]'],
   ],

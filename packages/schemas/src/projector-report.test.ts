@@ -25,6 +25,6 @@ it.each([
   JSON.stringify({ ...REPORT, outcomes: null }),
   JSON.stringify({ ...REPORT, freshness: [{ maxMs: 'x', chunks: 1 }] }),
   JSON.stringify({ ...REPORT, freshness: {} }),
-])('the value %j is no report', (text) => {
+])('the value %j is not a report', (text) => {
   expect(readReport(text)).toBeUndefined()
 })

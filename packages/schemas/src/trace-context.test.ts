@@ -10,7 +10,7 @@ it.each([
   ['a span id of zeros', `00-0af7651916cd43dd8448eb211c80319c-${'0'.repeat(16)}-01`],
   ['capital letters', traceparent.toUpperCase()],
   ['two values', `${traceparent}, ${traceparent}`],
-])('a traceparent with %s is no trace context', (_, wrong) => {
+])('a traceparent with %s is not a trace context', (_, wrong) => {
   expect(readTraceContext(wrong, 'a=1')).toBeUndefined()
 })
 

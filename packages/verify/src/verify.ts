@@ -106,8 +106,8 @@ export interface Verdict {
   readonly notQuarantined: { readonly count: number; readonly places: readonly string[] }
   /**
    * Batches that cannot be read, in all topics except the customers topic. `places` has some of
-   * these batches as `topic/partition/offset`. Such a batch alone is no problem: a customer whose
-   * newest document is in it counts as wrong.
+   * these batches as `topic/partition/offset`. Such a batch alone is not a problem: a customer
+   * whose newest document is in it counts as wrong.
    */
   readonly unreadable: { readonly count: number; readonly places: readonly string[] }
   /** Open transactions, which hide records from readers of committed records. */

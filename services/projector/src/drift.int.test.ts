@@ -78,7 +78,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     expect(await stored()).toEqual({ 'unknown-field boolean customer.vip': '1000/1000/1' })
   })
 
-  it('records that are no customers events have no differences', async () => {
+  it('records that are not customers events have no differences', async () => {
     const { drift, stored } = setUp()
     for (const value of [null, Buffer.from('not JSON'), Buffer.from('{"type":"mpis"}')]) {
       drift.sample([{ ...record({}), value }])

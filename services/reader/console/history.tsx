@@ -73,7 +73,7 @@ const RawAndParsed = ({ event, events }: EventProps) => {
       {event.raw !== undefined && (
         <section>
           <h3>Raw</h3>
-          {event.rawIsUtf8 === false && <p class="problem">Bytes that are no UTF-8 were replaced.</p>}
+          {event.rawIsUtf8 === false && <p class="problem">Bytes that are not UTF-8 were replaced.</p>}
           <LongText name="Raw event" text={event.raw} />
         </section>
       )}

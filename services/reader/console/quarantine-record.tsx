@@ -50,7 +50,7 @@ const Detail = ({ detail }: { readonly detail: QuarantineDetail }) => {
   const { key, headers, text, base64, history } = detail
   return (
     <>
-      <h3>Bytes{text === undefined && base64 !== undefined && ', which are no text'}</h3>
+      <h3>Bytes{text === undefined && base64 !== undefined && ', which are not text'}</h3>
       <Bytes detail={detail} />
       <h3>Key and headers</h3>
       <Fields of={{ key: key ?? UNKNOWN, ...headers }} />

@@ -12,7 +12,7 @@ it.each([
 })
 
 it.each(['letters', '12', '😀', '\0', '+1 310 555', ' ', '9'.repeat(400)])(
-  'the text %j is no phone number',
+  'the text %j is not a phone number',
   (phone) => {
     expect(termOf(readQuery({ phone })!, 'US')).toBeUndefined()
   },

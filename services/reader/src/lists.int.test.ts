@@ -67,7 +67,7 @@ it('a search finds the customers with the VIN, the newest first, and only of vis
   expect(idsOf(await find({ index: 'vin', text: VIN }, (dealer) => dealer === 'd'))).toEqual(['middle', 'old'])
 })
 
-it('a candidate that has lost the term, or has no hash, is no match', async () => {
+it('a candidate that has lost the term, or has no hash, is not a match', async () => {
   const { redis, keyPrefix, put, find } = await setUp()
   await put('kept', 1, 'd', ['phone:+13105550123'])
   await put('moved', 2, 'd', ['phone:+13105550199'])

@@ -229,7 +229,7 @@ it('a document is shown with its types, and without pii it is masked', async () 
   expect(masked.seen.text).not.toMatch(/Ada|12345678901234567890/)
 })
 
-it('a record that is no document is left out, and the stream continues', async () => {
+it('a record that is not a document is left out, and the stream continues', async () => {
   const site = setUp()
   const { names } = await open(site)
   const [damaged] = [{ ...record(0, 'c', 'a'), value: Buffer.from('{"a":\n1}') }]
@@ -271,7 +271,7 @@ it('a position is not refused because a partition was added, or has no leader at
 })
 
 it.each(['', 'x', '7', 'abcdef01.1', 'abcdef01.1.', 'abcdef01.1.-1', 'abcdef01.1.0-', `abcdef01.1.${'z'.repeat(11)}`])(
-  'the text %j is no position',
+  'the text %j is not a position',
   (text) => {
     expect(readPosition(text)).toBeUndefined()
   },

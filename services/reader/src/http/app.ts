@@ -110,7 +110,7 @@ const problemOfError = (error: Error): Problem => {
 /** A key of another type does not mend itself. */
 const isWrongType = (error: Error): boolean => isRedisError(error) && error.message.startsWith('WRONGTYPE')
 
-/** Names the cause, but no address, because most clients are no operators. */
+/** Names the cause, but no address, because most clients are not operators. */
 const detailOf = (error: Error): string | undefined => {
   if (error instanceof ProblemError) return error.detail
   if (error instanceof DamagedCustomerError) return 'A stored customer is damaged.'

@@ -20,7 +20,7 @@ export const EventDocument = Type.Object({
   reason: Type.Optional(Type.String({ description: 'Reason why the event is unusable.' })),
   document: Type.Optional(ChangeDocument),
   raw: Type.Optional(Type.String({ description: 'Body of the request, with `raw=1`.' })),
-  rawIsUtf8: Type.Optional(Type.Boolean({ description: 'False if bytes of `raw` that are no UTF-8 were replaced.' })),
+  rawIsUtf8: Type.Optional(Type.Boolean({ description: 'False if bytes of `raw` that are not UTF-8 were replaced.' })),
   contentType: Type.Optional(Type.String({ description: 'Content type that the sender declared, with `raw=1`.' })),
 })
 export type EventDocument = Static<typeof EventDocument>

@@ -32,7 +32,7 @@ const DEFAULT_LIMIT = 100
 const problemOf = (kind: 'no-term' | 'no-index' | 'filling'): ProblemError => {
   switch (kind) {
     case 'no-term':
-      return invalid('The value cannot be looked up: it is empty or no possible phone number.')
+      return invalid('The value cannot be looked up: it is empty, or not a possible phone number.')
     case 'no-index':
       return new ProblemError('unavailable', 'Redis has no such index. See INDEXES of the projector.')
     case 'filling':

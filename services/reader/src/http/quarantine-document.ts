@@ -39,7 +39,7 @@ export const QuarantineDetail = Type.Object({
   key: Type.Union([Type.String(), Type.Null()], { description: 'customerUuid or event id, if known.' }),
   headers: Type.Record(Type.String(), Type.String()),
   text: Type.Optional(Type.String({ description: 'The bytes as text, if they are text in the declared charset.' })),
-  base64: Type.Optional(Type.String({ description: 'The bytes, if they are no text.' })),
+  base64: Type.Optional(Type.String({ description: 'The bytes, if they are not text.' })),
   history: Type.Array(
     Type.Object({
       action: Type.Unsafe<'redriven' | 'dropped'>({ enum: ['redriven', 'dropped'] }),

@@ -74,7 +74,7 @@ it('the bytes of a record need the scope pii, and each reveal is reported', asyn
   expect(await count('reader_answers_total', 'ok')).toBe(1)
 })
 
-it('bytes that are no text are in base64, and a record without bytes has neither', async () => {
+it('bytes that are not text are in base64, and a record without bytes has neither', async () => {
   const read = (value: Buffer | null) =>
     start({ quarantine: { read: async () => foundRecord(value) } }).get(RECORD, 'revealer')
   expect((await read(Buffer.from([0xff]))).json()).toMatchObject({ base64: '/w==' })
@@ -82,7 +82,7 @@ it('bytes that are no text are in base64, and a record without bytes has neither
 })
 
 it.each(['other-3-17', 't.quarantine-3', 't.quarantine-x-1', 't.quarantine-3-17-1', 't.quarantine'])(
-  'the id %s is no record',
+  'the id %s is not a record',
   async (id) => {
     expect((await start().get(`/v1/quarantine/${id}`, 'revealer')).json()).toMatchObject({ type: 'record-not-found' })
   },

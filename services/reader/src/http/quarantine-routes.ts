@@ -71,7 +71,7 @@ const summaryOf = (topic: string, { origin: _, ...facts }: Listed): QuarantineSu
   handled: facts.handled ?? null,
 })
 
-/** @returns the bytes as text, or in base64 if they are no text. */
+/** @returns the bytes as text, or in base64 if they are not text. */
 const bytesOf = (record: QuarantinedRecord): Pick<QuarantineDetail, 'text' | 'base64'> => {
   const { value } = record
   if (value === null) return {}

@@ -225,7 +225,7 @@ describe('whether all is well', () => {
     ['a position moves', after(0, lagging), after(35, { ...lagging, progress: positions(11n, 20n) })],
     ['the records have waited for only 20 s', after(0, lagging), after(20, lagging)],
     ['the records are new', after(0, { progress: positions(10n, 20n) }), after(35, lagging)],
-  ])('a lag is no problem if %s', (_, first, last) => {
+  ])('a lag is not a problem if %s', (_, first, last) => {
     expect(healthOf(first, last)).toMatchObject({ isWell: true, reasons: '' })
   })
 })
@@ -238,7 +238,7 @@ it('a minute that begins before the topic and the projectors were known has rate
   expect([document.projection.projectors, document.isWell]).toEqual([1, true])
 })
 
-it('a projector that has just started is no silent projector', () => {
+it('a projector that has just started is not a silent projector', () => {
   const document = documentOf([{ ...MEASUREMENT, reports: new Map() }, after(35, { reports: reported(33) })], [], 1)
   expect(document.reasons).toEqual([])
 })

@@ -90,7 +90,7 @@ const createRedriveOne = (
       uncertain = sentence
     }
     try {
-      // A failure is no outage of the service: a reader without the right to write is complete.
+      // A failure is not an outage of the service: a reader without the right to write is complete.
       const started = start({ record, tail: current, requestedBy, onUncertain }).finally(() => {
         hasEnded = true
       })
