@@ -207,7 +207,7 @@ it('no customer is missing while a projector that lost Redis has filled only one
   onTestFinished(() => site.close())
   const services = await Promise.all([
     site.start('ingress'),
-    // Before this check, the event below shows the loss, and only for one partition.
+    // The event below shows the loss of one partition, before this check shows the loss of all.
     site.start('projector', { POSITION_CHECK_MS: '2000' }),
     site.start('reader'),
   ])

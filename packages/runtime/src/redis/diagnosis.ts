@@ -29,12 +29,12 @@ const rows: readonly Row[] = [
     pattern: /no Sentinel names.*knows no primary/s,
     reason: 'address',
     happened: 'has Sentinels that do not know its name',
-    hint: 'Check the host in REDIS_URL, which is the name of the primary, and REDIS_SENTINELS.',
+    hint: 'Check REDIS_SENTINELS and REDIS_URL. The host in REDIS_URL is the name of the primary.',
   },
   {
     pattern: /no Sentinel names/,
     happened: 'has Sentinels that do not answer',
-    hint: 'If this lasts, check that they run, and REDIS_SENTINELS.',
+    hint: 'If this lasts, check REDIS_SENTINELS, and that the Sentinels run.',
   },
   {
     pattern: /Sentinel names/,

@@ -90,7 +90,7 @@ const noticesOf = (last: Measurement): string[] => {
 
 const withCapital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1)
 
-/** A measurement that does not end must not leave the last good state. */
+/** Reports an old measurement. Otherwise a measurement that never ends would hide new problems. */
 const ageReason = (last: Measurement | undefined, clock: number): readonly string[] =>
   last && clock - last.clock >= OLD_MS
     ? [
