@@ -90,7 +90,7 @@ it.each(['cut', 'stalled'] as const)(
   },
 )
 
-it('if only Kafka stalls, the shortest time limit blames Kafka alone', async () => {
+it('if only Kafka stalls, status reports Kafka alone, even with the shortest time limit', async () => {
   const words = ['status', '--timeout-seconds', '5', '--json']
   const report = reportOf(await runInTime(words, await through('kafka', 'stalled')))
   expect(report.reasons).toEqual([expect.stringMatching(/^Kafka /)])

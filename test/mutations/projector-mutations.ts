@@ -608,7 +608,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/store.ts`,
     from: 'calls === 1 && isComplete &&',
     to: 'calls === 1 &&',
-    test: indexes('the dealer’s entry of a customer with many terms has the time of an update'),
+    test: indexes('the dealer’s entry of a customer with many terms gets the time of each update'),
   },
   {
     rule: 'the call that applies customers adds no entries if it must remove others',

@@ -128,7 +128,7 @@ describe('an index', () => {
   })
 
   it.each([['few'], ['many']])(
-    'the dealer’s entry of a customer with %s terms has the time of an update',
+    'the dealer’s entry of a customer with %s terms gets the time of each update',
     async (terms) => {
       const { keyPrefix, apply } = fresh()
       const phones = terms === 'few' ? ['1'] : MANY

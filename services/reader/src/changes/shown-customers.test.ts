@@ -3,7 +3,7 @@ import { createShownCustomers } from './shown-customers.ts'
 
 const change = (dealerUuid: string) => ({ customerUuid: 'x', dealerUuid, isErased: false })
 
-it('a change of dealer is a move as long as a stream remembers the customer', () => {
+it('a new dealer of a customer is a move only while a stream remembers the customer', () => {
   const shown = createShownCustomers()
   expect(shown.move(change('a'))).toBe(false)
   shown.add('x', 'a')
@@ -14,7 +14,7 @@ it('a change of dealer is a move as long as a stream remembers the customer', ()
   expect(shown.move(change('a'))).toBe(false)
 })
 
-it('after streams have shown a customer with different dealers, each dealer may be a move', () => {
+it('after streams have shown a customer with different dealers, any next dealer may be a move', () => {
   const shown = createShownCustomers()
   // Two slow streams read older changes: the first stream shows the old dealer, and forgets it when
   // it reads on.
