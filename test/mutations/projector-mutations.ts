@@ -32,7 +32,7 @@ export const projectorMutations: readonly Mutation[] = [
     to: 'for _ = 1, 1 do',
     test: brokers(
       'services/projector/src/transactions.int.test.ts',
-      'each script that stores a position, a token or the progress of a fill writes a transaction',
+      'each script that stores a position, a token, a fill or the terms of a customer writes a transaction',
     ),
   },
   {
@@ -43,18 +43,29 @@ export const projectorMutations: readonly Mutation[] = [
     to: 'for _ = 1, 1 do',
     test: brokers(
       'services/projector/src/transactions.int.test.ts',
-      'each script that stores a position, a token or the progress of a fill writes a transaction',
+      'each script that stores a position, a token, a fill or the terms of a customer writes a transaction',
     ),
   },
   {
     rule: 'a fill stores its progress by a transaction',
     prevents: 'a position without its customers, if Redis drops the transactions of its append-only file',
     file: 'services/projector/src/lua/move-fill.lua',
-    from: 'for _ = 1, 2 do',
-    to: 'for _ = 1, 1 do',
+    from: "redis.call('HSET', KEYS[1], fill, ARGV[3])\nif",
+    to: 'if',
     test: brokers(
       'services/projector/src/transactions.int.test.ts',
-      'each script that stores a position, a token or the progress of a fill writes a transaction',
+      'each script that stores a position, a token, a fill or the terms of a customer writes a transaction',
+    ),
+  },
+  {
+    rule: 'the terms of a customer are confirmed by a transaction',
+    prevents: 'a customer that its new phone number never finds, if Redis drops the transactions of its file',
+    file: 'services/projector/src/lua/confirm-terms.lua',
+    from: "redis.call('HDEL', key, '_index')\n    redis",
+    to: 'redis',
+    test: brokers(
+      'services/projector/src/transactions.int.test.ts',
+      'each script that stores a position, a token, a fill or the terms of a customer writes a transaction',
     ),
   },
   { ...newerWins, test: store('returns applied, duplicate and stale') },

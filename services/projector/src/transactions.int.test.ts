@@ -19,9 +19,10 @@ afterAll(() => redis.disconnect())
 
 const { keyPrefix } = freshNames()
 const options = { keyPrefix, topic: 'raw', projection: 1 }
-const event = (timestamp: number): IndexedCustomer => ({
+const event = (timestamp: number, terms: IndexedCustomer['terms'] = []): IndexedCustomer => ({
   customerUuid: 'c',
   version: { timestamp, id: 'e' },
+  terms,
   fieldsAndValues: ['_eventTimestamp', `${timestamp}`, '_eventId', 'e', '_projection', '1', '_source', 'raw/0/0'],
 })
 
@@ -47,10 +48,10 @@ const writesOfScripts = async (work: () => Promise<unknown>): Promise<string[][]
   return calls
 }
 
-it('each script that stores a position, a token or the progress of a fill writes a transaction', async () => {
+it('each script that stores a position, a token, a fill or the terms of a customer writes a transaction', async () => {
   const store = createStore(redis, options)
   const fills = createFillStore(redis, options)
-  await store.applyChunk([event(9)], 0, undefined, '1')
+  await store.applyChunk([event(9, ['phone:+1'])], 0, undefined, '1')
   await fills.beginFill(1, { stateTopicId: 's', next: '0', end: '9', rawFrom: '0', isComplete: true })
   const fill = (await fills.fills([1])).get(1)!
   const calls = await writesOfScripts(async () => {
@@ -59,6 +60,11 @@ it('each script that stores a position, a token or the progress of a fill writes
     await store.movePosition(0, '2', '3')
     await store.writeChunk([event(8)], 0, '3', '4')
     await fills.moveFill(1, fill, { next: '5', isComplete: true, hasKept: false })
+    await fills.endFill(1, (await fills.fills([1])).get(1)!)
+    // Terms that change need three more scripts: for the entries, for the field _index, and for the
+    // position.
+    await store.applyChunk([event(10, ['phone:+2'])], 0, '3', '4')
+    await store.applyChunk([event(11)], 0, '4', '5')
   })
-  expect(calls.map((writes) => writes.length >= 2)).toEqual([true, true, true, true])
+  expect(calls.map((writes) => writes.length >= 2)).toEqual(Array(14).fill(true))
 })

@@ -15,10 +15,13 @@ for i, key in ipairs(KEYS) do
   local old, new = ARGV[2 * i - 1], ARGV[2 * i]
   if redis.call('HGET', key, '_index') ~= old then
     changed[#changed + 1] = i
-  elseif new == '' then
-    redis.call('HDEL', key, '_index')
   elseif new ~= old then
+    -- Two commands make a transaction: see store_twice in apply-snapshots.lua. Otherwise Redis
+    -- could keep the field, but not the entries that it names. HDEL is first, because a full Redis
+    -- accepts it, and checks its memory limit only before the first write of a script.
+    redis.call('HDEL', key, '_index')
     redis.call('HSET', key, '_index', new)
+    if new == '' then redis.call('HDEL', key, '_index') end
   end
 end
 return changed

@@ -23,9 +23,11 @@ local stored = redis.call('HGET', KEYS[1], fill) or ''
 if stored == ARGV[3] and ARGV[2] ~= ARGV[3] then return 1 end
 if stored ~= ARGV[2] then return 0 end
 if ARGV[5] ~= '' and redis.call('HGET', KEYS[1], fill .. '#token') ~= ARGV[5] then return -1 end
+-- Two commands make a transaction: see store_twice in apply-snapshots.lua. Otherwise Redis could
+-- keep the end of the fill, but not its customers.
+redis.call('HSET', KEYS[1], fill, ARGV[3])
 if ARGV[3] ~= '' then
-  -- Two commands make a transaction: see store_twice in apply-snapshots.lua.
-  for _ = 1, 2 do redis.call('HSET', KEYS[1], fill, ARGV[3]) end
+  redis.call('HSET', KEYS[1], fill, ARGV[3])
   return 1
 end
 local position = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '')
