@@ -174,7 +174,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     retryThroughOutage,
     fillPartition,
     onLoad: lookahead.drop,
-    // Do not wait for a turn here. A chunk keeps its turn while it loads the position again. So
+    // Do not wait for the lock here. A chunk keeps the lock while it loads the position again. So
     // these erasures would wait for the chunk, and the chunk would wait for the erasures.
     executeErasures: (found, signal) => erasures.execute(found, signal, (_, work) => work()),
   })
@@ -199,7 +199,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     if (last) metrics.freshnessSeconds.observe(Math.max(0, Date.now() - Number(last.timestamp)) / 1000)
   }
 
-  const holdBlocked = (partition: number, message: string) => {
+  const pauseBlocked = (partition: number, message: string) => {
     blocked.set(partition, positions.expected(partition))
     deps.obstacles.report(`${topic}/${partition}`, { blocked: true, reason: 'record', message })
     const pause = pauses.begin(partition)
@@ -249,7 +249,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       if (records.length > 1) return projectUpTo(records.slice(0, records.length >> 1), partition)
       const place = `${topic}/${partition}/${first?.offset}`
       logger.error({ err: error, place }, 'a record cannot be applied')
-      holdBlocked(
+      pauseBlocked(
         partition,
         `The record at ${place} cannot be applied: ${(error as Error).message}. Its partition waits, the other ` +
           `partitions continue. Report this as a bug, and send the record to quarantine with ` +
@@ -330,7 +330,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     const { offset, nextOffset, error } = unreadable
     const place = `${topic}/${partition}/${offset}`
     if (!named.has(place)) {
-      holdBlocked(
+      pauseBlocked(
         partition,
         `The batch of records at ${place} (offsets ${offset} to ${BigInt(nextOffset) - 1n}) cannot be read: ` +
           `${error.message}. Its partition waits, the other partitions continue. Repair the batch from another ` +

@@ -1,8 +1,7 @@
 /**
- * The public port. Order of checks: path, method, API key, rate, scope, turn, parameters. Each
- * route names the scope that it needs, or `open`.
+ * The public port. Order of checks: path, method, API key, rate, scope, requests at the same time,
+ * parameters. Each route names the scope that it needs, or `open`.
  */
-
 import type { Duplex } from 'node:stream'
 import type { Scope } from '@customer-stream/configuration'
 import { METHODS, PROBLEM_CONTENT_TYPE, STATUS_CODES, type Tracer } from '@customer-stream/runtime'
