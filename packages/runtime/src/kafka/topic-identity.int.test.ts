@@ -1,9 +1,9 @@
 import { freshNames } from '@customer-stream/testing'
 import { testKafka } from '@customer-stream/testing/vitest'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
 import { waitUntil } from '../process/wait-until.ts'
 import { createAdmin, readTopicIdentity, type TopicAdmin } from './index.ts'
-import { administratorOf } from './topic-admin.ts'
+import { administratorOf, clusterOf } from './topic-admin.ts'
 
 let admin: TopicAdmin
 beforeAll(async () => {
@@ -54,4 +54,17 @@ it('the ids of several topics cost one request each', async () => {
   for (const topic of [...topics, ...topics]) await readTopicIdentity(admin, topic)
   stop()
   expect(requests).toEqual(['Metadata', 'Metadata', 'Metadata', 'Metadata'])
+})
+
+it('on brokers before Kafka 2.8 a topic has no id, and a missing topic is refused', async () => {
+  const topic = `${freshNames().topicPrefix}raw`
+  await create(topic)
+  const { clusterId } = await administratorOf(admin).describeCluster()
+  const old = createAdmin(testKafka())
+  await old.connect()
+  onTestFinished(() => old.disconnect())
+  const broker = await clusterOf(old).brokerPool.findConnectedBroker()
+  Object.assign(broker, { versions: { ...broker.versions, 3: { maxVersion: 6 } } })
+  expect(await readTopicIdentity(old, topic)).toEqual({ clusterId })
+  await expect(readTopicIdentity(old, `${topic}.missing`)).rejects.toMatchObject({ type: 'UNKNOWN_TOPIC_OR_PARTITION' })
 })

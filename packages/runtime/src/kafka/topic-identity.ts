@@ -132,6 +132,8 @@ export const readTopicIdentity = async (admin: TopicAdmin, topic: string): Promi
     // broker.
     const broker = await brokerPool.findConnectedBroker()
     if ((broker.versions[METADATA]?.maxVersion ?? 0) < VERSION) {
+      // Rejects if the topic does not exist.
+      await admin.describeTopics([topic])
       const { clusterId } = await administratorOf(admin).describeCluster()
       return { clusterId: clusterId || undefined, topicId: undefined }
     }
