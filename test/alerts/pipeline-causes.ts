@@ -206,17 +206,22 @@ export const lostRedisCause: Cause = {
 export const frozenProjectorCause: Cause = {
   fault: 'a projector freezes and loses its partitions',
   alerts: ['StateRepairs'],
-  inject: async ({ projectors, redis }, fired) => {
+  inject: async (site, fired) => {
+    const { projectors, cluster } = site
     const [first, second] = projectors
-    // A freeze is shorter than this timeout. Otherwise the projector would give up its calls to
-    // Redis, and would publish nothing.
-    await restart(first!, { REDIS_COMMAND_TIMEOUT_MS: '60000' })
+    await restart(first!, {
+      KAFKA_BROKERS: cluster.proxiedBrokers.join(','),
+      // A freeze is shorter than this timeout. Otherwise the projector would give up its calls to
+      // Redis, and would publish nothing.
+      REDIS_COMMAND_TIMEOUT_MS: '60000',
+    })
     while (!fired.aborted) {
-      // A slow Redis, so that the projector freezes in the middle of its chunks.
-      redis.network.set({ delayMs: 100 })
+      // A slow Kafka, so that the projector freezes while it publishes documents. After an earlier
+      // step of a chunk it would ask Redis first, and would publish nothing.
+      setBrokerNetworks(site, { delayMs: 200 })
       await sleep(3000)
       first!.process.signal('SIGSTOP')
-      redis.network.set('open')
+      setBrokerNetworks(site, 'open')
       await waitUntil(
         'the other projector has all partitions',
         () => second!.process.metric('projector_assigned_partitions'),
