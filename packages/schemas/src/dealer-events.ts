@@ -66,7 +66,11 @@ export const countEvents = (
     // projector that did not count.
     return events === 0 && activeSlots(weeks, hour * HOUR_MS) > 0 ? null : events
   }
-  const rhythm = weeksOfRhythm(weeks, last)
+  // A week with active slots and without any number was not counted. Its hours without events alone
+  // would make the average too low.
+  const isCounted = (week: number) =>
+    (counts.get(week)?.byteLength ?? 0) > 0 || !weeks.get(week)?.some((byte) => byte !== 0)
+  const rhythm = weeksOfRhythm(weeks, last).filter(isCounted)
   const usual = (hour: number): number | null => {
     const { index } = eventCountPlace(hour)
     const known = rhythm.map((week) => eventsIn(week * HOURS_PER_WEEK + index)).filter((events) => events !== null)
