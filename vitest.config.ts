@@ -24,6 +24,7 @@ const withUsers = [
 ]
 /** Files that mostly wait. They use the CPU little while the sweep uses it much. */
 const waiting = [
+  'test/e2e/alerts.e2e.test.ts',
   'test/e2e/redis-cluster.e2e.test.ts',
   'test/e2e/rebuild-command.e2e.test.ts',
   'test/e2e/watchdogs.e2e.test.ts',
@@ -31,14 +32,23 @@ const waiting = [
   'packages/runtime/src/kafka/oauth-bearer.int.test.ts',
   'test/e2e/reader-operations.e2e.test.ts',
 ]
+// Vitest starts large files first. These files take long, although some of them are small. At the
+// end of a run they would run alone.
 const longest = [
   'test/checks.test.ts',
   sweep,
   ...waiting,
+  'test/e2e/console.e2e.test.ts',
+  'test/e2e/demo.e2e.test.ts',
+  'test/e2e/verify.e2e.test.ts',
+  'test/e2e/reader.e2e.test.ts',
+  'test/e2e/subscriber-package.e2e.test.ts',
+  'test/e2e/status.e2e.test.ts',
+  'test/e2e/start-and-outages.e2e.test.ts',
+  'test/e2e/terminal-width.e2e.test.ts',
+  'test/e2e/fill-from-state.e2e.test.ts',
   'test/e2e/quarantine-command.e2e.test.ts',
   ...withUsers.slice(1),
-  // Vitest starts large files first, and this file is small, so it would run alone at the end.
-  'test/e2e/terminal-width.e2e.test.ts',
   ...faults,
 ]
 /** Starts these files before the other files of their group, in this order. */

@@ -11,7 +11,7 @@ beforeAll(async () => {
 afterAll(() => pipeline.close())
 
 const SLOW_CLIENTS = 4
-const CHANGES = 240
+const CHANGES = 480
 /** The buffers of a socket have some megabytes, and the reader's memory of changes has 16 MiB. */
 const CHANGE_BYTES = 500_000
 
@@ -20,7 +20,7 @@ const MIB = 1024 * 1024
  * The memory of changes has 16 MiB of records. A record needs several times as much while streams
  * share its document and its events.
  */
-const MAX_GROWTH = 6 * 16 * MIB
+const MAX_GROWTH = 10 * 16 * MIB
 
 /** A client that reads only while it is not paused. It counts an event only if it is complete. */
 const openClient = async (reader: ServiceProcess, lastEventId?: string) => {
