@@ -1,7 +1,7 @@
 /** Clients of `GET /v1/changes` that stop reading their socket, while many changes arrive. */
-import { get as httpGet, type IncomingMessage } from 'node:http'
 import { waitUntil } from '@customer-stream/runtime'
 import { kafkajsOf, openPipeline, type Pipeline, READER_KEY, type ServiceProcess } from '@customer-stream/testing'
+import { openChangesClient } from '@customer-stream/testing/changes-client'
 import { afterAll, beforeAll, expect, inject, it, onTestFinished } from 'vitest'
 
 let pipeline: Pipeline
@@ -22,49 +22,11 @@ const MIB = 1024 * 1024
  */
 const MAX_GROWTH = 10 * 16 * MIB
 
-/** A client that reads only while it is not paused. It counts an event only if it is complete. */
-const openClient = async (reader: ServiceProcess, lastEventId?: string) => {
-  const headers = {
-    authorization: `Bearer ${READER_KEY}`,
-    ...(lastEventId !== undefined && { 'last-event-id': lastEventId }),
-  }
-  const ask = () =>
-    new Promise<IncomingMessage>((resolve, reject) => {
-      const request = httpGet(`${reader.url}/v1/changes`, { headers, agent: false }, resolve)
-      request.on('error', reject)
-      onTestFinished(() => void request.destroy())
-    })
-  // A ready reader answers 503 until it follows the state topic.
-  const answer = await waitUntil('the reader serves the stream', ask, ({ statusCode }) => statusCode === 200)
-  const seen = { customers: [] as string[], lastId: '', isOpen: true }
-  let rest = ''
-  answer.setEncoding('utf8').on('data', (text: string) => {
-    const blocks = (rest + text).split('\n\n')
-    rest = blocks.pop() ?? ''
-    for (const block of blocks) {
-      seen.lastId = /^id: (.*)$/m.exec(block)?.[1] ?? seen.lastId
-      const [, customerUuid] = /^data: \{"customerUuid":"(\w+)"/m.exec(block) ?? []
-      if (customerUuid !== undefined) seen.customers.push(customerUuid)
-    }
-  })
-  answer.on('error', () => undefined)
-  answer.on('close', () => {
-    seen.isOpen = false
-  })
-  await waitUntil(
-    'the stream has its first id',
-    () => seen.lastId,
-    (id) => id !== '',
-  )
-  return { seen, pause: () => answer.pause(), resume: () => answer.resume() }
+const openClient = async ({ url }: ServiceProcess, lastEventId?: string) => {
+  const client = await openChangesClient(url, READER_KEY, lastEventId)
+  onTestFinished(client.close)
+  return client
 }
-
-const untilSeen = ({ seen }: Awaited<ReturnType<typeof openClient>>, count: number) =>
-  waitUntil(
-    `the client has ${count} changes`,
-    () => seen.customers.length,
-    (found) => found >= count,
-  )
 
 /** Starts a reader. Without a projector nothing creates the state topic, so the test creates it. */
 const startReader = async () => {
@@ -98,11 +60,11 @@ it('clients that stop reading are cut off, others get each change, and a later s
   const customers = Array.from({ length: CHANGES }, (_, i) => `c${i}`)
   const [fast, ...slow] = await Promise.all(Array.from({ length: SLOW_CLIENTS + 1 }, () => openClient(reader)))
   await publish('c0')
-  await Promise.all([fast!, ...slow].map((each) => untilSeen(each, 1)))
+  await Promise.all([fast!, ...slow].map((each) => each.untilSeen(1)))
   for (const each of slow) each.pause()
   const before = await reader.metric('process_resident_memory_bytes')
   for (const customerUuid of customers.slice(1)) await publish(customerUuid)
-  await untilSeen(fast!, CHANGES)
+  await fast!.untilSeen(CHANGES)
   expect(fast!.seen.customers).toEqual(customers)
 
   await waitUntil(
@@ -115,16 +77,11 @@ it('clients that stop reading are cut off, others get each change, and a later s
   expect(growth / MIB).toBeLessThan(MAX_GROWTH / MIB)
 
   const [client] = slow
-  client!.resume()
-  await waitUntil(
-    'the client sees the end of its stream',
-    () => client!.seen.isOpen,
-    (isOpen) => !isOpen,
-  )
+  await client!.untilCutOff()
   const { customers: seen, lastId } = client!.seen
   expect(seen.length).toBeLessThan(CHANGES)
   const again = await openClient(reader, lastId)
-  await untilSeen(again, CHANGES - seen.length)
+  await again.untilSeen(CHANGES - seen.length)
   expect([...seen, ...again.seen.customers]).toEqual(customers)
   expect(fast!.seen.isOpen).toBe(true)
   expect(await reader.end()).toBe(0)

@@ -1,7 +1,7 @@
 /** Clients that read their socket slowly or not at all. `test/e2e` has the test on Kafka. */
-import { get as httpGet, type IncomingMessage } from 'node:http'
 import { waitUntil } from '@customer-stream/runtime'
 import { createRegistry } from '@customer-stream/runtime/service'
+import { openChangesClient } from '@customer-stream/testing/changes-client'
 import { expect, it, onTestFinished } from 'vitest'
 import { start } from '../http/fixtures/start-app.ts'
 import { createReaderMetrics } from '../metrics.ts'
@@ -62,53 +62,10 @@ const serve = async (heartbeatMs: number) => {
   }
 }
 
-/** Opens a stream. Counts an event only if it is complete. */
 const openClient = async (url: string) => {
-  const headers = { authorization: 'Bearer full-key' }
-  const answer = await new Promise<IncomingMessage>((resolve, reject) =>
-    httpGet(`${url}/v1/changes`, { headers, agent: false }, resolve).on('error', reject),
-  )
-  onTestFinished(() => void answer.destroy())
-  const seen = { customers: [] as string[], lastId: '', isOpen: true }
-  let rest = ''
-  answer.setEncoding('utf8').on('data', (text: string) => {
-    const blocks = (rest + text).split('\n\n')
-    rest = blocks.pop() ?? ''
-    for (const block of blocks) {
-      seen.lastId = /^id: (.*)$/m.exec(block)?.[1] ?? seen.lastId
-      const [, customerUuid] = /^data: \{"customerUuid":"(\w+)"/m.exec(block) ?? []
-      if (customerUuid !== undefined) seen.customers.push(customerUuid)
-    }
-  })
-  answer.on('error', () => undefined)
-  answer.on('close', () => {
-    seen.isOpen = false
-  })
-  await waitUntil(
-    'the stream has its first id',
-    () => seen.lastId,
-    (id) => id !== '',
-  )
-  return { seen, pause: () => answer.pause(), resume: () => answer.resume() }
-}
-
-type Client = Awaited<ReturnType<typeof openClient>>
-
-const untilSeen = ({ seen }: Client, count: number) =>
-  waitUntil(
-    `the client has ${count} changes`,
-    () => seen.customers.length,
-    (found) => found >= count,
-  )
-
-/** Resolves when a client that reads again has read what was sent, and sees that it was cut off. */
-const untilCutOff = async ({ seen, resume }: Client) => {
-  resume()
-  await waitUntil(
-    'the client sees the end of its stream',
-    () => seen.isOpen,
-    (isOpen) => !isOpen,
-  )
+  const client = await openChangesClient(url, 'full-key')
+  onTestFinished(client.close)
+  return client
 }
 
 it('a client that reads nothing between two heartbeats is cut off, even if it is not far behind', async () => {
@@ -117,13 +74,13 @@ it('a client that reads nothing between two heartbeats is cut off, even if it is
   const [fast, slow] = await Promise.all([openClient(url), openClient(url)])
   slow!.pause()
   for (let count = 1; count <= CHANGES; count++) publish()
-  await untilSeen(fast!, CHANGES)
+  await fast!.untilSeen(CHANGES)
   await waitUntil(
     'the slow client is cut off',
     () => ended('slow'),
     (count) => count === 1,
   )
-  await untilCutOff(slow!)
+  await slow!.untilCutOff()
   expect(slow!.seen.customers).toEqual(customersOf(slow!.seen.customers.length))
   expect(fast!.seen.isOpen).toBe(true)
 })
