@@ -15,6 +15,7 @@ import {
   kafkajsOf,
   openPipeline,
   type Pipeline,
+  type PipelineBrokers,
   startBrokers,
   startRedisCluster,
 } from '@customer-stream/testing'
@@ -89,11 +90,11 @@ const summary = (figures: readonly Figures[]): Figures => ({
 const brokers = await startBrokers({ log: printNotice })
 const cluster = await startRedisCluster({ log: printNotice })
 const topicPrefix = freshNames().topicPrefix
-const open = (redis: { redisUrl: string; redisCluster: boolean }) =>
+const open = (redis: Omit<PipelineBrokers, 'kafkaBrokers'>) =>
   openPipeline({ kafkaBrokers: brokers.kafkaBrokers, ...redis }, { ...freshNames(), topicPrefix })
 const sides = {
-  single: { redisUrl: brokers.redisUrl, redisCluster: false },
-  cluster: { redisUrl: cluster.url, redisCluster: true },
+  single: { redisUrl: brokers.redisUrl },
+  cluster: { redisUrl: cluster.url, redisEnv: { REDIS_CLUSTER: 'true' } },
 }
 const results: Record<keyof typeof sides, Figures[]> = { single: [], cluster: [] }
 try {

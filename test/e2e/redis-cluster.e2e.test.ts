@@ -29,7 +29,7 @@ beforeEach(async () => {
   pipeline = await openPipeline({
     kafkaBrokers: inject('brokers').kafkaBrokers,
     redisUrl: cluster.url,
-    redisCluster: true,
+    redisEnv: { REDIS_CLUSTER: 'true' },
   })
   ingress = await pipeline.start('ingress')
   await ingress.untilReady()

@@ -21,8 +21,11 @@ import { type AnyServiceName, type ServiceProcess, startService } from './servic
 export interface PipelineBrokers {
   readonly kafkaBrokers: readonly string[]
   readonly redisUrl: string
-  /** True if `redisUrl` names the nodes of a Redis Cluster. */
-  readonly redisCluster?: boolean
+  /**
+   * More settings of the clients of Redis, for example REDIS_CLUSTER or those of Sentinels. They
+   * take precedence over `redisUrl`.
+   */
+  readonly redisEnv?: Readonly<Record<string, string>>
 }
 
 /**
@@ -88,7 +91,7 @@ const TOKEN = 'desk-token'
 
 /** Returns the environment of each service, as an operator would set it. */
 const environmentsOf = (
-  { kafkaBrokers, redisUrl, redisCluster = false }: PipelineBrokers,
+  { kafkaBrokers, redisUrl, redisEnv }: PipelineBrokers,
   { topicPrefix, groupId, keyPrefix }: ReturnType<typeof freshNames>,
 ): Readonly<Record<AnyServiceName, Readonly<Record<string, string>>>> => {
   const shared = {
@@ -102,14 +105,14 @@ const environmentsOf = (
     projector: {
       ...shared,
       REDIS_URL: redisUrl,
-      REDIS_CLUSTER: String(redisCluster),
+      ...redisEnv,
       REDIS_KEY_PREFIX: keyPrefix,
       CONSUMER_GROUP_ID: groupId,
     },
     reader: {
       ...shared,
       REDIS_URL: redisUrl,
-      REDIS_CLUSTER: String(redisCluster),
+      ...redisEnv,
       REDIS_KEY_PREFIX: keyPrefix,
       READER_API_KEYS: apiKeys([
         { name: 'full', scopes: ['read', 'pii', 'operate'], dealers: ['*'] },
@@ -121,8 +124,8 @@ const environmentsOf = (
 
 const logger = createLogger('pipeline', 'silent')
 
-const openRedis = async (url: string, cluster = false): Promise<RedisClient> => {
-  const client = createRedis(loadSettings(redisSettings, { REDIS_URL: url, REDIS_CLUSTER: String(cluster) }), logger)
+const openRedis = async (url: string, env: PipelineBrokers['redisEnv'] = {}): Promise<RedisClient> => {
+  const client = createRedis(loadSettings(redisSettings, { REDIS_URL: url, ...env }), logger)
   await connectRedis(client)
   return client
 }
@@ -146,7 +149,7 @@ const post: Pipeline['post'] = (ingress, body, headers) =>
  *   no other data.
  */
 export const openPipeline = async (brokers: PipelineBrokers, names = freshNames()): Promise<Pipeline> => {
-  const { redisUrl, redisCluster = false } = brokers
+  const { redisUrl, redisEnv } = brokers
   const { topicPrefix, keyPrefix } = names
   const environments = environmentsOf(brokers, names)
   const folder = await makePipelineFolder()
@@ -155,7 +158,7 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
   const kafka = createKafka(loadSettings(kafkaSettings, environments.ingress), { clientId: 'pipeline', logger })
   const admin = createAdmin(kafka, { isPatient: true })
   const administrator = administratorOf(admin)
-  const [redis] = await Promise.all([openRedis(redisUrl, redisCluster), admin.connect()])
+  const [redis] = await Promise.all([openRedis(redisUrl, redisEnv), admin.connect()])
   // Includes services that are still starting, so that `close` ends them too.
   const services: Promise<ServiceProcess>[] = []
   let isClosed = false
@@ -184,7 +187,7 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
     verify: async (ledgerPath, options) => {
       // Give the verifier its own client, because after a fault the pipeline's client may still be
       // reconnecting.
-      const verifierRedis = await openRedis(redisUrl, redisCluster)
+      const verifierRedis = await openRedis(redisUrl, redisEnv)
       try {
         return await verify({
           admin,

@@ -93,10 +93,7 @@ export interface FaultHarnessOptions {
   readonly projection?: number
   /** True if each ingress has its own spool. */
   readonly spool?: boolean
-  /**
-   * True for a Redis with a replica and Sentinels. The projectors ask the Sentinels. The harness
-   * uses the first primary until the scenario calls {@link ManagedRedis.replace}.
-   */
+  /** True for a Redis with a replica and Sentinels, in place of `harness.redis`. */
   readonly sentinels?: boolean
   /** True for a Redis Cluster with a replica of each master, in place of `harness.redis`. */
   readonly redisCluster?: boolean
@@ -106,7 +103,7 @@ export interface FaultHarnessOptions {
 export const openFaultHarness = async (cluster: KafkaCluster, options: FaultHarnessOptions): Promise<FaultHarness> => {
   const sentinels = options.sentinels ? await startRedisWithSentinels() : undefined
   await sentinels?.untilWatched()
-  const first = sentinels?.servers[0] ?? (await cluster.startRedis())
+  const first = await cluster.startRedis()
   const { hostname: host, port } = new URL(first.url)
   let server = first
   const servers = [first]
@@ -117,7 +114,7 @@ export const openFaultHarness = async (cluster: KafkaCluster, options: FaultHarn
   const pipeline = await openPipeline({
     kafkaBrokers: cluster.kafkaBrokers,
     redisUrl: redisCluster?.url ?? redisUrl,
-    redisCluster: redisCluster !== undefined,
+    redisEnv: { ...(redisCluster && { REDIS_CLUSTER: 'true' }), ...sentinels?.env },
   })
   const shared = { KAFKA_BROKERS: cluster.proxiedBrokers.join(','), KAFKA_REPLICATION_FACTOR: '3' }
   const environments = {
@@ -127,7 +124,6 @@ export const openFaultHarness = async (cluster: KafkaCluster, options: FaultHarn
       CONSUMER_SESSION_TIMEOUT_MS: '6000',
       POSITION_CHECK_MS: '500',
       REDIS_COMMAND_TIMEOUT_MS: '1000',
-      ...sentinels?.env,
       ...options.projectorEnv,
     },
   }
