@@ -84,8 +84,8 @@ const readStates = async ({ redis, topic, keyPrefix, configured, ends }: Place):
 }
 
 /**
- * Returns the state of the newest projection: PROJECTION_VERSION, or a greater number that has
- * positions.
+ * Returns the state of the projection with the greatest number. This is PROJECTION_VERSION, unless
+ * Redis has positions of a greater number.
  */
 const currentOf = (states: States, { configured, ends }: Place): ProjectionState => {
   const projection = Math.max(configured, ...states.keys())

@@ -83,7 +83,7 @@ export const wrongService = ({ kind, url }: ServiceAddress, { labelsAbove0 }: Me
 
 /** An older refusal is not reported, like by the alert SenderRefused. */
 const REFUSED_WITHIN_MS = 600_000
-/** A sender that is refused and gets 202 in this time before is not reported as refused. */
+/** A refusal this soon after a 202 is not reported, because the sender's events are accepted. */
 const ACCEPTED_WITHIN_MS = 60_000
 
 /** Returns a sentence if the ingresses refuse requests of the sender, and accept no event. */

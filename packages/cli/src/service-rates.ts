@@ -8,7 +8,7 @@ export interface Rates {
    * `refused`.
    */
   readonly accepted: number | null
-  /** Requests with any other answer except 503. */
+  /** Requests with an answer other than 202 and 503. */
   readonly refused: number | null
   /** Requests answered with 503. */
   readonly unavailable: number

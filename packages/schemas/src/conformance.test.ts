@@ -53,7 +53,7 @@ const read = ({ bodyBase64, contentType, receivedAt }: ReadVector): Version | Ev
   return event.ok ? event.value.version : event.reason
 }
 
-/** Returns the fields as Redis has them: a client writes UTF-8, which has no lone surrogates. */
+/** Returns the fields as Redis has them. In UTF-8 a lone surrogate becomes U+FFFD. */
 const asStored = (fieldsAndValues: readonly string[]) =>
   Object.fromEntries(
     fieldsAndValues.flatMap((name, i) =>

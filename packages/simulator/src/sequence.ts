@@ -21,8 +21,8 @@ export interface SequencedEvent extends MadeEvent {
   readonly random: Random
 }
 
-// Numbers of random streams. The stream of an event is the event's number, so all other streams
-// have far greater numbers.
+// Numbers of random streams. An event uses the stream of its own number. Customers and dealers use
+// far greater numbers, so no two of them share a stream.
 const CUSTOMER_STREAM = 0x4000_0000
 const DEALER_STREAM = 0x7f00_0000
 const DEALERS = 5

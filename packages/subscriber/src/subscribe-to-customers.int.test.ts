@@ -281,7 +281,7 @@ describe('an invalid record', () => {
     expect(subscriber.seen).toEqual(['a 1'])
   })
 
-  it('after an invalid record a subscription continues with skip, or when park has resolved', async () => {
+  it('a subscription continues if onInvalid skips a record, or after park has stored the record', async () => {
     const topic = await withForeign()
     const parked: string[] = []
     const subscriber = start(topic, {

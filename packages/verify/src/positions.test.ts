@@ -35,7 +35,7 @@ it('a partition without fields has no progress', () => {
   })
 })
 
-it('progressIn ignores a window that the position has left', () => {
+it('progressIn ignores a window if the position has reached its end', () => {
   const left = progressIn([{ [field]: '120', [`${field}#window`]: '50/120' }], 't', 3)
   expect(left).toMatchObject({ windowEnd: undefined, completeBefore: 120n })
 })

@@ -62,7 +62,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     expect([await count('d', NOW - 24 * HOUR_MS), await count('d', NOW - 26 * HOUR_MS)]).toEqual([1, 0])
   })
 
-  it('ids that Redis has lost do not lower the number', async () => {
+  it("the number of a dealer's events stays if Redis loses the ids of the events", async () => {
     const { events, redis, keyPrefix, count } = setUp()
     events.note([event('d', 'a'), event('d', 'b')])
     await events.save()

@@ -141,9 +141,9 @@ const outcomes = new Map<number, StoreOutcome>([
   [2, 'erased'],
   [KEPT, 'stale'],
 ])
-/** First reply of apply-snapshots.lua if it has moved the position. */
+/** First element of the reply of apply-snapshots.lua if it has moved the position. */
 const MOVED = 2
-/** Reply of apply-snapshots.lua if the call must be repeated with the keys of the marks. */
+/** The same element if the call must be repeated with the keys of the marks. */
 const NEEDS_MARK = 3
 
 export interface Rights {

@@ -88,7 +88,7 @@ it('the diagnosis names all bootstrap brokers if no broker answers', () => {
     false,
     'Kafka a:9092, b:9092 refuses connections (ECONNREFUSED). The service cannot store events. The service ' +
       'keeps trying. ' +
-      'If this lasts, check that it runs, and KAFKA_BROKERS (a:9092, b:9092).',
+      'If this lasts, check that Kafka runs. Also check KAFKA_BROKERS (a:9092, b:9092).',
   ])
 })
 

@@ -280,7 +280,7 @@ const outageMessageOf = ({ settings, facts, kafka, cannot, retrying, lastMessage
   const says = outageCodes[code]
   if (says)
     return (
-      `${kafka} ${says}. ${cannot}. ${retrying}If this lasts, check that it runs, and ` +
+      `${kafka} ${says}. ${cannot}. ${retrying}If this lasts, check that Kafka runs. Also check ` +
       `${addressHint(settings, broker)}.`
     )
   if (type === 'GROUP_COORDINATOR_NOT_AVAILABLE')

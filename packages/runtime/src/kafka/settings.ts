@@ -177,8 +177,8 @@ export const kafkaSettings = {
     minimum: 6000,
     maximum: 300_000,
     description:
-      'A request other than produce without a reply after this time counts as failed: fetching, joining the ' +
-      'group, creating topics. Raise it if brokers are far away or slow.',
+      'A request to Kafka without a reply after this time counts as failed. Produce requests have ' +
+      '`KAFKA_PRODUCE_TIMEOUT_MS` instead. Raise the time if brokers are far away or slow.',
   }),
   KAFKA_METADATA_MAX_AGE_MS: integer({
     default: 1000,

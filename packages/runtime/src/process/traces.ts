@@ -32,7 +32,7 @@ export const createTraceMetrics = (registry: Registry): { readonly spans: Counte
     name: 'customer_stream_trace_spans_total',
     help:
       'Spans by outcome. `exported`: the collector has them. `dropped`: the collector did not accept them, or too ' +
-      'many spans waited. No event depends on a span.',
+      'many spans waited. A dropped span loses no event.',
     labelNames: ['outcome'],
     registers: [registry],
   })

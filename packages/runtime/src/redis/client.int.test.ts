@@ -48,7 +48,7 @@ describe('a server that hangs', () => {
     await expect(redis.ping()).rejects.toThrow('Command timed out')
   })
 
-  it('causeOf names the timeout if a hanging server costs the connection', async () => {
+  it('causeOf returns the timeout that closed a connection to a hanging server', async () => {
     const redis = (await throughNetwork()) as Redis
     network.set('stalled')
     const failed = redis.ping().catch((error: Error) => error)

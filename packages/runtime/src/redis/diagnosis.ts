@@ -131,7 +131,7 @@ const rows: readonly Row[] = [
   {
     pattern: /connect (ENOENT|EACCES)/,
     happened: 'has no socket that this process may open',
-    hint: 'If this lasts, check that it runs, the path in REDIS_URL, and the rights on the socket.',
+    hint: 'If this lasts, check the path in REDIS_URL and the rights on the socket, and that Redis runs.',
   },
   {
     pattern: /Unknown RESP type/,
@@ -142,7 +142,7 @@ const rows: readonly Row[] = [
   {
     pattern: /ECONNREFUSED/,
     happened: 'refuses connections',
-    hint: 'If this lasts, check that it runs, and REDIS_URL.',
+    hint: 'If this lasts, check REDIS_URL, and that Redis runs.',
   },
 ]
 

@@ -34,8 +34,8 @@ export interface TopicPublishers {
   /** Describes a topic whose oldest send has lasted longer than `stuckSendMs`. */
   stuck(): string | undefined
   /**
-   * Returns a topic that stores no records because its partitions fail. `error` is the last error
-   * of the partition that failed first.
+   * Returns a topic that stores no records because its partitions fail. One partition failed first:
+   * `error` is its last error.
    */
   outage(): { readonly topic: string; readonly error: Error } | undefined
   connect(): Promise<void>

@@ -30,7 +30,7 @@ export const createDispatch = (log: ChangeLog): Dispatch => {
   const streams = new Set<ChangeStream>()
   const subscriptions = createSubscriptionIndex<ChangeStream>()
   const shownCustomers = createShownCustomers()
-  /** Each change before this place has reached the streams that it concerns. */
+  /** Place in the log before which the streams have all their changes. */
   let reached: LogPlace = { number: 0, offsets: [] }
   /** Number of the next change that not all streams have passed. */
   let passed = 0

@@ -27,7 +27,7 @@ export interface QuarantineCounts {
 export interface IngressCounts {
   /** Requests answered with 202. */
   readonly accepted: number
-  /** Requests of the sender with any other answer. */
+  /** Requests of the sender with an answer other than 202. */
   readonly refused: number
   /** Events that got 503 and were not accepted later. */
   readonly eventsAtRisk: number

@@ -94,7 +94,7 @@ describe('encodeProduce', () => {
 })
 
 describe('patchProduceRequest', () => {
-  // Compare only the bytes, because kafkajs' encoder also has a position.
+  // Only kafkajs' encoder has a field `offset`.
   const encoderOf = async (args: ProduceArguments, version: number | string) =>
     'offset' in (await protocol({ version })(args).request.encode()) ? 'kafkajs' : 'ours'
   const plain = requestOf({ key: Buffer.from('k'), value: Buffer.from('v'), timestamp: '1700000000000' })
