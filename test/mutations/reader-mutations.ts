@@ -101,10 +101,32 @@ export const readerMutations: readonly Mutation[] = [
     ),
   },
   {
+    rule: 'a history has its newest records, even if 25 of them exceed the limit of bytes',
+    prevents: 'an empty history of a customer whose partition has large records',
+    file: `${folder}/read-backwards.ts`,
+    from: 'if (!isFirst || signal.aborted) return oldest',
+    to: 'return oldest',
+    test: unit(
+      `${folder}/customer-events.test.ts`,
+      'a history whose newest records are too large together has at least the newest records',
+    ),
+  },
+  {
+    rule: 'after a loss of data, an answer does not claim the events of the last measurement',
+    prevents: 'an answer that lacks customers, and says that Redis has every event',
+    file: `${folder}/pipeline/watch.ts`,
+    from: 'asOf && isStillComplete(asOf, await readProgress()) ? asOf.at : undefined',
+    to: 'asOf?.at',
+    test: unit(
+      `${folder}/pipeline/watch.test.ts`,
+      'answers do not claim events of the last measurement',
+    ),
+  },
+  {
     rule: 'a history reads a bounded number of bytes',
     prevents: 'a request that reads gigabytes, because the records of a partition are large',
     file: `${folder}/read-backwards.ts`,
-    from: 'bytes >= maxBytes || ',
+    from: 'bytes >= limit || ',
     to: '',
     test: unit(
       `${folder}/customer-events.test.ts`,

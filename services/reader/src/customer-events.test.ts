@@ -114,6 +114,14 @@ describe('reading', () => {
     expect([found.events.length, fetched.length]).toEqual([25, 25 + 16])
   })
 
+  it('a history whose newest records are too large together has at least the newest records', async () => {
+    const large = { key: 'other', value: Buffer.alloc(6 * 1024 * 1024) }
+    const { readEvents } = setUp([...Array(100).fill(large), of('c'), large, of('c')], 1)
+    const found = await readEvents({ customerUuid: 'c', since: 0, current: undefined, gone })
+    expect(found.events.map(({ offset }) => offset)).toEqual([102, 100])
+    expect(found).toMatchObject({ end: 103, isComplete: false })
+  })
+
   it('no older event takes the place of an event that does not fit into the answer', async () => {
     const sized = (company: string) => ({
       key: 'c',

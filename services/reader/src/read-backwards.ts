@@ -41,11 +41,11 @@ export const readBackwards = async <W extends Window>(
 ): Promise<number> => {
   let bytes = 0
 
-  /** Returns undefined if the limit is reached. */
-  const readWindow = async (from: number, until: number): Promise<W | undefined> => {
+  /** Returns undefined if all windows together reach `limit` bytes. */
+  const readWindow = async (from: number, until: number, limit: number): Promise<W | undefined> => {
     const window = open()
     for (let offset = from; offset < until; ) {
-      if (bytes >= maxBytes || signal.aborted) return undefined
+      if (bytes >= limit || signal.aborted) return undefined
       const { records, nextOffset } = await raw.read(partition, offset, until)
       for (const record of records) {
         bytes += bytesOf(record)
@@ -58,14 +58,24 @@ export const readBackwards = async <W extends Window>(
 
   let size = FIRST_WINDOW
   let oldest = end
+  /** Bytes of the dropped first window. */
+  let dropped = 0
   while (oldest > first && size >= 1) {
     const from = Math.max(first, oldest - size)
-    const window = await readWindow(from, oldest)
-    if (window === undefined) return oldest
+    const isFirst = oldest === end && size > 1
+    // Half of the limit is left for a smaller window. Otherwise large records would hide themselves
+    // and all records before them.
+    const window = await readWindow(from, oldest, isFirst ? maxBytes / 2 : maxBytes)
+    if (window === undefined) {
+      if (!isFirst || signal.aborted) return oldest
+      size = 1
+      dropped = bytes
+      continue
+    }
     close(window)
     oldest = from
     // Older records have probably the same size. Half of the rest is left, in case they are larger.
-    const fitting = Math.floor(((maxBytes - bytes) * (end - oldest)) / Math.max(bytes, 1) / 2)
+    const fitting = Math.floor(((maxBytes - bytes) * (end - oldest)) / Math.max(bytes - dropped, 1) / 2)
     size = Math.min(2 * size, fitting)
   }
   return oldest

@@ -211,12 +211,19 @@ const addChecks = (
       throw new ProblemError('forbidden', 'The API key needs the dealers ["*"].')
   }
   // Without a promise, because each promise of a hook costs every request a turn of microtasks.
-  app.addHook('onRequest', (request, reply, done) => {
+  app.addHook('onRequest', (request, _reply, done) => {
     request.arrivedAt = performance.now()
     check(request)
-    // Set before the answer is known, because a missing customer may be in an event that waits.
-    if (request.routeOptions.config.isOfRedis) reply.header(COMPLETE_AS_OF_HEADER, pipeline.completeAsOf() ?? 'unknown')
+    // Before Redis is read, because a missing customer may be in an event that waits.
+    if (request.routeOptions.config.isOfRedis) request.completeAsOf = pipeline.completeAsOf()
     done()
+  })
+  app.addHook('onRoute', (route) => {
+    if (!route.config?.isOfRedis) return
+    route.onSend = async ({ completeAsOf }, reply) => {
+      const isOfRedis = reply.statusCode < 400 || reply.statusCode === problems['customer-not-found'].status
+      if (completeAsOf && isOfRedis) reply.header(COMPLETE_AS_OF_HEADER, (await completeAsOf()) ?? 'unknown')
+    }
   })
   const concurrency = createConcurrencyLimit(stopping)
   app.addHook('onRoute', (route) => {
@@ -261,6 +268,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   app.removeContentTypeParser('text/plain')
   app.decorateRequest('arrivedAt', 0)
   app.decorateRequest('client', undefined)
+  app.decorateRequest('completeAsOf', undefined)
   app.setNotFoundHandler(() => {
     throw new ProblemError('not-found')
   })
@@ -335,5 +343,7 @@ declare module 'fastify' {
     arrivedAt: number
     /** Undefined if the request has no valid API key. */
     client: Client | undefined
+    /** Undefined if the request has no valid API key, or if its route does not read Redis. */
+    completeAsOf: ReturnType<PipelineWatch['completeAsOf']> | undefined
   }
 }

@@ -41,7 +41,7 @@ describe('as of when Redis is complete', () => {
     ['a list of dealers', '/v1/dealers'],
   ])('the answer for %s says as of when Redis is complete', async (_, path, status = 200) => {
     const { get } = start({
-      pipeline: { completeAsOf: () => 1728542293990 },
+      pipeline: { completeAsOf: () => async () => 1728542293990 },
       ...(status === 404 && { read: async () => ({ kind: 'missing' }) as Reading }),
     })
     const answer = get(path, 'full', status === 304 ? { 'if-none-match': '*' } : {})
@@ -49,11 +49,36 @@ describe('as of when Redis is complete', () => {
   })
 
   it('the answer to a search says as of when Redis is complete', async () => {
-    const { app } = start({ pipeline: { completeAsOf: () => 7 } })
+    const { app } = start({ pipeline: { completeAsOf: () => async () => 7 } })
     const answer = await app.inject(
       requestTo({ path: SEARCH_PATH, method: 'POST' }, { authorization: 'Bearer full-key' }),
     )
     expect(answer.headers['x-complete-as-of']).toBe('7')
+  })
+
+  it('the time is of the arrival of a request, and is checked after the reads', async () => {
+    const calls: string[] = []
+    const { get } = start({
+      pipeline: {
+        completeAsOf: () => {
+          calls.push('arrival')
+          return async () => void calls.push('check')
+        },
+      },
+      read: async () => {
+        calls.push('read')
+        return { kind: 'missing' }
+      },
+    })
+    expect(await asOf(get(CUSTOMER))).toBe('unknown')
+    expect(calls).toEqual(['arrival', 'read', 'check'])
+  })
+
+  it.each([
+    ['without a key', CUSTOMER, 'unknown-key'],
+    ['with a wrong parameter', `${CUSTOMER}?x=1`, 'full'],
+  ])('an answer %s is not from Redis, so nothing is checked', async (_, path, key) => {
+    expect(await asOf(start({ pipeline: { completeAsOf: () => async () => 7 } }).get(path, key))).toBeUndefined()
   })
 
   it('if the reader does not know as of when Redis is complete, the answer says so', async () => {

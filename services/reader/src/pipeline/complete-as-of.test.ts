@@ -22,7 +22,7 @@ const filling = { ...(positions(9, 9) as object), isFilled: false } as Measureme
 /** Returns what is found after each of the measurements. */
 const found = (...parts: readonly Part[]) => {
   const find = createFindCompleteAsOf()
-  return parts.map(find)
+  return parts.map((part) => find(part)?.at)
 }
 
 it('while the projectors keep up, Redis is complete as of the last measurement', () => {
@@ -84,8 +84,8 @@ it('positions of a deleted topic do not count for a topic of the same name', () 
 it('after an hour of lag, Redis is complete as of a known earlier time, and the memory is bounded', () => {
   const find = createFindCompleteAsOf()
   find({ raw: ends(1, 1), progress: positions(1) })
-  for (let at = 2; at < 1000; at++) expect(find({ raw: ends(at, at), progress: positions(1) })).toBe(1)
+  for (let at = 2; at < 1000; at++) expect(find({ raw: ends(at, at), progress: positions(1) })?.at).toBe(1)
   // The ends of this time are no longer known.
-  expect(find({ raw: ends(1000, 1000), progress: positions(300) })).toBe(1)
-  expect(find({ raw: ends(1001, 1001), progress: positions(900) })).toBe(900)
+  expect(find({ raw: ends(1000, 1000), progress: positions(300) })?.at).toBe(1)
+  expect(find({ raw: ends(1001, 1001), progress: positions(900) })?.at).toBe(900)
 })

@@ -7,15 +7,19 @@ import type { Measurement } from './measurement.ts'
 type Part = Pick<Measurement, 'raw' | 'progress'>
 type Offsets = ReadonlyMap<number, bigint>
 
-/** Returns the time of the newest measurement, Unix milliseconds. Undefined if it is not known. */
-export type FindCompleteAsOf = (measurement: Part) => number | undefined
-
-interface Ends {
+/** A time, and the positions that show that Redis has every event until then. */
+export interface CompleteAsOf {
   /** Unix milliseconds. */
   readonly at: number
-  readonly ends: Offsets
-  /** Ends of the partitions that have records. */
+  /** Ends of the partitions that had records at this time. */
   readonly toReach: Offsets
+}
+
+/** Returns the newest known time. Undefined if none is known. */
+export type FindCompleteAsOf = (measurement: Part) => CompleteAsOf | undefined
+
+interface Ends extends CompleteAsOf {
+  readonly ends: Offsets
 }
 
 const NONE: Offsets = new Map()
@@ -31,11 +35,17 @@ const endsOf = ({ raw }: Part): Ends | undefined => {
 }
 
 /** Returns undefined if Redis may lack customers. */
-const completeOf = ({ progress }: Part): Offsets | undefined =>
+const completeOf = ({ progress }: Pick<Part, 'progress'>): Offsets | undefined =>
   typeof progress === 'object' && progress.isFilled ? progress.complete : undefined
 
 const hasReached = (offsets: Offsets, ends: Offsets): boolean =>
   [...ends].every(([partition, end]) => (offsets.get(partition) ?? -1n) >= end)
+
+/** Returns false if Redis has lost positions since the time was found. It may then lack events. */
+export const isStillComplete = (asOf: CompleteAsOf, progress: Measurement['progress']): boolean => {
+  const positions = completeOf({ progress })
+  return positions !== undefined && hasReached(positions, asOf.toReach)
+}
 
 export const createFindCompleteAsOf = (): FindCompleteAsOf => {
   /** The oldest first. If `isKnown`, Redis has reached the first. */
@@ -62,6 +72,6 @@ export const createFindCompleteAsOf = (): FindCompleteAsOf => {
     }
     // Keep the first. Without a later one, the time is older than necessary, but still true.
     if (noted.length > MAX_NOTED) noted = [...noted.slice(0, 1), ...noted.slice(2)]
-    return isKnown ? noted[0]?.at : undefined
+    return isKnown ? noted[0] : undefined
   }
 }

@@ -88,7 +88,7 @@ export const documentOf = (
       storedPerSecond: unlessSingle(ofTopic, storedPerSecond(ofTopic)),
       handledPerSecond: unlessSingle(ofReports, handledPerSecond(ofReports)),
     },
-    completeAsOf: last.completeAsOf ?? null,
+    completeAsOf: last.completeAsOf?.at ?? null,
     lastEventAt: last.dealers?.lastEventAt ?? null,
     lag: {
       records: totalLag(last) ?? null,

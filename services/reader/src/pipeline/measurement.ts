@@ -2,6 +2,7 @@
 import type { Watermarks } from '@customer-stream/runtime/kafka'
 import type { Drift, ProjectorReport } from '@customer-stream/schemas'
 import type { Progress } from '../positions.ts'
+import type { CompleteAsOf } from './complete-as-of.ts'
 
 /** The partitions of a topic. A partition without a leader has no watermarks. */
 export interface TopicEnds {
@@ -53,8 +54,8 @@ export interface Measurement {
   readonly quarantine: QuarantineCounts | undefined
   /** `none`: Redis has no positions. */
   readonly progress: Progress | 'none' | undefined
-  /** Redis has every event that Kafka had at this time, Unix milliseconds. */
-  readonly completeAsOf: number | undefined
+  /** Redis has every event that Kafka had at this time. */
+  readonly completeAsOf: CompleteAsOf | undefined
   /** Reports by projector. */
   readonly reports: ReadonlyMap<string, ProjectorReport> | undefined
   readonly drift: readonly Drift[] | undefined

@@ -7,7 +7,7 @@ import type { PipelineDocument, PipelinePoint } from '../http/pipeline-document.
 import type { ReaderMetrics } from '../metrics.ts'
 import type { Positions } from '../positions.ts'
 import type { QuarantineTail, Tail } from '../quarantine/tail.ts'
-import { createFindCompleteAsOf } from './complete-as-of.ts'
+import { createFindCompleteAsOf, isStillComplete } from './complete-as-of.ts'
 import { documentOf, pointOf } from './document.ts'
 import type { IngressAnswers } from './ingresses.ts'
 import type { DealerCounts, Measurement, QuarantineCounts, RawEnds } from './measurement.ts'
@@ -18,6 +18,8 @@ const MAX_POINTS = 360
 const MINUTE_MS = 60_000
 /** Judging a dealer takes about 0.1 ms, and its state changes slowly. */
 const DEALERS_INTERVAL_MS = 60_000
+/** Maximum age of the positions that an answer relies on. Reading them costs much of a lookup. */
+const POSITIONS_INTERVAL_MS = 100
 
 export interface WatchDependencies {
   readonly redis: RedisClient
@@ -46,8 +48,13 @@ export interface PipelineWatch {
   measure(): Promise<void>
   /** Undefined until the first measurement. */
   document(): PipelineDocument | undefined
-  /** Redis has every event that Kafka had at this time, Unix milliseconds. Undefined: not known. */
-  completeAsOf(): number | undefined
+  /**
+   * Must be called before customers are read. Redis has every event that Kafka had at a time, as of
+   * the last measurement.
+   * @returns a function for the end of the reads. It resolves to this time, Unix milliseconds.
+   *   Undefined if the time is not known, or if Redis has lost data since.
+   */
+  completeAsOf(): () => Promise<number | undefined>
 }
 
 const quarantineOf = ({ records, watermarks, isCut, actionFor }: Tail): QuarantineCounts => {
@@ -79,6 +86,17 @@ const createCountDealers = (listDealers: WatchDependencies['listDealers']) => {
     // The first dealers appear seconds after the start of a pipeline.
     if (counts.known > 0) dealers = { clock: performance.now(), counts }
     return counts
+  }
+}
+
+/** Returns a function that reads how far Redis is filled, and shares the reads of many requests. */
+const createReadProgress = (positions: WatchDependencies['positions'], topic: string) => {
+  let last: { readonly clock: number; readonly progress: ReturnType<typeof positions.readProgress> } | undefined
+  return () => {
+    const clock = performance.now()
+    if (!last || clock - last.clock >= POSITIONS_INTERVAL_MS)
+      last = { clock, progress: positions.readProgress(topic).catch(() => undefined) }
+    return last.progress
   }
 }
 
@@ -146,6 +164,7 @@ const createMeasure = (deps: WatchDependencies, { topic, keyPrefix }: WatchOptio
 
 export const createPipelineWatch = (deps: WatchDependencies, options: WatchOptions): PipelineWatch => {
   const measureOnce = createMeasure(deps, options)
+  const readProgress = createReadProgress(deps.positions, options.topic)
   let measurements: readonly Measurement[] = []
   let history: readonly PipelinePoint[] = []
 
@@ -160,6 +179,9 @@ export const createPipelineWatch = (deps: WatchDependencies, options: WatchOptio
     },
     document: () =>
       measurements.length === 0 ? undefined : documentOf(measurements, history, options.projection, performance.now()),
-    completeAsOf: () => measurements.at(-1)?.completeAsOf,
+    completeAsOf: () => {
+      const asOf = measurements.at(-1)?.completeAsOf
+      return async () => (asOf && isStillComplete(asOf, await readProgress()) ? asOf.at : undefined)
+    },
   }
 }
