@@ -98,10 +98,13 @@ describe('the rules of Prometheus', () => {
     'StateRepairs',
     'ReaderKeyRefused',
   ]
-  it.each(rules.filter(({ alert }) => !ofMany.includes(alert)))('the text of $alert is right for one, too', (rule) => {
-    const { summary, description } = rule.annotations
-    expect(`${summary}\n${description}`).not.toMatch(/\$value (\| printf "%\.0f" )?\}\} (?!in\b)[a-z]/)
-  })
+  it.each(rules.filter(({ alert }) => !ofMany.includes(alert)))(
+    'the text of $alert is also right for the number 1',
+    (rule) => {
+      const { summary, description } = rule.annotations
+      expect(`${summary}\n${description}`).not.toMatch(/\$value (\| printf "%\.0f" )?\}\} (?!in\b)[a-z]/)
+    },
+  )
 
   it('each alert about single events also fires if the counter of a new process begins above 0', () => {
     const counters = rules.flatMap(({ expr }) => {

@@ -477,7 +477,7 @@ it('a record opens in view with the focus, and Cancel ends the dry run and keeps
   expect(asked).toHaveLength(1)
 })
 
-it('a stopped redrive sends no more records, and says how many the reader has answered for', async () => {
+it('a stopped redrive sends no more records, and says for how many the reader has answered', async () => {
   const ids = ['a', 'b'].map((letter) => `topic-0-${letter}`)
   const [page, sending] = [await openConsole(), Promise.withResolvers<void>()]
   const asked: string[] = []

@@ -469,7 +469,7 @@ export const kafkaMutations: readonly Mutation[] = [
     file: `${folder}/patches/fetch-cost.ts`,
     from: 'messages: withoutAborted(records, aborted),',
     to: 'messages: (void withoutAborted, void aborted, records),',
-    test: foreignRecords('of interleaved transactions, the consumer delivers only committed records'),
+    test: foreignRecords('the consumer delivers only the committed records of interleaved transactions'),
   },
   {
     rule: 'a partition with an error is not left out of a response',

@@ -723,7 +723,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/lua/update-terms.lua`,
     from: "if score and (score < limit or (action == '=' and score == limit)) then",
     to: 'if score and score <= limit then',
-    test: indexes('of two events of one millisecond, the field _index names the entry that stays'),
+    test: indexes('if two events have the same millisecond, the field _index names the entry that stays'),
   },
   {
     rule: 'a chunk that was written before an erasure does not move the position',

@@ -36,7 +36,7 @@ it.each([
   expect(readEntry(value === null ? null : Buffer.from(value))).toBeUndefined()
 })
 
-it('all copies of a handled original are handled, and copies of other originals are not', () => {
+it('a handled original makes all its copies handled, but no copy of another original', () => {
   const copy = (offset: string, receivedAt = 9, from: Readonly<Record<string, string>> = {}) => ({
     partition: 3,
     offset,

@@ -27,7 +27,7 @@ it('verify reports a customer whose newest event is older than an acknowledged e
   expect(evidence.count('wrong')).toBe(3)
 })
 
-it('of two events with one timestamp, the event with the greater id bytes is the newest', () => {
+it('if two events have the same timestamp, the event with the greater id bytes is the newest', () => {
   for (const id of ['\ue000', '\u{10000}', 'z', '\ue000']) evidence.event(event('c', 1, id), `0/${id.length}`, 1, true)
   expect([...evidence.expected(10)]).toEqual([[{ customerUuid: 'c', timestamp: 1, id: '\u{10000}' }]])
   expect(evidence.copyAt('c', '0/1')).toBeUndefined()

@@ -48,7 +48,7 @@ it('a wait ends when the projector has applied all records and executed all eras
   await waitForErasures(projectorOf({ 't.customers.raw/0#erasures': 'topic-id/5' }), partitionEnds)
 })
 
-it('a wait does not end in the middle of a window, of which the projector has left out events', async () => {
+it('a wait does not end within a window, because the projector has left out events of the window', async () => {
   const within = (window: string) =>
     waitForEvents(projectorOf({ 't.customers.raw/0': '6', 't.customers.raw/0#window': window }), partitionEnds)
   await expect(within('2/9')).rejects.toThrow('3 records or fills')

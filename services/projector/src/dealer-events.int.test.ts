@@ -46,7 +46,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     expect(ttl / HOUR_MS).toBeCloseTo(27, 0)
   })
 
-  it('the number of many events has an error of a few percent, and grows by each save', async () => {
+  it('the number of many events has an error of a few percent, and grows at each save', async () => {
     const { events, count } = setUp()
     for (const part of [0, 1, 2]) {
       events.note(Array.from({ length: 3000 }, (_, i) => event('d', `id-${3000 * part + i}`)))
@@ -55,7 +55,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     }
   })
 
-  it('an event of which Redis no longer has the ids does not count', async () => {
+  it('an event does not count if Redis no longer has the ids of its hour', async () => {
     const { events, count } = setUp()
     events.note([event('d', 'a', NOW - 24 * HOUR_MS), event('d', 'b', NOW - 26 * HOUR_MS)])
     await events.save()

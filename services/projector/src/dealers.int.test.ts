@@ -39,7 +39,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     Array.from({ length: (6 * WEEK_MS) / SLOT_MS }, (_, i) => received(dealerUuid, NOW - i * SLOT_MS)),
   )
 
-  it('an event that arrives twice, on two projectors, is one bit', async () => {
+  it('an event that arrives at two projectors sets only one bit', async () => {
     const first = setUp()
     const second = setUp(first.keyPrefix)
     for (const { dealers } of [first, second, first]) {

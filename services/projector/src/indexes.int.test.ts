@@ -158,7 +158,7 @@ describe('an index', () => {
     expect(await found('1')).toEqual(['a'])
   })
 
-  it('of two events of one millisecond, the field _index names the entry that stays', async () => {
+  it('if two events have the same millisecond, the field _index names the entry that stays', async () => {
     const { apply, erase, found, indexOf, indexKeys } = fresh()
     await apply([customerOf('a', 5, ['1'], 'a')])
     await apply([customerOf('a', 5, ['2'], 'b')])

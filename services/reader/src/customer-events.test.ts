@@ -32,7 +32,7 @@ describe('outcomes', () => {
     ])
   })
 
-  it('a history without the first events knows only of the current event that it was applied', () => {
+  it('a history without the first events knows one outcome: the current event was applied', () => {
     expect(outcomes({ current: 4, next: 5, hasUnknownBefore: true })).toEqual([
       ...[undefined, 'older', 'repeat', 'unusable', 'applied'],
     ])

@@ -142,7 +142,7 @@ it('a search gives at most 100 of many matches, and says so', async () => {
   expect(found).toMatchObject({ isTruncated: true })
 })
 
-it('of 10,001 customers with one value, a search checks the newest 10,000, and says so', async () => {
+it('a search checks only the newest 10,000 of 10,001 customers with one value, and says so', async () => {
   const { redis, keyPrefix, put, find } = await setUp()
   const key = indexKey(`vin:${VIN}`, keyPrefix)
   await put('oldest', 1, 'other', [`vin:${VIN}`])

@@ -12,7 +12,7 @@ it.each([
   [Number.POSITIVE_INFINITY, [2, 4, 3, 0, 1]],
   [2, [0, 1]],
   [0, []],
-])('of the limit %d, the newest values are kept, the newest last', (limit, expected) => {
+])('with the limit %d, the newest values are kept, the newest last', (limit, expected) => {
   expect(kept(limit, [50, 60, 10, 40, 20])).toEqual(expected)
 })
 
@@ -20,7 +20,7 @@ it('values of the same time stay in their order', () => {
   expect(kept(3, [7, 7, 7, 7])).toEqual([1, 2, 3])
 })
 
-it('of very many values, only the newest are kept', () => {
+it('only the newest of very many values are kept', () => {
   const times = Array.from({ length: 10_000 }, (_, i) => (i * 7919) % 10_000)
   expect(kept(3, times).map((i) => times[i])).toEqual([9997, 9998, 9999])
 })

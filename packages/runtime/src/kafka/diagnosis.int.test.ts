@@ -72,7 +72,7 @@ const acl = (operation: AclOperationTypes, resourceType: AclResourceTypes, resou
 })
 const grant = (...right: Parameters<typeof acl>) => administratorOf(all).createAcls({ acl: [acl(...right)] })
 
-describe('a client that is turned away', () => {
+describe('a client that a broker refuses', () => {
   const addresses = () => brokers.kafka.addresses
 
   it.each<[string, () => [string, Record<string, string>?], string, RegExp[]]>([

@@ -126,7 +126,7 @@ describe('transactions of others', () => {
     expect({ seen, dead }).toEqual({ seen: ['a', 'b'], dead: [] })
   })
 
-  it('of interleaved transactions, the consumer delivers only committed records', async () => {
+  it('the consumer delivers only the committed records of interleaved transactions', async () => {
     const transactional = await Promise.all(['x', 'y', 'z'].map((id) => startProducer(id)))
     const plain = await startProducer()
     const expected: string[] = []

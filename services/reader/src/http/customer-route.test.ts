@@ -30,7 +30,7 @@ it('a customer is answered with its types, its version and the times of its even
   })
 })
 
-describe('as of when Redis is complete', () => {
+describe('the time up to which Redis is complete', () => {
   const asOf = async (answer: ReturnType<ReturnType<typeof start>['get']>) => (await answer).headers['x-complete-as-of']
 
   it.each([
@@ -39,7 +39,7 @@ describe('as of when Redis is complete', () => {
     ['an unchanged customer', CUSTOMER, 304],
     ['a list of customers', '/v1/dealers/dealer-a/customers'],
     ['a list of dealers', '/v1/dealers'],
-  ])('the answer for %s says as of when Redis is complete', async (_, path, status = 200) => {
+  ])('the answer for %s says up to which time Redis is complete', async (_, path, status = 200) => {
     const { get } = start({
       pipeline: { completeAsOf: () => async () => 1728542293990 },
       ...(status === 404 && { read: async () => ({ kind: 'missing' }) as Reading }),
@@ -48,7 +48,7 @@ describe('as of when Redis is complete', () => {
     expect([(await answer).statusCode, await asOf(answer)]).toEqual([status, '1728542293990'])
   })
 
-  it('the answer to a search says as of when Redis is complete', async () => {
+  it('the answer to a search says up to which time Redis is complete', async () => {
     const { app } = start({ pipeline: { completeAsOf: () => async () => 7 } })
     const answer = await app.inject(
       requestTo({ path: SEARCH_PATH, method: 'POST' }, { authorization: 'Bearer full-key' }),
@@ -81,7 +81,7 @@ describe('as of when Redis is complete', () => {
     expect(await asOf(start({ pipeline: { completeAsOf: () => async () => 7 } }).get(path, key))).toBeUndefined()
   })
 
-  it('if the reader does not know as of when Redis is complete, the answer says so', async () => {
+  it('if the reader does not know up to which time Redis is complete, the answer says so', async () => {
     expect(await asOf(start().get(CUSTOMER))).toBe('unknown')
   })
 })

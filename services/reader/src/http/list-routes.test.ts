@@ -127,7 +127,7 @@ it.each([
   ['WRONGTYPE Operation against a key holding the wrong kind of value', 1, 'A key in Redis has another type.'],
   ['LOADING Redis is loading the dataset in memory', 0, 'Redis does not answer, or cannot answer now.'],
 ])(
-  'the error %s of Redis is answered with 503, and a person hears of it only if it stays',
+  'the error %s of Redis is answered with 503, and is reported only if a person must repair it',
   async (message, count, detail) => {
     const error = Object.assign(new Error(message), { name: 'ReplyError' })
     const { get, failures } = start({ list: () => Promise.reject(error) })

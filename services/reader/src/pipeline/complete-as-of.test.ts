@@ -19,7 +19,7 @@ const positions = (...offsets: readonly number[]): Measurement['progress'] => ({
   complete: new Map(offsets.map((offset, i) => [i, BigInt(offset)])),
 })
 const filling = { ...(positions(9, 9) as object), isFilled: false } as Measurement['progress']
-/** Returns what is found after each of the measurements. */
+/** Returns the time that is found after each of the measurements. */
 const found = (...parts: readonly Part[]) => {
   const find = createFindCompleteAsOf()
   return parts.map((part) => find(part)?.at)
@@ -59,7 +59,7 @@ it.each<[string, Measurement['progress']]>([
   ['Redis was emptied', 'none'],
   ['Redis is being filled', filling],
   ['a partition with records has no position', positions(5)],
-])('if %s, it is not known as of when Redis is complete', (_, progress) => {
+])('if %s, it is not known up to which time Redis is complete', (_, progress) => {
   const all = { raw: ends(10, 5, 5), progress: positions(5, 5) }
   expect(found(all, { raw: ends(20, 5, 5), progress }, { raw: ends(30, 6, 5), progress: positions(5, 5) })).toEqual([
     10,
