@@ -133,8 +133,9 @@ export const ingressSettings = {
   OTEL_TRACES_SAMPLER: choice(['parentbased_traceidratio', 'traceidratio'], {
     default: 'parentbased_traceidratio',
     description:
-      'What decides which traces are exported. `parentbased_traceidratio`: the sender, if an authentic request ' +
-      'has a trace, otherwise the ratio. `traceidratio`: always the ratio. The projector follows this decision.',
+      'Selects the traces that are exported. `parentbased_traceidratio`: if an authentic request has a trace, the ' +
+      'sender decides, otherwise `OTEL_TRACES_SAMPLER_ARG`. `traceidratio`: `OTEL_TRACES_SAMPLER_ARG` always ' +
+      'decides. The projector follows this decision.',
   }),
   OTEL_TRACES_SAMPLER_ARG: ratio({ default: 1, description: 'Ratio of the traces that are exported.' }),
   ...kafkaSettings,

@@ -94,8 +94,9 @@ export const readerSettings = {
   OTEL_TRACES_SAMPLER: {
     ...ingressSettings.OTEL_TRACES_SAMPLER,
     description:
-      'What decides which traces are exported. `parentbased_traceidratio`: the client, if a request with a valid ' +
-      'key has a trace, otherwise the ratio. `traceidratio`: always the ratio.',
+      'Selects the traces that are exported. `parentbased_traceidratio`: if a request with a valid key has a trace, ' +
+      'the client decides, otherwise `OTEL_TRACES_SAMPLER_ARG`. `traceidratio`: `OTEL_TRACES_SAMPLER_ARG` always ' +
+      'decides.',
   },
   OTEL_TRACES_SAMPLER_ARG: ingressSettings.OTEL_TRACES_SAMPLER_ARG,
   ...kafkaSettings,

@@ -42,7 +42,7 @@ customer-stream quarantine redrive FILTERS [OPTIONS]
   redrives send the same records twice. The projector ignores the second copy.
   Exit code 0 if no selected record was refused, otherwise 1.
 ${FILTER_USAGE}, without refused records
-  --charset NAME        charset of bodies that are not UTF-8 and declare none
+  --charset NAME        charset of bodies that are not UTF-8 and declare no
                         charset (default: MYKAARMA_CHARSET)
   --rate N              at most N records in a second (default ${DEFAULT_RATE})
 ${REQUEST_USAGE}

@@ -70,7 +70,7 @@ export const processSettings = {
     description: 'Headers of the requests to the collector, for example a token.',
   }),
   OTEL_SERVICE_NAME: optionalText({
-    description: 'Name of the service in traces. Default: `customer-stream-ingress` or `customer-stream-projector`.',
+    description: 'Name of the service in traces. Default: `customer-stream-ingress`, `…-projector` or `…-reader`.',
   }),
   SHUTDOWN_DELAY_MS: integer({
     default: 0,

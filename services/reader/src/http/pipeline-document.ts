@@ -5,7 +5,7 @@ import { type Static, type TSchema, Type } from '@sinclair/typebox'
 const OrNull = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()])
 const UnixMs = (description: string) => Type.Integer({ description: `${description} Unix milliseconds.` })
 const Rate = (description: string) =>
-  OrNull(Type.Number({ minimum: 0, description: `${description} A second, average of the last minute at most.` }))
+  OrNull(Type.Number({ minimum: 0, description: `${description} Per second, averaged over a minute or less.` }))
 const Offset = CustomerState.properties.source.properties.offset
 const Counts = (description: string) => Type.Record(Type.String(), Type.Number({ minimum: 0 }), { description })
 
@@ -61,7 +61,7 @@ export const PipelineDocument = Type.Object(
       ),
       partitions: Type.Array(PartitionLag),
     }),
-    outcomes: OrNull(Counts('Handled records a second by outcome, average of the last minute at most.')),
+    outcomes: OrNull(Counts('Handled records per second by outcome, averaged over a minute or less.')),
     quarantine: OrNull(
       Type.Object({
         records: Type.Integer({ minimum: 0, description: 'Offsets in quarantine.' }),
@@ -77,8 +77,8 @@ export const PipelineDocument = Type.Object(
       },
       {
         description:
-          'Time from the receipt of an event until Redis has it, of the last event of each chunk of the last minute. ' +
-          'Null if no event was handled.',
+          'Time from the receipt of an event until Redis has the event. Only the last event of each chunk of the ' +
+          'last minute counts. Null if no event was handled.',
       },
     ),
     projection: Type.Object({

@@ -37,7 +37,7 @@ const getCustomer = () => ({
       description: '`TIMESTAMP:ID` of an event. Waits until Redis has this version or a newer one.',
       schema: { type: 'string', pattern: '^[0-9]{1,16}:.+$' },
     },
-    { name: 'If-None-Match', in: 'header', description: 'ETags of known answers.', schema: { type: 'string' } },
+    { name: 'If-None-Match', in: 'header', description: 'ETags of earlier answers.', schema: { type: 'string' } },
   ],
   responses: {
     200: {
