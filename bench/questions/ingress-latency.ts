@@ -11,7 +11,7 @@ const TARGETS = { 'p50 ms': 2.5, 'p99 ms': 5 } as const
 const RATES = [500, 2000] as const
 const DISTINCT_EVENTS = 5000
 const PARTITIONS = 12
-/** V8 and the JVM make the first events dearer, because they still compile. */
+/** The first events need more CPU, because V8 and the JVM still compile their code. */
 const WARM_UP_EVENTS = 30_000
 const WARM_UP_RATE = 1000
 const sendAt = (rate: number) => `one kafkajs send at a time, ${rate} a second`

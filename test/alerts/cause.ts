@@ -13,5 +13,5 @@ export interface Cause {
   repair(site: Site): Promise<unknown>
 }
 
-/** A repair of a fault that ends by itself. */
+/** Repairs nothing, for a fault that ends without a repair. */
 export const none = async (): Promise<void> => {}

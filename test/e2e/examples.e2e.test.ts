@@ -27,7 +27,7 @@ type Customers = Readonly<Record<string, Hash>>
 
 /**
  * Fields that the comparison leaves out. A subscriber does not know `_appliedAt`, `_projection` and
- * `_index`. If an event was delivered twice, the other two fields may be of either record.
+ * `_index`. If an event was delivered twice, `_source` and `_receivedAt` may be of either record.
  */
 const OF_THE_COPY: readonly string[] = ['_appliedAt', '_projection', '_source', '_receivedAt', '_index']
 

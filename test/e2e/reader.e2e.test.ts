@@ -207,7 +207,8 @@ it('no customer is missing while a projector that lost Redis has filled only one
   onTestFinished(() => site.close())
   const services = await Promise.all([
     site.start('ingress'),
-    // The event below shows the loss of one partition, before this check shows the loss of all.
+    // The interval is long. The event below must show the loss of one partition before this check
+    // finds the loss of all partitions.
     site.start('projector', { POSITION_CHECK_MS: '2000' }),
     site.start('reader'),
   ])

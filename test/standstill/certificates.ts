@@ -8,7 +8,7 @@ import { type Site, type SiteEnv, withoutLogin } from './site.ts'
 
 const SERVICES = ['ingress', 'projector'] as const
 
-/** Client certificates of a service: the authority, the name, and the end if it is not tomorrow. */
+/** Client certificate of a service. Without `notAfter` it expires in a day. */
 interface Client {
   readonly authority: Authority
   readonly name: string

@@ -31,7 +31,7 @@ export const answered = <T>(answer: Answer<T> | undefined): T | undefined =>
 export interface TopicStatus {
   readonly topic: string
   readonly partitions: readonly (Watermarks & { readonly partition: number })[]
-  /** Partitions without a leader that answers. Their watermarks are unknown. */
+  /** Partitions whose leader is missing or does not answer. Their watermarks are unknown. */
   readonly leaderless: readonly number[]
 }
 

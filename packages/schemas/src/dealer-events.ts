@@ -66,8 +66,8 @@ export const countEvents = (
     // projector that did not count.
     return events === 0 && activeSlots(weeks, hour * HOUR_MS) > 0 ? null : events
   }
-  // A week with active slots and without any number was not counted. Its hours without events alone
-  // would make the average too low.
+  // A week with active slots but without any number was not counted. Leave out the whole week,
+  // because its hours without events would make the average too low.
   const isCounted = (week: number) =>
     (counts.get(week)?.byteLength ?? 0) > 0 || !weeks.get(week)?.some((byte) => byte !== 0)
   const rhythm = weeksOfRhythm(weeks, last).filter(isCounted)

@@ -24,7 +24,7 @@ export interface IdentifiedEvent extends ReceivedEvent {
 export interface DealerEvents {
   /** Remembers these events. */
   note(events: readonly IdentifiedEvent[]): void
-  /** Stores what was noted since the last call. Rejects in an outage; the next call stores it. */
+  /** Stores the noted events. Rejects in an outage. The next call then stores these events, too. */
   save(): Promise<void>
 }
 
@@ -77,7 +77,7 @@ export const createDealerEvents = (
     while (ids.length > 0) {
       const part = ids.slice(0, IDS_PER_CALL)
       await scripts.countEvents(...keys, index, EVENT_IDS_TTL_MS, ACTIVITY_TTL_MS, ...part)
-      // Ids that arrived during the call are behind these.
+      // Ids that arrived during the call are at the end of the list.
       ids.splice(0, part.length)
       size -= part.length
     }
@@ -101,7 +101,7 @@ export const createDealerEvents = (
         for (const [hour, ids] of hours) {
           if (hour < oldest) size -= ids.splice(0).length
           if (ids.length > 0) stores.push(() => store(dealerUuid, hour, ids))
-          // A dealer may send no more events.
+          // The dealer may never send another event, so its empty list must not stay.
           else forget(dealerUuid, hour)
         }
       for (let i = 0; i < stores.length; i += CALLS_AT_ONCE)

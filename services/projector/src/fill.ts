@@ -37,8 +37,8 @@ export type FillPartition = (partition: number, fill: Fill, signal: AbortSignal)
 const CONCURRENT = 4
 
 /**
- * Customers of whom Redis has a hash of a lower projection that is newer than their documents so
- * far. The fill keeps this hash, because a newer document may follow.
+ * Customers whose hash has a lower projection, and is newer than all their documents that were read
+ * so far. The fill keeps such a hash, because a newer document may follow.
  */
 interface KeptHashes {
   note(applied: AppliedStates): void

@@ -183,7 +183,8 @@ export const createIndexes = (redis: RedisClient, keyPrefix: string): Indexes =>
         if (index === undefined || !isCurrent) return []
         // Redis keeps an entry that has the same timestamp, so the field must still name its term.
         const text = kept.has(customer.customerUuid) ? index.replace(/^\?/, '') : textOf(customer.terms)
-        // A field that stays as it is may have changed before these entries were added.
+        // Confirm a field even if its text stays. Another process may have changed the field before
+        // these entries were added.
         if (text === '' && index === '') return []
         return [{ key: customerKey(customer.customerUuid, keyPrefix), old: index, text, customer }]
       })

@@ -364,8 +364,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
 
   /**
    * Goes back to the start of the lookahead's window if one of these unusable records supersedes an
-   * event of the window. That event was left out because of the unusable record. Otherwise neither
-   * of the two would be applied.
+   * event of the window. That event was left out because of the unusable record, and must now be
+   * applied instead.
    * @returns true if the batch must not be applied now.
    */
   const wentBack = async ({ partition, signal }: FetchedBatch, unusable: readonly RawRecord[]): Promise<boolean> => {

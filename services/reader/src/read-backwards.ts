@@ -74,7 +74,8 @@ export const readBackwards = async <W extends Window>(
     }
     close(window)
     oldest = from
-    // Older records have probably the same size. Half of the rest is left, in case they are larger.
+    // Older records probably have the same size. Read only half as many as would fit, because they
+    // may be larger.
     const fitting = Math.floor(((maxBytes - bytes) * (end - oldest)) / Math.max(bytes - dropped, 1) / 2)
     size = Math.min(2 * size, fitting)
   }

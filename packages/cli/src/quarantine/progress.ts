@@ -25,7 +25,7 @@ const isPassingOver = (from: Sample, to: Sample): boolean => to.done === from.do
 export const createProgress = (label: string, counts: () => Counts) => {
   let [read, total] = [0, 1]
   const sampleNow = (): Sample => ({ at: performance.now(), read, ...counts() })
-  /** The first sample is where the pace is measured from. */
+  /** The pace is measured from the first sample. */
   let samples: [Sample, ...Sample[]] = [sampleNow()]
 
   const addSample = () => {

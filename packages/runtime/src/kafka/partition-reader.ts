@@ -35,7 +35,7 @@ const passOver = ({ offset, nextOffset: claimed, error }: UnreadableBatch): Fetc
   return { records: [], nextOffset, unreadable: { offset, nextOffset, error } }
 }
 
-/** Returns the records from an offset on. Undefined if the leader sent no batch. */
+/** Returns the records at and after an offset. Undefined if the leader sent no batch. */
 export const partFrom = (messages: DecodedRecords, offset: string): FetchedPart | undefined => {
   const { nextOffset = offset, unreadable } = messages
   if (BigInt(nextOffset) > BigInt(offset)) {

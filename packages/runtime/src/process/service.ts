@@ -1,4 +1,6 @@
-/** Parts of the services alone. They load the library of the metrics, which no command needs. */
+/**
+ * Parts that only the services use. They load the library of the metrics, which no command needs.
+ */
 export { createObstacles } from './blocked.ts'
 export * from './metrics.ts'
 export * from './ready-gauge.ts'

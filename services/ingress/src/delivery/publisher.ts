@@ -25,8 +25,8 @@
  * - Each record gets its answer by its deadline.
  * - The answer `stored` is given only after Kafka has acknowledged the record.
  * - The counts of records and bytes include a record until its flush ends, even after its answer.
- * - The queue of an isolated partition is never larger than the room that it leaves for all other
- *   partitions.
+ * - An isolated partition accepts a record only while its queue is smaller than the free room of
+ *   the publisher. So one isolated partition never fills more than half of the room.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Linked, LinkedSet } from './linked-set.ts'

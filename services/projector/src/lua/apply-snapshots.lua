@@ -205,8 +205,8 @@ local function add_entries(terms, score, member)
   return true
 end
 
--- Keeps the customer's score for the index of its dealer, whose term is the first. That score is
--- the time of the last change.
+-- Keeps the customer's score for the index of its dealer. The score is the time of the last change.
+-- The dealer's term is the first term.
 local function keep_for_dealer(i, terms, score, member)
   if string.sub(terms, 1, 9) ~= '["dealer:' then return end
   local dealer = string.sub(terms, 10, string.find(terms, '"', 10, true) - 1)

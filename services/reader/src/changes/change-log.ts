@@ -35,7 +35,7 @@ export interface ChangeLog {
   readonly end: number
   /** Returns a change by its number, from `first` to `end` - 1. */
   at(number: number): LoggedChange
-  /** Returns true if the log has all changes of a partition from an offset on. */
+  /** Returns true if the log has all changes of a partition at and after an offset. */
   hasFrom(partition: number, offset: number): boolean
   /**
    * Returns a partition whose changes must be read from Kafka, because the log does not have all
@@ -89,8 +89,8 @@ export const createChangeLog = ({ maxChanges, maxBytes }: ChangeLogLimits): Chan
       }
     },
     add: (partition, { records, nextOffset }) => {
-      // Partitions that were added to the topic begin at their start. The last of them may have the
-      // first record.
+      // Partitions that were added to the topic begin at offset 0. Any of them may get the first
+      // record.
       for (let added = offsets.length; added <= partition; added++) {
         move(added, 0)
         starts[added] = 0

@@ -10,7 +10,7 @@ import { createShownCustomers, type ShownCustomers } from './shown-customers.ts'
 import { createSubscriptionIndex } from './subscription-index.ts'
 
 export interface Dispatch {
-  /** The views of the streams must add the customers that they remember. */
+  /** The view of each stream must add the customers that it remembers. */
   readonly shownCustomers: ShownCustomers
   add(stream: ChangeStream, selection: Selection): void
   remove(stream: ChangeStream, selection: Selection): void
@@ -36,7 +36,7 @@ export const createDispatch = (log: ChangeLog): Dispatch => {
   let passed = 0
   let scheduled: NodeJS.Immediate | undefined
 
-  /** Returns the streams that the changes from a number on concern. */
+  /** Returns the streams that must show a change at or after this number. */
   const concernedFrom = (first: number): Iterable<ChangeStream> => {
     // A burst was larger than the log, so its changes are unknown.
     if (first < log.first) return streams

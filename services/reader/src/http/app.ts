@@ -106,7 +106,7 @@ const problemOfError = (error: Error): Problem => {
   return isOutage ? 'unavailable' : 'internal-error'
 }
 
-/** A key of another type does not mend itself. */
+/** Redis has a key of another type. Only a person can repair this. */
 const isWrongType = (error: Error): boolean => isRedisError(error) && error.message.startsWith('WRONGTYPE')
 
 /** Names the cause, but no address, because most clients are not operators. */
@@ -214,7 +214,7 @@ const addChecks = (
   app.addHook('onRequest', (request, _reply, done) => {
     request.arrivedAt = performance.now()
     check(request)
-    // Before Redis is read, because a missing customer may be in an event that waits.
+    // Before Redis is read. A 404 has the header too: an event of the customer may still wait.
     if (request.routeOptions.config.isOfRedis) request.completeAsOf = pipeline.completeAsOf()
     done()
   })
@@ -331,7 +331,7 @@ declare module 'fastify' {
      * requests wait. Undefined: no limit.
      */
     atOnce?: number
-    /** True if the answer is from Redis. It then says as of when Redis has all events. */
+    /** True if the answer is from Redis. It then has the header {@link COMPLETE_AS_OF_HEADER}. */
     isOfRedis?: boolean
   }
   interface FastifyInstance {

@@ -45,7 +45,7 @@ const maskPart = (part: string, value: unknown): unknown => {
   if (Array.isArray(value)) return value.map((item) => maskPart(part, item))
   if (!isObject(value)) return MASK
   const masked: Record<string, unknown> = {}
-  // A field named __proto__ has not the form of a name, so the assignment sets no prototype.
+  // The name __proto__ does not match FIELD_NAME, so the assignment sets no prototype.
   for (const [name, member] of Object.entries(value))
     masked[FIELD_NAME.test(name) ? name : MASK] = maskMember(part, name, member)
   return masked

@@ -56,13 +56,13 @@ export const createFindCompleteAsOf = (): FindCompleteAsOf => {
 
   return (part) => {
     const ends = endsOf(part)
-    // No end goes back, and no position is behind a later end, unless the topic was created again.
-    // The positions then belong to the deleted topic, until a projector has noticed it.
+    // If an end is below an earlier end or an earlier position, the topic was created again. The
+    // positions belong to the deleted topic, until a projector has noticed the new topic.
     const isSame =
       ends === undefined || [noted.at(-1)?.ends ?? NONE, earlier].every((before) => hasReached(ends.ends, before))
     if (!isSame) [noted, isKnown] = [[], false]
     if (ends) noted = [...noted, ends]
-    // Without an answer of Redis, the last time stays true.
+    // If Redis does not answer, the last time is still right.
     if (part.progress !== undefined) {
       const positions = completeOf(part)
       const reached = positions && isSame ? noted.findLastIndex((each) => hasReached(positions, each.toReach)) : -1
@@ -70,7 +70,8 @@ export const createFindCompleteAsOf = (): FindCompleteAsOf => {
       isKnown = reached >= 0
       earlier = positions ?? NONE
     }
-    // Keep the first. Without a later one, the time is older than necessary, but still true.
+    // Keep the first measurement and remove the second. The result may then be older than
+    // necessary, but it is still right.
     if (noted.length > MAX_NOTED) noted = [...noted.slice(0, 1), ...noted.slice(2)]
     return isKnown ? noted[0] : undefined
   }

@@ -36,7 +36,7 @@ const urlsOf = async (url: string, find: Find): Promise<readonly string[]> => {
     .map(({ address, family }) => `http://${family === 6 ? `[${address}]` : address}:${port || 80}${path}`)
 }
 
-/** Answers of 5xx. An ingress counts its answers of 4xx to the sender by themselves. */
+/** Answers of 5xx. The 4xx answers to the sender have a metric of their own. */
 const SERVER_PROBLEMS = ['unavailable', 'too-many-bodies', 'internal-error']
 
 const countsOf = async (url: string, token: string | undefined): Promise<IngressCounts> => {
