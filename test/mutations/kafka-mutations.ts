@@ -690,6 +690,28 @@ export const kafkaMutations: readonly Mutation[] = [
     ),
   },
   {
+    rule: 'kafkajs writes its header before the bytes of a request',
+    prevents: 'two copies of each request to Kafka, in new and cleared memory',
+    file: `${folder}/patches/index.ts`,
+    from: '\n  patchEncoder()',
+    to: '',
+    test: unit(
+      `${folder}/patches/request-bytes.test.ts`,
+      'kafkajs puts its header before a request of 100 bytes, without a copy',
+    ),
+  },
+  {
+    rule: 'the memory of a request without a response is not used again',
+    prevents: 'a request of a slow broker whose bytes are those of a later request',
+    file: `${folder}/patches/produce-request.ts`,
+    from: '        bytes = encodeProduce(args)\n',
+    to: '        bytes = encodeProduce(args)\n        bytes.free()\n',
+    test: unit(
+      `${folder}/patches/produce-request.test.ts`,
+      'the memory of a request is used again after its response, but not without a response',
+    ),
+  },
+  {
     rule: 'the length of a string in a record is counted in bytes',
     prevents: 'a batch that Kafka refuses, because one header is not ASCII',
     file: `${folder}/patches/produce-request.ts`,

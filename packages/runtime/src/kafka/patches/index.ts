@@ -12,6 +12,7 @@ import { patchMetadata } from './metadata.ts'
 import { patchMissingLeader } from './missing-leader.ts'
 import { patchProduceConnection } from './produce-connection.ts'
 import { patchProduceRequest } from './produce-request.ts'
+import { patchEncoder } from './request-bytes.ts'
 import { patchRequestQueue } from './request-queue.ts'
 
 const WRITTEN_FOR = '2.2.4'
@@ -40,6 +41,7 @@ export const patchKafkajs = (): void => {
   patchMetadata()
   patchProduceConnection()
   patchProduceRequest()
+  patchEncoder()
   patchFetch()
   patchFetchCost()
 }

@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import { crc32c } from '../crc32c.ts'
+import { RequestBytes } from './request-bytes.ts'
 
 type Bytes = Uint8Array | string | null | undefined
 
@@ -23,11 +24,14 @@ export interface ProduceArguments {
     readonly partitions: readonly { readonly partition: number; readonly messages: readonly Message[] }[]
   }[]
 }
-interface ProduceRequest {
-  /** Resolves with an object that kafkajs' encoder accepts as an encoder. */
-  encode(): Promise<{ readonly buf: Buffer; readonly buffer: Buffer }>
+interface Produce {
+  readonly request: {
+    /** Resolves with an object that kafkajs' encoder accepts as an encoder. */
+    encode(): Promise<{ readonly buf: Buffer; readonly buffer: Buffer }>
+  }
+  readonly response: { decode(bytes: Buffer): Promise<unknown> }
 }
-type CreateProduce = (args: ProduceArguments) => { readonly request: ProduceRequest }
+type CreateProduce = (args: ProduceArguments) => Produce
 
 interface RecordPlan {
   readonly message: Message
@@ -67,34 +71,29 @@ const sizeOf = (bytes: Bytes): number => {
   return varintBytes(length) + Math.max(0, length)
 }
 
-class Writer {
-  readonly bytes: Buffer
-  at = 0
-  constructor(size: number) {
-    this.bytes = Buffer.allocUnsafe(size)
-  }
+class Writer extends RequestBytes {
   int8(value: number) {
-    this.at = this.bytes.writeInt8(value, this.at)
+    this.at = this.buf.writeInt8(value, this.at)
   }
   int16(value: number) {
-    this.at = this.bytes.writeInt16BE(value, this.at)
+    this.at = this.buf.writeInt16BE(value, this.at)
   }
   int32(value: number) {
-    this.at = this.bytes.writeInt32BE(value, this.at)
+    this.at = this.buf.writeInt32BE(value, this.at)
   }
   int64(value: number) {
-    this.at = this.bytes.writeBigInt64BE(BigInt(value), this.at)
+    this.at = this.buf.writeBigInt64BE(BigInt(value), this.at)
   }
   varint(value: number) {
     let left = zigzag(value)
-    for (; left >= 0x80; left = Math.floor(left / 0x80)) this.bytes[this.at++] = (left % 0x80) | 0x80
-    this.bytes[this.at++] = left
+    for (; left >= 0x80; left = Math.floor(left / 0x80)) this.buf[this.at++] = (left % 0x80) | 0x80
+    this.buf[this.at++] = left
   }
   /** Writes the bytes without a length field. */
   raw(bytes: Bytes) {
-    if (typeof bytes === 'string') this.at += this.bytes.write(bytes, this.at)
+    if (typeof bytes === 'string') this.at += this.buf.write(bytes, this.at)
     else if (bytes != null) {
-      this.bytes.set(bytes, this.at)
+      this.buf.set(bytes, this.at)
       this.at += bytes.length
     }
   }
@@ -160,11 +159,11 @@ const writeBatch = (to: Writer, { records, firstTimestamp, maxTimestamp, bytes }
   to.int32(0)
   to.int32(records.length)
   for (const [i, record] of records.entries()) writeRecord(to, record, i)
-  to.bytes.writeUInt32BE(crc32c(to.bytes, start + CHECKED_FROM, to.at), start + CHECKED_FROM - 4)
+  to.buf.writeUInt32BE(crc32c(to.buf, start + CHECKED_FROM, to.at), start + CHECKED_FROM - 4)
 }
 
 /** Encodes a produce request of version 3 to 7 without its header. */
-export const encodeProduce = ({ acks, timeout, topicData }: ProduceArguments, now = Date.now()): Buffer => {
+export const encodeProduce = ({ acks, timeout, topicData }: ProduceArguments, now = Date.now()): RequestBytes => {
   // Transactional id, acks, timeout, number of topics.
   let size = 2 + 2 + 4 + 4
   const topics = topicData.map(({ topic, partitions }) => {
@@ -188,7 +187,7 @@ export const encodeProduce = ({ acks, timeout, topicData }: ProduceArguments, no
       writeBatch(to, batch)
     }
   }
-  return to.bytes
+  return to
 }
 
 const require = createRequire(import.meta.url)
@@ -197,6 +196,29 @@ const OLDEST_VERSION = 3
 /** True for the requests of our own producers. kafkajs encodes all other requests. */
 const isPlain = ({ compression = 0, transactionalId, producerId = -1 }: ProduceArguments): boolean =>
   compression === 0 && transactionalId == null && producerId === -1
+
+/** Encodes a request into one buffer, and frees the buffer when the response has come. */
+const inOneBuffer = ({ request, response }: Produce, args: ProduceArguments): Produce => {
+  let bytes: RequestBytes | undefined
+  return {
+    request: {
+      ...request,
+      encode: async () => {
+        bytes = encodeProduce(args)
+        return bytes
+      },
+    },
+    response: {
+      ...response,
+      // Without a response the memory is not freed, because the socket may still read it.
+      decode: (answer) => {
+        bytes?.free()
+        bytes = undefined
+        return response.decode(answer)
+      },
+    },
+  }
+}
 
 /**
  * Encodes each produce request into one buffer. kafkajs 2.2.4 copies each record through eight
@@ -216,11 +238,7 @@ export const patchProduceRequest = (): void => {
     if (Number(version) < OLDEST_VERSION) return create
     return (args) => {
       const created = create(args)
-      if (isPlain(args))
-        created.request.encode = async () => {
-          const buffer = encodeProduce(args)
-          return { buf: buffer, buffer }
-        }
+      if (isPlain(args)) return inOneBuffer(created, args)
       return created
     }
   }
