@@ -392,8 +392,8 @@ export const kafkaMutations: readonly Mutation[] = [
     rule: 'topics accept records with any timestamp',
     prevents: 'an ingress that stores nothing because its clock is ahead',
     file: `${folder}/topic-rules.ts`,
-    from: '  [LIMIT_AHEAD]: FOREVER_MS,\n',
-    to: '',
+    from: 'TIMESTAMP_LIMITS.map(',
+    to: 'TIMESTAMP_LIMITS.slice(1).map(',
     test: intTest("the producer stores key, value, headers and time in the partition of Java's partitioner"),
   },
   {

@@ -117,10 +117,7 @@ export const readerMutations: readonly Mutation[] = [
     file: `${folder}/pipeline/watch.ts`,
     from: 'asOf && isStillComplete(asOf, await readProgress()) ? asOf.at : undefined',
     to: 'asOf?.at',
-    test: unit(
-      `${folder}/pipeline/watch.test.ts`,
-      'answers do not claim events of the last measurement',
-    ),
+    test: unit(`${folder}/pipeline/watch.test.ts`, 'answers do not claim events of the last measurement'),
   },
   {
     rule: 'a history reads a bounded number of bytes',

@@ -94,6 +94,7 @@ const TOPIC_SETTINGS: Env = {
   'min.insync.replicas': '1',
   'message.timestamp.type': 'CreateTime',
   'message.timestamp.after.max.ms': '9223372036854775807',
+  'message.timestamp.before.max.ms': '9223372036854775807',
   'unclean.leader.election.enable': 'false',
 }
 

@@ -2,7 +2,13 @@
  * Writes the commands of Kafka's own tools that create missing topics and correct the settings of
  * existing topics.
  */
-import { findingLine, type KafkaSettings, type NewTopic, type TopicFindings } from '@customer-stream/runtime/kafka'
+import {
+  findingLine,
+  type KafkaSettings,
+  type NewTopic,
+  TIMESTAMP_LIMITS,
+  type TopicFindings,
+} from '@customer-stream/runtime/kafka'
 
 export interface TopicCommands {
   /** Each command is one line of a POSIX shell. */
@@ -58,6 +64,6 @@ export const topicCommands = (
   if (commands.length > 0 && isSecured)
     notes.push(`${PROPERTIES} must have the login of a user that may run the commands (security.protocol and others).`)
   if (creations.length > 0)
-    notes.push('Kafka before 3.6 does not know message.timestamp.after.max.ms: remove this --config there.')
+    notes.push(`Kafka before 3.6 does not know ${TIMESTAMP_LIMITS.join(' and ')}: remove these --config there.`)
   return { commands, notes }
 }

@@ -21,7 +21,13 @@ export {
 } from './topic-admin.ts'
 export * from './topic-check.ts'
 export { readTopicIdentity, type TopicIdentity } from './topic-identity.ts'
-export { findingLine, RECORD_OVERHEAD_BYTES, type TopicDemand, type TopicFinding } from './topic-rules.ts'
+export {
+  findingLine,
+  RECORD_OVERHEAD_BYTES,
+  TIMESTAMP_LIMITS,
+  type TopicDemand,
+  type TopicFinding,
+} from './topic-rules.ts'
 export { followTopic, type TopicTailOptions } from './topic-tail.ts'
 export * from './topic-watch.ts'
 export { readWatermarks, type Watermarks } from './watermarks.ts'

@@ -24,6 +24,7 @@ const sound = {
   'max.message.bytes': '2000000',
   'message.timestamp.type': 'CreateTime',
   'message.timestamp.after.max.ms': '9223372036854775807',
+  'message.timestamp.before.max.ms': '9223372036854775807',
   'min.insync.replicas': '2',
   'unclean.leader.election.enable': 'false',
 }
@@ -107,8 +108,8 @@ it('the topic check refuses too few partitions, and warns of too many', async ()
   expect([error, warnings]).toEqual(['', [expect.stringContaining('t: has 2 partitions, KAFKA_PARTITIONS says 1')]])
 })
 
-it('the topic check accepts an audit topic with any partition count and any limit for future timestamps', async () => {
-  const limited = { 'message.timestamp.after.max.ms': '3600000' }
+it('the topic check accepts an audit topic with any partition count and any limit for timestamps', async () => {
+  const limited = { 'message.timestamp.after.max.ms': '3600000', 'message.timestamp.before.max.ms': '3600000' }
   for (const partitions of [2, 4]) {
     const replicas = Array.from({ length: partitions }, () => [1, 2, 3])
     const found = await faultsOf(limited, replicas, { kind: 'audit', writes: true }, { KAFKA_PARTITIONS: 3 })
@@ -137,15 +138,17 @@ it.each(['producer', 'uncompressed', 'gzip', 'zstd'])(
 )
 
 it('the topic check accepts the older timestamp limit of brokers before Kafka 3.6', async () => {
-  const old = { 'message.timestamp.after.max.ms': undefined }
+  const old = { 'message.timestamp.after.max.ms': undefined, 'message.timestamp.before.max.ms': undefined }
   expect(await faultsOf({ ...old, 'message.timestamp.difference.max.ms': '9223372036854775807' })).toEqual({
     error: '',
     warnings: [],
   })
-  expect((await faultsOf({ ...old, 'message.timestamp.difference.max.ms': '3600000' })).warnings).toHaveLength(1)
+  expect((await faultsOf({ ...old, 'message.timestamp.difference.max.ms': '3600000' })).warnings).toHaveLength(2)
+  // Kafka 3.6 to 3.9.
+  expect((await faultsOf({ 'message.timestamp.difference.max.ms': '3600000' })).warnings).toHaveLength(2)
 })
 
-it('topics are created without the setting that brokers before Kafka 3.6 lack', async () => {
+it('topics are created without the settings that brokers before Kafka 3.6 lack', async () => {
   const created: string[][] = []
   let known = false
   const kafka = kafkaWith({ 'message.timestamp.after.max.ms': undefined })
@@ -170,28 +173,31 @@ it('topics are created without the setting that brokers before Kafka 3.6 lack', 
   expect(await checkTopics(admin, creating, [{ topic: 't', maxValueBytes: 1_000_000 }], logger)).toMatchObject({
     partitions: new Map([['t', 1]]),
   })
-  expect(created[1]).toEqual(created[0]!.filter((name) => name !== 'message.timestamp.after.max.ms'))
+  expect(created[1]).toEqual(created[0]!.filter((name) => !/^message\.timestamp\.(after|before)\.max\.ms$/.test(name)))
 })
 
 it.each([
   ['min.insync.replicas', { 'min.insync.replicas': '1' }],
   ['message.timestamp.after.max.ms', { 'message.timestamp.after.max.ms': '3600000' }],
+  ['message.timestamp.before.max.ms', { 'message.timestamp.before.max.ms': '3600000' }],
 ])('the topic check warns of a risky %s', async (name, config) => {
   const { error, warnings } = await faultsOf(config as Record<string, string>)
   expect([error, warnings]).toEqual(['', [expect.stringContaining(name)]])
 })
 
-it("a changelog's limit for future timestamps is a warning only for a service that writes to it", async () => {
+it("a changelog's limits for timestamps are warnings only for a service that writes to it", async () => {
   const config = {
     'cleanup.policy': 'compact',
     'max.compaction.lag.ms': '604800000',
     'delete.retention.ms': '604800000',
     'message.timestamp.after.max.ms': '3600000',
+    'message.timestamp.before.max.ms': '3600000',
   }
   const changelog = { kind: 'changelog' as const }
   expect(await faultsOf(config, undefined, changelog)).toEqual({ error: '', warnings: [] })
   expect((await faultsOf(config, undefined, { ...changelog, writes: true })).warnings).toEqual([
     expect.stringMatching(/after\.max\.ms is limited: the projector .* would wait\. Set it to 9223372036854775807$/),
+    expect.stringMatching(/before\.max\.ms is limited: the projector .* would wait\. Set it to 9223372036854775807$/),
   ])
 })
 

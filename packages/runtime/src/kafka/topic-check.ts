@@ -6,9 +6,9 @@ import type { KafkaSettings } from './settings.ts'
 import type { NewTopic, TopicAdmin } from './topic-admin.ts'
 import {
   findingLine,
-  LIMIT_AHEAD,
   problemsOf,
   requiredConfig,
+  TIMESTAMP_LIMITS,
   type TopicDemand,
   type TopicFinding,
   warningsOf,
@@ -49,19 +49,19 @@ export const createMissingTopics = async (
 ): Promise<void> => {
   const topics = topicsToCreate(settings, findings)
   const names = topics.map(({ topic }) => topic)
-  const createWith = (without?: string) =>
+  const createWithout = (unknown: readonly string[]) =>
     admin.createTopics(
       topics.map((topic) => ({
         ...topic,
-        config: Object.fromEntries(Object.entries(topic.config).filter(([name]) => name !== without)),
+        config: Object.fromEntries(Object.entries(topic.config).filter(([name]) => !unknown.includes(name))),
       })),
     )
   const doing = `create topic ${names.join(', ')}`
   await attributed(doing, () =>
-    createWith().catch((error: Error) => {
+    createWithout([]).catch((error: Error) => {
       const errors = (error as { errors?: readonly unknown[] }).errors ?? [error]
-      // A broker before Kafka 3.6 does not know the setting LIMIT_AHEAD, and has no such limit.
-      if (errors.some((each) => errorType(each) === 'INVALID_CONFIG')) return createWith(LIMIT_AHEAD)
+      // A broker before Kafka 3.6 does not know these settings, and has no such limits.
+      if (errors.some((each) => errorType(each) === 'INVALID_CONFIG')) return createWithout(TIMESTAMP_LIMITS)
       throw error
     }),
   )

@@ -47,10 +47,13 @@ export const RECORD_OVERHEAD_BYTES = 64 * 1024
 const FOREVER_MS = '9223372036854775807'
 
 /**
- * Topic setting since Kafka 3.6: maximum time by which a record's timestamp may be ahead of the
- * broker's clock. Older versions have message.timestamp.difference.max.ms.
+ * Topic settings since Kafka 3.6: maximum time by which a record's timestamp may be ahead of the
+ * broker's clock, and behind it.
  */
-export const LIMIT_AHEAD = 'message.timestamp.after.max.ms'
+export const TIMESTAMP_LIMITS = ['message.timestamp.after.max.ms', 'message.timestamp.before.max.ms'] as const
+
+/** Topic setting before Kafka 4: both limits in one. */
+const OLDER_LIMIT = 'message.timestamp.difference.max.ms'
 
 /**
  * Values of compression.type that every reader can decode. Brokers recompress records with the
@@ -110,8 +113,9 @@ export const requiredConfig = (settings: KafkaSettings, demand: TopicDemand): Re
   // compares it with the event's own timestamp.
   'message.timestamp.type': 'CreateTime',
   // By default Kafka refuses records more than an hour ahead of its clock. An ingress with a wrong
-  // clock must still be able to store records.
-  [LIMIT_AHEAD]: FOREVER_MS,
+  // clock must still be able to store records. Events from the spool, redriven events and documents
+  // have old timestamps, and some brokers have a default limit for these.
+  ...Object.fromEntries(TIMESTAMP_LIMITS.map((name) => [name, FOREVER_MS])),
   // If a replica that lags behind became the leader, acknowledged records would be lost.
   'unclean.leader.election.enable': 'false',
 })
@@ -238,6 +242,24 @@ export const problemsOf = (
   return problems
 }
 
+/** Returns what happens if Kafka refuses the timestamps beyond each of the limits. */
+const refusedBy = ({ kind }: TopicDemand): Readonly<Record<(typeof TIMESTAMP_LIMITS)[number], string>> =>
+  // A document has the timestamp of its event. An erasure has the timestamp of another producer.
+  kind === 'changelog'
+    ? {
+        'message.timestamp.after.max.ms':
+          'the projector could not publish the events of an ingress whose clock runs ahead by more, and would wait',
+        'message.timestamp.before.max.ms':
+          'the projector could not publish events that were received earlier, for example after an outage, and would ' +
+          'wait',
+      }
+    : {
+        'message.timestamp.after.max.ms': 'an ingress whose clock runs ahead by more would store nothing',
+        'message.timestamp.before.max.ms':
+          'Kafka would refuse events that waited longer in the spool or in quarantine, and the events of an ingress ' +
+          'whose clock is behind by more',
+      }
+
 /** Returns settings that work but should be checked by a person. */
 export const warningsOf = (
   settings: KafkaSettings,
@@ -257,17 +279,12 @@ export const warningsOf = (
   }
   // The timestamps of an audit come from the clock of an operator's machine, not of an ingress.
   const isOfEvents = kind !== 'audit' && (writes || kind !== 'changelog')
-  const limits = [config.get(LIMIT_AHEAD) ?? config.get('message.timestamp.difference.max.ms')]
-  // A document has the timestamp of its event. An erasure has the timestamp of another producer.
-  const refused =
-    kind === 'changelog'
-      ? 'the projector could not publish the events of an ingress whose clock runs ahead by more, and would wait'
-      : 'an ingress whose clock runs ahead by more would store nothing'
-  if (isOfEvents && limits.some((limit) => limit !== undefined && limit !== FOREVER_MS))
-    warn(
-      `${LIMIT_AHEAD} is limited: ${refused}. Set it to ${FOREVER_MS}`,
-      config.has(LIMIT_AHEAD) ? LIMIT_AHEAD : undefined,
-    )
+  for (const name of isOfEvents ? TIMESTAMP_LIMITS : []) {
+    // Without a limit of its own, Kafka 3.6 to 3.9 uses the older setting.
+    const used = (config.get(name) ?? FOREVER_MS) === FOREVER_MS ? OLDER_LIMIT : name
+    if ((config.get(used) ?? FOREVER_MS) !== FOREVER_MS)
+      warn(`${used} is limited: ${refusedBy(demand)[name]}. Set it to ${FOREVER_MS}`, used === name ? name : undefined)
+  }
   if (Math.min(...replicas) >= 3 && Number(config.get('min.insync.replicas')) < 2)
     warn(
       'min.insync.replicas is 1: while other brokers are down, an acknowledged event is on one broker only',
