@@ -3,6 +3,7 @@ import { expect, it, onTestFinished, vi } from 'vitest'
 import '../client.ts'
 
 interface Queue {
+  maybeThrottle(throttleMs: number | null): void
   scheduleCheckPendingRequests(): void
   scheduleRequestTimeoutCheck(): void
   push(request: object): void
@@ -85,4 +86,17 @@ it('a connection without enforced timeouts has no timer', () => {
   const { send } = openQueue({ enforceRequestTimeout: false })
   send(1)
   expect(vi.getTimerCount()).toBe(0)
+})
+
+it('a delay by a quota of Kafka is logged, because no request fails', () => {
+  const lines: object[] = []
+  const logger = { debug() {}, error: (message: string, fields: object) => lines.push({ message, ...fields }) }
+  const { queue } = openQueue({ logger, broker: 'kafka:9092', clientId: 'ingress' })
+  for (const throttleMs of [null, undefined, 0, 99, 100]) queue.maybeThrottle(throttleMs as number | null)
+  expect(lines).toEqual([
+    {
+      message: 'Kafka delays this client, because it exceeds a quota',
+      ...{ broker: 'kafka:9092', clientId: 'ingress', throttleMs: 100 },
+    },
+  ])
 })

@@ -15,11 +15,34 @@ interface RequestQueue {
   readonly enforceRequestTimeout: boolean
   readonly pending: readonly unknown[]
   readonly inflight: ReadonlyMap<number, SocketRequest>
+  readonly broker: string
+  readonly clientId: string
+  readonly logger: { error(message: string, fields: object): void }
   checkPendingRequests(): void
   destroy(): void
 }
 
 const require = createRequire(import.meta.url)
+
+/** A shorter delay by a quota has no effect that a person would look for. */
+const REPORTED_THROTTLE_MS = 100
+
+/**
+ * Logs that Kafka delays the requests of a client that exceeds a quota. kafkajs 2.2.4 logs this only
+ * for debugging. Nothing else shows the reason, because no request fails.
+ */
+export const patchThrottleLog = (): void => {
+  const { prototype } = require('kafkajs/src/network/requestQueue') as {
+    prototype: RequestQueue & { maybeThrottle(throttleMs: number | null | undefined): void }
+  }
+  const { maybeThrottle } = prototype
+  prototype.maybeThrottle = function (throttleMs) {
+    maybeThrottle.call(this, throttleMs)
+    if ((throttleMs ?? 0) < REPORTED_THROTTLE_MS) return
+    const { broker, clientId } = this
+    this.logger.error('Kafka delays this client, because it exceeds a quota', { broker, clientId, throttleMs })
+  }
+}
 
 /**
  * Lets an idle connection run no timer. kafkajs 2.2.4 runs two timers for each connection:
