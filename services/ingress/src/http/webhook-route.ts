@@ -82,7 +82,8 @@ const suspicionOf = ({ type, envelope }: CustomersEvent | OtherEvent): Suspicion
   const eventId = text(envelope.id)?.slice(0, MAX_DETAIL_CHARACTERS)
   if ((knownTypes.get(comparable(type)) ?? type) !== type)
     return { what: 'type-spelling', eventId, given: type.slice(0, MAX_DETAIL_CHARACTERS) }
-  const timestamp = Number(envelope.timestamp)
+  // JavaScript cannot convert every object to a number. For example, {"toString": ""} throws.
+  const timestamp = typeof envelope.timestamp === 'object' ? Number.NaN : Number(envelope.timestamp)
   return timestamp < OLDEST_PLAUSIBLE_MS ? { what: 'old-timestamp', eventId, given: String(timestamp) } : undefined
 }
 
