@@ -55,7 +55,11 @@ const webhook = () => ({
         schema: {
           anyOf: [
             ...EVENT_TYPES.map((type) => ({ $ref: `./${eventSchemaName(type)}` })),
-            { type: 'object', required: ['type'], properties: { type: { type: 'string', minLength: 1 } } },
+            ...['type', 'dataType'].map((name) => ({
+              type: 'object',
+              required: [name],
+              properties: { [name]: { type: 'string', minLength: 1 } },
+            })),
           ],
         },
       },
