@@ -12,15 +12,15 @@ let folder: string
 beforeAll(async () => {
   project = await createEmptyProject('schemas')
   folder = project.folder
-  project.write('subscriber.ts', sampleOf('packages/schemas/README.md', 'subscriber'))
+  for (const word of ['subscriber', 'other']) project.write(`${word}.ts`, sampleOf('packages/schemas/README.md', word))
 })
 
-it("the schema package's sample compiles, and its types reject wrong uses", async () => {
+it("the schema package's samples compile, and its types reject wrong uses", async () => {
   project.write(
     'typed.ts',
     "import { readVersion } from '@customer-stream/schemas'\nconst version: string = readVersion({})\n",
   )
-  expect(await project.compile({ module: 'nodenext' }, 'subscriber.ts', 'typed.ts')).toEqual([
+  expect(await project.compile({ module: 'nodenext' }, 'subscriber.ts', 'other.ts', 'typed.ts')).toEqual([
     expect.stringMatching(
       /typed.ts\(2,7\): error TS2322: Type 'Result<Version, VersionFault>' is not assignable to type 'string'/,
     ),
