@@ -20,11 +20,12 @@ const report = `
     process.stderr.write('loaded: ' + ${JSON.stringify(PARTS)}.filter(isLoaded).join(' '))
   })`
 
-/** Programs, and the parts that they need. Node's `fetch` is in none of them. */
+/** Programs, and the parts that they need. None needs Node's `fetch`, or the
+ * rules of phone numbers. */
 const PROGRAMS = {
   'services/ingress/start.js': 'kafkajs prom-client fastify',
-  'services/projector/start.js': 'kafkajs ioredis prom-client libphonenumber fastify',
-  'services/reader/start.js': 'kafkajs ioredis prom-client libphonenumber fastify',
+  'services/projector/start.js': 'kafkajs ioredis prom-client fastify',
+  'services/reader/start.js': 'kafkajs ioredis prom-client fastify',
   'packages/cli/start.js verify --help': 'kafkajs ioredis',
   'packages/cli/start.js --help': '',
 }

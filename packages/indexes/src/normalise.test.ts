@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { type CountryCode, parsePhoneNumberFromString } from 'libphonenumber-js/max'
+import { type CountryCode, getCountries, parsePhoneNumberFromString } from 'libphonenumber-js/max'
 import { describe, expect, it } from 'vitest'
 import { normaliseEmail, normalisePhone, normaliseVin } from './normalise.ts'
 
@@ -47,6 +47,13 @@ describe('a phone number', () => {
       }),
       { numRuns: 5000 },
     )
+  })
+
+  it('a number without a country code has the form that the library gives in each country', () => {
+    for (const country of getCountries()) {
+      const parsed = parsePhoneNumberFromString('(415) 200-2671', country)
+      expect(normalisePhone('(415) 200-2671', country)).toBe(parsed?.isPossible() ? parsed.number : undefined)
+    }
   })
 })
 

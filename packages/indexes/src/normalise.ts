@@ -3,12 +3,16 @@
  * spelling of the same value has the same form. `normalise.json` of @customer-stream/schemas has
  * examples for programs in other languages.
  */
-import {
-  type CountryCode,
-  getCountries,
-  getCountryCallingCode,
-  parsePhoneNumberFromString,
-} from 'libphonenumber-js/max'
+import { createRequire } from 'node:module'
+import type { CountryCode } from 'libphonenumber-js/max'
+
+type Library = typeof import('libphonenumber-js/max')
+
+let parse: Library['parsePhoneNumberFromString'] | undefined
+
+/** Loads the library for the first number that needs it: a load costs 40 ms of CPU time. */
+const library = (): Library['parsePhoneNumberFromString'] =>
+  (createRequire(import.meta.url)('libphonenumber-js/max') as Library).parsePhoneNumberFromString
 
 const unlessEmpty = (text: string): string | undefined => (text === '' ? undefined : text)
 
@@ -17,7 +21,10 @@ const unlessEmpty = (text: string): string | undefined => (text === '' ? undefin
  * code with or without brackets, and the rest in two parts. Each call of the library costs 7 µs.
  */
 const NORTH_AMERICAN = /^(\+?1[-. ]?)?(?:\(([2-9]\d\d)\) ?|([2-9]\d\d)[-. ]?)(\d{3})[-. ]?(\d{4})$/
-const northAmerica: ReadonlySet<string> = new Set(getCountries().filter((each) => getCountryCallingCode(each) === '1'))
+/** Countries with the country code 1. */
+const northAmerica: ReadonlySet<string> = new Set(
+  'AG AI AS BB BM BS CA DM DO GD GU JM KN KY LC MP MS PR SX TC TT US VC VG VI'.split(' '),
+)
 
 /**
  * Returns a phone number as E.164 without its extension, e.g. `+14152002671`. Undefined if the text
@@ -31,7 +38,8 @@ export const normalisePhone = (text: string, country: string): string | undefine
   const [, code, area, sameArea, next, last] = NORTH_AMERICAN.exec(text) ?? []
   if (last !== undefined && (code?.startsWith('+') || northAmerica.has(country)))
     return `+1${area ?? sameArea}${next}${last}`
-  const number = parsePhoneNumberFromString(text, country as CountryCode)
+  parse ??= library()
+  const number = parse(text, country as CountryCode)
   return number?.isPossible() ? number.number : undefined
 }
 
