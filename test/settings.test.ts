@@ -62,8 +62,41 @@ it.each(services)('the %s refuses a misspelt setting of itself', (service, load)
   }
 })
 
+it.each([
+  ['REDIS_PASSWORD', 'x', 'REDIS_PASSWORD is not a setting: this value is a part of REDIS_URL'],
+  ['READER_KEYS_FILE', 'x', 'READER_KEYS_FILE is not a setting; the nearest is READER_API_KEYS_FILE'],
+  ['KAFKA_PASSWORD', 'x', 'KAFKA_PASSWORD is not a setting; the nearest is KAFKA_SASL_PASSWORD'],
+  ['ADMIN_PORT', '8090', 'PORT and ADMIN_PORT are both 8090: give one of them another number'],
+  ['READER_API_KEYS', '[]', 'READER_API_KEYS: the JSON array has no key'],
+  ['INGRESS_ADMIN_URLS', 'ingress:9464', 'INGRESS_ADMIN_URLS: the value is not of the form http://host:port'],
+])('the reader says how to correct %s=%s', (name, value, problem) => {
+  expect(problemsWith(SERVICES.reader, { ...SHARED, [name]: value })).toEqual([problem])
+})
+
+it('PORT and ADMIN_PORT may be equal on two addresses, and both may be 0', () => {
+  for (const env of [
+    { PORT: '0', ADMIN_PORT: '0' },
+    { PORT: '8080', ADMIN_PORT: '8080', ADMIN_HOST: '127.0.0.1' },
+  ])
+    expect(problemsWith(SERVICES.ingress, { ...SHARED, ...env })).toEqual([])
+})
+
+it.each([
+  ['usa', 'PHONE_COUNTRY: "usa" is not accepted; expected two letters, such as US'],
+  ['XX', 'PHONE_COUNTRY: XX is not a country of ISO 3166, such as US or GB'],
+  ['UK', 'PHONE_COUNTRY: UK is not a country of ISO 3166, such as US or GB'],
+])('PHONE_COUNTRY=%s is refused', (PHONE_COUNTRY, problem) => {
+  expect(problemsWith(SERVICES.projector, { ...SHARED, PHONE_COUNTRY })).toEqual([problem])
+})
+
 it.each(['ingress', 'reader'] as const)('the %s refuses a misspelt setting of the sender', (service) => {
-  const problems = problemsWith(SERVICES[service], { ...SHARED, MYKAARMA_TOKNES: 'a=b', MYKAARMA_CODEPAGE: 'x' })
+  const problems = problemsWith(SERVICES[service], {
+    ...SHARED,
+    MYKAARMA_TOKNES: 'a=b',
+    MYKAARMA_SECRET: 'a=b',
+    MYKAARMA_CODEPAGE: 'x',
+  })
+  expect(problems).toContain('MYKAARMA_SECRET is not a setting; the nearest is MYKAARMA_SIGNING_SECRETS')
   expect(problems).toContain('MYKAARMA_TOKNES is not a setting; the nearest is MYKAARMA_TOKENS')
   expect(problems).toContainEqual(expect.stringContaining('MYKAARMA_CODEPAGE is not a setting'))
 })

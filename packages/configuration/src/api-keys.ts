@@ -51,7 +51,8 @@ export const readApiKeys = (text: string): readonly ApiKey[] => {
   } catch {
     throw new Error('the value is not JSON')
   }
-  if (!Array.isArray(entries) || entries.length === 0) throw new Error('the value is not a JSON array of keys')
+  if (!Array.isArray(entries)) throw new Error('the value is not a JSON array of keys')
+  if (entries.length === 0) throw new Error('the JSON array has no key')
   const keys = entries.map(readKey)
   if (hasRepeats(keys.map(({ name }) => name))) throw new Error('two keys have the same name')
   if (hasRepeats(keys.map(({ sha256 }) => sha256))) throw new Error('two keys have the same sha256')

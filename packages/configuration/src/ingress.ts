@@ -5,6 +5,7 @@ import {
   type Loaded,
   namedSecrets,
   optionalText,
+  portsRule,
   processRules,
   processSettings,
   quoted,
@@ -179,6 +180,7 @@ export const charsetRule = (charset: string | undefined): string | undefined =>
 
 export const ingressRules: readonly Rule<typeof ingressSettings>[] = [
   ...processRules,
+  portsRule,
   ...kafkaRules,
   (settings) => {
     const tracesMs = settings.OTEL_EXPORTER_OTLP_ENDPOINT === undefined ? 0 : TRACES_STOP_MS

@@ -49,6 +49,7 @@ export const projectorSettings = {
   PHONE_COUNTRY: text({
     default: 'US',
     pattern: '^[A-Z]{2}$',
+    shown: 'two letters, such as `US`',
     description:
       'Country of phone numbers without a country code, as two letters (ISO 3166). After a change, raise ' +
       '`PROJECTION_VERSION`.',
@@ -146,6 +147,12 @@ export const defaultGroupId = ({
     ? GROUP_ID
     : `${GROUP_ID}-${KAFKA_TOPIC_PREFIX}-${REDIS_KEY_PREFIX}`
 
+const regions = new Intl.DisplayNames('en', { type: 'region', fallback: 'none' })
+
+/** Returns true for the code of a country. A former or other code, such as UK, has another canonical form. */
+const isCountry = (code: string): boolean =>
+  regions.of(code) !== undefined && Intl.getCanonicalLocales(`und-${code}`)[0] === `und-${code}`
+
 export const projectorRules: readonly Rule<typeof projectorSettings>[] = [
   ...processRules,
   ...redisRules,
@@ -154,6 +161,9 @@ export const projectorRules: readonly Rule<typeof projectorSettings>[] = [
     names.join() === 'none' || names.every((name) => indexNames.includes(name as IndexName))
       ? undefined
       : `INDEXES must be none or a list of ${indexNames.join(', ')}`,
+  // With an unknown country, numbers without a country code would not be indexed.
+  ({ PHONE_COUNTRY: country }) =>
+    isCountry(country) ? undefined : `PHONE_COUNTRY: ${country} is not a country of ISO 3166, such as US or GB`,
   // Without this rule, QUARANTINE_RECORDS of another topic would be ignored silently.
   ({ QUARANTINE_RECORDS: places, KAFKA_TOPIC_PREFIX: prefix }) => {
     const { customers } = topicNames(prefix)

@@ -5,6 +5,7 @@ import {
   integer,
   type Loaded,
   optionalText,
+  portsRule,
   processRules,
   processSettings,
   type Rule,
@@ -113,6 +114,7 @@ const AFTER_LAST_ANSWER_MS = 2000
 
 export const readerRules: readonly Rule<typeof readerSettings>[] = [
   ...processRules,
+  portsRule,
   ...redisRules,
   ...kafkaRules,
   ({ MYKAARMA_CHARSET }) => charsetRule(MYKAARMA_CHARSET),

@@ -18,6 +18,8 @@ describe('KAFKA_BROKERS', () => {
   it.each([
     ['PLAINTEXT://kafka:9092', /without "PLAINTEXT:\/\/"/],
     ['a:9092,SASL_SSL://kafka:9093', /without "SASL_SSL:\/\/"/],
+    ['a:1;b:2', /separate several addresses by commas/],
+    ['a b:9092', /separate several addresses by commas/],
     ['[::1]:9092', /IPv6/],
     ['::1', /IPv6/],
     ['2001:db8::1:9092', /IPv6/],
@@ -32,7 +34,7 @@ describe('KAFKA_BROKERS', () => {
     ['user:hush@a:9092', /has a user or a password/],
     ['SASL_SSL://user:hush@a:9092', /has a user or a password/],
     ['user:hu,sh@a:9092', /has a user or a password/],
-    ['a b:9092', /not a host name/],
+    ['a/b:9092', /not a host name/],
     [',', /names no broker/],
   ])('KAFKA_BROKERS=%s is refused, and the error is one sentence', (brokers, words) => {
     expect(() => load({ KAFKA_BROKERS: brokers })).toThrow(/One setting is wrong:\n {2}- KAFKA_BROKERS: /)

@@ -29,11 +29,12 @@ const addressProblem = (address: string): string | undefined => {
   const protocol = /^(\w+):\/\//.exec(address)?.[1]
   if (protocol !== undefined)
     return `${wrong}: give host:port without "${protocol}://"; KAFKA_SSL and KAFKA_SASL_MECHANISM say how to connect`
+  if (/[;\s]/.test(address)) return `${wrong}: separate several addresses by commas, as in kafka-1:9092,kafka-2:9092`
   if (address.startsWith('[') || address.split(':').length > 2)
     return `${wrong}: kafkajs knows no IPv6 addresses in this list; give a host name with its port`
   const [host = '', port] = address.split(':')
   if (host === '') return `${wrong}: it names no host; expected host:port`
-  if (/[\s/]/.test(host)) return `${wrong}: ${quoted(host)} is not a host name; expected host:port`
+  if (host.includes('/')) return `${wrong}: ${quoted(host)} is not a host name; expected host:port`
   if (host.length > MAX_HOST_CHARACTERS) return `${wrong}: a host name has at most ${MAX_HOST_CHARACTERS} characters`
   if (port === undefined) return `${wrong}: it names no port; expected host:port, e.g. ${host}:9092`
   if (!/^\d{1,5}$/.test(port) || Number(port) < 1 || Number(port) > 65_535)

@@ -1,3 +1,4 @@
+import type { TInteger } from '@sinclair/typebox'
 import { LOG_LEVELS } from './log.ts'
 import {
   choice,
@@ -97,6 +98,17 @@ export const processRules: readonly Rule<typeof processSettings>[] = [
       ? undefined
       : 'SHUTDOWN_DELAY_MS must be below SHUTDOWN_DEADLINE_MS: otherwise the shutdown would end before its first step',
 ]
+
+/** Rule of each service with a public port. */
+export const portsRule: Rule<typeof processSettings & { readonly PORT: TInteger }> = ({
+  PORT,
+  ADMIN_PORT,
+  HOST,
+  ADMIN_HOST = HOST,
+}) =>
+  PORT === ADMIN_PORT && PORT !== 0 && HOST === ADMIN_HOST
+    ? `PORT and ADMIN_PORT are both ${PORT}: give one of them another number`
+    : undefined
 
 /**
  * Loads the settings. If a setting is wrong, prints all problems and exits with code 2.

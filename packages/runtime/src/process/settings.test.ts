@@ -231,7 +231,7 @@ it('a list of addresses is read, and a wrong address in the list is refused', ()
     'https://b',
   ])
   expect(load({}).INGRESS_ADMIN_URLS).toEqual([])
-  expect(() => load({ INGRESS_ADMIN_URLS: 'http://a:9464,b:9464' })).toThrow('not an address like')
+  expect(() => load({ INGRESS_ADMIN_URLS: 'http://a:9464,b:9464' })).toThrow('not of the form http://host:port')
 })
 
 describe('settings of traces', () => {
@@ -251,7 +251,7 @@ describe('settings of traces', () => {
   })
 
   it.each([
-    ['OTEL_EXPORTER_OTLP_ENDPOINT', 'collector:4318', 'not an address like http://host:4318'],
+    ['OTEL_EXPORTER_OTLP_ENDPOINT', 'collector:4318', 'not of the form http://host:port'],
     ['OTEL_EXPORTER_OTLP_ENDPOINT', 'http://me:s3cret@collector', 'has a user or a password'],
     ['OTEL_EXPORTER_OTLP_ENDPOINT', 'http://collector/?key=s3cret', 'has a query or a fragment'],
     ['OTEL_EXPORTER_OTLP_HEADERS', 'a=b,s3cret', 'entry 2 is not of the form name=value'],

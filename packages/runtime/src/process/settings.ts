@@ -132,7 +132,7 @@ export const decodedSecret = <T>(read: (value: string) => T, options: Described 
 const readHttpAddress = (value: string): string => {
   const url = URL.parse(value)
   // The messages do not show the value, because the value may have a password.
-  if (!url || !/^https?:$/.test(url.protocol)) throw new Error('the value is not an address like http://host:4318')
+  if (!url || !/^https?:$/.test(url.protocol)) throw new Error('the value is not of the form http://host:port')
   if (url.username !== '' || url.password !== '')
     throw new Error('the value has a user or a password; give these in a header')
   if (url.search !== '' || url.hash !== '') throw new Error('the value has a query or a fragment')
@@ -307,6 +307,12 @@ const means = (name: string, setting: string): boolean => {
   return name.length >= 12 && setting === `MYKAARMA_${name}`
 }
 
+const wordsOf = (name: string): readonly string[] => name.split('_').map((word) => word.replace(/S$/, ''))
+
+/** Returns true if the setting has each word of the name, in the singular or the plural. */
+const hasWordsOf = (name: string, setting: string): boolean =>
+  wordsOf(name).every((word) => wordsOf(setting).includes(word))
+
 /** Returns the names of all variables that these settings read. */
 const variablesOf = (settings: Settings): readonly string[] =>
   Object.entries(settings).flatMap(([name, schema]) => (schema.secret ? [name, `${name}_FILE`] : [name]))
@@ -319,11 +325,15 @@ const misspelt = (settings: Settings, env: NodeJS.ProcessEnv, others: Settings):
   const known = [...own, ...ofOthers]
   return Object.keys(env).flatMap((name) => {
     if (known.includes(name) || serviceLink.test(name)) return []
-    const byDistance = known.map((other) => ({ other, steps: distance(name, other) })).sort((a, b) => a.steps - b.steps)
-    const meant = byDistance.find(({ other }) => means(name, other)) ?? byDistance[0]
-    if (meant === undefined) return []
-    if (!prefixes.some((prefix) => name.startsWith(prefix)) && !means(name, meant.other)) return []
-    return [`${name.slice(0, MAX_QUOTED_CHARACTERS)} is not a setting; the nearest is ${meant.other}`]
+    const wrong = `${name.slice(0, MAX_QUOTED_CHARACTERS)} is not a setting`
+    const whole = Object.entries(settings).find(([, { parts }]) => parts?.includes(name.replace(/_FILE$/, '')))
+    if (whole !== undefined) return [`${wrong}: this value is a part of ${whole[0]}`]
+    const steps = new Map(known.map((other) => [other, distance(name, other)]))
+    const byDistance = known.toSorted((a, b) => (steps.get(a) ?? 0) - (steps.get(b) ?? 0))
+    const meant = byDistance.find((other) => means(name, other))
+    if (meant === undefined && !prefixes.some((prefix) => name.startsWith(prefix))) return []
+    const nearest = meant ?? byDistance.find((other) => hasWordsOf(name, other)) ?? byDistance[0]
+    return [`${wrong}; the nearest is ${nearest}`]
   })
 }
 

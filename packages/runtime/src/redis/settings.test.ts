@@ -71,7 +71,7 @@ it.each<[string, Record<string, string>, string]>([
   ['a certificate authority without TLS', { REDIS_TLS_CA: ca }, 'REDIS_TLS_CA: given, but REDIS_URL is not rediss://'],
   ['an authority that is not PEM', { REDIS_URL: 'rediss://a', REDIS_TLS_CA: 'x' }, 'REDIS_TLS_CA has no certificate'],
   ['a certificate without its key', { REDIS_URL: 'rediss://a', REDIS_TLS_CERT: cert }, 'belong together'],
-  ['a password with a bare %', { REDIS_URL: 'redis://u:p%zz@a' }, '%2F and %25'],
+  ['a password with a bare %', { REDIS_URL: 'redis://u:p%zz@a' }, '%2F, %23 and %25'],
   ['a socket of a cluster', { REDIS_URL: 'unix:///s', REDIS_CLUSTER: 'true' }, 'names a socket'],
   ['a cluster with and without TLS', { REDIS_URL: 'rediss://a,redis://b', REDIS_CLUSTER: 'true' }, 'the same'],
   ['a Sentinel with a scheme', { REDIS_SENTINELS: 'a,redis://u:pw@b' }, 'REDIS_SENTINELS: entry 2 is not of the form'],

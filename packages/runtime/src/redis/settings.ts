@@ -54,6 +54,8 @@ export const redisSettings = {
         '`redis://[user:password@]host:port[/database]`, `rediss://…` or `unix://[user:password@]/path[?db=number]`',
     }),
     secret: true,
+    // Many programs have a variable for each of these parts.
+    parts: ['HOST', 'USER', 'USERNAME', 'PASSWORD', 'DB', 'DATABASE'].map((part) => `REDIS_${part}`),
     // Open clients keep their address, so only the login may change without a restart.
     fixedPart: (url: string) =>
       JSON.stringify(parseAddresses(url)?.map(({ username, password, ...address }) => address)),
@@ -107,8 +109,9 @@ export const redisRules: readonly Rule<typeof redisSettings>[] = [
   ({ REDIS_URL }) =>
     parseAddresses(REDIS_URL)
       ? undefined
-      : 'REDIS_URL must be redis://host:port, or several of them separated by commas, or unix:///path. Write ' +
-        'characters such as / and % in a password as %2F and %25',
+      : 'REDIS_URL must be redis://host:port or redis://host:port/database, with a port up to 65535 and the number of ' +
+        'a database. Or several of them separated by commas, or unix:///path. Write characters such as /, # and % in ' +
+        'a password as %2F, %23 and %25',
   ({ REDIS_URL, REDIS_CLUSTER }) =>
     !REDIS_CLUSTER && REDIS_URL.includes(',')
       ? 'REDIS_URL names several nodes. For a Redis Cluster set REDIS_CLUSTER=true'
