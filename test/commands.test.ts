@@ -52,7 +52,7 @@ it.each(Object.entries(commands))(
     expect(wrong).toMatchObject({ code: 2, stdout: '' })
     expect(wrong.stderr).toMatch(
       new RegExp(
-        `^${name}: unknown option ${misspelt}${/help|nothing|dry/.test(misspelt) ? '' : '; the nearest is --'}`,
+        `\n\n${name}: unknown option ${misspelt}${/help|nothing|dry/.test(misspelt) ? '' : '; the nearest is --.+'}\n`,
       ),
     )
     expect(wrong.stderr).toContain(`npm run ${name}`)

@@ -97,7 +97,8 @@ it('each command refuses a misspelt option, and names the nearest option', { tim
 
 it('a wrong command line ends with an error that names what is wrong', { timeout }, async () => {
   const wrong: [string[], string][] = [
-    [['verfy'], 'unknown command verfy; the nearest is verify'],
+    [['verfy'], 'unknown command verfy; the nearest is verify\n'],
+    [['--verison'], 'unknown option --verison; the nearest is --version\n'],
     [['topics', 'chek'], 'unknown word "chek"; the nearest is check'],
     [['topics', 'check', 'now'], 'unexpected "now"'],
     [['config', 'check'], 'a word is missing: ingress or projector'],

@@ -94,7 +94,10 @@ const near = (name: string, names: readonly string[]): string => {
   return nearest === undefined ? '' : `; the nearest is ${nearest}`
 }
 
-export const unknownCommand = (name: string): string => `unknown command ${name}${near(name, Object.keys(COMMANDS))}`
+export const unknownCommand = (name: string): string =>
+  name.startsWith('-')
+    ? `unknown option ${name}${near(name, ['--help', '--version'])}`
+    : `unknown command ${name}${near(name, Object.keys(COMMANDS))}`
 
 type WordsOf<Words extends readonly (readonly string[])[]> = {
   [Position in keyof Words]: Words[Position] extends readonly [] ? string : Words[Position][number]

@@ -49,6 +49,6 @@ if (isCommand(given)) {
 } else if (given === '--help' || given === '-h') process.stdout.write(usage)
 else if (given === '--version') process.stdout.write(`${(await import('./version.ts')).versionText()}\n`)
 else {
-  process.stderr.write(`${given === '' ? '' : `customer-stream: ${unknownCommand(given)}\n\n`}${usage}`)
+  process.stderr.write(`${usage}${given === '' ? '' : `\ncustomer-stream: ${unknownCommand(given)}\n`}`)
   process.exitCode = 2
 }

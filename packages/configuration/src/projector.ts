@@ -149,7 +149,7 @@ export const defaultGroupId = ({
 
 const regions = new Intl.DisplayNames('en', { type: 'region', fallback: 'none' })
 
-/** Returns true for the code of a country. A former or other code, such as UK, has another canonical form. */
+/** Returns true for the code of a country. Another code, such as UK, has another canonical form. */
 const isCountry = (code: string): boolean =>
   regions.of(code) !== undefined && Intl.getCanonicalLocales(`und-${code}`)[0] === `und-${code}`
 

@@ -4,7 +4,7 @@ import { distance } from 'fastest-levenshtein'
 
 export interface CommandLine<Read> {
   readonly name: string
-  /** Text of `--help`, also printed below a list of problems. */
+  /** Text of `--help`, also printed above a list of problems. */
   readonly usage: string
   /** A `text` has a value, a `flag` has no value. */
   readonly options: Readonly<Record<string, 'text' | 'flag'>>
@@ -97,7 +97,8 @@ export const readCommandLine = <Read>(
     process.exit(0)
   }
   const said = parsed.problems.map((problem) => `${line.name}: ${problem}\n`).join('')
-  process.stderr.write(parsed.ofSettings ? said : `${said}\n${line.usage.trimEnd()}\n`)
+  // The problems are last, because a long usage would move them out of a small terminal.
+  process.stderr.write(parsed.ofSettings ? said : `${line.usage.trimEnd()}\n\n${said}`)
   process.exit(2)
 }
 

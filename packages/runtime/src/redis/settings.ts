@@ -109,9 +109,9 @@ export const redisRules: readonly Rule<typeof redisSettings>[] = [
   ({ REDIS_URL }) =>
     parseAddresses(REDIS_URL)
       ? undefined
-      : 'REDIS_URL must be redis://host:port or redis://host:port/database, with a port up to 65535 and the number of ' +
-        'a database. Or several of them separated by commas, or unix:///path. Write characters such as /, # and % in ' +
-        'a password as %2F, %23 and %25',
+      : 'REDIS_URL must be redis://host:port or redis://host:port/database, with a port up to 65535 and the number ' +
+        'of a database. Or several of them separated by commas, or unix:///path. Write characters such as /, # and ' +
+        '% in a password as %2F, %23 and %25',
   ({ REDIS_URL, REDIS_CLUSTER }) =>
     !REDIS_CLUSTER && REDIS_URL.includes(',')
       ? 'REDIS_URL names several nodes. For a Redis Cluster set REDIS_CLUSTER=true'
