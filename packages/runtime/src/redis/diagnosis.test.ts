@@ -62,6 +62,16 @@ it.each([
 })
 
 it.each(['read ECONNRESET', 'write EPIPE', 'Connection is closed.'])(
+  'the diagnosis of %s says that another server may listen at the address',
+  (message) => {
+    const said = expect.stringMatching(
+      /closes the connection \(.*check that REDIS_URL names a Redis, not another server/,
+    )
+    expect(diagnose(errorOf(message))).toMatchObject({ blocked: false, message: said })
+  },
+)
+
+it.each(['read ECONNRESET', 'write EPIPE', 'Connection is closed.'])(
   'if the client certificate has expired, the diagnosis of %s names it',
   (message) => {
     const authority = createAuthority('authority')

@@ -122,11 +122,12 @@ const rows: readonly Row[] = [
     hint: 'Raise its maxclients, or close other clients.',
   },
   {
-    pattern: /ECONNRESET|EPIPE/,
+    // ioredis has no error of the connection if the server ends it in order, as Kafka does.
+    pattern: /ECONNRESET|EPIPE|Connection is closed/,
     happened: 'closes the connection',
     hint:
-      'If this lasts, compare its clients with maxclients, and check REDIS_URL. With rediss: Redis may demand a ' +
-      'certificate: check REDIS_TLS_CERT and REDIS_TLS_KEY.',
+      'If this lasts, check that REDIS_URL names a Redis, not another server, and compare the clients of Redis with ' +
+      'maxclients. With rediss: Redis may demand a certificate: check REDIS_TLS_CERT and REDIS_TLS_KEY.',
   },
   {
     pattern: /connect (ENOENT|EACCES)/,
@@ -207,7 +208,7 @@ export const createRedisDiagnose =
     const isAddressed = primary !== undefined && reason === undefined && row.hint.includes('REDIS_URL')
     const hint = isAddressed ? CHECK_SENTINEL : row.hint
     const happened = (program === 'command' && reason === 'authorization' && callOf(cause, settings)) || row.happened
-    const detail = cause.message.replace('. Please report this.', '').trim()
+    const detail = cause.message.replace('. Please report this.', '').trim().replace(/\.$/, '')
     const message = `${redis} ${happened} (${detail}). ${retrying}${hint}`.trim()
     return reason === undefined ? { blocked: false, reason: 'outage', message } : { blocked: true, reason, message }
   }
