@@ -85,8 +85,10 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     readonly cap_drop?: readonly string[]
     readonly mem_limit?: string
     readonly command?: readonly string[]
+    readonly deploy?: { readonly replicas: number }
   }
   const compose = parse(read('deploy/compose.production.yml'), { merge: true }) as {
+    readonly name: string
     readonly services: Readonly<Record<string, Service>>
     readonly secrets: Readonly<Record<string, { readonly file: string }>>
   }
@@ -177,6 +179,17 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     const rules = join(root, 'deploy/prometheus/')
     writeFileSync(file, read('deploy/compose/prometheus.yml').replace('/etc/prometheus/rules/', rules))
     expect(outcomeOf(promtool!, 'check', 'config', file)).toContain('is valid prometheus config file syntax')
+  })
+
+  it('Prometheus of the production compose file names each container of the services', () => {
+    const { scrape_configs: jobs } = parse(read('deploy/compose/prometheus.yml')) as {
+      readonly scrape_configs: readonly { job_name: string; static_configs: [{ targets: readonly string[] }] }[]
+    }
+    const replicasOf = (service: string) => compose.services[service]?.deploy?.replicas ?? 1
+    for (const service of ['ingress', 'projector', 'reader'])
+      expect(jobs.find((job) => job.job_name === `customer-stream-${service}`)?.static_configs[0].targets).toEqual(
+        Array.from({ length: replicasOf(service) }, (_, i) => `${compose.name}-${service}-${i + 1}:9464`),
+      )
   })
 
   /** Copies the scripts of the site into a new folder. */
