@@ -73,7 +73,8 @@ const createFile = (file: URL) => {
 const takesGzip = (accepted = ''): boolean => /\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))/i.test(accepted)
 
 const notBuilt = (error: NodeJS.ErrnoException) => {
-  if (error.code === 'ENOENT') throw new ProblemError('not-found', 'The console is not built. Run `npm run build`.')
+  if (error.code === 'ENOENT')
+    throw new ProblemError('not-found', 'The console is not built. docs/console.md has the command.')
   throw error
 }
 
