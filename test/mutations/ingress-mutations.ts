@@ -197,17 +197,6 @@ export const ingressMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'the memory of a spooled body is not freed',
-    prevents: 'a record without its bytes, because a flush is still in flight when the spool has the event',
-    file: `${folder}/http/app.ts`,
-    from: "if (end === 'stored') freeBody(body)",
-    to: 'freeBody(body)',
-    test: unit(
-      `${folder}/http/app.test.ts`,
-      'the memory of a body is freed if Kafka has stored its record, but not if the spool has',
-    ),
-  },
-  {
     rule: 'answers during a stop end their connection',
     prevents: 'a busy connection that is cut in the middle of a request',
     file: `${folder}/http/app.ts`,

@@ -13,7 +13,7 @@ import {
   TOKEN_HEADER,
 } from './authenticate.ts'
 import { type Problem, problemDocument, problems } from './problem.ts'
-import { BodyError, createReceiveBody, freeBody } from './receive-body.ts'
+import { BodyError, createReceiveBody } from './receive-body.ts'
 import { createRequestSpans } from './request-spans.ts'
 import { type RoutedRecord, routeBody, type Suspicion } from './webhook-route.ts'
 
@@ -39,7 +39,6 @@ export interface Refusal {
 export interface AppDependencies {
   /** Undefined if authentication is off. */
   readonly authenticate: Authenticate | undefined
-  /** The app frees the memory of the value after the outcome `stored`. */
   readonly publish: (
     record: RoutedRecord & { readonly value: Buffer; readonly timestamp: number },
     deadlineAt: number,
@@ -380,8 +379,6 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
         return refuse(reply, 'unavailable', end)
       }
       metrics.eventsAtRisk.accepted(body)
-      // No one reads a stored record again. A spooled record may still be in flight.
-      if (end === 'stored') freeBody(body)
       if (answer !== 'accepted') return refuse(reply, answer.problem, answer.detail)
       if (suspicion) {
         metrics.suspicious.inc({ what: suspicion.what })

@@ -5,7 +5,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { promotedBytes } from '@customer-stream/testing/promoted-bytes'
 import { describe, expect, it } from 'vitest'
-import { type BodyError, createReceiveBody, freeBody } from './receive-body.ts'
+import { type BodyError, createReceiveBody } from './receive-body.ts'
 
 const tick = () => new Promise(setImmediate)
 
@@ -134,21 +134,4 @@ it('collections of the young generation free the bodies that are complete', asyn
     request.emit('end')
   })
   expect(bytes).toBeLessThan(1_000_000)
-})
-
-describe('freeBody', () => {
-  it('a body with its own memory is freed immediately', () => {
-    const body = Buffer.allocUnsafeSlow(1500)
-    const { arrayBuffers } = process.memoryUsage()
-    freeBody(body)
-    expect(process.memoryUsage().arrayBuffers).toBe(arrayBuffers - 1500)
-  })
-
-  it('a body that shares its memory is left alone', () => {
-    const [body, other] = [Buffer.from('body'), Buffer.from('other')]
-    expect(body.buffer).toBe(other.buffer)
-    freeBody(body)
-    freeBody(Buffer.alloc(0))
-    expect([body.toString(), other.toString()]).toEqual(['body', 'other'])
-  })
 })

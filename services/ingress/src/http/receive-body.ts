@@ -59,18 +59,13 @@ class BodyParts {
   }
 
   /**
-   * Returns the body as one buffer with its own memory. Copies a single chunk only if it is a view
-   * of a larger buffer, because a view keeps the whole buffer in memory.
+   * Returns the body as one buffer. Copies a single chunk only if it is a view of a larger buffer,
+   * because a view keeps the whole buffer in memory.
    */
   joined(): Buffer {
     this.#pushCopies()
     const [only] = this.#parts
-    if (only && this.bytes === only.buffer.byteLength) return only
-    // `Buffer.concat` would return a view of a block that it shares with other buffers.
-    const body = Buffer.allocUnsafeSlow(this.bytes)
-    let at = 0
-    for (const part of this.#parts) at += part.copy(body, at)
-    return body
+    return only && this.bytes === only.buffer.byteLength ? only : Buffer.concat(this.#parts, this.bytes)
   }
 
   #push(part: Buffer) {
@@ -96,16 +91,6 @@ class BodyParts {
       this.#used += count
     }
   }
-}
-
-/**
- * Frees the memory of a body that no one reads again. The garbage collector would free a body that
- * has outlived two minor collections only at the next major collection. With many connections, the
- * bodies that wait for this collection need more memory than all others.
- */
-export const freeBody = ({ buffer, byteLength }: Buffer): void => {
-  // A buffer that is a view shares its memory with other buffers.
-  if (byteLength > 0 && byteLength === buffer.byteLength) (buffer as ArrayBuffer).transfer(0)
 }
 
 interface Receiving {
