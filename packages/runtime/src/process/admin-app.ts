@@ -3,6 +3,7 @@ import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify'
 import type { ReadinessCheck } from './admin.ts'
 import type { Registry } from './metrics.ts'
 import { createReadyGauge } from './ready-gauge.ts'
+import { withoutSchemas } from './without-schemas.ts'
 
 /** A digest of fixed length, because `timingSafeEqual` needs inputs of equal length. */
 const digestOf = (text: string): Buffer => hash('sha256', text, 'buffer')
@@ -26,7 +27,7 @@ export const createAdminApp = ({
   settings: { readonly ADMIN_TOKEN?: string | undefined }
 }): FastifyInstance => {
   createReadyGauge(registry, checks)
-  const app = fastify({ logger: false })
+  const app = fastify({ logger: false, ...withoutSchemas })
   const mayRead = ({ headers }: FastifyRequest): boolean =>
     settings.ADMIN_TOKEN === undefined ||
     timingSafeEqual(digestOf(`Bearer ${settings.ADMIN_TOKEN}`), digestOf(headers.authorization ?? ''))

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { METHODS, PROBLEM_CONTENT_TYPE, STATUS_CODES, type Tracer } from '@customer-stream/runtime'
+import { METHODS, PROBLEM_CONTENT_TYPE, STATUS_CODES, type Tracer, withoutSchemas } from '@customer-stream/runtime'
 import type { TopicNames } from '@customer-stream/schemas'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import type { End, Outcome } from '../delivery/publisher.ts'
@@ -144,6 +144,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     }
   }
   const app = fastify({
+    ...withoutSchemas,
     logger: false,
     // Accept variants of the path, because a different spelling must not cost an event.
     routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, caseSensitive: false },

@@ -4,7 +4,7 @@
  */
 import type { Duplex } from 'node:stream'
 import type { Scope } from '@customer-stream/configuration'
-import { METHODS, PROBLEM_CONTENT_TYPE, STATUS_CODES, type Tracer } from '@customer-stream/runtime'
+import { METHODS, PROBLEM_CONTENT_TYPE, STATUS_CODES, type Tracer, withoutSchemas } from '@customer-stream/runtime'
 import { isRedisError } from '@customer-stream/runtime/redis'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import type { Changes } from '../changes/changes.ts'
@@ -133,6 +133,7 @@ const answerOnSocket = (socket: Duplex, problem: Problem): void => {
 
 const openServer = (metrics: ReaderMetrics, options: AppOptions, refuse: Refuse): FastifyInstance => {
   const app = fastify({
+    ...withoutSchemas,
     logger: false,
     exposeHeadRoutes: true,
     routerOptions: { maxParamLength: MAX_PARAMETER_CHARACTERS },
