@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs'
 import { BlockList, isIP } from 'node:net'
 import { type StaticDecode, type TSchema, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
-import { distance } from 'fastest-levenshtein'
+import { closest, distance } from 'fastest-levenshtein'
 import { validateHeaderValue } from './node-http.ts'
 
 interface Described {
@@ -301,7 +301,10 @@ const withoutUnit = (name: string): string => name.replace(units, '')
 const means = (name: string, setting: string): boolean => {
   if (!setting.includes('_') || setting.length < 8) return false
   if (name.toUpperCase().replaceAll(/[.-]/g, '_') === setting) return true
-  if (distance(name, setting) <= (setting.length >= 12 ? 3 : 2)) return true
+  const wrongLetters = setting.length >= 12 ? 3 : 2
+  // The distance is slow, and each start compares each variable with each setting.
+  const isNear = Math.abs(name.length - setting.length) <= wrongLetters && distance(name, setting) <= wrongLetters
+  if (isNear) return true
   if (units.test(setting) && withoutUnit(name) === withoutUnit(setting)) return true
   if (name.startsWith(setting) && !name.slice(setting.length).includes('_')) return true
   return name.length >= 12 && setting === `MYKAARMA_${name}`
@@ -328,12 +331,10 @@ const misspelt = (settings: Settings, env: NodeJS.ProcessEnv, others: Settings):
     const wrong = `${name.slice(0, MAX_QUOTED_CHARACTERS)} is not a setting`
     const whole = Object.entries(settings).find(([, { parts }]) => parts?.includes(name.replace(/_FILE$/, '')))
     if (whole !== undefined) return [`${wrong}: this value is a part of ${whole[0]}`]
-    const steps = new Map(known.map((other) => [other, distance(name, other)]))
-    const byDistance = known.toSorted((a, b) => (steps.get(a) ?? 0) - (steps.get(b) ?? 0))
-    const meant = byDistance.find((other) => means(name, other))
-    if (meant === undefined && !prefixes.some((prefix) => name.startsWith(prefix))) return []
-    const nearest = meant ?? byDistance.find((other) => hasWordsOf(name, other)) ?? byDistance[0]
-    return [`${wrong}; the nearest is ${nearest}`]
+    const meant = known.filter((other) => means(name, other))
+    if (meant.length === 0 && !prefixes.some((prefix) => name.startsWith(prefix))) return []
+    const similar = meant.length > 0 ? meant : known.filter((other) => hasWordsOf(name, other))
+    return [`${wrong}; the nearest is ${closest(name, similar.length > 0 ? similar : known)}`]
   })
 }
 
