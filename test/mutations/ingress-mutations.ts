@@ -582,8 +582,8 @@ export const ingressMutations: readonly Mutation[] = [
     rule: 'a misspelt name of a setting is refused',
     prevents: 'a setting that is ignored',
     file: 'packages/runtime/src/process/settings.ts',
-    from: ' && !means(name, meant.other)) return []',
-    to: ') return []',
+    from: 'meant.length === 0 && !prefixes.some(',
+    to: '!prefixes.some(',
     test: unit('packages/runtime/src/process/settings.test.ts', 'SHUTDOWN_DELAY is refused as a misspelt'),
   },
   {
