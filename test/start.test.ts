@@ -5,7 +5,16 @@ import { expect, it } from 'vitest'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
-const PARTS = ['kafkajs', 'ioredis', 'prom-client', 'libphonenumber', 'fastify', '/ajv/', 'deps/undici']
+const PARTS = [
+  'kafkajs',
+  'ioredis',
+  'prom-client',
+  'opentelemetry',
+  'libphonenumber',
+  'fastify',
+  '/ajv/',
+  'deps/undici',
+]
 
 /** Reports the loaded parts when its process ends. */
 const report = `
@@ -21,8 +30,8 @@ const report = `
   })`
 
 /**
- * Programs, and the parts that they need. None needs the rules of phone numbers, the compiler of
- * JSON schemas, or Node's `fetch`.
+ * Programs, and the parts that they need. None needs OpenTelemetry, the rules of phone numbers, the
+ * compiler of JSON schemas, or Node's `fetch`.
  */
 const PROGRAMS = {
   'services/ingress/start.js': 'kafkajs prom-client fastify',
