@@ -66,7 +66,12 @@ it('one trace shows an event from its request to Redis, and has no data of the c
   const exported = JSON.stringify(collector.spans)
   for (const secret of [customerUuid, 'Zoë', pipeline.secret, pipeline.token]) expect(exported).not.toContain(secret)
   expect(collector.requests.every(({ authorization }) => authorization === 'Basic c2VjcmV0')).toBe(true)
-  expect(await projector.metric('customer_stream_trace_spans_total', { outcome: 'exported' })).toBe(1)
+  // The projector counts the span when it has the answer of the collector.
+  await waitUntil(
+    'the span is counted',
+    () => projector.metric('customer_stream_trace_spans_total', { outcome: 'exported' }),
+    (count) => count === 1,
+  )
 })
 
 it('a request to the reader is a span of the trace of its client, without data of the customer', async () => {
