@@ -12,6 +12,7 @@ import {
   type RedisCluster,
   type ServiceProcess,
   startRedisCluster,
+  storeCustomer,
 } from '@customer-stream/testing'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
 
@@ -33,7 +34,7 @@ beforeEach(async () => {
   })
   ingress = await pipeline.start('ingress')
   await ingress.untilReady()
-  projector = await pipeline.start('projector', { REDIS_COMMAND_TIMEOUT_MS: '1000', POSITION_CHECK_MS: '200' })
+  projector = await pipeline.start('projector', { POSITION_CHECK_MS: '200' })
   await projector.untilReady()
 })
 afterEach(() => pipeline.close())
@@ -175,13 +176,17 @@ describe('a projector on Redis Cluster', () => {
   ] as const)('a projector fills a master that %s, even without new events', async (_, data) => {
     const { run, ledgerPath } = simulation(1000)
     const [, , master] = cluster.masters
-    const sending = run.run()
-    await applied(200)
-    await master?.backUp()
-    await sending
+    if (!master) throw new Error('there are fewer than three masters')
+    await run.run()
+    await master.backUp()
+    // The backup must lack a customer and its position. Otherwise the restored master would have
+    // lost nothing.
+    const known = (await customersOf(master)).length
+    for (let i = 0; (await customersOf(master)).length === known; i++)
+      await storeCustomer(pipeline, ingress, `after-the-backup-${i}`, 1)
     expect(await pipeline.verify(ledgerPath)).toMatchObject(sound)
-    await master?.kill()
-    await master?.restart(data)
+    await master.kill()
+    await master.restart(data)
     await waitUntil(
       'the projector has noticed the lost data',
       () => projector.metric('projector_rewinds_total'),
