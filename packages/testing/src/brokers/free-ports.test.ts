@@ -3,9 +3,10 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, it } from 'vitest'
 
+// Without reservations, 4 times 200 of 16,384 ports would hardly ever be different.
 const SCRIPT = `
 const { freePorts } = await import(process.argv[1])
-console.log((await freePorts(1000)).join(' '))
+console.log((await freePorts(200)).join(' '))
 process.stdin.once('end', () => process.exit()).resume()
 `
 
@@ -21,5 +22,5 @@ it('processes that run at the same time get different ports', async () => {
   const ports = (await Promise.all(printed)).flatMap((text) => text.trim().split(' '))
   for (const { child } of processes) child.stdin?.end()
   await Promise.all(processes)
-  expect(new Set(ports).size).toBe(4000)
+  expect(new Set(ports).size).toBe(800)
 })
