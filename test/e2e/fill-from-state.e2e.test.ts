@@ -119,7 +119,7 @@ it('a state topic that was switched on later, or lost with Redis, gets all docum
   await untilSound()
 })
 
-it('during a fill, a new event is in Redis within a second, and /readyz shows progress', async () => {
+it('a new event is in Redis long before the end of a fill, and /readyz shows the progress of the fill', async () => {
   const { hostname, port } = new URL(inject('brokers').redisUrl)
   const network = await openTcpProxy({ host: hostname, port: Number(port) })
   onTestFinished(() => network.close())
@@ -143,21 +143,22 @@ it('during a fill, a new event is in Redis within a second, and /readyz shows pr
     ready: true,
     detail: expect.stringMatching(/: [1-9]\d* of \d+ records \(\d+ %\), about \d+ s left\. New events are applied/),
   }
-  await waitUntil('the fill has begun', rebuild, (check) => / [1-9]\d* of /.test(check?.detail ?? ''), { pauseMs: 5 })
+  await waitUntil('the fill has begun', rebuild, (check) => check?.detail !== undefined, { pauseMs: 5 })
+  // Each fetch now takes at least 0.4 s, so the fill takes many seconds. A new event needs only
+  // some of these times.
+  network.set({ delayMs: 200 })
+  await waitUntil('records were filled', rebuild, (check) => / [1-9]\d* of /.test(check?.detail ?? ''))
   expect(await rebuild()).toEqual(during)
   const customers = Array.from({ length: 12 }, (_, partition) => {
     for (let i = 0; ; i++) if (partitionOf(`live${i}`, 12) === partition) return `live${i}`
   })
-  const latencies = await Promise.all(
+  await Promise.all(
     customers.map(async (customerUuid) => {
-      const postedAt = performance.now()
       await store(customerUuid, 1)
-      await waitUntil('the event is in Redis', () => fieldOf(customerUuid, '_eventTimestamp'), Boolean, { pauseMs: 5 })
-      return performance.now() - postedAt
+      await waitUntil('the event is in Redis', () => fieldOf(customerUuid, '_eventTimestamp'), Boolean)
     }),
   )
   expect(await rebuild()).toEqual(during)
-  expect(Math.max(...latencies)).toBeLessThan(1000)
   network.set('open')
   await untilSound()
   await restart()

@@ -74,7 +74,6 @@ it('a rebuild by a second group delays no new event and quarantines no record ag
   network.set('stalled')
 
   const newer = Date.now()
-  const postedAt = performance.now()
   await Promise.all([store('c0', newer, 'new'), store('another', newer, 'new')])
   await waitUntil(
     'new events are in Redis',
@@ -84,7 +83,7 @@ it('a rebuild by a second group delays no new event and quarantines no record ag
       ),
     (hashes) => hashes.every(([firstName, projection]) => firstName === 'new' && projection === '1'),
   )
-  expect(performance.now() - postedAt).toBeLessThan(1000)
+  // An event that waits for the rebuild would not come, because the rebuild stands still.
   expect(await fields('_projection')).toContain('1')
 
   network.set('open')
