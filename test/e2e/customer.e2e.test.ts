@@ -1,5 +1,6 @@
 /** `customer-stream customer show` and `history` for customers of every kind. */
 import { waitUntil } from '@customer-stream/runtime'
+import { fetchEnds } from '@customer-stream/runtime/kafka'
 import { customerKey, erasedKey, partitionOf } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { kafkajsOf, type Pipeline, type ServiceProcess, untilApplied } from '@customer-stream/testing'
@@ -159,6 +160,12 @@ it('after partitions were added, customer history also lists the events of the f
   await administrator.createPartitions({
     topicPartitions: [{ topic: topics.customers, count: after }],
   })
+  // kafkajs drops a record for a partition that it does not know, without an error.
+  await waitUntil(
+    'the broker knows the new partition',
+    () => fetchEnds(admin, topics.customers),
+    ({ length }) => length === after,
+  )
   const producer = kafkajsOf(kafka).producer()
   await producer.connect()
   const { body } = makeCustomersEvent({ customerUuid: 'moved', timestamp: 20, id: 'e20' })

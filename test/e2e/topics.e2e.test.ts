@@ -3,8 +3,8 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { allDemands, projectorSettings } from '@customer-stream/configuration'
-import { loadSettings } from '@customer-stream/runtime'
-import { createAdmin, type TopicAdmin } from '@customer-stream/runtime/kafka'
+import { loadSettings, waitUntil } from '@customer-stream/runtime'
+import { createAdmin, fetchEnds, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import {
   administratorOf,
   freshNames,
@@ -73,13 +73,18 @@ const runPrinted = async (): Promise<Ended> => {
   return execute('sh', ['-e', file], { PATH: `${tools.folder}:${process.env.PATH}` })
 }
 
-const alter = (topic: string, settings: Readonly<Record<string, string>>) =>
-  administratorOf(admin).alterConfigs({
+const alter = async (topic: string, settings: Readonly<Record<string, string>>) => {
+  const wanted = Object.entries(settings)
+  await administratorOf(admin).alterConfigs({
     validateOnly: false,
-    resources: [
-      { type: TOPIC, name: topic, configEntries: Object.entries(settings).map(([name, value]) => ({ name, value })) },
-    ],
+    resources: [{ type: TOPIC, name: topic, configEntries: wanted.map(([name, value]) => ({ name, value })) }],
   })
+  await waitUntil(
+    'the broker knows the settings',
+    () => admin.describeTopicConfig(topic),
+    (config) => wanted.every(([name, value]) => config.get(name) === value),
+  )
+}
 
 it('topics create makes every topic, and topics check then finds no problem', async () => {
   const before = await run(['check'])
@@ -127,6 +132,11 @@ it('topics check names every problem of every topic, and the printed commands co
   await alter(quarantine, { 'compression.type': 'lz4', ...limits })
   await alter(state, { 'cleanup.policy': 'delete', 'delete.retention.ms': '1' })
   await administratorOf(admin).createPartitions({ topicPartitions: [{ topic: erasures, count: 3 }] })
+  await waitUntil(
+    'the broker knows the new partition',
+    () => fetchEnds(admin, erasures),
+    ({ length }) => length === 3,
+  )
 
   const { code, stdout } = await run(['check', '--json'])
   const report: { topics: { topic: string; problems: string[]; warnings: string[] }[] } = JSON.parse(stdout)

@@ -1,3 +1,5 @@
+import { waitUntil } from '@customer-stream/runtime'
+import { fetchEnds } from '@customer-stream/runtime/kafka'
 import { positionField } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import type { ServiceName } from '@customer-stream/testing'
@@ -220,6 +222,12 @@ export const topics: readonly Scenario[] = [
           count: site.partitions + 1,
         })),
       })
+      // kafkajs drops a record for a partition that it does not know, without an error.
+      await waitUntil(
+        'the broker knows the new partition',
+        () => fetchEnds(site.admin, site.topics.customers),
+        ({ length }) => length === site.partitions + 1,
+      )
       await site.produce([makeCustomersEvent()], site.partitions)
     },
     // A consumer notices new partitions only when it fetches metadata, every 30 s.
