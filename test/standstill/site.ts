@@ -10,7 +10,7 @@ import {
   kafkaSettings,
   type TopicAdmin,
 } from '@customer-stream/runtime/kafka'
-import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
+import type { RedisClient } from '@customer-stream/runtime/redis'
 import {
   customerKey,
   erasuresTopicName,
@@ -23,6 +23,7 @@ import { type MadeCustomersEvent, makeCustomersEvent, sign } from '@customer-str
 import {
   administratorOf,
   kafkajsOf,
+  openRedis,
   type SecuredBrokers,
   type ServiceName,
   startSecuredBrokers,
@@ -48,17 +49,11 @@ export interface SharedBrokers {
 const kafkaAt = (address: string): KafkaClient =>
   createKafka(loadSettings(kafkaSettings, { KAFKA_BROKERS: address }), { clientId: 'standstill', logger })
 
-const redisAt = async (url: string): Promise<RedisClient> => {
-  const client = createRedis(loadSettings(redisSettings, { REDIS_URL: url }), logger)
-  await connectRedis(client)
-  return client
-}
-
 export const openSharedBrokers = async (): Promise<SharedBrokers> => {
   const brokers = await startSecuredBrokers()
   const kafka = kafkaAt(brokers.kafka.admin)
   const admin = createAdmin(kafka, { isPatient: true })
-  const [redis] = await Promise.all([redisAt(brokers.redisUrl), admin.connect()])
+  const [redis] = await Promise.all([openRedis({ REDIS_URL: brokers.redisUrl }), admin.connect()])
   return {
     brokers,
     kafka,
@@ -263,7 +258,7 @@ export const openSite = async (
   if (privateRedis) {
     const server = privateRedis === 'tls' ? await brokers.startTlsRedis() : await brokers.startRedis()
     redisUrl.href = 'tlsUrl' in server ? String(server.tlsUrl) : server.url
-    redis = await redisAt(server.url)
+    redis = await openRedis({ REDIS_URL: server.url })
     onClose(() => server.stop())
     onClose(() => redis.disconnect())
   }

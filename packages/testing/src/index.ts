@@ -14,6 +14,7 @@ export { type NetworkState, openTcpProxy, type TcpProxy } from './brokers/tcp-pr
 export { freshNames } from './fresh-names.ts'
 export { inspectCommand, leaksIn, rejectLeaks } from './leaks.ts'
 export { mountVolume } from './mount-volume.ts'
+export { openRedis } from './open-redis.ts'
 export { apiKeys, askReader, openPipeline, type Pipeline, type PipelineBrokers, READER_KEY } from './pipeline.ts'
 export { type ServiceName, type ServiceProcess, servicesRoot, spawnService, startService } from './service-process.ts'
 export { storeCustomer, untilApplied } from './store-customer.ts'

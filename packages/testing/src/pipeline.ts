@@ -10,12 +10,13 @@ import {
   type TopicAdmin,
 } from '@customer-stream/runtime/kafka'
 import { administratorOf } from '@customer-stream/runtime/kafkajs'
-import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
+import type { RedisClient } from '@customer-stream/runtime/redis'
 import { erasuresTopicName, PROJECTION_VERSION, stateTopicName, topicNames } from '@customer-stream/schemas'
 import { sign } from '@customer-stream/simulator'
 import { type Verdict, type VerifyOptions, verify } from '@customer-stream/verify'
 import { makePipelineFolder } from './brokers/run.ts'
 import { freshNames } from './fresh-names.ts'
+import { openRedis } from './open-redis.ts'
 import { type AnyServiceName, type ServiceProcess, startService } from './service-process.ts'
 
 export interface PipelineBrokers {
@@ -124,12 +125,6 @@ const environmentsOf = (
 
 const logger = createLogger('pipeline', 'silent')
 
-const openRedis = async (url: string, env: PipelineBrokers['redisEnv'] = {}): Promise<RedisClient> => {
-  const client = createRedis(loadSettings(redisSettings, { REDIS_URL: url, ...env }), logger)
-  await connectRedis(client)
-  return client
-}
-
 /** Sends a body as myKaarma does. */
 const post: Pipeline['post'] = (ingress, body, headers) =>
   fetch(`${ingress.url}/webhooks/mykaarma`, {
@@ -149,7 +144,7 @@ const post: Pipeline['post'] = (ingress, body, headers) =>
  *   no other data.
  */
 export const openPipeline = async (brokers: PipelineBrokers, names = freshNames()): Promise<Pipeline> => {
-  const { redisUrl, redisEnv } = brokers
+  const redisEnv = { REDIS_URL: brokers.redisUrl, ...brokers.redisEnv }
   const { topicPrefix, keyPrefix } = names
   const environments = environmentsOf(brokers, names)
   const folder = await makePipelineFolder()
@@ -158,7 +153,7 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
   const kafka = createKafka(loadSettings(kafkaSettings, environments.ingress), { clientId: 'pipeline', logger })
   const admin = createAdmin(kafka, { isPatient: true })
   const administrator = administratorOf(admin)
-  const [redis] = await Promise.all([openRedis(redisUrl, redisEnv), admin.connect()])
+  const [redis] = await Promise.all([openRedis(redisEnv), admin.connect()])
   // Includes services that are still starting, so that `close` ends them too.
   const services: Promise<ServiceProcess>[] = []
   let isClosed = false
@@ -175,7 +170,7 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
     admin,
     administrator,
     redis,
-    connectRedis: (url) => openRedis(url),
+    connectRedis: (url) => openRedis({ REDIS_URL: url }),
     start: async (name, env = {}, root) => {
       if (isClosed) throw new Error('the pipeline is closed')
       const logFile = join(folder, `${name}-${services.length + 1}.log`)
@@ -187,7 +182,7 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
     verify: async (ledgerPath, options) => {
       // Give the verifier its own client, because after a fault the pipeline's client may still be
       // reconnecting.
-      const verifierRedis = await openRedis(redisUrl, redisEnv)
+      const verifierRedis = await openRedis(redisEnv)
       try {
         return await verify({
           admin,

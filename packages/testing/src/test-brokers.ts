@@ -1,9 +1,10 @@
 import { createLogger, loadSettings } from '@customer-stream/runtime'
 import { createKafka, type KafkaSettings, kafkaSettings } from '@customer-stream/runtime/kafka'
-import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
+import type { RedisClient } from '@customer-stream/runtime/redis'
 import { afterAll, beforeAll, inject, onTestFinished } from 'vitest'
 import { openProvider, type RedisOptions, type RedisServer } from './brokers/index.ts'
 import { startRedisCluster } from './brokers/local-redis-cluster.ts'
+import { openRedis } from './open-redis.ts'
 import type {} from './vitest-brokers.ts'
 
 /** Returns the URL of the test run's Redis. */
@@ -11,11 +12,7 @@ export const testRedisUrl = (): string => inject('brokers').redisUrl
 
 export const silentLogger = createLogger('test', 'silent')
 
-const connect = async (env: Readonly<Record<string, string>>): Promise<RedisClient> => {
-  const client = createRedis(loadSettings(redisSettings, { REDIS_URL: testRedisUrl(), ...env }), silentLogger)
-  await connectRedis(client)
-  return client
-}
+const connect = (env: Readonly<Record<string, string>>) => openRedis({ REDIS_URL: testRedisUrl(), ...env })
 
 /**
  * Connects a test to the test run's Redis, until the test ends.

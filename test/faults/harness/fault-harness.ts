@@ -114,7 +114,12 @@ export const openFaultHarness = async (cluster: KafkaCluster, options: FaultHarn
   const pipeline = await openPipeline({
     kafkaBrokers: cluster.kafkaBrokers,
     redisUrl: redisCluster?.url ?? redisUrl,
-    redisEnv: { ...(redisCluster && { REDIS_CLUSTER: 'true' }), ...sentinels?.env },
+    redisEnv: {
+      // A half-open connection never replies, and the next command needs a new one.
+      REDIS_COMMAND_TIMEOUT_MS: '3000',
+      ...(redisCluster && { REDIS_CLUSTER: 'true' }),
+      ...sentinels?.env,
+    },
   })
   const shared = { KAFKA_BROKERS: cluster.proxiedBrokers.join(','), KAFKA_REPLICATION_FACTOR: '3' }
   const environments = {

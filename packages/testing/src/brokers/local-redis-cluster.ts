@@ -1,9 +1,10 @@
 import { writeFileSync } from 'node:fs'
 import { cp, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createLogger, loadSettings, waitUntil } from '@customer-stream/runtime'
-import { createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
+import { waitUntil } from '@customer-stream/runtime'
+import type { RedisClient } from '@customer-stream/runtime/redis'
 import type { Certificate } from '../certificates.ts'
+import { openRedis } from '../open-redis.ts'
 import { freePorts } from './free-ports.ts'
 import { type RedisPlace, startRedisAt } from './local-redis.ts'
 import { openRun, type Run } from './run.ts'
@@ -108,8 +109,7 @@ const startNode = async (
   const server = await startRedisAt(place, run, log, { args: [...nodeFlags, ...ownFlags] })
   const backup = `${place.folder}-backup`
   const { url } = server
-  const client = createRedis(loadSettings(redisSettings, { REDIS_URL: url }), createLogger('redis-cluster', 'silent'))
-  await client.connect()
+  const client = await openRedis({ REDIS_URL: url })
   return {
     url,
     tlsPort,

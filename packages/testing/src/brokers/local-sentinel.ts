@@ -1,7 +1,8 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createLogger, loadSettings, waitUntil } from '@customer-stream/runtime'
-import { connectRedis, createRedis, type Redis, redisSettings } from '@customer-stream/runtime/redis'
+import { waitUntil } from '@customer-stream/runtime'
+import type { Redis } from '@customer-stream/runtime/redis'
+import { openRedis } from '../open-redis.ts'
 import { freePorts } from './free-ports.ts'
 import { CONFIGURATION_FILE, type LocalRedisServer, ping, redisBinary, startRedisAt } from './local-redis.ts'
 import { openRun, type Run } from './run.ts'
@@ -59,10 +60,8 @@ const startSentinel = async (run: Run, log: (line: string) => void, { port, prim
 
 /** Sends one command to a Sentinel. Resolves with the reply. */
 const ask = async (port: number, password: string, ...words: readonly [string, ...string[]]): Promise<unknown> => {
-  const settings = loadSettings(redisSettings, { REDIS_URL: `redis://:${password}@127.0.0.1:${port}` })
-  const client = createRedis(settings, createLogger('sentinel', 'silent')) as Redis
+  const client = (await openRedis({ REDIS_URL: `redis://:${password}@127.0.0.1:${port}` })) as Redis
   try {
-    await connectRedis(client)
     return await client.call('SENTINEL', ...words)
   } finally {
     client.disconnect()
