@@ -50,6 +50,21 @@ const untilNoticed = async ({ projectors }: FaultHarness) => {
   )
 }
 
+/**
+ * Writes 20,000 more commands to the append-only file of Redis. While Redis loads the file, it
+ * answers only once for each thousand commands. The events alone are too few if the projectors are
+ * behind.
+ */
+const lengthenLoading = async (harness: FaultHarness) => {
+  const redis = await client(harness)
+  // Otherwise Redis may write to the file after its reply, and a killed Redis would lose the
+  // commands.
+  await redis.config('SET', 'appendfsync', 'always')
+  const script = "for i = 1, 20000 do redis.call('INCR', KEYS[1]) end redis.call('DEL', KEYS[1])"
+  await redis.eval(script, 1, `${harness.pipeline.keyPrefix}filler`)
+  redis.disconnect()
+}
+
 const untilReplaced = (sentinels: RedisWithSentinels, before: LocalRedisServer) =>
   waitUntil('the Sentinels name another primary', sentinels.primary, (primary) => primary !== before)
 
@@ -91,7 +106,12 @@ export const redisFaults: readonly Fault[] = [
     how: 'replaced by an older copy of itself while the projectors run',
     inject: async (harness) => {
       const older = await snapshot(harness)
+      const copied = await harness.positions()
       await harness.untilPromised(500)
+      // If the copy lacked nothing, no position would go back.
+      await waitUntil('the projectors have applied events that the copy lacks', harness.positions, (now) =>
+        [...now].some(([partition, position]) => position > (copied.get(partition) ?? 0)),
+      )
       await harness.redis.replace(older)
       await untilNoticed(harness)
     },
@@ -112,13 +132,12 @@ export const redisFaults: readonly Fault[] = [
     how: 'SIGKILL, started again on its own append-only file: LOADING for seconds',
     inject: async (harness) => {
       const { server } = harness.redis
-      // While Redis loads, it answers only once for each thousand commands. So send many events
-      // before the restart.
-      await harness.untilPromised(1000)
+      await lengthenLoading(harness)
       await keepingTheirPlace(harness, async () => {
         await server.kill()
-        // Redis waits this number of microseconds for each key that it loads.
-        const restarted = server.restart(['--key-load-delay', '1000'])
+        // Redis waits this number of microseconds for each command that it loads, so the load takes
+        // at least 6 s.
+        const restarted = server.restart(['--key-load-delay', '300'])
         await waitUntil('Redis is loading', server.ping, (reply) => reply.startsWith('-LOADING'))
         await untilProjectorsWait(harness)
         await restarted
