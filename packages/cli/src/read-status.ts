@@ -269,9 +269,11 @@ export const observe = async (
     await unlessAborted(sleep(PAUSE_MS), signal)
     last = { ...first, at: performance.now(), progress: await progress() }
   }
+  // Read the positions before the ends. Otherwise a position could be beyond an end that is older.
+  const reached = await progress()
   const marks = await unlessAborted(readWatermarks(admin, of.topic), signal)
   const now = partitions.map((each) => ({ ...each, ...marks.get(each.partition) }))
-  return { first, last: { at: performance.now(), partitions: now, progress: await progress() } }
+  return { first, last: { at: performance.now(), partitions: now, progress: reached } }
 }
 
 /** Number of projections above the examined projection that are looked for. */
