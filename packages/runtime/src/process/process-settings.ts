@@ -20,7 +20,10 @@ export const TRACES_STOP_MS = 1000
 
 /** Settings that all processes have. */
 export const processSettings = {
-  HOST: text({ default: '0.0.0.0', description: 'Local address of the public port and the admin port.' }),
+  HOST: text({
+    default: '0.0.0.0',
+    description: 'Local address of the public port and the admin port. `::` is every IPv4 and IPv6 address.',
+  }),
   ADMIN_PORT: integer({
     default: 9464,
     minimum: 0,
