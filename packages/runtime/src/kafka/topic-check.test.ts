@@ -178,6 +178,7 @@ it('topics are created without the settings that brokers before Kafka 3.6 lack',
 
 it.each([
   ['min.insync.replicas', { 'min.insync.replicas': '1' }],
+  ['min.insync.replicas', { 'min.insync.replicas': '3' }],
   ['message.timestamp.after.max.ms', { 'message.timestamp.after.max.ms': '3600000' }],
   ['message.timestamp.before.max.ms', { 'message.timestamp.before.max.ms': '3600000' }],
 ])('the topic check warns of a risky %s', async (name, config) => {

@@ -11,8 +11,8 @@ import {
   TIMESTAMP_LIMITS,
   type TopicDemand,
   type TopicFinding,
-  warningsOf,
 } from './topic-rules.ts'
+import { warningsOf } from './topic-warnings.ts'
 
 /** Error: a topic is missing or wrong. The service must not start, because a person must act. */
 export class TopicError extends Error {
