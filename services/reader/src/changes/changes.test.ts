@@ -40,11 +40,12 @@ const setUp = ({
   const stopping = new AbortController()
   const registry = createRegistry('test')
   const metrics = createReaderMetrics(registry)
-  const kafka = { isAvailable: true, leaderless: -1 }
+  const kafka = { isAvailable: true, leaderless: -1, onWatermarks: () => {} }
   const changes = createChanges(
     {
       topic: {
         watermarks: async () => {
+          kafka.onWatermarks()
           const marks = partitions.map(({ length }) => ({ low: '0', stable: `${length}`, high: `${length}` }))
           return new Map([...marks.entries()].filter(([partition]) => partition !== kafka.leaderless))
         },
@@ -344,6 +345,14 @@ it('a topic that was created again ends each stream, and its positions are refus
   site.begin('f'.repeat(32))
   await untilHolds(() => expect(seen.hasEnded).toBe(true))
   expect((await site.changes.open(request({ after: readPosition(seen.lastId) }))).kind).toBe('gone')
+})
+
+it('a position is refused if the topic is created again while Kafka is asked', async () => {
+  const site = setUp({ maxChanges: 1 })
+  for (let i = 0; i < 5; i++) site.add(0, `c${i}`, 'a')
+  site.kafka.onWatermarks = () => site.begin('f'.repeat(32))
+  const after = readPosition(positionText(TOPIC.slice(0, 8), ['0', '0', '0']))
+  expect((await site.changes.open(request({ after }))).kind).toBe('gone')
 })
 
 it('a key that is no longer valid ends its stream at the next heartbeat', async () => {

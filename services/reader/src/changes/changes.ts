@@ -89,7 +89,8 @@ const refusalOf = async (
     if (marks === undefined) return partition < log.offsets.length ? 'unavailable' : 'gone'
     if (offset < Number(marks.low) || offset > Number(marks.high)) return 'gone'
   }
-  return undefined
+  // The topic may have been created again in the meantime. Its offsets have other changes.
+  return position.topic === log.topic ? undefined : 'gone'
 }
 
 export const createChanges = (
