@@ -10,12 +10,7 @@ import {
   type TopicAdmin,
 } from '@customer-stream/runtime/kafka'
 import { partitionOf } from '@customer-stream/schemas'
-
-/** Returns the partitions that a topic with fewer partitions would have chosen for the customer. */
-export const formerChoices = (customerUuid: string, count: number): ReadonlySet<number> => {
-  const choices = Array.from({ length: count - 1 }, (_, i) => partitionOf(customerUuid, i + 1))
-  return new Set(choices.filter((partition) => partition !== partitionOf(customerUuid, count)))
-}
+import { formerPartitionsOf } from '@customer-stream/schemas/partitioner'
 
 /**
  * Returns true if a record's key belongs to another partition. Such a record is older than the
@@ -35,7 +30,7 @@ export const formerPartitions = async (
 ): Promise<readonly number[]> => {
   const reader = createPartitionReader(admin, topic)
   const found: number[] = []
-  for (const partition of formerChoices(customerUuid, ends.length)) {
+  for (const partition of formerPartitionsOf(customerUuid, ends.length)) {
     const { low = '0', high = '0' } = ends.find((end) => end.partition === partition) ?? {}
     const range = { topic, partition, start: BigInt(low), end: BigInt(high) }
     for await (const records of partsOf(reader, range, { signal, onUnreadable: () => undefined })) {

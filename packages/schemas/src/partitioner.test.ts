@@ -3,7 +3,7 @@ import { anyText } from '@customer-stream/testing/any-text'
 import fc from 'fast-check'
 import kafkajs from 'kafkajs'
 import { expect, it } from 'vitest'
-import { murmur2, partitionOf, partitionOfKey } from './partitioner.ts'
+import { formerPartitionsOf, murmur2, partitionOf, partitionOfKey } from './partitioner.ts'
 
 // The values are from UtilsTest.java of Kafka.
 it.each([
@@ -55,4 +55,14 @@ it('the UTF-8 bytes of the uuid select the partition of a customer', () => {
 
 it.each([0, -1, 1.5, Number.NaN])('a topic of %s partitions is refused', (count) => {
   expect(() => partitionOf('c', count)).toThrow(RangeError)
+})
+
+it('the former partitions of a customer are its partitions for every smaller partition count', () => {
+  for (let i = 0; i < 200; i++) {
+    const id = `customer-${i}`
+    const former = formerPartitionsOf(id, 12)
+    for (let count = 1; count < 12; count++) expect([...former, partitionOf(id, 12)]).toContain(partitionOf(id, count))
+    expect(former).not.toContain(partitionOf(id, 12))
+  }
+  expect(formerPartitionsOf('ada', 1).size).toBe(0)
 })

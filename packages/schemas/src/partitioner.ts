@@ -41,3 +41,12 @@ export const partitionOf = (customerUuid: string, partitions: number): number =>
     throw new RangeError(`a topic cannot have ${partitions} partitions`)
   return partitionOfKey(encoder.encode(customerUuid), partitions)
 }
+
+/**
+ * Returns the other partitions that may have older records of a customer: the partitions that a
+ * topic with fewer partitions would have chosen. If partitions are added, Kafka moves no record.
+ */
+export const formerPartitionsOf = (customerUuid: string, partitions: number): ReadonlySet<number> => {
+  const choices = Array.from({ length: partitions - 1 }, (_, i) => partitionOf(customerUuid, i + 1))
+  return new Set(choices.filter((partition) => partition !== partitionOf(customerUuid, partitions)))
+}

@@ -1,6 +1,6 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import type { Version } from '@customer-stream/schemas'
+import { partitionOf, type StoredCustomer, type Version } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { describe, expect, it } from 'vitest'
 import {
@@ -88,6 +88,34 @@ describe('reading', () => {
     expect(fetched.length).toBeLessThan(2 * (MAX_RECORDS / 1000))
     const later = await readEvents({ customerUuid: 'c', since: 5, current: undefined, gone })
     expect(later).toMatchObject({ from: 5, isComplete: true })
+  })
+
+  it('after partitions were added, a history is not complete, and guesses no outcome', async () => {
+    const [former, customerUuid] = [0, 'd']
+    const events = [1000, 2000].map((timestamp) => makeCustomersEvent({ customerUuid, timestamp }).body)
+    const partitions = [Array(3).fill(events[0]), events]
+    const readOf = (since: number) =>
+      createReadEvents(
+        {
+          topic: 'raw',
+          countPartitions: async () => 2,
+          watermarks: async () =>
+            new Map(partitions.map(({ length }, i) => [i, { low: '0', stable: `${length}`, high: `${length}` }])),
+          offsetAt: async (partition) => (partition === former ? since : 0),
+          read: async (partition, offset, until) => ({
+            records: partitions[partition]!.slice(offset, until).map((body, i) => ({
+              ...{ offset: String(offset + i), timestamp: String(Date.now()), headers: {} },
+              ...{ key: Buffer.from(customerUuid), value: Buffer.from(body) },
+            })),
+            nextOffset: String(until),
+          }),
+        },
+        { read: async () => ({ isFilled: true, indexes: undefined, nextOffset: () => 2 }) },
+      )({ customerUuid, since, current: { source: 'raw/1/1' } as StoredCustomer, gone })
+    expect(partitionOf(customerUuid, 2)).not.toBe(former)
+    const outcomes = [{ outcome: 'applied' }, { outcome: undefined }]
+    expect(await readOf(2)).toMatchObject({ from: 0, isComplete: false, events: outcomes })
+    expect(await readOf(3)).toMatchObject({ from: 0, isComplete: true, events: outcomes })
   })
 
   it('a history has at most 100 events, and a larger one says that events are missing', async () => {

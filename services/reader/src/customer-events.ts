@@ -10,6 +10,7 @@ import {
   type StoredCustomer,
   type Version,
 } from '@customer-stream/schemas'
+import { createFindFormer } from './former-partitions.ts'
 import { KafkaUnavailableError } from './kafka.ts'
 import type { Positions } from './positions.ts'
 import { readBackwards } from './read-backwards.ts'
@@ -184,10 +185,11 @@ const createCollection = (customerUuid: string, topic: string, partition: number
 }
 
 export const createReadEvents =
-  (raw: TopicReader, positions: Pick<Positions, 'read'>): ReadEvents =>
+  (raw: TopicReader, positions: Pick<Positions, 'read'>, findFormer = createFindFormer(raw)): ReadEvents =>
   async ({ customerUuid, since, current, gone }) => {
     const { topic } = raw
-    const partition = partitionOf(customerUuid, await raw.countPartitions())
+    const count = await raw.countPartitions()
+    const partition = partitionOf(customerUuid, count)
     // Read the position before the end. A record after this position was not applied at that time.
     const next = (await positions.read()).nextOffset(topic, partition)
     const [marks, start] = await Promise.all([raw.watermarks(), raw.offsetAt(partition, since)])
@@ -197,12 +199,16 @@ export const createReadEvents =
     const first = Math.max(Math.min(start, end), low, end - MAX_RECORDS)
     const collection = createCollection(customerUuid, topic, partition)
     const range = { partition, first, end, maxBytes: MAX_READ_BYTES, signal: gone }
-    const from = await readBackwards(raw, range, collection.open, collection.close)
+    const [from, former] = await Promise.all([
+      readBackwards(raw, range, collection.open, collection.close),
+      // Another partition may fail, and the events of this partition are known.
+      findFormer({ customerUuid, since, count, marks }).catch(() => 'since' as const),
+    ])
     const [, currentOffset] = /^.*\/(\d+)$/.exec(current?.source ?? '') ?? []
     const { events, areAll } = collection.withOutcomes({
       current: current?.source === `${topic}/${partition}/${currentOffset}` ? Number(currentOffset) : undefined,
       next,
-      hasUnknownBefore: from > 0,
+      hasUnknownBefore: from > 0 || former !== 'none',
     })
     return {
       topic,
@@ -210,6 +216,6 @@ export const createReadEvents =
       events,
       from,
       end,
-      isComplete: areAll && from <= Math.max(start, low),
+      isComplete: areAll && from <= Math.max(start, low) && former !== 'since',
     }
   }
