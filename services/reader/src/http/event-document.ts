@@ -10,7 +10,8 @@ export const EventDocument = Type.Object({
   source,
   receivedAt,
   version: Type.Union([version, Type.Null()], { description: 'Null if the event has no valid version.' }),
-  outcome: Type.Union([...OUTCOMES.map((outcome) => Type.Literal(outcome)), Type.Null()], {
+  outcome: Type.Unsafe<(typeof OUTCOMES)[number] | null>({
+    enum: [...OUTCOMES, null],
     description:
       '`applied`: it was the newest event. `older` and `repeat`: an event before it is newer, or is the same. ' +
       '`unusable`: it can never be applied. `waiting`: not read yet. Null: not known, because earlier events were ' +

@@ -86,7 +86,7 @@ const searchCustomers = () => ({
   },
   responses: {
     200: listResponse('At most 100 customers, the newest event first.', {
-      truncated: { const: true, description: 'There are more customers. Missing otherwise.' },
+      truncated: { type: 'boolean', description: 'There are more customers. Missing otherwise.' },
     }),
     ...problemResponses(ofOneCustomer),
   },
