@@ -150,7 +150,7 @@ it('a customer is found by id, phone, e-mail and VIN, masked until revealed, and
   await page.getByRole('button', { name: 'Mask again' }).click()
   await page.getByRole('heading', { name: 'Customer (masked)' }).waitFor()
   await lookUp(page, 'Customer id', 'nobody')
-  await page.getByText('0 customers found.').waitFor()
+  await page.getByText('0 customers found. The value was looked up as: Customer id.').waitFor()
   await lookUp(page, 'Phone number', 'no number')
   await page.getByText('The value cannot be looked up').waitFor()
 })

@@ -20,6 +20,7 @@ interface List {
 }
 
 interface Found extends List {
+  readonly kind: Kind
   /** Redis has every event that Kafka had at this time. NaN: the reader does not know the time. */
   readonly completeAsOf: number
 }
@@ -35,14 +36,14 @@ const find = async (kind: Kind, text: string): Promise<Found> => {
   if (kind !== 'id') {
     const asked = { method: 'POST', body: { [kind]: text } } as const
     const [list, headers] = await askWithHeaders<List>('/v1/customers/search', asked)
-    return { ...list, completeAsOf: completeAsOf(headers) }
+    return { ...list, kind, completeAsOf: completeAsOf(headers) }
   }
   try {
     const [customer, headers] = await askWithHeaders<CustomerDocument>(customerPath(text))
-    return { customers: [customer], completeAsOf: completeAsOf(headers) }
+    return { customers: [customer], kind, completeAsOf: completeAsOf(headers) }
   } catch (error) {
     if (error instanceof ApiError && error.type === 'customer-not-found')
-      return { customers: [], completeAsOf: completeAsOf(error.headers) }
+      return { customers: [], kind, completeAsOf: completeAsOf(error.headers) }
     throw error
   }
 }
@@ -75,8 +76,12 @@ const submit = async (event: TargetedSubmitEvent<HTMLFormElement>) => {
   await lookUp(form.get('kind') as Kind, text)
 }
 
-const sentenceOf = ({ customers, truncated }: Found): string =>
-  truncated ? 'More than 100 customers. The newest are:' : `${countOf(customers.length, 'customer')} found.`
+const sentenceOf = ({ customers, truncated, kind }: Found): string => {
+  if (truncated) return 'More than 100 customers. The newest are:'
+  const sentence = `${countOf(customers.length, 'customer')} found.`
+  // A person may have entered a value of another kind.
+  return customers.length > 0 ? sentence : `${sentence} The value was looked up as: ${KINDS[kind]}.`
+}
 
 const Answer = (answer: Found) => (
   <>
