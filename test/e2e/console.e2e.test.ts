@@ -286,6 +286,7 @@ it('the history of a customer shows each event, and marks the changes since the 
   await page.getByText('2 events found.').waitFor()
   await page.getByText('Details').first().click()
   expect(await page.locator('main').textContent()).not.toMatch(/Lovelace|Byron/)
+  await page.getByRole('row', { name: /customer.lastName .*masked, not compared/ }).waitFor()
   await page.getByRole('button', { name: 'Reveal the raw events' }).click()
   await page.getByText('"lastName').first().waitFor()
   await page.getByRole('row').filter({ hasText: 'changed, was Byron' }).waitFor()

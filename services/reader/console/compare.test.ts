@@ -14,6 +14,13 @@ it('a comparison names each added, changed and removed value by its place', () =
   ])
 })
 
+it('two masked values are not compared, because different values have the same mask', () => {
+  expect(compareVersions({ a: '***', b: '***' }, { a: '***' })).toEqual([
+    { path: 'a', kind: 'masked', before: '***', after: '***' },
+    { path: 'b', kind: 'removed', before: '***', after: undefined },
+  ])
+})
+
 it('each value of a first version is new', () => {
   const after = { a: 1, b: undefined }
   expect(compareVersions(undefined, after)).toEqual([{ path: 'a', kind: 'added', before: undefined, after: 1 }])

@@ -1,9 +1,11 @@
 /** Compares two versions of a customer, value by value. */
+import { MASK } from './format.ts'
 
 export interface Change {
   /** Place of the value, for example `customer.emails[0].label`. */
   readonly path: string
-  readonly kind: 'added' | 'removed' | 'changed' | 'same'
+  /** `masked`: both values are masked, so it is not known whether they are equal. */
+  readonly kind: 'added' | 'removed' | 'changed' | 'same' | 'masked'
   /** Undefined if the value was added. */
   readonly before: unknown
   /** Undefined if the value was removed. */
@@ -21,10 +23,11 @@ const leavesOf = (value: unknown, path = ''): readonly (readonly [string, unknow
   return members.flatMap(([name, member]) => leavesOf(member, place(name)))
 }
 
-const kindOf = (had: boolean, has: boolean, isEqual: boolean): Change['kind'] => {
-  if (!had) return 'added'
-  if (!has) return 'removed'
-  return isEqual ? 'same' : 'changed'
+const kindOf = (was: unknown, is: unknown): Change['kind'] => {
+  if (was === undefined) return 'added'
+  if (is === undefined) return 'removed'
+  if (was === MASK && is === MASK) return 'masked'
+  return JSON.stringify(was) === JSON.stringify(is) ? 'same' : 'changed'
 }
 
 /** Returns all values in the order of the newer version. Removed values come last. */
@@ -32,7 +35,6 @@ export const compareVersions = (before: unknown, after: unknown): readonly Chang
   const [old, current] = [new Map(leavesOf(before)), new Map(leavesOf(after))]
   return [...new Set([...current.keys(), ...old.keys()])].map((path) => {
     const [was, is] = [old.get(path), current.get(path)]
-    const isEqual = JSON.stringify(was) === JSON.stringify(is)
-    return { path, kind: kindOf(old.has(path), current.has(path), isEqual), before: was, after: is }
+    return { path, kind: kindOf(was, is), before: was, after: is }
   })
 }

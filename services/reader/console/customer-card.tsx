@@ -68,7 +68,7 @@ const Parts = ({ document }: { readonly document: CustomerDocument }) => {
     ['Contact', contact],
     ['Vehicles', vehicles],
     ['Addresses', addresses],
-    ['Fields that the sender does not document', texts],
+    ['Fields that differ from the documentation', texts],
     ['Fields that lost their name', shadowed],
   ]
   return (

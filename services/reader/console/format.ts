@@ -2,6 +2,9 @@
 
 export const UNKNOWN = '–'
 
+/** Text that the reader sends instead of personal data. */
+export const MASK = '***'
+
 const whole = new Intl.NumberFormat('en')
 const short = new Intl.NumberFormat('en', { maximumSignificantDigits: 3 })
 const moment = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'medium' })

@@ -27,7 +27,13 @@ const eventBefore = (events: readonly EventDocument[], { version }: EventDocumen
     .filter((each) => each.document && version && each.version && each.version.timestamp < version.timestamp)
     .toSorted((a, b) => b.version!.timestamp - a.version!.timestamp)[0]
 
-const MARKS: Readonly<Record<Change['kind'], string>> = { added: 'new', removed: 'gone', changed: 'changed', same: '' }
+const MARKS: Readonly<Record<Change['kind'], string>> = {
+  added: 'new',
+  removed: 'gone',
+  changed: 'changed',
+  same: '',
+  masked: 'masked, not compared',
+}
 
 const Changes = ({ changes, isFirst }: { readonly changes: readonly Change[]; readonly isFirst: boolean }) => (
   <table>
@@ -40,7 +46,7 @@ const Changes = ({ changes, isFirst }: { readonly changes: readonly Change[]; re
     </thead>
     <tbody>
       {changes.map(({ path, kind, before, after }) => (
-        <tr key={path} class={kind === 'same' || isFirst ? '' : 'changed'}>
+        <tr key={path} class={kind === 'same' || kind === 'masked' || isFirst ? '' : 'changed'}>
           <th scope="row">
             <bdi>{path}</bdi>
           </th>

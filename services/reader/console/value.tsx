@@ -1,8 +1,5 @@
 import type { ComponentChildren } from 'preact'
-import { UNKNOWN } from './format.ts'
-
-/** Text that the reader sends instead of personal data. */
-const MASK = '***'
+import { MASK, UNKNOWN } from './format.ts'
 
 export const isMasked = (value: unknown): boolean => JSON.stringify(value)?.includes(`"${MASK}"`) ?? false
 
