@@ -87,10 +87,15 @@ const leaf: fc.Arbitrary<Json> = fc.oneof(
   fc.constantFrom(...RAW_NUMBERS).map((text) => rawJSON(text)),
 )
 const names = fc.oneof(nasty, fc.string({ maxLength: 4 }))
+/** JavaScript can convert these objects neither to a number nor to a text. */
+const inconvertible = leaf.map((value) => ({ toString: value }))
 const anyChange = fc.record({
   pick: fc.nat(),
   name: fc.option(names, { nil: undefined }),
-  value: fc.oneof(leaf, fc.array(leaf, { maxLength: 3 }), fc.dictionary(names, leaf, { noNullPrototype: true })),
+  value: fc.oneof(
+    ...[leaf, fc.array(leaf, { maxLength: 3 }), inconvertible],
+    fc.dictionary(names, leaf, { noNullPrototype: true }),
+  ),
 })
 
 const changedMembers = fc

@@ -4,15 +4,12 @@ import {
   customerFromHash,
   customerKey,
   customerUuidOf,
-  declaredEncoding,
-  destinationOf,
   isRawNumber,
   META,
   parsePayload,
   partitionOf,
   peekVersion,
   QUARANTINE_REASONS,
-  readBody,
   readErasureRecord,
   readRecord,
   readState,
@@ -25,6 +22,7 @@ import {
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { readEvent } from '../../packages/verify/src/read-event.ts'
+import { routeBody } from '../../services/ingress/src/http/webhook-route.ts'
 import { anyBody } from './bodies.ts'
 
 /** Number of properties in this file, which share the time of a long run. */
@@ -167,15 +165,14 @@ it('any record of the state topic or the erasures topic is read, or refused for 
   })
 })
 
-it('keys, partitions and versions of any body are valid', { timeout }, () => {
+it('route, key, partition and version of any body are valid', { timeout }, () => {
   const topics = topicNames('t.')
   forEachBody((body, type) => {
     parsePayload(body.toString('latin1'))
-    const { parsed } = readBody(body, type, declaredEncoding(type) ?? 'windows-1252')
-    if (parsed.ok) {
-      const destination = destinationOf(parsed.value, topics)
-      if (!destination.ok) expect(Object.keys(QUARANTINE_REASONS)).toContain(destination.reason)
-    }
+    const delivered = { contentType: type, encoding: undefined, signature: undefined, trace: undefined }
+    const { record, answer } = routeBody(body, delivered, { topics, fallbackEncoding: 'windows-1252' })
+    expect(Object.values(topics)).toContain(record.topic)
+    if (answer !== 'accepted') expect(Object.keys(QUARANTINE_REASONS)).toContain(answer.detail)
     const state = usable(body, type)
     if (!state) return
     const { customerUuid, version } = state
