@@ -74,7 +74,10 @@ export const kafkaMutations: readonly Mutation[] = [
     file: `${folder}/topic-identity.ts`,
     from: 'if (Object.keys(brokerPool.brokers).length === 0) ',
     to: '',
-    test: brokers(`${folder}/topic-identity.int.test.ts`, 'the ids of several topics cost one request each'),
+    test: brokers(
+      `${folder}/topic-identity.int.test.ts`,
+      'each read of a topic’s id sends one request, also with several topics',
+    ),
   },
   {
     rule: 'kafkajs measures intervals with a monotonic clock',
@@ -90,7 +93,7 @@ export const kafkaMutations: readonly Mutation[] = [
     file: `${folder}/patches/index.ts`,
     from: '\n  patchBrokerConnect()',
     to: '',
-    test: intTest('the client connects again to a broker that did not answer its first connection'),
+    test: intTest('the client connects again to a broker that did not answer on the first connection'),
   },
   {
     rule: 'pauses between connection attempts stay short',
@@ -359,7 +362,7 @@ export const kafkaMutations: readonly Mutation[] = [
     file: `${folder}/consumer.ts`,
     from: 'rebalanceTimeout: options.sessionTimeoutMs,',
     to: '',
-    test: intTest('a consumer joins although another member handles a batch for longer than its session'),
+    test: intTest('a consumer joins although another member handles a batch for longer than the session timeout'),
   },
   {
     rule: 'a handler that throws is reported as dead',
@@ -402,7 +405,7 @@ export const kafkaMutations: readonly Mutation[] = [
     file: `${folder}/topic-rules.ts`,
     from: 'RECORD_OVERHEAD_BYTES = 64 * 1024',
     to: 'RECORD_OVERHEAD_BYTES = 0',
-    test: intTest('the producer accepts a body of exactly the limit'),
+    test: intTest('the producer accepts a body of exactly the maximum size'),
   },
   {
     rule: 'a refusal of a record is not treated as an outage',
@@ -665,7 +668,7 @@ export const kafkaMutations: readonly Mutation[] = [
     file: `${folder}/diagnosis.ts`,
     from: '|| isKnownToAnswer(settings, request.broker)) return undefined',
     to: ') return undefined',
-    test: accessTest('a proxy that had worked and now closes connections of plain text'),
+    test: accessTest('a proxy that worked before and now closes plain text connections'),
   },
   {
     rule: 'produce requests of our producers are encoded in one pass',

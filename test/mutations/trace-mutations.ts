@@ -10,7 +10,7 @@ export const traceMutations: readonly Mutation[] = [
     file: `${folder}/open-telemetry.ts`,
     from: 'if (waiting >= MAX_WAITING_SPANS) return onDropped(1)',
     to: 'if (waiting < 0) return onDropped(1)',
-    test: traces('a collector that never answers costs bounded memory, and delays a shutdown by a second'),
+    test: traces('if the collector never answers, memory is bounded, and a shutdown waits for one second'),
   },
   {
     rule: 'a shutdown waits only a moment for the collector',
@@ -18,7 +18,7 @@ export const traceMutations: readonly Mutation[] = [
     file: `${folder}/traces.ts`,
     from: 'answerOf(shutdown, TRACES_STOP_MS)',
     to: 'shutdown()',
-    test: traces('a collector that never answers costs bounded memory, and delays a shutdown by a second'),
+    test: traces('if the collector never answers, memory is bounded, and a shutdown waits for one second'),
   },
   {
     rule: 'a shutdown may export all waiting spans at once',

@@ -18,9 +18,9 @@ const levels = {
 } as const
 
 /**
- * Throttled lines of each logger, by namespace and message. kafkajs logs one line for each retry
- * and connection. All clients of a logger share these lines, because in an outage they fail
- * together.
+ * Throttled log functions of each logger, by namespace and message. kafkajs logs one line for each
+ * retry and connection. All clients of a logger share these functions, because in an outage all
+ * clients fail together.
  */
 const linesOf = new WeakMap<Logger, Map<string, (fields: object) => void>>()
 const MAX_LINES = 100

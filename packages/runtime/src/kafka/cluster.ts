@@ -32,7 +32,7 @@ interface Broker {
     }[]
   }): Promise<Fetched>
 }
-/** Part of kafkajs' internal cluster object. Our code uses this object and the admin client. */
+/** Members of kafkajs' internal cluster object that our code uses. */
 export interface Cluster {
   readonly brokerPool: {
     /** Brokers by node id. */

@@ -37,7 +37,7 @@ describe('snappy', () => {
   it.each([
     ['a block beyond its end', Buffer.concat([header, block(plain).subarray(0, -1)])],
     ['a negative length', Buffer.concat([header, Buffer.from([0xff, 0xff, 0xff, 0xff])])],
-    ['a claim of 4 GB', Buffer.from([0xff, 0xff, 0xff, 0xff, 0x0f, 0])],
+    ['a claimed size of 4 GB', Buffer.from([0xff, 0xff, 0xff, 0xff, 0x0f, 0])],
   ])('the codec refuses snappy with %s', async (_, bytes) => {
     await expect(async () => decompress(SNAPPY, bytes)).rejects.toThrow()
   })
@@ -62,7 +62,7 @@ describe('LZ4', () => {
   it.each([
     ['linked blocks', frame(0x40, [], [])],
     ['a checksum after each block', frame(0x50, [], [1, 2, 3, 4])],
-    ['its size in the head and a checksum at the end', frame(0x4c, [17, 0, 0, 0, 0, 0, 0, 0], [], [1, 2, 3, 4])],
+    ['the size in the header and a checksum at the end', frame(0x4c, [17, 0, 0, 0, 0, 0, 0, 0], [], [1, 2, 3, 4])],
   ])('the codec decompresses LZ4 with %s', async (_, bytes) => {
     expect(String(await decompress(LZ4, bytes))).toBe('customercustomer!')
   })
@@ -70,7 +70,7 @@ describe('LZ4', () => {
   it.each([
     ['another magic number', Buffer.from([1, ...frame(0x40, [], []).subarray(1)])],
     ['a block beyond its end', frame(0x40, [], []).subarray(0, -8)],
-    ['no end', frame(0x40, [], []).subarray(0, -4)],
+    ['no end mark', frame(0x40, [], []).subarray(0, -4)],
     ['an unknown version', frame(0x80, [], [])],
   ])('the codec refuses LZ4 with %s', async (_, bytes) => {
     await expect(async () => decompress(LZ4, bytes)).rejects.toThrow()

@@ -91,14 +91,14 @@ const certificateOf = (authority = brokers.kafka.authority, notAfter?: Date): En
   const { cert, key } = authority.issue('client', [], notAfter)
   return { KAFKA_SSL_CERT: cert, KAFKA_SSL_KEY: key }
 }
-/** Returns ten authorities, of which this one is the last. */
+/** Returns a bundle of ten authorities. The given authority is the last. */
 const bundleWith = (ca: string): Env => {
   const others = Array.from({ length: 9 }, (_, i) => createAuthority(`authority ${i}`).ca)
   return { KAFKA_SSL_CA: [...others, ca].join('') }
 }
 
 let files = 0
-/** Moves each secret into a file, as `NAME_FILE`. */
+/** Replaces each secret by `NAME_FILE`, the path of a file with the secret. */
 const inFiles = (env: Env): Env =>
   Object.fromEntries(
     Object.entries(env).map(([name, value]) => {

@@ -57,7 +57,7 @@ export interface PartitionConsumerOptions {
    * Maximum time for which the broker waits for data. A shutdown waits for the fetch in flight.
    */
   readonly maxWaitMs: number
-  /** Maximum bytes of one fetch, over all partitions. A batch that is larger comes alone. */
+  /** Maximum bytes of one fetch, over all partitions. A larger batch is fetched alone. */
   readonly maxFetchBytes: number
   readonly partitionsConcurrently: number
   readonly logger: Logger
@@ -94,7 +94,7 @@ export interface CommittedOffset {
 export interface PartitionConsumer {
   /**
    * Connects before `start`. All clients of a process can then connect in parallel. So a hanging
-   * broker costs only one timeout, not one for each client.
+   * broker delays the start by one timeout, not by one for each client.
    */
   connect(): Promise<void>
   start(): Promise<void>

@@ -7,8 +7,8 @@ const POLYNOMIAL = 0x82f63b78
 const SLICES = 8
 
 /**
- * The table of slice n starts at index n × 256. Entry b of that table is the checksum of byte b,
- * followed by n zero bytes.
+ * The table of slice n starts at index n × 256. Entry b of that table is the checksum of n + 1
+ * bytes: byte b, then n zero bytes.
  */
 const tables = new Int32Array(SLICES * 256)
 for (let byte = 0; byte < 256; byte++) {

@@ -1,4 +1,4 @@
-/** Right that each request to Kafka needs. */
+/** Right that a request to Kafka needs, by name of the request. */
 export const rights: Readonly<Record<string, string>> = {
   Metadata: 'DESCRIBE on the topic (READ and WRITE include it)',
   ListOffsets: 'DESCRIBE on the topic (READ includes it)',
@@ -15,7 +15,10 @@ export const rights: Readonly<Record<string, string>> = {
   DeleteGroups: 'DELETE on the group',
 }
 
-/** Returns the request whose right includes all rights that the work (`doing`) needs. */
+/**
+ * Returns the request whose right includes all other rights for this work (`doing`). Undefined if
+ * there is no such request.
+ */
 export const rightNeededTo = (doing: string, type: string): string | undefined => {
   if (doing.startsWith('write to')) return 'Produce'
   if (doing.startsWith('delete a group')) return 'DeleteGroups'

@@ -112,7 +112,7 @@ describe('a client that a broker refuses', () => {
       'tls',
       [/KAFKA_SSL_CA/],
     ],
-    ['only the authorities of the system', () => [addresses().tls, { KAFKA_SSL: 'true' }], 'tls', [/KAFKA_SSL_CA/]],
+    ['a missing KAFKA_SSL_CA', () => [addresses().tls, { KAFKA_SSL: 'true' }], 'tls', [/KAFKA_SSL_CA/]],
     ['a certificate that has expired', () => [addresses().expired, trusting()], 'tls', [/CERT_HAS_EXPIRED/, /Renew/]],
     [
       'a certificate for another host',
@@ -147,7 +147,7 @@ describe('a client that a broker refuses', () => {
       [/127.0.0.1:1/, /ECONNREFUSED/, /KAFKA_BROKERS/],
     ],
     [
-      'an address of the brokers that cannot be reached',
+      'an advertised address that cannot be reached',
       () => [addresses().unreachable],
       'outage',
       [/127.0.0.1:1\b/, /advertised.listeners/],
@@ -172,7 +172,7 @@ describe('a client that a broker refuses', () => {
     ['plain text', () => [brokers.kafka.admin]],
     ['TLS', () => [addresses().tls, trusting()]],
   ])(
-    'a proxy that had worked and now closes connections of %s is reported as an outage',
+    'a proxy that worked before and now closes %s connections is reported as an outage',
     { timeout: 30_000 },
     async (_, client) => {
       const [address, env] = client()

@@ -16,7 +16,7 @@ it.each([
   ['INVALID_TOPIC_EXCEPTION', 'topic', /KAFKA_TOPIC_PREFIX/],
   ['TOPIC_AUTHORIZATION_FAILED', 'authorization', /create topic t\b.*CREATE/],
   ['CLUSTER_AUTHORIZATION_FAILED', 'authorization', /create topic t\b.*CREATE/],
-])('the diagnosis names only the topic that cannot be created because of %s', (type, reason, words) => {
+])('the diagnosis of %s names the refused topic, not a topic that already exists', (type, reason, words) => {
   const exists = error({ name: 'KafkaJSCreateTopicError', type: 'TOPIC_ALREADY_EXISTS', topic: 'there' })
   const refused = error({ name: 'KafkaJSCreateTopicError', type, topic: 't' })
   const aggregate = error({ name: 'KafkaJSAggregateError', errors: [exists, refused] })
@@ -44,11 +44,7 @@ it.each([
   ],
   ['a connection that fails', { name: 'KafkaJSConnectionError', broker: 'c:1' }, /c:1: cause.*advertised.listeners/],
   ['a DNS that does not answer', { code: 'EAI_AGAIN', broker: 'b:9092' }, /b:9092 .*EAI_AGAIN/],
-  [
-    'a coordinator that is not there yet',
-    { type: 'GROUP_COORDINATOR_NOT_AVAILABLE' },
-    /offsets.topic.replication.factor/,
-  ],
+  ['an unavailable coordinator', { type: 'GROUP_COORDINATOR_NOT_AVAILABLE' }, /offsets.topic.replication.factor/],
   ['too few replicas', { type: 'NOT_ENOUGH_REPLICAS' }, /cause/],
   ['a request that times out', { name: 'KafkaJSRequestTimeoutError' }, /cause.*KAFKA_BROKERS \(a:9092, b:9092\)/],
 ])('the diagnosis calls %s an outage', (_, facts, words) => {
@@ -57,7 +53,7 @@ it.each([
   expect(diagnosis.message).toMatch(words)
 })
 
-it('proxies that had worked and now close the TLS handshake are reported as an outage', () => {
+it('proxies that worked before and now close the TLS handshake are reported as an outage', () => {
   const settings = loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9093,b:9093', KAFKA_SSL: 'true' })
   const message = 'Client network socket disconnected before secure TLS connection was established'
   const closed = new AggregateError(['a:9093', 'b:9093'].map((broker) => Object.assign(new Error(message), { broker })))
@@ -92,7 +88,7 @@ it('the diagnosis names all bootstrap brokers if no broker answers', () => {
   ])
 })
 
-it('the diagnosis names the recorded work that failed instead of the caller’s work', async () => {
+it('the diagnosis names the work that is recorded with the error, not the caller’s work', async () => {
   const failed = await attributed('write to topic t', () =>
     Promise.reject(error({ type: 'TOPIC_AUTHORIZATION_FAILED' })),
   ).catch((reason: unknown) => reason)
@@ -107,7 +103,7 @@ it('the diagnosis keeps the message of a TopicError', () => {
   })
 })
 
-it('a command’s diagnosis names the widest right that is missing, and mentions no retries', async () => {
+it('a command’s diagnosis names the missing right that includes the others, and mentions no retries', async () => {
   const ofCommand = createDiagnose(loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9092' }), 'command')
   const denied = error({ type: 'TOPIC_AUTHORIZATION_FAILED' })
   noteFailedRequest(denied, { api: 'Metadata', broker: 'a:9092' })

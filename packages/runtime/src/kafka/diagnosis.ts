@@ -7,9 +7,7 @@ import type { KafkaSettings } from './settings.ts'
 import { TokenError } from './token-cache.ts'
 import { TopicError } from './topic-check.ts'
 
-/**
- * Pauses between attempts while a person must act. A retry cannot help before the person has acted.
- */
+/** Pauses between attempts if a person must act. No attempt can succeed earlier. */
 export const BLOCKED_BACKOFF = { initialMs: 5000, maxMs: 15_000 }
 
 /**

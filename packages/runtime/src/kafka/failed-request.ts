@@ -19,7 +19,7 @@ export const noteFailedRequest = (error: unknown, request: FailedRequest): void 
 export const failedRequestOf = (error: object): FailedRequest | undefined => failedRequests.get(error)
 
 /**
- * Runs `work`. If `work` fails, stores `doing`, which the message about the error then uses.
+ * Runs `work`. If `work` fails, records `doing` for the message about the error.
  * @param doing names the resource and completes "The service cannot …".
  */
 export const attributed = async <T>(doing: string, work: () => Promise<T>): Promise<T> => {

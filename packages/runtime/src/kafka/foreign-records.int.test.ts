@@ -171,7 +171,7 @@ it.each(['gzip', 'snappy', 'lz4', 'zstd'])(
   'the consumer reads records that Java compressed with %s',
   async (compression) => {
     // Let the broker compress the records. Create the topic with this setting, because a changed
-    // setting takes effect later.
+    // setting takes effect with a delay.
     await createTopic([{ name: 'compression.type', value: compression }])
     const texts = Array.from({ length: 300 }, (_, i) => `${i} ${'customer '.repeat(i)}`)
     await send(await startProducer(), values(...texts))

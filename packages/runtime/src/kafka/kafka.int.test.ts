@@ -81,8 +81,9 @@ const highWatermarks = async () =>
   (await fetchEnds(admin, topic)).sort((a, b) => a.partition - b.partition).map(({ high }) => Number(high))
 
 /**
- * Returns all topics after a marker topic exists. Kafka may create an unknown topic after its
- * answer to the request. The marker is created later than any topic that was requested before.
+ * Creates a marker topic, waits until it exists, and returns all topics. Kafka may create an
+ * unknown topic after it has answered the request for this topic. Such a topic exists earlier than
+ * the marker.
  */
 const topicsLater = async () => {
   const marker = `${topic}.marker`
@@ -113,7 +114,7 @@ describe('a broker that is silent while a client connects', () => {
     return producer
   }
 
-  it('the client connects again to a broker that did not answer its first connection', async () => {
+  it('the client connects again to a broker that did not answer on the first connection', async () => {
     const network = await viaProxy()
     const producer = producerOf(`127.0.0.1:${network.port}`)
     await expect(producer.connect()).rejects.toThrow('timed out')
@@ -191,7 +192,7 @@ describe('the verified producer', () => {
     expect(await highWatermarks()).toEqual(counts)
   })
 
-  it('the producer accepts a body of exactly the limit', async () => {
+  it('the producer accepts a body of exactly the maximum size', async () => {
     const producer = await startProducer()
     await store(producer, [record('k'.repeat(10_000), Buffer.alloc(MAX_VALUE_BYTES, 'x'))])
     expect((await highWatermarks()).reduce((a, b) => a + b)).toBe(1)
@@ -205,7 +206,7 @@ describe('the verified producer', () => {
     })
   })
 
-  it('the producer rejects for a missing partition, although kafkajs’ send resolves', async () => {
+  it('the producer’s send rejects if a partition is missing, although kafkajs’ send resolves', async () => {
     await check()
     const plain = kafkajsOf(kafka).producer({ createPartitioner: () => () => 99 })
     await plain.connect()
@@ -379,20 +380,20 @@ describe('the partition consumer', () => {
     )
   })
 
-  it('a consumer joins although another member handles a batch for longer than its session', async () => {
+  it('a consumer joins although another member handles a batch for longer than the session timeout', async () => {
     await sendThirty()
     const { promise: atWork, resolve: done } = Promise.withResolvers<undefined>()
     const slow = await startConsumer(() => atWork)
     ends.push(async () => done(undefined))
     await waitUntil(
-      'the first has joined',
+      'the slow member has joined',
       () => slow.assigned.length,
       (joins) => joins > 0,
     )
     // This start lasts until the group no longer waits for the other member.
     const { assigned } = await startConsumer(undefined, slow)
     await waitUntil(
-      'the second has joined',
+      'the new member has joined',
       () => assigned.length,
       (joins) => joins > 0,
       { timeoutMs: 1000 },

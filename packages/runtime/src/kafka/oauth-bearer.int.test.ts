@@ -159,7 +159,7 @@ describe('a token endpoint that gives no token', () => {
       /HTTP 404.*KAFKA_SASL_OAUTH_TOKEN_URL/s,
     ],
     [
-      'is out of order',
+      'answers HTTP 503',
       (response) => void response.writeHead(503).end('<html>busy</html>'),
       { blocked: false, reason: 'outage' },
       /out of order \(HTTP 503\).*keeps trying/s,

@@ -14,7 +14,7 @@ const withLength = (text: string): Buffer => {
 
 /**
  * Logs in with a token (SASL OAUTHBEARER, RFC 7628). kafkajs' own login ignores the answer of the
- * broker. A broker answers a refused token with a text, and then expects a last message before it
+ * broker. A broker answers a refused token with a text, and expects one more message before it
  * reports the error. kafkajs would treat the connection as logged in, and the next request would
  * fail without a reason.
  */

@@ -78,8 +78,8 @@ export const createPartitionReader = (admin: TopicAdmin, topic: string): Partiti
   }
 
   /**
-   * @returns the range up to the oldest record, or up to `until` if the partition ends before the
-   *   offset.
+   * @returns the missing range: up to the oldest record, or up to `until` if the partition ends
+   *   before the offset.
    */
   const missing = async (partition: number, offset: string, until: string, error: Error): Promise<FetchedPart> => {
     const marks = (await readWatermarks(admin, topic)).get(partition)

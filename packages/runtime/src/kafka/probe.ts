@@ -55,8 +55,8 @@ const createProbe = (admin: TopicAdmin, topic: string): (() => Promise<void>) =>
 }
 
 /**
- * Returns a function that returns the reason why no broker answers in time, or undefined if a
- * broker answers. The function never rejects.
+ * Creates the check of Kafka. The check resolves with undefined if a broker answers in time,
+ * otherwise with the reason. It never rejects.
  */
 export const createKafkaCheck = ({
   admin,

@@ -84,7 +84,7 @@ const MAX_RESENDS = 3
  * kafkajs' own `send()` can resolve although records were never written, in two cases:
  * - kafkajs' retry skips a broker that has answered before, even if that broker is now the leader
  *   of the failed partitions (tulios/kafkajs#1303).
- * - kafkajs leaves out a partition that is missing in its metadata.
+ * - kafkajs does not send the records of a partition that is missing in its metadata.
  *
  * So this producer requires an acknowledgement for each partition: a response that has the
  * partition with error code 0. The producer sends records without an acknowledgement again. A

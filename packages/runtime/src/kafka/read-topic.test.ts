@@ -85,7 +85,7 @@ describe('readPartition', () => {
     expect(asked).toEqual(['0', '0'])
   })
 
-  it('readTopic ends at an abort', async () => {
+  it('readTopic ends when its signal aborts', async () => {
     const { reading, asked } = read([new Error('away')], { signal: AbortSignal.abort(new Error('interrupted')) })
     await expect(reading).rejects.toThrow('interrupted')
     expect(asked).toEqual([])
@@ -98,7 +98,7 @@ describe('readPartition', () => {
       unreadable: { offset: '0', nextOffset: '3', error },
     })
 
-    it('readTopic rejects at an unreadable batch, and names its place', async () => {
+    it('readTopic rejects at an unreadable batch, and names its partition and offset', async () => {
       await expect(read([without(new Error('damaged'))]).reading).rejects.toThrow(
         'the batch of records at t/0/0 cannot be read: damaged',
       )

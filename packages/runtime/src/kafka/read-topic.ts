@@ -10,7 +10,7 @@ import { readUncommitted } from './patches/isolation.ts'
 import type { UnreadableBatch } from './record-batches.ts'
 import type { PartitionEnds, TopicAdmin } from './topic-admin.ts'
 
-/** Reading of one or more partitions. */
+/** Options for reading one or more partitions. */
 interface Reading {
   readonly onRecord: (record: FetchedRecord, partition: number) => void
   /**
@@ -40,7 +40,7 @@ export interface TopicRead {
 }
 
 const PROGRESS_INTERVAL_MS = 2000
-/** Maximum time in which a partition returns neither a record nor the end of its range. */
+/** Maximum time for which a partition may return neither a record nor the end of its range. */
 const PATIENCE_MS = 30_000
 const RETRY_PAUSE_MS = 200
 const OPEN_TRANSACTION_PAUSE_MS = 200
@@ -59,7 +59,7 @@ export const missingTopic = (topic: string): Error =>
 
 /**
  * Fetches the first and the end offset of each partition, for a reader of committed records.
- * Retries, because kafkajs asks only once, and that broker may just have lost the leadership.
+ * Retries, because kafkajs asks only one broker, which may just have lost the leadership.
  * @throws if a right is missing; after 3 s, if the topic is missing; after 30 s, if Kafka does not
  *   answer for every partition.
  */
@@ -90,7 +90,10 @@ export const fetchEnds = async (admin: TopicAdmin, topic: string): Promise<Parti
 export const fetchUncommittedEnds = (admin: TopicAdmin, topic: string): Promise<PartitionEnds[]> =>
   readUncommitted(() => fetchEnds(admin, topic))
 
-/** Records that a reader of committed records gets only after the transaction has ended. */
+/**
+ * Open transaction of a partition. A reader of committed records gets the records from `offset`
+ * only after the end of the transaction.
+ */
 export interface OpenTransaction {
   readonly topic: string
   readonly partition: number
@@ -137,7 +140,7 @@ export interface PartitionRange {
 
 /**
  * Fetches until the partition answers with records or with a later offset.
- * @throws the last error after 30 s. If a right is missing, its error immediately.
+ * @throws the last error after 30 s, or immediately if a right is missing.
  */
 const fetchNext = async (
   reader: PartitionReader,
@@ -241,8 +244,8 @@ export const readTopic = async (
 }
 
 /**
- * Fetches from one partition. Rejects if the topic is missing, or if the right to read the topic is
- * missing.
+ * Checks that the user may read the topic, by a fetch from one partition. Rejects if the topic or
+ * the right is missing.
  * @returns the first and the end offset of each partition.
  */
 export const requireReadable = (

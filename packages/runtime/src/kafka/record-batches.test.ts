@@ -88,11 +88,11 @@ describe('decodeBatches', () => {
   it.each([
     ['a record longer than its batch', 61, 0xfe],
     ['a field longer than its record', 66, 0x7e],
-    ['a record with a field too few', 61, 0x02],
-    ['more records than bytes', 57, 0x7f],
-    ['fewer records than there are', 60, 1],
+    ['a record that lacks a field', 61, 0x02],
+    ['a record count greater than its bytes', 57, 0x7f],
+    ['a record count that is too small', 60, 1],
     ['an unknown codec', 22, 5],
-    ['gzip that is none', 22, 1],
+    ['bytes that are not gzip', 22, 1],
     ['another message format', 16, 1],
   ])('decodeBatches reports a damaged batch with %s and keeps the records before it', async (_, at, byte) => {
     const damaged = await batchOf(2, [text('c'), text('d')])

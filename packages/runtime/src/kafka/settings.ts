@@ -14,7 +14,7 @@ import {
 } from '../process/settings.ts'
 import { tlsProblem } from '../process/tls.ts'
 
-/** Entries of a list that an error names. */
+/** Maximum number of wrong entries that an error names. */
 const MAX_SHOWN_PROBLEMS = 3
 
 /** Longest name in DNS. */

@@ -55,7 +55,7 @@ const send = (
       }
     })
     sent.on('error', reject)
-    // After HTTP 101 there is neither an answer nor an error.
+    // After an answer with HTTP 101, Node emits neither `response` nor `error`.
     sent.on('close', onClose)
     sent.end(body === undefined || body === null ? undefined : String(body))
   })
@@ -88,7 +88,7 @@ const CONTROL = /\p{Cc}/gu
 
 /**
  * Returns the endpoint's error text. Removes the secret, plain or encoded.
- * @param basic base64 in the header Authorization: `id:secret`, both encoded.
+ * @param basic base64 text of the header Authorization: `id:secret`, both percent-encoded.
  */
 const wordsOf = ({ error, error_description = '' }: ResponseBodyError, secret: string, basic: string): string => {
   const sent = Buffer.from(basic, 'base64').toString().split(':').at(-1) ?? ''

@@ -29,7 +29,7 @@ const sound = {
   'unclean.leader.election.enable': 'false',
 }
 
-/** Returns a fake Kafka with a topic of this config and these replicas, one list per partition. */
+/** Returns a fake Kafka with one topic. `replicas` has the replicas of each partition. */
 const kafkaWith = (config: Record<string, string | undefined>, replicas: readonly number[][] = [[1, 2, 3]]) => ({
   describeTopics: async () => new Map([['t', replicas.map((each) => ({ replicas: each }))]]),
   describeTopicConfig: async () =>
@@ -257,8 +257,8 @@ it('the topic check accepts a compacted changelog with any retention', async () 
 it.each([
   ['is not compacted', { 'cleanup.policy': 'delete' }, 'cleanup.policy is delete, must be compact'],
   ['also deletes by age', { 'cleanup.policy': 'compact,delete' }, 'cleanup.policy is compact,delete, must be compact'],
-  ['compacts late', { 'max.compaction.lag.ms': '604800001' }, 'max.compaction.lag.ms is 604800001'],
-  ['forgets erasures early', { 'delete.retention.ms': '604799999' }, 'delete.retention.ms is 604799999'],
+  ['is compacted too late', { 'max.compaction.lag.ms': '604800001' }, 'max.compaction.lag.ms is 604800001'],
+  ['removes tombstones too early', { 'delete.retention.ms': '604799999' }, 'delete.retention.ms is 604799999'],
 ])('the topic check refuses a changelog that %s', async (_, config, fault) => {
   const { error } = await faultsOf({ ...changelog, ...(config as object) }, undefined, { kind: 'changelog' })
   expect(error).toContain(`t: ${fault}`)

@@ -24,7 +24,7 @@ export interface TopicFindings {
   /** Partition counts of existing topics, by name. */
   readonly partitions: ReadonlyMap<string, number>
   readonly missing: readonly TopicDemand[]
-  /** Wrong settings, with which records could be lost, refused or not read. */
+  /** Wrong settings. Because of them, records could be lost, refused or not read. */
   readonly problems: readonly TopicFinding[]
   /** Settings that work, but that a person should check. */
   readonly warnings: readonly TopicFinding[]
@@ -32,7 +32,7 @@ export interface TopicFindings {
 
 const CREATION_TIMEOUT_MS = 10_000
 
-/** Returns the missing topics as they must be created. */
+/** Returns the missing topics, with the settings that they must have. */
 export const topicsToCreate = (settings: KafkaSettings, { missing, partitions }: TopicFindings): NewTopic[] =>
   missing.map((demand) => ({
     topic: demand.topic,

@@ -16,7 +16,7 @@ export interface TopicIdentity {
   readonly clusterId: string | undefined
   /** UUID as 32 hexadecimal digits. A topic that is deleted and created again gets another id. */
   readonly topicId: string | undefined
-  /** Number of partitions. Undefined if `topicId` is. */
+  /** Number of partitions. Undefined if `topicId` is undefined. */
   readonly partitionCount?: number | undefined
 }
 

@@ -24,7 +24,7 @@ export interface TopicDemand {
   readonly partitionsOf?: string
 }
 
-/** A problem or a warning of one topic. */
+/** A problem or a warning about one topic. */
 export interface TopicFinding {
   readonly topic: string
   /** Describes the problem for a person. The text does not repeat the name of the topic. */
@@ -63,7 +63,7 @@ const WEEK_MS = 7 * 24 * 60 * 60 * 1000
 /**
  * Names of two settings of a compacted changelog, in milliseconds. `max.compaction.lag.ms` limits
  * the life of a key's older records. `delete.retention.ms` keeps a tombstone for subscribers that
- * were away.
+ * were stopped.
  */
 const MAX_COMPACTION_LAG = 'max.compaction.lag.ms'
 const DELETE_RETENTION = 'delete.retention.ms'
@@ -75,7 +75,9 @@ const DELETE_RETENTION = 'delete.retention.ms'
  */
 const COMPACT_SOON = { 'segment.bytes': String(50 * 1024 * 1024), 'min.cleanable.dirty.ratio': '0.2' }
 
-/** Minimum retention, -1 for unlimited. `says` begins the sentence that ends with this minimum. */
+/**
+ * Minimum retention in milliseconds, -1 for unlimited. `says` begins a sentence about this minimum.
+ */
 const retentionOf = (
   settings: KafkaSettings,
   { kind }: TopicDemand,
@@ -204,7 +206,7 @@ export const collect =
     findings.push({ topic: demand.topic, text, ...correction })
   }
 
-/** Returns wrong settings, with which records could be lost, refused or not read. */
+/** Returns wrong settings. Because of them, records could be lost, refused or not read. */
 export const problemsOf = (
   settings: KafkaSettings,
   demand: TopicDemand,

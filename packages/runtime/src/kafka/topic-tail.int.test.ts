@@ -31,7 +31,7 @@ const openProducer = async () => {
     producer.send({ topic, messages: texts.map((value) => ({ partition, value })) })
 }
 
-/** Follows the topic. Returns the values by partition, and the number of beginnings. */
+/** Follows the topic. Returns the values, each with its partition, and the calls of `onBegin`. */
 const follow = (lookBack: number) => {
   const stopping = new AbortController()
   const own = createAdmin(kafka)

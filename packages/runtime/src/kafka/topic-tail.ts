@@ -15,7 +15,7 @@ export interface TopicTailOptions {
   /** Client for this topic alone. Created by createAdmin. The tail connects it. */
   readonly admin: TopicAdmin
   readonly topic: string
-  /** Number of older records of each partition with which the tail begins. */
+  /** Number of older records of each partition that the tail reads first. */
   readonly lookBack: number
   /** Ends the tail. */
   readonly signal: AbortSignal

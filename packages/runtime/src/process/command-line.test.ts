@@ -52,7 +52,7 @@ test('a problem found by the command itself is printed like any other problem', 
   expect(parse('--seed', '0')).toEqual({ kind: 'wrong', problems: ['--seed must be above 0'] })
 })
 
-test('the usage is not printed with wrong settings, because it does not explain them', () => {
+test('the usage is not printed if only environment variables are wrong', () => {
   const failing = {
     ...line,
     read: () => {

@@ -47,7 +47,7 @@ interface TracingOptions {
   readonly version: string
   /** If true, a span with a parent follows the parent's sampling decision. */
   readonly obeysParent: boolean
-  /** Share of the other traces that are exported, 0 to 1. */
+  /** Share of the traces without a parent's decision that are exported, 0 to 1. */
   readonly ratio: number
   readonly onExported: (spans: number) => void
   /**
@@ -69,7 +69,8 @@ const createProcessor = ({ url, headers, onExported, onDropped }: TracingOptions
     export: (spans, done) => {
       waiting -= spans.length
       otlp.export(spans, (result) => {
-        // Code 0 means success. A separate package of OpenTelemetry has the name of this constant.
+        // Code 0 means success. The constant with this value is in a separate package of
+        // OpenTelemetry.
         if (result.code === 0) onExported(spans.length)
         else onDropped(spans.length, result.error ?? new Error('the export failed'))
         done(result)
@@ -82,13 +83,13 @@ const createProcessor = ({ url, headers, onExported, onDropped }: TracingOptions
     maxQueueSize: MAX_WAITING_SPANS,
     maxExportBatchSize: SPANS_OF_EXPORT,
     scheduledDelayMillis: EXPORT_INTERVAL_MS,
-    // The exporter has its own timeout and counts its spans. This limit must never be reached
-    // before the exporter's timeout.
+    // The exporter has its own timeout and reports each failure. So this limit must be longer than
+    // that timeout.
     exportTimeoutMillis: 2 * EXPORT_TIMEOUT_MS,
   })
   return {
     onStart: () => undefined,
-    // Count these spans as dropped, because the library drops them silently.
+    // Count spans beyond the limit as dropped, because the library drops them silently.
     onEnd: (span) => {
       if (waiting >= MAX_WAITING_SPANS) return onDropped(1)
       waiting += 1

@@ -90,7 +90,7 @@ it('secret files that change during the start are used', async () => {
   expect(lines).toEqual([{ event: 'secrets-changed', settings: ['SECRETS'] }])
 })
 
-it('after a refusal the old contents are usable again, and do not count as a change', async () => {
+it('a file that gets its old content again after a refusal is usable, and does not count as changed', async () => {
   const { check, lines, metric } = await setUp()
   mount({ secrets: 'a=', password: 'first' })
   await check()

@@ -114,7 +114,8 @@ export const createSecretFiles = <S extends Settings>(loaded: Loaded<S>, options
       const refused = broken.flatMap((rule) => [...rule.names]).filter((name) => values.has(name))
       if (refused.length === 0) return { values, problems }
       problems.push(...broken.map(({ problem }) => problem))
-      // The old values then apply. A rule may refuse an old value together with another new value.
+      // Keep the old values of these settings. Check again, because a rule may refuse an old value
+      // together with a new value of another setting.
       for (const name of refused) values.delete(name)
     }
   }

@@ -139,9 +139,9 @@ describe('loadSettings', () => {
   })
 
   it.each([
-    ['a line each', 'a=1\nb=2\n'],
-    ['lines of Windows and a byte order mark', '\ufeffa=1\r\nb=2\r\n'],
-    ['commas and lines', ' a=1,\n\n b=2 ,'],
+    ['one secret in each line', 'a=1\nb=2\n'],
+    ['line breaks of Windows and a byte order mark', '\ufeffa=1\r\nb=2\r\n'],
+    ['commas and line breaks', ' a=1,\n\n b=2 ,'],
   ])('several secrets are read from a file with %s', (_, content) => {
     const file = join(mkdtempSync(join(tmpdir(), 'settings-')), 'tokens')
     writeFileSync(file, content)

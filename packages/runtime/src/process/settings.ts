@@ -243,7 +243,7 @@ const convert = (schema: TSchema, value: string): unknown => {
 const CONTROL = /[\p{Cc}\p{Zl}\p{Zp}]/u
 const CONTROL_IN_LINES = /[^\P{Cc}\t\r\n]/u
 
-/** Returns the problem as one line. A terminal must not obey a character of a wrong value. */
+/** Returns the problem as one line. Escapes control characters, which a terminal would obey. */
 const oneLine = (problem: string): string =>
   problem.replaceAll(new RegExp(CONTROL, 'gu'), (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`)
 

@@ -61,7 +61,7 @@ const keyProblem = (prefix: string, own: X509Certificate, pem: string): string |
   }
 }
 
-/** OpenSSL refuses some certificates before a connection, for example with a short key. */
+/** Returns the problem if OpenSSL refuses the certificate, for example because its key is short. */
 const refusal = (prefix: string, cert: string, key: string): string | undefined => {
   try {
     createSecureContext({ cert, key })

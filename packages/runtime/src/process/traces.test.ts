@@ -81,7 +81,7 @@ it.each([
   ['traceidratio', 1, 'parent', UNSAMPLED, true],
   ['traceidratio', 0, 'always', undefined, true],
 ] as const)(
-  'with %s=%d, a span "%s" of %s is exported: %s',
+  'with %s=%d, a span with sampling "%s" and the parent %s is exported: %s',
   async (sampler, ratio, sampling, traceparent, expected) => {
     const { tracer, stop } = await open({ OTEL_TRACES_SAMPLER: sampler, OTEL_TRACES_SAMPLER_ARG: ratio })
     const span = tracer.start(options({ sampling, parent: traceparent === undefined ? undefined : { traceparent } }))
@@ -126,7 +126,7 @@ it('a refused export drops its spans, with one warning that does not show the he
   expect(`${err?.message} ${err?.stack}`).not.toContain('s3cret')
 })
 
-it('a collector that never answers costs bounded memory, and delays a shutdown by a second', async () => {
+it('if the collector never answers, memory is bounded, and a shutdown waits for one second', async () => {
   collector.answerWith(() => undefined)
   const { tracer, stop, countOf } = await open()
   for (let i = 0; i < 10_000; i++) tracer.start(options()).end({})

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { waitUntil } from './wait-until.ts'
 
-it('a wait of a second asks less than 40 times', async () => {
+it('a wait of one second asks fewer than 40 times', async () => {
   let asked = 0
   const startedAt = performance.now()
   await waitUntil(

@@ -105,7 +105,7 @@ describe('a connection that is lost', () => {
     const silenced = redis.call('CLIENT', 'REPLY', 'OFF').catch((error: Error) => error)
     const failed = redis.incr(key).catch((error: Error) => error)
     await waitUntil(
-      'the server has done it',
+      'the server has executed the command',
       () => direct.get(key),
       (value) => value === '1',
     )
@@ -131,7 +131,7 @@ it('a client finds the new primary at its address after the old primary became a
   await (await connect(old.url)).replicaof(primary.host, primary.port)
   Object.assign(target, primary)
   await waitUntil(
-    'it writes to the new one',
+    'the client writes to the new primary',
     () => redis.set(key, 'after').catch((error: Error) => error.message),
     (answer) => answer === 'OK',
     { timeoutMs: 5000 },

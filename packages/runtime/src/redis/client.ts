@@ -58,8 +58,8 @@ const openCluster = (settings: RedisSettings): Cluster => {
       // the outage too (CLUSTERDOWN).
       enableReadyCheck: false,
       clusterRetryStrategy: retryDelayMs,
-      // A moving slot costs one or two redirections. More redirections mean an outage, and the
-      // caller retries.
+      // A slot that is moved causes one or two redirections. More redirections mean an outage, and
+      // the caller retries.
       maxRedirections: 5,
       retryDelayOnFailover: 0,
       retryDelayOnClusterDown: 0,

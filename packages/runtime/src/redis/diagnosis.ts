@@ -122,7 +122,8 @@ const rows: readonly Row[] = [
     hint: 'Raise its maxclients, or close other clients.',
   },
   {
-    // ioredis has no error of the connection if the server ends it in order, as Kafka does.
+    // If the server closes the connection without a reset, as Kafka does, ioredis reports no
+    // reason.
     pattern: /ECONNRESET|EPIPE|Connection is closed/,
     happened: 'closes the connection',
     hint:

@@ -16,7 +16,7 @@ describe('the address of Redis', () => {
   })
 
   it.each([
-    ['several servers where no cluster is meant', 'redis://a,redis://b', false, 'REDIS_CLUSTER=true'],
+    ['several servers without REDIS_CLUSTER=true', 'redis://a,redis://b', false, 'REDIS_CLUSTER=true'],
     ['a database of a cluster', 'redis://a/1', true, 'database 0'],
     ['a list with an entry that is not an address', 'redis://a,b:6379', true, 'must be redis://host:port'],
     [
@@ -73,14 +73,14 @@ it.each<[string, Record<string, string>, string]>([
   ['a certificate without its key', { REDIS_URL: 'rediss://a', REDIS_TLS_CERT: cert }, 'belong together'],
   ['a password with a bare %', { REDIS_URL: 'redis://u:p%zz@a' }, '%2F, %23 and %25'],
   ['a socket of a cluster', { REDIS_URL: 'unix:///s', REDIS_CLUSTER: 'true' }, 'names a socket'],
-  ['a cluster with and without TLS', { REDIS_URL: 'rediss://a,redis://b', REDIS_CLUSTER: 'true' }, 'the same'],
+  ['a cluster with TLS on one node only', { REDIS_URL: 'rediss://a,redis://b', REDIS_CLUSTER: 'true' }, 'the same'],
   ['a Sentinel with a scheme', { REDIS_SENTINELS: 'a,redis://u:pw@b' }, 'REDIS_SENTINELS: entry 2 is not of the form'],
   ['a list of Sentinels without entries', { REDIS_SENTINELS: ',' }, 'REDIS_SENTINELS: the value has no entry'],
   ['a Sentinel with a wrong port', { REDIS_SENTINELS: 'a:70000' }, 'entry 1 is not of the form host:port'],
   ['a cluster with Sentinels', { REDIS_SENTINELS: 'a', REDIS_CLUSTER: 'true' }, 'has no Sentinels'],
-  ['the port of a primary', { REDIS_URL: 'redis://mymaster:6379', REDIS_SENTINELS: 'a' }, 'has no port'],
+  ['the name of a primary with a port', { REDIS_URL: 'redis://mymaster:6379', REDIS_SENTINELS: 'a' }, 'has no port'],
   ['a socket with Sentinels', { REDIS_URL: 'unix:///s', REDIS_SENTINELS: 'a' }, 'name of the primary'],
-  ['a password of no Sentinel', { REDIS_SENTINEL_PASSWORD: 'p' }, 'REDIS_SENTINELS names no Sentinel'],
+  ['a Sentinel password without Sentinels', { REDIS_SENTINEL_PASSWORD: 'p' }, 'REDIS_SENTINELS names no Sentinel'],
   [
     'a user of Sentinel without a password',
     { REDIS_URL: 'redis://m', REDIS_SENTINELS: 'a', REDIS_SENTINEL_USERNAME: 'u' },

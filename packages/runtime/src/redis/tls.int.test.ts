@@ -18,7 +18,7 @@ let server: Awaited<ReturnType<typeof startRedis>>
 let tlsPort: number
 let plainUrl: string
 
-/** Writes a file of the server. */
+/** Writes a file for the server. Returns its path. */
 const file = (name: string, content: string): string => {
   const path = join(folder, name)
   writeFileSync(path, content)

@@ -69,8 +69,8 @@ const PARTITION_BYTES = 28
  * Reduces the cost of partitions without records in a fetch. At a low rate of events, each fetch
  * names all partitions and returns a record of only one partition. kafkajs 2.2.4 then spends most
  * of its time on the empty partitions. kafkajs creates a buffer for each partition in the request,
- * and a batch and several promises for each partition in the response. Its searches take quadratic
- * time.
+ * and a batch and several promises for each partition in the response. kafkajs' searches for a
+ * partition take quadratic time.
  *
  * Must run after {@link patchFetch}, and before a client fetches.
  */
@@ -207,7 +207,7 @@ const patchConsumerGroup = () => {
     return byNode
   }
 
-  /** Metadata and assignment of the last comparison, by consumer group. */
+  /** Metadata and subscription of the last check for a stale assignment, by consumer group. */
   const compared = new WeakMap<ConsumerGroup, readonly unknown[]>()
   prototype.checkForStaleAssignment = function () {
     const current = [

@@ -18,7 +18,7 @@ interface Connection {
 const require = createRequire(import.meta.url)
 const MOST_DOUBLINGS = 3
 
-/** How often the timeout of a connection is doubled at present, by broker. */
+/** Number of times that the connection timeout is doubled now, by broker. */
 const doublings = new Map<string, number>()
 
 const changeDoublings = (broker: string, by: 1 | -1): void => {
@@ -32,9 +32,9 @@ const changeDoublings = (broker: string, by: 1 | -1): void => {
  * clients connect again at once, each handshake may take longer than the timeout. The clients then
  * repeat their handshakes, so the broker stays busy.
  *
- * With this patch, the timeout of the handshake doubles each time that it passes, up to eightfold.
- * The same timeout applies to ApiVersions, the first request after the handshake. After each answer
- * to ApiVersions it halves. All clients of the process share the state of a broker. A timeout
+ * With this patch, the timeout of the handshake doubles each time that it expires, up to eightfold.
+ * The same timeout applies to ApiVersions, the first request after the handshake. Each answer to
+ * ApiVersions halves the timeout. All clients of the process share the state of a broker. A timeout
  * before the broker accepts the socket changes nothing. Kafka's Java client also waits longer after
  * each timeout (`socket.connection.setup.timeout.max.ms`).
  *

@@ -81,7 +81,7 @@ export const patchLogin = (): void => {
         Object.assign(account, { proven: true, failure: undefined, pauseMs: 0, retryAt: 0 })
       } catch (error) {
         if (brokenBy !== undefined) throw brokenBy
-        // Without a token no login was sent. Requests for a token have their own pauses.
+        // No login was sent, because there is no token. Requests for a token have their own pauses.
         if (error instanceof TokenError) throw error
         noteFailedRequest(error, { api: 'SaslAuthenticate', broker })
         // Several logins may run at the same time. Only the first failure makes the pause longer.

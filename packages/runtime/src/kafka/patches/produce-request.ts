@@ -197,7 +197,7 @@ const OLDEST_VERSION = 3
 const isPlain = ({ compression = 0, transactionalId, producerId = -1 }: ProduceArguments): boolean =>
   compression === 0 && transactionalId == null && producerId === -1
 
-/** Encodes a request into one buffer, and frees the buffer when the response has come. */
+/** Encodes a request into one buffer, and frees the buffer when the response has arrived. */
 const inOneBuffer = ({ request, response }: Produce, args: ProduceArguments): Produce => {
   let bytes: RequestBytes | undefined
   return {

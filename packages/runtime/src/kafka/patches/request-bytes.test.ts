@@ -33,14 +33,14 @@ describe('RequestBytes', () => {
     encoded.free()
   })
 
-  it('a header that is larger than its room is written by kafkajs', async () => {
+  it('kafkajs writes a header that is larger than the bytes reserved for it', async () => {
     const bytes = Buffer.from('x')
     const clientId = 'x'.repeat(1000)
     const request = await requestOf(ours(bytes), clientId)
     expect(request.buffer.equals((await requestOf(new Encoder().writeBuffer(bytes), clientId)).buffer)).toBe(true)
   })
 
-  it('memory that was freed is used for the next request that fits, and only for one', () => {
+  it('freed memory is used for the next request that fits, and only for one request', () => {
     const first = new RequestBytes(100_000)
     first.free()
     expect(new RequestBytes(1_000_000).buf).not.toBe(first.buf)

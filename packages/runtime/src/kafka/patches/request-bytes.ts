@@ -8,18 +8,19 @@ interface Encoder {
 const require = createRequire(import.meta.url)
 
 /**
- * Room for the header that kafkajs writes before a request: 14 bytes and the client id. The first
- * buffer of kafkajs' encoder has this size.
+ * Bytes reserved for the header that kafkajs writes before a request: 14 bytes and the client id.
+ * The first buffer of kafkajs' encoder has this size.
  */
 const HEAD_BYTES = 512
 const STEP_BYTES = 65_536
-/** A larger buffer is not kept, because few flushes need it. */
+/** A larger buffer is not used again, because few requests need it. */
 const MAX_SPARE_BYTES = 1_048_576
 
 let spare: Buffer | undefined
 
 /**
- * Bytes of one request, with room for its header. kafkajs accepts this object as an encoder.
+ * Bytes of one request, after bytes reserved for its header. kafkajs accepts this object as an
+ * encoder.
  *
  * The memory is used again after {@link free}. Otherwise each request would leave its bytes to the
  * garbage collector, and the system would have to clear new pages for the next request.
@@ -48,7 +49,7 @@ export class RequestBytes {
     return this.at - this.#start
   }
 
-  /** Puts bytes before the request. @returns false if there is no room. */
+  /** Puts bytes before the request. @returns false if they are more than the reserved bytes. */
   prepend(head: Buffer): boolean {
     if (head.length > this.#start) return false
     this.#start -= head.length

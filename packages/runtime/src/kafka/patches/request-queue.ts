@@ -24,12 +24,12 @@ interface RequestQueue {
 
 const require = createRequire(import.meta.url)
 
-/** A shorter delay by a quota has no effect that a person would look for. */
+/** A shorter delay by a quota is not logged, because nobody would notice its effect. */
 const REPORTED_THROTTLE_MS = 100
 
 /**
- * Logs that Kafka delays the requests of a client that exceeds a quota. kafkajs 2.2.4 logs this only
- * for debugging. Nothing else shows the reason, because no request fails.
+ * Logs that Kafka delays the requests of a client that exceeds a quota. kafkajs 2.2.4 logs this
+ * only at the level debug. Nothing else shows the reason, because no request fails.
  */
 export const patchThrottleLog = (): void => {
   const { prototype } = require('kafkajs/src/network/requestQueue') as {
@@ -95,7 +95,7 @@ const checkWithin = (queue: RequestQueue, ms: number): void => {
   if ((checkAt.get(queue) ?? Number.POSITIVE_INFINITY) <= at) return
   clearTimeout(queue.requestTimeoutIntervalId)
   checkAt.set(queue, at)
-  // A request times out after more than its timeout, so the check comes 1 ms later.
+  // kafkajs fails a request only after more than its timeout, so check 1 ms later.
   queue.requestTimeoutIntervalId = setTimeout(() => checkTimeouts(queue), ms + 1).unref()
 }
 
