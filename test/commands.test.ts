@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, it, onTestFinished } from 'vitest'
+import { runCommandLine } from './fixtures/run-command-line.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const { scripts } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as { scripts: Record<string, string> }
@@ -46,7 +47,11 @@ it.each(Object.entries(commands))(
   'npm run %s exits with 0 after --help, and with 2 after %s',
   { timeout: 60_000 },
   async (name, misspelt) => {
-    const [help, wrong] = await Promise.all([run(name, ['--help']), run(name, [misspelt])])
+    const [node, condition, file = '', ...words] = (scripts[name] ?? '').split(' ')
+    expect([node, condition]).toEqual(['node', '--conditions=customer-stream-source'])
+    const program = file.replace('cli/start.js', 'cli/src/main.ts')
+    const runWith = (option: string) => runCommandLine({ file: program, words: [...words, option], env: process.env })
+    const [help, wrong] = [await runWith('--help'), await runWith(misspelt)]
     expect(help).toMatchObject({ code: 0, stderr: '' })
     expect(help.stdout).toContain(`npm run ${name}`)
     expect(wrong).toMatchObject({ code: 2, stdout: '' })

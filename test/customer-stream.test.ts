@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { createAuthority } from '@customer-stream/testing/certificates'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { COMMANDS, type Command } from '../packages/cli/src/commands.ts'
+import { runCommandLine } from './fixtures/run-command-line.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const program = ['--conditions=customer-stream-source', '--', 'packages/cli/start.js']
@@ -24,25 +25,23 @@ const { PATH, NODE_COMPILE_CACHE } = process.env
 /** Environment without a setting. With its compiled code, a command needs half the CPU. */
 const essentials = { PATH, NODE_COMPILE_CACHE }
 
-/** Runs Node in the repository. */
-const runNode = (args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> =>
+/** Runs the command. By default the command has no settings, so that it can connect to nothing. */
+const run = (words: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> =>
   new Promise((resolve) => {
     const options = { cwd: root, env: { ...essentials, ...env }, timeout: 30_000 }
-    execFile(process.execPath, args, options, (error, stdout, stderr) =>
+    execFile(process.execPath, [...program, ...words], options, (error, stdout, stderr) =>
       resolve({ code: error?.code ?? 0, stdout, stderr }),
     )
   })
 
-/** Runs the command. By default the command has no settings, so that it can connect to nothing. */
-const run = (words: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> =>
-  runNode([...program, ...words], env)
+/** Runs the command in a process that may have run others, which needs less CPU time. */
+const runInShared = (words: readonly string[], env: NodeJS.ProcessEnv = {}, columns?: number) =>
+  runCommandLine({ file: 'packages/cli/src/main.ts', words, env, columns })
 
-/** Runs command lines without settings, in one process. */
-const runLines = async (lines: readonly (readonly string[])[]): Promise<readonly Ended[]> => {
-  const options = ['--conditions=customer-stream-source', 'test/fixtures/command-lines.ts']
-  const { code, stdout, stderr } = await runNode([...options, JSON.stringify(lines)])
-  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-  return JSON.parse(stdout)
+const runAll = async (lines: readonly (readonly string[])[]): Promise<readonly Ended[]> => {
+  const ended = []
+  for (const words of lines) ended.push(await runInShared(words))
+  return ended
 }
 
 const commands: [string, Command][] = Object.entries(COMMANDS)
@@ -56,15 +55,14 @@ it('customer-stream --help lists each command in lines of at most 80 columns', {
 })
 
 it('a command with --help prints its help and ends', { timeout }, async () => {
-  const [inOneProcess] = await runLines([['topics', '--help']])
-  expect(await run(['topics', '--help'])).toEqual(inOneProcess)
+  expect(await run(['topics', '--help'])).toEqual(await runInShared(['topics', '--help']))
 })
 
 it('--help of a command lists each option and each word in lines of at most 80 columns', { timeout }, async () => {
   // The help of quarantine names its words, and the help of each word names options.
   const [ofQuarantine = []] = COMMANDS.quarantine.words
   const lines = [...commands.map(([name]) => [name]), ...ofQuarantine.map((word) => ['quarantine', word])]
-  const helps = await runLines(lines.map((words) => [...words, '--help']))
+  const helps = await runAll(lines.map((words) => [...words, '--help']))
   for (const { code, stderr } of helps) expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
   for (const { stdout } of helps.slice(commands.length)) expect(stdout).toMatch(/Exit code [\s\S]*KAFKA_BROKERS/)
   for (const [name, command] of commands) {
@@ -79,7 +77,7 @@ it('--help of a command lists each option and each word in lines of at most 80 c
 
 it('each command refuses a misspelt option, and names the nearest option', { timeout }, async () => {
   const optionOf = ({ options }: Command) => Object.keys(options)[0]
-  const ended = await runLines(
+  const ended = await runAll(
     commands.map(([name, command]) => [
       name,
       ...(command.words ?? []).map(([word = 'any-id']) => word),
@@ -108,13 +106,13 @@ it('a wrong command line ends with an error that names what is wrong', { timeout
     [['topics', 'check', '--print'], '--print belongs to topics create'],
     [[], 'customer-stream COMMAND'],
   ]
-  const ended = await runLines(wrong.map(([words]) => words))
+  const ended = await runAll(wrong.map(([words]) => words))
   expect(ended).toEqual(wrong.map(([, problem]) => ({ code: 2, stdout: '', stderr: expect.stringContaining(problem) })))
 })
 
 it('customer-stream --version prints the version, and the commit of the image', { timeout }, async () => {
   expect((await run(['--version'])).stdout).toMatch(/^customer-stream \d+\.\d+\.\d+( \([0-9a-f]+\))?\n$/)
-  const { stdout } = await run(['--version'], { CUSTOMER_STREAM_COMMIT: 'abc1234' })
+  const { stdout } = await runInShared(['--version'], { CUSTOMER_STREAM_COMMIT: 'abc1234' })
   expect(stdout).toMatch(/^customer-stream \S+ \(abc1234\)\n$/)
 })
 
@@ -169,7 +167,7 @@ it('config check names every problem at once, and shows no secret', { timeout },
     'MYKAARMA_TOKENS="a=hush-hush"',
   ])
   const words = ['config', 'check', 'ingress', '--env-file', file]
-  const { code, stdout, stderr } = await run(words)
+  const { code, stdout, stderr } = await runInShared(words)
   expect({ code, stderr }).toEqual({ code: 1, stderr: '' })
   const problems = [
     'KAFKA_TOPICS_PREFIX is not a setting; the nearest is KAFKA_TOPIC_PREFIX',
@@ -178,14 +176,14 @@ it('config check names every problem at once, and shows no secret', { timeout },
   ]
   expect(stdout).toContain(['settings:', ...problems].join('\n  - '))
   expect(stdout).not.toContain('hush')
-  const json = await run([...words, '--json'])
+  const json = await runInShared([...words, '--json'])
   expect(json.stdout).not.toContain('hush')
   expect([json.code, JSON.parse(json.stdout)]).toMatchObject([1, { service: 'ingress', ok: false, problems }])
 })
 
 it('config check reads the environment, and shows given values and defaults', { timeout }, async () => {
   const env = { KAFKA_BROKERS: 'a:1', REDIS_URL: 'redis://user:hush@a:1', CHUNK_RECORDS: '5' }
-  const { code, stdout } = await run(['config', 'check', 'projector'], env)
+  const { code, stdout } = await runInShared(['config', 'check', 'projector'], env)
   expect({ code }).toEqual({ code: 0 })
   for (const line of [
     'given        CHUNK_RECORDS=5',
@@ -204,8 +202,8 @@ it('config check and status show no password of an address, and no control chara
     'REDIS_KEY_PREFIX="\u001b[2Jx"',
   ])
   const words = ['config', 'check', 'projector', '--env-file', file]
-  const [text, json] = [await run(words), await run([...words, '--json'])]
-  const status = await run(['status', '--ingress', 'http://user:hush@a:1'])
+  const [text, json] = [await runInShared(words), await runInShared([...words, '--json'])]
+  const status = await runInShared(['status', '--ingress', 'http://user:hush@a:1'])
   for (const { stdout, stderr } of [text, json, status]) {
     expect(stdout + stderr).not.toContain('hush')
     expect(stdout + stderr).not.toContain('\u001b')
@@ -218,7 +216,7 @@ it('config check and status show no password of an address, and no control chara
 it('config check warns of an expired certificate', { timeout }, async () => {
   const { cert, key } = createAuthority().issue('projector', [], new Date('2021-03-04T05:06:07Z'))
   const env = { KAFKA_BROKERS: 'a:1', KAFKA_SSL: 'true', KAFKA_SSL_CERT: cert, KAFKA_SSL_KEY: key }
-  const { code, stdout } = await run(['config', 'check', 'ingress'], { ...env, MYKAARMA_AUTH: 'off' })
+  const { code, stdout } = await runInShared(['config', 'check', 'ingress'], { ...env, MYKAARMA_AUTH: 'off' })
   expect({ code }).toEqual({ code: 0 })
   expect(stdout).toContain('  ! KAFKA_SSL_CERT has a certificate that expired on 2021-03-04 05:06:07 UTC\n')
 })
@@ -226,10 +224,10 @@ it('config check warns of an expired certificate', { timeout }, async () => {
 it('config check with a file ignores the environment', { timeout }, async () => {
   const file = fileWith(['MYKAARMA_AUTH=off'])
   const words = ['config', 'check', 'ingress', '--env-file', file]
-  const { code, stdout } = await run(words, { KAFKA_BROKERS: 'a:1' })
+  const { code, stdout } = await runInShared(words, { KAFKA_BROKERS: 'a:1' })
   expect(code).toBe(1)
   expect(stdout).toContain('KAFKA_BROKERS is missing')
-  expect((await run([...words.slice(0, -1), `${file}-missing`])).stderr).toMatch(
+  expect((await runInShared([...words.slice(0, -1), `${file}-missing`])).stderr).toMatch(
     /^config: --env-file cannot be read: ENOENT/,
   )
 })
@@ -297,7 +295,7 @@ it.each([
 ])('%s refuses to connect in plain text if certificates for TLS are given', { timeout }, async (...words) => {
   const { ca } = createAuthority()
   const env = { KAFKA_BROKERS: '127.0.0.1:1', REDIS_URL: 'redis://127.0.0.1:1', KAFKA_SSL_CA: ca }
-  const { code, stderr } = await run(words, env)
+  const { code, stderr } = await runInShared(words, env)
   expect([code, stderr]).toEqual([2, expect.stringContaining('KAFKA_SSL_CA: given, but KAFKA_SSL is false')])
 })
 
@@ -336,18 +334,13 @@ it('status ends within its limit, even if Kafka, Redis and a service never answe
   expect(stdout).toMatch(/✘ ingress \S+ does not answer: no answer within 3 s/)
 })
 
-/** Options of Node that make standard output look like a terminal of this width. */
-const terminal = (columns: number) =>
-  `--import=data:text/javascript,const{stdout,stderr}=process;stdout.isTTY=stderr.isTTY=true;` +
-  `stdout.columns=stderr.columns=${columns}`
-
 it.each([40, 80, 200])(
   'a report has no line of more than %i columns on a terminal of this width',
   { timeout },
   async (columns) => {
     const words = ['config', 'check', 'ingress']
     const env = { KAFKA_BROKERS: 'localhost:9092', KAFKA_SSL_CA: 'x'.repeat(300) }
-    const [piped, shown] = [await run(words, env), await run(words, { ...env, NODE_OPTIONS: terminal(columns) })]
+    const [piped, shown] = [await runInShared(words, env), await runInShared(words, env, columns)]
     expect(widest(shown.stdout)).toBeLessThanOrEqual(columns)
     expect(shown.stdout.replaceAll(/\s/g, '')).toBe(piped.stdout.replaceAll(/\s/g, ''))
     expect(widest(piped.stdout)).toBeGreaterThan(80)

@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { waitUntil } from '@customer-stream/runtime'
@@ -7,6 +7,7 @@ import { customerKey, partitionOf, quarantineAuditTopicName, writeErasure } from
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { inspectCommand, kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
+import { runCommandLine } from '../fixtures/run-command-line.ts'
 
 const command = fileURLToPath(new URL('../../packages/cli/start.js', import.meta.url))
 const PARTITIONS = 12
@@ -48,14 +49,12 @@ const envOf = (settings: Readonly<Record<string, string>> = {}) => ({
   ...settings,
 })
 /** Runs `customer-stream quarantine` to its end. */
-const run = (args: readonly string[], settings?: Readonly<Record<string, string>>) =>
-  new Promise<{ code: unknown; stdout: string; stderr: string }>((resolve) => {
-    const options = { env: envOf(settings), maxBuffer: 64 * 1024 * 1024 }
-    execFile(process.execPath, wordsOf(args), options, (error, stdout, stderr) => {
-      inspectCommand(['quarantine', ...args], stdout + stderr, options.env)
-      resolve({ code: error ? error.code : 0, stdout, stderr })
-    })
-  })
+const run = async (args: readonly string[], settings?: Readonly<Record<string, string>>) => {
+  const [words, env] = [['quarantine', ...args], envOf(settings)]
+  const ended = await runCommandLine({ file: 'packages/cli/src/main.ts', words, env })
+  inspectCommand(words, ended.stdout + ended.stderr, env)
+  return ended
+}
 const list = async (...args: readonly string[]) => {
   const { stdout } = await run(['list', '--json', ...args])
   const lines = stdout

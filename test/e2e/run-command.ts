@@ -1,5 +1,3 @@
-import { execFile } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
 import {
   inspectCommand,
   openPipeline,
@@ -7,36 +5,36 @@ import {
   type PipelineBrokers,
   type ServiceProcess,
 } from '@customer-stream/testing'
+import { type Ended, runCommandLine } from '../fixtures/run-command-line.ts'
 
-const command = fileURLToPath(new URL('../../packages/cli/start.js', import.meta.url))
+export type { Ended }
 
-export interface Ended {
-  readonly code: number | null
-  readonly stdout: string
-  readonly stderr: string
-}
+export type Run = (
+  words: readonly string[],
+  settings?: Readonly<Record<string, string>>,
+  columns?: number,
+) => Promise<Ended>
 
-export type Run = (words: readonly string[], settings?: Readonly<Record<string, string>>) => Promise<Ended>
+/** Returns the settings with which commands find the pipeline. */
+export const settingsOf = (
+  { topics, keyPrefix }: Pick<Pipeline, 'topics' | 'keyPrefix'>,
+  { kafkaBrokers, redisUrl }: PipelineBrokers,
+): Readonly<Record<string, string>> => ({
+  KAFKA_BROKERS: kafkaBrokers.join(','),
+  REDIS_URL: redisUrl,
+  KAFKA_TOPIC_PREFIX: topics.customers.replace('customers.raw', ''),
+  REDIS_KEY_PREFIX: keyPrefix,
+})
 
 /** Returns a function that runs `customer-stream` to its end, with the settings of the pipeline. */
 export const commandOf =
-  (pipeline: Pick<Pipeline, 'topics' | 'keyPrefix'>, { kafkaBrokers, redisUrl }: PipelineBrokers): Run =>
-  (words, settings = {}) =>
-    new Promise((resolve) => {
-      const env = {
-        ...process.env,
-        KAFKA_BROKERS: kafkaBrokers.join(','),
-        REDIS_URL: redisUrl,
-        KAFKA_TOPIC_PREFIX: pipeline.topics.customers.replace('customers.raw', ''),
-        REDIS_KEY_PREFIX: pipeline.keyPrefix,
-        ...settings,
-      }
-      const args = ['--conditions=customer-stream-source', command, ...words]
-      const child = execFile(process.execPath, args, { env }, (_, stdout, stderr) => {
-        inspectCommand(words, stdout + stderr, env)
-        resolve({ code: child.exitCode, stdout, stderr })
-      })
-    })
+  (pipeline: Pick<Pipeline, 'topics' | 'keyPrefix'>, brokers: PipelineBrokers): Run =>
+  async (words, settings = {}, columns) => {
+    const env = { ...process.env, ...settingsOf(pipeline, brokers), ...settings }
+    const ended = await runCommandLine({ file: 'packages/cli/src/main.ts', words, env, columns })
+    inspectCommand(words, ended.stdout + ended.stderr, env)
+    return ended
+  }
 
 /** Starts an ingress and a projector that notices each change of Redis soon. */
 export const startBoth = async (

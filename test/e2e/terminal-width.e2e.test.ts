@@ -20,10 +20,6 @@ beforeAll(async () => {
 })
 afterAll(() => pipeline.close())
 
-/** Options of Node that make the output look like a terminal of this width. */
-const terminal = (columns: number) =>
-  '--import=data:text/javascript,process.stdout.isTTY=process.stderr.isTTY=true;' +
-  `process.stdout.columns=process.stderr.columns=${columns}`
 const widest = (text: string) => Math.max(...text.split('\n').map((line) => line.length))
 const withoutSpaces = (text: string) => text.replaceAll(/\s/g, '')
 
@@ -49,7 +45,7 @@ it.each(COMMANDS)(
     const piped = await run(words)
     expect(piped.stdout).not.toBe('')
     for (const columns of [40, 80, 200]) {
-      const shown = await run(words, { NODE_OPTIONS: terminal(columns), NO_COLOR: '1' })
+      const shown = await run(words, { NO_COLOR: '1' }, columns)
       expect(widest(shown.stdout), shown.stdout).toBeLessThanOrEqual(columns)
       expect(widest(shown.stderr), shown.stderr).toBeLessThanOrEqual(columns)
       // The report of status has times that change.

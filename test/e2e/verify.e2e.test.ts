@@ -1,15 +1,15 @@
-import { execFile, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import { waitUntil } from '@customer-stream/runtime'
 import { fetchEnds } from '@customer-stream/runtime/kafka'
 import { createSimulation, ledgerEntry, makeCustomersEvent } from '@customer-stream/simulator'
-import { inspectCommand, kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
+import { kafkajsOf, openPipeline, type Pipeline, type ServiceProcess } from '@customer-stream/testing'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { commandOf, settingsOf } from './run-command.ts'
 
 const command = fileURLToPath(new URL('../../packages/cli/start.js', import.meta.url))
 const CUSTOMERS = 200
@@ -43,27 +43,8 @@ beforeAll(async () => {
 })
 afterAll(() => pipeline.close())
 
-const invocation = (args: string[]) => {
-  const env = {
-    ...process.env,
-    KAFKA_BROKERS: inject('brokers').kafkaBrokers.join(','),
-    REDIS_URL: inject('brokers').redisUrl,
-    KAFKA_TOPIC_PREFIX: pipeline.topics.customers.replace('customers.raw', ''),
-    REDIS_KEY_PREFIX: pipeline.keyPrefix,
-  }
-  return [process.execPath, ['--conditions=customer-stream-source', command, 'verify', ...args], { env }] as const
-}
 const verify = async (...args: string[]) => {
-  const [file, words, options] = invocation(args)
-  const run = promisify(execFile)(file, words, options)
-  const {
-    code = 0,
-    stdout,
-    stderr,
-  } = await run
-    .then((done) => ({ ...done, code: 0 }))
-    .catch((error: { code: number; stdout: string; stderr: string }) => error)
-  inspectCommand(['verify', ...args], stdout + stderr, options.env)
+  const { code, stdout, stderr } = await commandOf(pipeline, inject('brokers'))(['verify', ...args])
   const count = (label: string) => Number(new RegExp(`${label} +(\\d+)`).exec(stdout)?.[1] ?? Number.NaN)
   return {
     code,
@@ -332,8 +313,9 @@ it('an interrupted verify ends with code 130, and leaves nothing in Kafka', asyn
   await projector.end()
   expect((await pipeline.post(ingress, makeCustomersEvent().body)).status).toBe(202)
   const before = await traces()
-  const [file, args, options] = invocation([])
-  const run = spawn(file, args, { ...options, stdio: ['ignore', 'ignore', 'pipe'] })
+  const env = { ...process.env, ...settingsOf(pipeline, inject('brokers')) }
+  const words = ['--conditions=customer-stream-source', command, 'verify']
+  const run = spawn(process.execPath, words, { env, stdio: ['ignore', 'ignore', 'pipe'] })
   const ended = once(run, 'exit')
   let said = ''
   run.stderr.on('data', (data) => {
