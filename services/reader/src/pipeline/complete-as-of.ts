@@ -2,18 +2,10 @@
  * Finds the time up to which Redis has every event. Each measurement notes the ends of the raw
  * topic. If all positions have reached these ends, Redis has every event that Kafka had then.
  */
-import type { Measurement } from './measurement.ts'
+import type { CompleteAsOf, Measurement } from './measurement.ts'
 
 type Part = Pick<Measurement, 'raw' | 'progress'>
 type Offsets = ReadonlyMap<number, bigint>
-
-/** A time, and the positions that show that Redis has every event until then. */
-export interface CompleteAsOf {
-  /** Unix milliseconds. */
-  readonly at: number
-  /** Ends of the partitions that had records at this time. */
-  readonly toReach: Offsets
-}
 
 /** Returns the newest known time. Undefined if none is known. */
 export type FindCompleteAsOf = (measurement: Part) => CompleteAsOf | undefined

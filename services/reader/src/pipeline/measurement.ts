@@ -2,7 +2,6 @@
 import type { Watermarks } from '@customer-stream/runtime/kafka'
 import type { Drift, ProjectorReport } from '@customer-stream/schemas'
 import type { Progress } from '../positions.ts'
-import type { CompleteAsOf } from './complete-as-of.ts'
 
 /** The partitions of a topic. A partition without a leader has no watermarks. */
 export interface TopicEnds {
@@ -39,6 +38,14 @@ export interface DealerCounts {
   readonly silent: number
   /** Receipt of the last event of any dealer, Unix milliseconds. */
   readonly lastEventAt: number | undefined
+}
+
+/** A time, and the positions that show that Redis has every event until then. */
+export interface CompleteAsOf {
+  /** Unix milliseconds. */
+  readonly at: number
+  /** Ends of the partitions that had records at this time. */
+  readonly toReach: ReadonlyMap<number, bigint>
 }
 
 export interface Measurement {
