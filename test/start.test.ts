@@ -13,6 +13,7 @@ const PARTS = [
   'libphonenumber',
   'fastify',
   '/ajv/',
+  'NativeModule http',
   'deps/undici',
 ]
 
@@ -34,9 +35,9 @@ const report = `
  * compiler of JSON schemas, or Node's `fetch`.
  */
 const PROGRAMS = {
-  'services/ingress/start.js': 'kafkajs prom-client fastify',
-  'services/projector/start.js': 'kafkajs ioredis prom-client fastify',
-  'services/reader/start.js': 'kafkajs ioredis prom-client fastify',
+  'services/ingress/start.js': 'kafkajs prom-client fastify NativeModule http',
+  'services/projector/start.js': 'kafkajs ioredis prom-client fastify NativeModule http',
+  'services/reader/start.js': 'kafkajs ioredis prom-client fastify NativeModule http',
   'packages/cli/start.js verify --help': 'kafkajs ioredis',
   'packages/cli/start.js --help': '',
 }

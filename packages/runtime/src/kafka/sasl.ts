@@ -2,8 +2,11 @@ import type { KafkaConfig, SASLOptions } from 'kafkajs'
 import { signToken } from './aws-msk-iam.ts'
 import { oauthBearer } from './oauth-bearer.ts'
 import type { KafkaSettings } from './settings.ts'
-import { createTokenCache, type TokenCache } from './token-cache.ts'
-import { fetchToken } from './token-endpoint.ts'
+import { createTokenCache, type Token, type TokenCache } from './token-cache.ts'
+
+/** Loads the code of the token endpoint only if it is used. */
+const fetchToken = async (settings: KafkaSettings): Promise<Token> =>
+  (await import('./token-endpoint.ts')).fetchToken(settings)
 
 /** Token cache by settings, so that all clients of a process share one token. */
 const caches = new WeakMap<KafkaSettings, TokenCache>()

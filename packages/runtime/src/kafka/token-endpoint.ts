@@ -8,7 +8,7 @@ import {
   processClientCredentialsResponse,
   ResponseBodyError,
 } from 'oauth4webapi'
-import { request as requestHttp } from '../process/node-http.ts'
+import { nodeHttp } from '../process/node-http.ts'
 import type { KafkaSettings } from './settings.ts'
 import { type Token, TokenError } from './token-cache.ts'
 
@@ -29,7 +29,7 @@ const send = (
   ca: string | undefined,
 ): Promise<Response> =>
   new Promise((resolve, reject) => {
-    const request = url.startsWith('https:') ? requestHttps : requestHttp
+    const request = url.startsWith('https:') ? requestHttps : nodeHttp().request
     const options = { method, headers, ...(signal && { signal }), ...(ca !== undefined && { ca }), agent: false }
     const onClose = () => reject(new Error('it closed the connection without an answer'))
     const sent = request(url, options, async (received) => {

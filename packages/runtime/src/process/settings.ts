@@ -8,7 +8,7 @@ import { BlockList, isIP } from 'node:net'
 import { type StaticDecode, type TSchema, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { closest, distance } from 'fastest-levenshtein'
-import { validateHeaderValue } from './node-http.ts'
+import { nodeHttp } from './node-http.ts'
 
 interface Described {
   readonly description: string
@@ -154,7 +154,7 @@ export const httpAddresses = (options: Described) =>
 /** Throws if the text cannot be the value of an HTTP header. */
 const headerValue = (name: string, encoded: string): string => {
   const decoded = decodeURIComponent(encoded)
-  validateHeaderValue(name, decoded)
+  nodeHttp().validateHeaderValue(name, decoded)
   return decoded
 }
 

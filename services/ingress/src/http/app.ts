@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { METHODS, PROBLEM_CONTENT_TYPE, STATUS_CODES, type Tracer, withoutSchemas } from '@customer-stream/runtime'
+import { nodeHttp, PROBLEM_CONTENT_TYPE, type Tracer, withoutSchemas } from '@customer-stream/runtime'
 import type { TopicNames } from '@customer-stream/schemas'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import type { End, Outcome } from '../delivery/publisher.ts'
@@ -169,7 +169,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       answeredByParser.set(socket, problem)
       const { status, body, headers } = rawAnswer(problem)
       const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
-      socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`)
+      socket.write(`HTTP/1.1 ${status} ${nodeHttp().STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`)
       endSlowly(socket)
     },
     keepAliveTimeout: options.keepAliveTimeoutMs,
@@ -302,7 +302,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     return refuse(reply, problem, undefined, problem === 'internal-error' ? error : undefined)
   })
 
-  for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method)
+  for (const method of nodeHttp().METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method)
   const refuseOtherMethods = (url: string, ...allowed: string[]) =>
     app.route({
       method: app.supportedMethods.filter((method) => !allowed.includes(method)),

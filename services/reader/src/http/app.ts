@@ -4,7 +4,7 @@
  */
 import type { Duplex } from 'node:stream'
 import type { Scope } from '@customer-stream/configuration'
-import { METHODS, PROBLEM_CONTENT_TYPE, STATUS_CODES, type Tracer, withoutSchemas } from '@customer-stream/runtime'
+import { nodeHttp, PROBLEM_CONTENT_TYPE, type Tracer, withoutSchemas } from '@customer-stream/runtime'
 import { isRedisError } from '@customer-stream/runtime/redis'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import type { Changes } from '../changes/changes.ts'
@@ -123,7 +123,7 @@ const answerOnSocket = (socket: Duplex, problem: Problem): void => {
   const body = JSON.stringify(problemDocument(problem))
   const { status } = problems[problem]
   const headers = [
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    `HTTP/1.1 ${status} ${nodeHttp().STATUS_CODES[status]}`,
     `content-type: ${PROBLEM_CONTENT_TYPE}`,
     `content-length: ${Buffer.byteLength(body)}`,
     'connection: close',
@@ -237,7 +237,7 @@ const addChecks = (
 
 /** Refuses all other methods of each path. Must be called after all routes are added. */
 const refuseOtherMethods = (app: FastifyInstance): void => {
-  for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method)
+  for (const method of nodeHttp().METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method)
   for (const [url, allowed] of app.routes)
     app.route({
       method: app.supportedMethods.filter((method) => !allowed.includes(method)),
