@@ -65,3 +65,19 @@ it.each(Object.entries(PROGRAMS))('%s loads only the parts that it needs', { tim
   )
   expect(/loaded: (.*)/.exec(stderr)?.[1]).toBe(parts)
 })
+
+it('a command stores its compiled code, so that only its first start compiles', () => {
+  const { NODE_COMPILE_CACHE: _, ...env } = process.env
+  const show = `process.on('exit', () => console.log(process.getBuiltinModule('node:module').getCompileCacheDir()))`
+  const { stdout } = spawnSync(
+    process.execPath,
+    [
+      `--import=data:text/javascript,${encodeURIComponent(show)}`,
+      '--conditions=customer-stream-source',
+      'packages/cli/start.js',
+      '--version',
+    ],
+    { cwd: root, env, encoding: 'utf8' },
+  )
+  expect(stdout).toContain(`${root}node_modules/.cache/node`)
+})
