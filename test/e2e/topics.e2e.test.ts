@@ -1,7 +1,6 @@
 import { execFile } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { allDemands, projectorSettings } from '@customer-stream/configuration'
 import { loadSettings, waitUntil } from '@customer-stream/runtime'
 import { createAdmin, fetchEnds, type TopicAdmin } from '@customer-stream/runtime/kafka'
@@ -15,8 +14,8 @@ import {
 } from '@customer-stream/testing'
 import { testKafka } from '@customer-stream/testing/vitest'
 import { afterAll, beforeAll, beforeEach, expect, inject, it } from 'vitest'
+import { type Ended, runCommandLine } from '../fixtures/run-command-line.ts'
 
-const command = fileURLToPath(new URL('../../packages/cli/start.js', import.meta.url))
 const TOPIC = 2
 
 let tools: KafkaTools
@@ -42,25 +41,12 @@ afterAll(async () => {
   await tools?.remove()
 })
 
-interface Ended {
-  readonly code: unknown
-  readonly stdout: string
-  readonly stderr: string
-}
-
-const execute = (program: string, words: readonly string[], given: NodeJS.ProcessEnv = {}): Promise<Ended> =>
-  new Promise((resolve) => {
-    execFile(program, words, { env: { ...process.env, ...given }, cwd: tools.folder }, (error, stdout, stderr) =>
-      resolve({ code: error ? error.code : 0, stdout, stderr }),
-    )
-  })
-
 /** Runs `customer-stream topics`. */
 const run = async (words: readonly string[], settings: Readonly<Record<string, string>> = {}): Promise<Ended> => {
-  const given = { ...env, ...settings }
-  const options = ['--conditions=customer-stream-source', command, 'topics', ...words]
-  const ended = await execute(process.execPath, options, given)
-  inspectCommand(['topics', ...words], ended.stdout + ended.stderr, given)
+  const given = { ...process.env, ...env, ...settings }
+  const line = ['topics', ...words]
+  const ended = await runCommandLine({ file: 'packages/cli/src/main.ts', words: line, env: given })
+  inspectCommand(line, ended.stdout + ended.stderr, given)
   return ended
 }
 
@@ -70,7 +56,12 @@ const runPrinted = async (): Promise<Ended> => {
   expect(code).toBe(1)
   const file = join(tools.folder, 'commands.sh')
   writeFileSync(file, stdout)
-  return execute('sh', ['-e', file], { PATH: `${tools.folder}:${process.env.PATH}` })
+  const options = { env: { ...process.env, PATH: `${tools.folder}:${process.env.PATH}` }, cwd: tools.folder }
+  return new Promise((resolve) => {
+    const shell = execFile('sh', ['-e', file], options, (_, said, stderr) =>
+      resolve({ code: shell.exitCode ?? -1, stdout: said, stderr }),
+    )
+  })
 }
 
 const alter = async (topic: string, settings: Readonly<Record<string, string>>) => {
