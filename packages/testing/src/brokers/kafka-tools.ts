@@ -1,8 +1,8 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { KAFKA_VERSION } from './kafka-settings.ts'
-import { fetchKafka } from './local-kafka.ts'
+import { ARCHIVE_FILE, CLASS_PATH_FILE, fetchKafka, LIB_FOLDER } from './local-kafka.ts'
 import { fetchOnce, JAVA_LOCALE } from './maven.ts'
 import { openRun } from './run.ts'
 
@@ -13,7 +13,10 @@ const TOOLS = {
 }
 
 export interface KafkaTools {
-  /** Folder with the scripts `kafka-topics.sh` and `kafka-configs.sh`, for the PATH. */
+  /**
+   * Folder with the scripts `kafka-topics.sh` and `kafka-configs.sh`, for the PATH. The scripts
+   * must run in this folder, because the class path is relative to it.
+   */
   readonly folder: string
   remove(): Promise<void>
 }
@@ -35,7 +38,10 @@ export const placeKafkaTools = async (): Promise<KafkaTools> => {
       () => undefined,
     )
     const folder = await mkdtemp(join(tmpdir(), 'kafka-tools-'))
-    const java = `java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp '${join(kafka, '*')}:${join(tools, '*')}'`
+    await symlink(kafka, join(folder, LIB_FOLDER))
+    const classPath = `${(await readFile(join(kafka, CLASS_PATH_FILE), 'utf8')).trim()}:'${join(tools, '*')}'`
+    const archive = `-XX:SharedArchiveFile=${join(LIB_FOLDER, ARCHIVE_FILE)}`
+    const java = `java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 ${archive} ${classPath}`
     for (const [name, mainClass] of Object.entries(TOOLS))
       await writeFile(join(folder, name), `#!/bin/sh\nLC_ALL=${JAVA_LOCALE.LC_ALL} exec ${java} ${mainClass} "$@"\n`, {
         mode: 0o755,

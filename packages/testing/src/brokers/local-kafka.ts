@@ -23,7 +23,7 @@ const LOG4J_FILE = 'log4j2.properties'
 const PROPERTIES_FILE = 'server.properties'
 const META_FILE = 'meta.properties'
 /** File with Java's option for the class path. */
-const CLASS_PATH_FILE = 'class-path.txt'
+export const CLASS_PATH_FILE = 'class-path.txt'
 const CLUSTER_ID = '4L6g3nShT-eMCtK--X86sw'
 
 interface Node {
@@ -46,12 +46,12 @@ export interface Listener {
 const DATA_FOLDER = 'data'
 const TEMPORARY_FOLDER = 'tmp'
 /** Link to the folder with the jars. */
-const LIB_FOLDER = 'lib'
+export const LIB_FOLDER = 'lib'
 /**
  * Archive of the classes that a broker loads (Java's class-data sharing). The archive halves the
  * CPU time of a start. Java ignores an archive of another Java.
  */
-const ARCHIVE_FILE = 'kafka.jsa'
+export const ARCHIVE_FILE = 'kafka.jsa'
 
 const serverProperties = (
   { id, port, controllerPort, listeners }: Node,
