@@ -82,10 +82,20 @@ const parseMetrics = (text: string): Sample[] =>
     return [{ name, labels, value: Number(value) }]
   })
 
+/** Returns undefined if no process runs, or if the process ends before its whole answer. */
+const ask = async (url: string) => {
+  try {
+    const answer = await fetch(url)
+    return { status: answer.status, text: await answer.text() }
+  } catch {
+    return undefined
+  }
+}
+
 const askReadiness = async (adminUrl: string | undefined, endedLogFile: string): Promise<Readiness> => {
-  const answer = await fetch(`${adminUrl}/readyz`).catch(() => undefined)
+  const answer = await ask(`${adminUrl}/readyz`)
   if (!answer) return { ready: false, said: lastErrors(await readFile(endedLogFile, 'utf8').catch(() => '')) }
-  const text = await answer.text()
+  const { text } = answer
   const { checks } = JSON.parse(text) as { readonly checks?: readonly Check[] }
   if (!checks) return { ready: false, said: text }
   const said = checks.flatMap((check) => (check.ready ? [] : [`${check.name}: ${check.detail ?? ''}`])).join(' | ')
@@ -134,8 +144,8 @@ export const superviseService = (name: ServiceName, env: Env, folder: string): S
     log: () => readFile(logFile, 'utf8'),
     readiness: () => askReadiness(running?.adminUrl, endedLogFile),
     metrics: async () => {
-      const answer = await fetch(`${running?.adminUrl}/metrics`).catch(() => undefined)
-      return answer ? parseMetrics(await answer.text()) : []
+      const answer = await ask(`${running?.adminUrl}/metrics`)
+      return answer ? parseMetrics(answer.text) : []
     },
     stop: async () => {
       wanted = false
