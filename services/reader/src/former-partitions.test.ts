@@ -39,6 +39,24 @@ it('after partitions were added, the former partition of a customer may have its
   expect(await formerOf(customer, 0, new Map())).toBe('since')
 })
 
+it('if the leader returns no records, the partition may have events, and is asked again later', async () => {
+  const [customer = ''] = moved
+  let isSilent = true
+  const find = createFindFormer({
+    read: async (_, offset, until) => ({ records: [], nextOffset: `${isSilent ? offset : until}` }),
+    offsetAt: async () => 0,
+  })
+  const query = {
+    customerUuid: customer,
+    since: 0,
+    count: 2,
+    marks: new Map([[0, { low: '0', stable: '5', high: '5' }]]),
+  }
+  expect(await find(query)).toBe('since')
+  isSilent = false
+  expect(await find(query)).toBe('none')
+})
+
 it('if no partitions were added, each partition is looked at once', async () => {
   const { formerOf, reads } = setUp(stayed)
   for (const customer of moved) expect(await formerOf(customer, 0)).toBe('none')

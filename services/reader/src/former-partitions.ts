@@ -29,12 +29,14 @@ export const createFindFormer = (raw: Pick<TopicReader, 'read' | 'offsetAt'>): F
   /** Partition count for which a partition has only its own keys. No later record changes this. */
   const unmixed = new Map<number, number>()
 
-  /** Looks for a key of another partition in the first records from an offset on. */
+  /** Returns true if the first records from an offset on have a foreign key, or are not known. */
   const isMixed = async (partition: number, from: number, end: number, count: number): Promise<boolean> => {
     for (let offset = from; offset < end; ) {
       const { records, nextOffset } = await raw.read(partition, offset, end)
       const keys = records.flatMap(({ key }) => key ?? [])
       if (keys.length > 0) return keys.some((key) => partitionOf(key.toString(), count) !== partition)
+      // A leader that has just changed returns no records, so the keys are not known.
+      if (Number(nextOffset) <= offset) return true
       offset = Number(nextOffset)
     }
     return false
