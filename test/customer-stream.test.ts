@@ -228,7 +228,7 @@ it('config check with a file ignores the environment', { timeout }, async () => 
   expect(code).toBe(1)
   expect(stdout).toContain('KAFKA_BROKERS is missing')
   expect((await runInShared([...words.slice(0, -1), `${file}-missing`])).stderr).toMatch(
-    /^config: --env-file cannot be read: ENOENT/,
+    /\n\nconfig: --env-file cannot be read: ENOENT/,
   )
 })
 
