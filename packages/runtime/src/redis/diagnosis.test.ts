@@ -52,6 +52,11 @@ describe('an error of Redis that a person must solve', () => {
   })
 })
 
+it('the diagnosis of an unknown host says that a stopped container has no name', () => {
+  const { message } = diagnose(errorOf('getaddrinfo ENOTFOUND redis-1', 'ENOTFOUND'))
+  expect(message).toMatch(/does not exist.*Check that its container runs.*Otherwise check REDIS_URL/)
+})
+
 it.each([
   ['CERT_HAS_EXPIRED', 'certificate has expired', /Renew the certificate of the server/],
   ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'unable to verify the first certificate', /not trusted here.*Check REDIS_TLS_CA/],

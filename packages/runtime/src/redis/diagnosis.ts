@@ -71,7 +71,9 @@ const rows: readonly Row[] = [
     pattern: /ENOTFOUND/,
     reason: 'address',
     happened: 'has a host name that does not exist',
-    hint: 'Check REDIS_URL.',
+    hint:
+      'Check that its container runs: Docker and Kubernetes remove the name of a stopped one. Otherwise check ' +
+      'REDIS_URL.',
   },
   {
     pattern: /CERT_HAS_EXPIRED|CERT_NOT_YET_VALID/,
