@@ -83,6 +83,19 @@ export const offsetOf = ({ next }: DeliveryCommit): number => next
     ])
   })
 
+  it('each option may be undefined, also with exactOptionalPropertyTypes', async () => {
+    project.write(
+      'optional.ts',
+      `import type * as all from '@customer-stream/subscriber'
+type Optional<T> = { [Name in keyof T as {} extends Pick<T, Name> ? Name : never]-?: undefined }
+export const customers = (given: Optional<all.CustomerSubscription>): Partial<all.CustomerSubscription> => given
+export const deliveries = (given: Optional<all.DeliverySubscription>): Partial<all.DeliverySubscription> => given
+export const table = (given: Optional<all.CustomerTableOptions>): Partial<all.CustomerTableOptions> => given
+`,
+    )
+    expect(await project.compile({ module: 'nodenext', exactOptionalPropertyTypes: true }, 'optional.ts')).toEqual([])
+  })
+
   it('import and require of the package load the same contract', async () => {
     const program = `
       const required = require('@customer-stream/schemas').partitionOf('c', 1000)

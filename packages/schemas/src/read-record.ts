@@ -94,7 +94,7 @@ export const readEvent = (
  */
 export const readRecord = (
   record: PlacedRecord,
-  { maxFutureMs }: { readonly maxFutureMs?: number } = {},
+  { maxFutureMs }: { readonly maxFutureMs?: number | undefined } = {},
 ): { readonly ok: true; readonly value: CustomerEvent } | Refused<RecordFault> => {
   const read = readEvent(record, maxFutureMs)
   if (!read.ok) return read

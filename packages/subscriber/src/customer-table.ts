@@ -20,20 +20,20 @@ import { readWatermarks } from './watermarks.ts'
 export interface CustomerTableOptions {
   readonly kafka: Kafka
   /** Default: `mykaarma.customers.state`. */
-  readonly topic?: string
+  readonly topic?: string | undefined
   /**
    * Prefix of the consumer group, whose name ends with a random text. Each table has its own group,
    * reads the whole topic and commits no offsets. Default: `customer-table-`.
    */
-  readonly groupIdPrefix?: string
+  readonly groupIdPrefix?: string | undefined
   /** Returns true for the customers that the table keeps. Default: all customers. */
-  readonly filter?: (state: CustomerState) => boolean
+  readonly filter?: ((state: CustomerState) => boolean) | undefined
   /** Called for each record that is neither a document nor a tombstone. Default: `skip`. */
-  readonly onInvalid?: (invalid: InvalidRecord<StateRecordFault>) => Exclude<InvalidDecision, 'park'>
+  readonly onInvalid?: ((invalid: InvalidRecord<StateRecordFault>) => Exclude<InvalidDecision, 'park'>) | undefined
   /** Closes the table. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /** Milliseconds between two measurements of staleness, from 1 to 2147483647. Default: 1000. */
-  readonly checkIntervalMs?: number
+  readonly checkIntervalMs?: number | undefined
 }
 
 /** The current customers in memory. Iterates over their states. */

@@ -53,7 +53,7 @@ export interface DeliveryStore {
 export interface DeliveryHandling extends InvalidHandling<RecordFault> {
   readonly store: DeliveryStore
   /** Value of the projector's setting `MAX_FUTURE_MS`. Default: 24 hours. */
-  readonly maxFutureMs?: number
+  readonly maxFutureMs?: number | undefined
 }
 
 const after = (offset: string): string => String(BigInt(offset) + 1n)
@@ -71,7 +71,7 @@ const readChunk = async (chunk: readonly PlacedRecord[], handling: DeliveryHandl
   const events: CustomerEvent[] = []
   let next: string | undefined
   for (const record of chunk) {
-    const read = readRecord(record, maxFutureMs === undefined ? {} : { maxFutureMs })
+    const read = readRecord(record, { maxFutureMs })
     try {
       if (read.ok) events.push(read.value)
       else await handleInvalid({ record, reason: read.reason, detail: read.detail }, handling)

@@ -33,7 +33,7 @@ export interface CustomerSubscription extends InvalidHandling<StateRecordFault> 
   /** Consumer group. A restart resumes at the group's committed offsets. */
   readonly groupId: string
   /** Default: `mykaarma.customers.state`. */
-  readonly topic?: string
+  readonly topic?: string | undefined
   /**
    * Called for each document and each tombstone. The calls for one customer are in the order of the
    * topic. The handler must be idempotent, because a record may be handled again after a crash. If
@@ -43,16 +43,16 @@ export interface CustomerSubscription extends InvalidHandling<StateRecordFault> 
   /**
    * Ends the subscription gracefully: waits for the running handlers, and commits their offsets.
    */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /** Maximum handlers that run at the same time, each for another partition. Default: 1. */
-  readonly concurrency?: number
+  readonly concurrency?: number | undefined
   /**
    * A handler that takes longer ends the subscription with an error. From 1 to 2147483647, which is
    * 24 days. Default: 5 minutes.
    */
-  readonly handlerTimeoutMs?: number
+  readonly handlerTimeoutMs?: number | undefined
   /** Maximum milliseconds between two commits while records are handled. Default: 1000. */
-  readonly commitIntervalMs?: number
+  readonly commitIntervalMs?: number | undefined
 }
 
 const HANDLER_TIMEOUT_MS = 300_000

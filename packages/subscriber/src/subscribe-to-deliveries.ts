@@ -15,17 +15,17 @@ export interface DeliverySubscription extends DeliveryHandling {
    */
   readonly groupId: string
   /** Default: `mykaarma.customers.raw`. */
-  readonly topic?: string
+  readonly topic?: string | undefined
   /** Ends the subscription gracefully: waits for the running transaction. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /**
    * Time limit for a call of `store.position`, and for all calls of one chunk together:
    * `onInvalid`, `park`, `store.versions` and `store.commit`. A call that takes longer ends the
    * subscription with an error. From 1 to 2147483647, which is 24 days. Default: 5 minutes.
    */
-  readonly storeTimeoutMs?: number
+  readonly storeTimeoutMs?: number | undefined
   /** Maximum number of records in one transaction. Default: 500. */
-  readonly maxRecords?: number
+  readonly maxRecords?: number | undefined
 }
 
 const STORE_TIMEOUT_MS = 300_000
