@@ -25,7 +25,7 @@ describe('a phone number', () => {
     expect(normalisePhone('+19995550123', 'US')).toBe('+19995550123')
   })
 
-  it('a number that needs no library has the form that the library gives', () => {
+  it('a number that is normalised without the library gets the same form as by the library', () => {
     const digit = fc.integer({ min: 0, max: 9 })
     // 011 is the prefix for calls to other countries.
     const areaDigits = fc.oneof(fc.constant([0, 1, 1]), fc.array(digit, { minLength: 3, maxLength: 3 }))
@@ -49,7 +49,7 @@ describe('a phone number', () => {
     )
   })
 
-  it('a number without a country code has the form that the library gives in each country', () => {
+  it('in each country, a number without a country code gets the form that the library gives', () => {
     for (const country of getCountries()) {
       const parsed = parsePhoneNumberFromString('(415) 200-2671', country)
       expect(normalisePhone('(415) 200-2671', country)).toBe(parsed?.isPossible() ? parsed.number : undefined)

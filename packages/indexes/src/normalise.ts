@@ -10,7 +10,7 @@ type Library = typeof import('libphonenumber-js/max')
 
 let parse: Library['parsePhoneNumberFromString'] | undefined
 
-/** Loads the library for the first number that needs it: a load costs 40 ms of CPU time. */
+/** Loads the library when the first number needs it, because the load takes 40 ms of CPU time. */
 const library = (): Library['parsePhoneNumberFromString'] =>
   (createRequire(import.meta.url)('libphonenumber-js/max') as Library).parsePhoneNumberFromString
 
@@ -30,8 +30,8 @@ const northAmerica: ReadonlySet<string> = new Set(
  * Returns a phone number as E.164 without its extension, e.g. `+14152002671`. Undefined if the text
  * is not a possible phone number.
  *
- * A possible number has a length of its country. It need not be valid: whether an area code exists
- * depends on the version of the library. A customer with a new area code would not be found.
+ * A possible number has a length that its country uses. Its area code is not checked, because the
+ * library may not know a new area code. The customer would then not be found.
  * @param country ISO 3166 code of the country of numbers without a country code.
  */
 export const normalisePhone = (text: string, country: string): string | undefined => {

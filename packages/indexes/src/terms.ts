@@ -11,7 +11,10 @@ export interface IndexOptions {
 /** Maximum length of a value, in UTF-16 code units. A longer value has no term. */
 const MAX_LENGTH = 512
 
-/** Returns the normalised texts of a field of all objects. The sender may send any JSON as list. */
+/**
+ * Returns the normalised texts of one field of all objects in the list. The sender may send any
+ * JSON as list.
+ */
 const valuesIn = (list: unknown, field: string, normalise: (text: string) => string | undefined): string[] => {
   const values: string[] = []
   if (!Array.isArray(list)) return values
@@ -45,7 +48,7 @@ const valuesOf = (
   }
 }
 
-/** The names in the order of their terms. */
+/** Names of the indexes, in the order of their terms. */
 const sortedNames = indexNames.toSorted()
 
 const withoutRepeats = (terms: readonly IndexTerm[]): IndexTerm[] =>
@@ -60,7 +63,8 @@ export const indexTerms = (
   for (const index of sortedNames) {
     if (!indexes.includes(index)) continue
     const own: IndexTerm[] = []
-    // Redis stores a lone surrogate as U+FFFD. A term that is read from Redis must be equal.
+    // Redis stores a lone surrogate as U+FFFD. This term must equal the same term as read from
+    // Redis.
     for (const value of valuesOf(index, customer, country))
       if (value.length <= MAX_LENGTH) own.push(`${index}:${value.toWellFormed()}`)
     for (const term of own.length > 1 ? withoutRepeats(own) : own) terms.push(term)
