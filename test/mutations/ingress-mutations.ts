@@ -430,7 +430,7 @@ export const ingressMutations: readonly Mutation[] = [
     file: 'packages/configuration/src/ingress.ts',
     from: 'stopMs > settings.SHUTDOWN_DEADLINE_MS',
     to: 'false',
-    test: unit('packages/configuration/src/ingress.test.ts', 'a stop too short'),
+    test: unit('packages/configuration/src/ingress.test.ts', 'a shutdown too short'),
   },
   {
     rule: 'the queue has room for the largest body',

@@ -17,13 +17,13 @@ it('the default settings are accepted', () => {
 
 it.each([
   [
-    'a stop too short for the requests in flight',
+    'a shutdown too short for the requests in flight',
     { SHUTDOWN_DELAY_MS: '16000' },
     'SHUTDOWN_DEADLINE_MS must be at least',
     '15000',
   ],
   [
-    'a stop too short for the last traces',
+    'a shutdown too short for the last traces',
     { SHUTDOWN_DELAY_MS: '14500', OTEL_EXPORTER_OTLP_ENDPOINT: 'http://a:4318' },
     'SHUTDOWN_DEADLINE_MS must be at least',
     '14000',
@@ -36,7 +36,7 @@ it.each([
     '16711680',
   ],
   [
-    'a limit below one body',
+    'a limit of received bytes below one body',
     { RECEIVE_MAX_BYTES: '1048576', MAX_BODY_BYTES: '1048577' },
     'RECEIVE_MAX_BYTES must be at least',
     '1048576',

@@ -149,7 +149,10 @@ export const defaultGroupId = ({
 
 const regions = new Intl.DisplayNames('en', { type: 'region', fallback: 'none' })
 
-/** Returns true for the code of a country. Another code, such as UK, has another canonical form. */
+/**
+ * Returns true for the code of a country. A code such as UK is refused, because its canonical form
+ * is GB.
+ */
 const isCountry = (code: string): boolean =>
   regions.of(code) !== undefined && Intl.getCanonicalLocales(`und-${code}`)[0] === `und-${code}`
 
