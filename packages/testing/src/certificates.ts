@@ -35,7 +35,10 @@ interface Made {
   readonly notAfter?: Date
   /** Default: the certificate signs itself. */
   readonly issuer?: Issuer
-  /** Default: a key of P-256. A handshake with a key of RSA costs a broker ten times the CPU. */
+  /**
+   * Default: a key of P-256. A handshake with an RSA key takes ten times as much CPU time of a
+   * broker.
+   */
   readonly rsaBits?: number
 }
 

@@ -51,7 +51,10 @@ export const openChangesClient = async (url: string, key: string, lastEventId?: 
         () => seen.customers.length,
         (found) => found >= count,
       ),
-    /** Reads again. Resolves when all that was sent is read, and the stream is cut off. */
+    /**
+     * Continues to read after a pause. Resolves when the reader has closed the stream, and the
+     * client has read all data.
+     */
     untilCutOff: async () => {
       answer.resume()
       await waitUntil(

@@ -11,7 +11,7 @@ type Env = Readonly<Record<string, string | undefined>>
 /** First and last names that tests give to their customers. */
 const NAMES_OF_TESTS = ['Ada', 'Byron', 'José', 'Lovelace', 'Mallory', 'Müller', 'Renée', 'Zoë']
 
-/** A shorter secret is an ordinary word, which any text may have. */
+/** A shorter secret is not searched for, because it may be an ordinary word. */
 const MIN_SECRET_LENGTH = 8
 
 const schemas: Readonly<Record<string, { readonly [option: string]: unknown }>> = {
@@ -31,14 +31,14 @@ const names = allNames.map(patternOf).join('|')
 const initials = [...new Set(allNames.map(([initial]) => initial))].join('')
 
 /**
- * Patterns of personal data. A pattern is tried only if the text has its part, because a test reads
- * the metrics of a service many times, and a search for the part takes no time.
+ * Patterns of personal data. A pattern with a `part` is tried only if the text contains the part.
+ * The search for a part is much faster, and tests read the metrics of a service many times.
  */
 const PERSONAL: readonly (readonly [kind: string, pattern: RegExp, part?: string])[] = [
   ['an e-mail address', /[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[a-z]{2,}/gi, '@'],
   ['a phone number', /\+\d{10,15}\b|(?<![\d.])1310\d{7}\b/g],
   ['a VIN', /\b1GD[0-9A-F]{14}\b/gi],
-  // Test the initial first, because the test before it takes longer.
+  // Compare the initial letter first, because the other conditions take longer.
   [
     'a name, company or street',
     new RegExp(String.raw`(?=[${initials}])(?<![\p{L}\p{N}])(?:${names})(?![\p{L}\p{N}])`, 'gu'),

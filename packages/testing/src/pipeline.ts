@@ -23,8 +23,8 @@ export interface PipelineBrokers {
   readonly kafkaBrokers: readonly string[]
   readonly redisUrl: string
   /**
-   * More settings of the clients of Redis, for example REDIS_CLUSTER or those of Sentinels. They
-   * take precedence over `redisUrl`.
+   * More settings of the clients of Redis, for example REDIS_CLUSTER or REDIS_SENTINELS. They take
+   * precedence over `redisUrl`.
    */
   readonly redisEnv?: Readonly<Record<string, string>>
 }
@@ -80,7 +80,7 @@ export interface Pipeline {
 export const apiKeys = (entries: readonly Omit<ApiKey, 'sha256'>[]): string =>
   JSON.stringify(entries.map((entry) => ({ ...entry, sha256: hash('sha256', `${entry.name}-api-key`) })))
 
-/** API key of the reader of {@link openPipeline} that may do everything. */
+/** API key with all rights, for the reader of {@link openPipeline}. */
 export const READER_KEY = 'full-api-key'
 
 /** Sends a request with {@link READER_KEY} to a reader. */

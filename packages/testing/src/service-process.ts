@@ -57,7 +57,9 @@ const desk = {
   NODE_ENV: 'production',
 }
 
-/** Returns the file that starts a service. Releases before `start.js` start `main.ts`. */
+/**
+ * Returns the file that starts a service. Older releases have no `start.js`, and start `main.ts`.
+ */
 const startFile = (root: string, name: AnyServiceName): string => {
   const folder = join(root, 'services', name)
   const file = join(folder, 'start.js')

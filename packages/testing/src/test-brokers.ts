@@ -69,7 +69,7 @@ export const startRedis = async (options?: RedisOptions, way: 'local' | 'any' = 
   return (await provider).startRedis(options)
 }
 
-/** Options of a consumer that a test does not depend on. */
+/** Default options of a consumer, for tests that do not depend on these options. */
 export const testConsumer = {
   instance: 'test',
   sessionTimeoutMs: 6000,

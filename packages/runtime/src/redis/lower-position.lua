@@ -1,6 +1,6 @@
 --[[
 Moves the position of a partition back to an offset, so that the owner of the partition applies the
-records since this offset again.
+records from this offset again.
 
 KEYS[1]  hash of positions
 ARGV[1]  field, topic/partition

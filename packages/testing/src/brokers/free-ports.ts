@@ -22,8 +22,8 @@ const ownerOf = (file: string): number | undefined => {
 }
 
 /**
- * Reserves a port for this process. Other processes then choose other ports, even if no server
- * listens on this port yet or any more.
+ * Reserves a port for this process. Other processes then choose other ports, even while no server
+ * listens on this port.
  * @returns false if a living process has reserved the port.
  */
 const reserve = (port: number): boolean => {

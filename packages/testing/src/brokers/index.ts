@@ -23,8 +23,8 @@ export interface Brokers {
    */
   startRedis(options?: RedisOptions): Promise<RedisServer>
   /**
-   * The single servers, so that a test can kill and restart them. Undefined if the servers were not
-   * started as a cluster.
+   * Each server of the cluster, so that a test can kill and restart it. Undefined if the servers
+   * were not started as a cluster.
    */
   readonly killable?: { readonly brokers: readonly KafkaNode[]; readonly redis: RedisServer }
   /** Stops all servers that this call has started. May be called twice. */

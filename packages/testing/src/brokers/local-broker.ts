@@ -35,9 +35,9 @@ export interface ControlledBroker extends KafkaNode {
   fillDisk(): Promise<void>
   /**
    * Starts the broker again with its data and ports. Resolves when the broker accepts requests. A
-   * start needs two running brokers. If two brokers are down, restart both at the same time. After
-   * a kill, the cluster accepts the broker 3 s after its last heartbeat, when the old session has
-   * ended.
+   * broker can start only if another broker runs. If two brokers are down, restart both at the same
+   * time. After a kill, the cluster accepts the broker 3 s after its last heartbeat, when the old
+   * session has ended.
    */
   restart(): Promise<void>
 }

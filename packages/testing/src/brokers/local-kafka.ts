@@ -124,9 +124,9 @@ const makeBrokerFolder = async (run: Run, name: string, jars: string, properties
 }
 
 /**
- * Writes the class path. Java takes `lib/*` in the order of the directory, which a copy changes.
- * Gives the jars times in whole seconds, because a copy may round other times. Java refuses an
- * archive if the order or a time has changed.
+ * Writes the class path. Java takes `lib/*` in the order of the directory's entries, and a copy may
+ * have another order. Gives the jars times in whole seconds, because a copy may round other times.
+ * Java refuses an archive if the order or a time has changed.
  */
 const fixClassPath = async (jars: string): Promise<void> => {
   const names = (await readdir(jars)).filter((name) => name.endsWith('.jar')).toSorted()
@@ -161,7 +161,7 @@ const prepareKafka = async (run: Run, jars: string): Promise<void> => {
 
   const broker = runBroker(run, folder, '512m', `-XX:ArchiveClassesAtExit=${ARCHIVE_FILE}`, logFile)
   await untilStarted('Kafka', broker)
-  // `end` would kill a broker that takes long, and so leave only a part of the archive.
+  // `end` would kill a broker that takes long to stop. The archive would then be incomplete.
   process.kill(await broker.pid, 'SIGTERM')
   await broker.ended
   // Some builds of Java create no archive.

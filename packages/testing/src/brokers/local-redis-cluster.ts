@@ -179,7 +179,7 @@ export const startRedisCluster = async ({
     await run.close()
   }
   try {
-    // The port of the bus is counted from the port for TLS, if there is one.
+    // A server adds BUS_PORT_OFFSET to its TLS port if it has one, otherwise to its plain port.
     const ports = await freePorts(2 * size, BUS_PORT_OFFSET)
     const flags = tls ? tlsFlags(run.makeFolder('tls'), tls) : []
     for (let i = 0; i < size; i++) {

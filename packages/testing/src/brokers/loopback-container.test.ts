@@ -10,6 +10,6 @@ it('the ports of a container are published on the loopback address', () => {
   })
 })
 
-it('the ports of an engine on another machine are not changed', () => {
+it('port bindings are not changed if the container engine runs on another machine', () => {
   expect(onLoopback(published, '10.0.0.7')).toEqual(published)
 })

@@ -163,8 +163,8 @@ const startSecuredKafka = async (
     settings: {
       ...singleBroker,
       'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
-      // Anonymous clients have all rights, because only the broker itself and the tests use that
-      // listener.
+      // Anonymous clients have all rights, because only the broker itself and the tests use the
+      // listener without a login.
       'super.users': 'User:ANONYMOUS',
       ...Object.assign({}, ...WAYS.map(settingsOf)),
     },
