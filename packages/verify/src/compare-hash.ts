@@ -37,7 +37,10 @@ export const readSource = (
     : { partition: Number(partition), offset: BigInt(offset) }
 }
 
-/** `unread`: the record exists and was not read. `nowhere`: no record can exist at this place. */
+/**
+ * Looks for the source of a hash in the raw topic. `unread`: the record exists and was not read.
+ * `nowhere`: no such record can exist.
+ */
 export const placeOf = (
   source: string | undefined,
   { topic, ranges, endNow }: Pick<Comparison, 'topic' | 'ranges' | 'endNow'>,

@@ -29,18 +29,18 @@ const setUp = async () => {
   return { keyPrefix, key, phone, found }
 }
 
-it('indexes that agree with the hashes have no problem', async () => {
+it('verify finds no problem in indexes that agree with the hashes', async () => {
   const { found } = await setUp()
   expect(await found()).toEqual([])
 })
 
-it('a customer without one of its entries is named', async () => {
+it('verify names a customer that lacks one of its index entries', async () => {
   const { phone, found } = await setUp()
   await redis.del(phone)
   expect(await found()).toEqual(['c is missing in 1 of its indexes'])
 })
 
-it('a hash whose field _index lacks a term is named', async () => {
+it('verify names a customer whose field _index lacks a term', async () => {
   const { key, found } = await setUp()
   await redis.hset(key, { _index: '["dealer:d"]' })
   expect(await found()).toEqual([
@@ -65,7 +65,7 @@ it.each([
   expect(await found()).toEqual([])
 })
 
-it('an entry of a customer without a hash is named, unless an erasure will still remove it', async () => {
+it('verify names an index entry of a customer without a hash, unless an erasure will still remove it', async () => {
   const { keyPrefix, phone, found } = await setUp()
   await redis.zadd(phone, '1', 'gone')
   expect(await found()).toEqual(['gone is in an index of phone that its field _index does not name'])
@@ -73,7 +73,7 @@ it('an entry of a customer without a hash is named, unless an erasure will still
   expect(await found()).toEqual([])
 })
 
-it('a projection without indexes is refused', async () => {
+it('verify refuses to compare the indexes of a projection without indexes', async () => {
   const { keyPrefix, found } = await setUp()
   await redis.del(positionsKey(1, keyPrefix))
   await expect(found()).rejects.toThrow('projection 1 has no indexes')

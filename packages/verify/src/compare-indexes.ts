@@ -1,7 +1,7 @@
 /**
  * Compares the indexes in Redis with the hashes of the customers, in both directions. Reads a page
  * of keys at a time, so memory does not grow with the number of customers. The services may write
- * at the same time: each difference is read a second time.
+ * at the same time, so each difference is read a second time.
  */
 import { type IndexOptions, indexTerms } from '@customer-stream/indexes'
 import { isCluster, mastersOf, type RedisClient } from '@customer-stream/runtime/redis'
@@ -85,7 +85,8 @@ const missingOf = async (compared: ComparedIndexes, customerUuid: string, option
 
 /**
  * Returns true if the customer may have the entry: the field `_index` of its hash or mark names the
- * entry. On Redis Cluster a hash is enough, because a failover may bring a removed entry back.
+ * entry. On Redis Cluster, a customer with a hash may have any entry, because a failover may bring
+ * a removed entry back.
  */
 const mayHave = async ({ redis, keyPrefix }: ComparedIndexes, customerUuid: string, term: IndexTerm) => {
   const keys = [customerKey(customerUuid, keyPrefix), erasedKey(customerUuid, keyPrefix)] as const
@@ -107,7 +108,8 @@ const compareEntries = async (compared: ComparedIndexes, key: string): Promise<n
     entries += page.length / 2
     for (const customerUuid of page.filter((_, i) => i % 2 === 0)) {
       if (await mayHave(compared, customerUuid, term)) continue
-      // The projector removes an entry before it changes the field.
+      // The projector may have removed the entry meanwhile: it removes an entry before it changes
+      // the field `_index`.
       if ((await redis.zscore(key, customerUuid)) !== null && !(await mayHave(compared, customerUuid, term)))
         onWrong(customerUuid, `is in an index of ${name} that its field _index does not name`)
     }

@@ -56,7 +56,7 @@ it('the last record of the state topic must be the document of the newest event'
 })
 
 it.each(['receivedAt', 'topic', 'partition', 'offset'])(
-  'a document is reported as no document if its %s is a number of 20 digits or an object',
+  'verify reports a record that is not a document, because its %s is a number of 20 digits or an object',
   (member) => {
     for (const wrong of ['12345678901234567890', '{"toString":1}']) {
       const { evidence } = setUp()

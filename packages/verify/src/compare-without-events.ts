@@ -21,8 +21,8 @@ export interface WithoutEvents {
 }
 
 /**
- * Returns a function that is true for the source of an event that arrived after the raw topic was
- * read.
+ * Returns a function of an event's source. It returns true if the event arrived after the raw topic
+ * was read.
  */
 const createIsNewer = ({ topics, ranges, readEnds }: WithoutEvents) => {
   let ends: ReadonlyMap<number, bigint> = new Map()
@@ -73,7 +73,7 @@ const compareHashes = async (of: WithoutEvents, isNewer: IsNewer): Promise<void>
     if (evidence.isKnown(customerUuid) || evidence.lastState(customerUuid)) continue
     const hash = await readHash(redis, customerUuid, keyPrefix)
     if (Object.keys(hash).length === 0 || (await isNewer(hash._source))) continue
-    // The comparison of erased customers names a hash that an erasure covers.
+    // Skip a hash that an erasure covers: the comparison of erased customers reports it.
     if (evidence.isErased({ customerUuid, timestamp: Number(hash._eventTimestamp) || 1 })) continue
     evidence.wrong(customerUuid, 'is in Redis only: Kafka has neither an event nor a document')
   }

@@ -46,7 +46,7 @@ it('an older event can select a customer, but verify compares the newest event',
   expect(evidence.isKnown('e')).toBe(true)
 })
 
-it('an unusable record counts as quarantined by its place and bytes, or by its place alone', () => {
+it('a record counts as quarantined if quarantine has its offset, with the same bytes or without a value', () => {
   const [digest, other] = [Buffer.from('a'), Buffer.from('b')]
   for (const place of ['t/0/1', 't/0/2', 't/0/3', 't/0/4'])
     evidence.unusable({ place, reason: 'not-json', receivedAt: Number(place.at(-1)), digest })

@@ -334,17 +334,17 @@ it.each<[string, Change]>([
   ['names the next offset as the source', inMapping('source.offset}`', 'Number(source.offset) + 1}`')],
   ['names another partition as the source', inMapping('source.partition}/', '0}/')],
   ['names no source', inMapping('set(META.source,', 'if (source.partition < 0) set(META.source,')],
-  ['names an older projection', inMapping('String(projection)', "'1'")],
-  ['names no event', inMapping('set(META.eventId, version.id)', '')],
-  ['names another event', inMapping('set(META.eventId, version.id)', "set(META.eventId, '0')")],
+  ['writes an older projection number', inMapping('String(projection)', "'1'")],
+  ['writes no event id', inMapping('set(META.eventId, version.id)', '')],
+  ['writes another event id', inMapping('set(META.eventId, version.id)', "set(META.eventId, '0')")],
   [
     'writes a changed id as the customer id',
     ['envelope.ts', 'asText(customer.customerUuid)', 'asText(customer.customerUuid)?.toUpperCase()'],
   ],
-  ['reads no payload that is an object', ['envelope.ts', 'let value = payload\n', 'let value: unknown\n']],
+  ['refuses a payload that is an object', ['envelope.ts', 'let value = payload\n', 'let value: unknown\n']],
   ['reads every record as UTF-8', ['read-record.ts', '{ contentType: contentTypeOf(record) }', '{}']],
-  ['reads no legacy type', ['envelope.ts', '?? asText(envelope.dataType)', '']],
-  ['reads no timestamp that is text', ['version.ts', "typeof value === 'string' && /^\\d+$/.test(value)", 'false']],
+  ['ignores the legacy type', ['envelope.ts', '?? asText(envelope.dataType)', '']],
+  ['refuses a timestamp that is text', ['version.ts', "typeof value === 'string' && /^\\d+$/.test(value)", 'false']],
   [
     'accepts an event without an id',
     [
@@ -369,7 +369,7 @@ it.each<[string, Change]>([
   ['applies the first event of a chunk', ['project.ts', 'compareVersions(b.version, a.version)', '0']],
   ['drops an unusable event that no event supersedes', ['project.ts', 'poison.push(hash)', 'void hash']],
   [
-    'supersedes by an event that is unusable',
+    'lets an unusable event supersede older events',
     ['project.ts', 'poison.push(hash)\n        continue', 'poison.push(hash)\n        break'],
   ],
   [

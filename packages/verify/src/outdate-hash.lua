@@ -1,6 +1,6 @@
 --[[
-Marks a hash as one of an older projection, of an unknown record. The projector then replaces the
-hash when it applies the customer's newest event again, even if the hash has the same or a newer
+Marks a hash as written by an older projection from an unknown record. The projector then replaces
+the hash when it applies the customer's newest event again, even if the hash has the same or a newer
 version. Until then readers can still read the hash. Does nothing if the key has no hash.
 
 KEYS[1]  key of the customer

@@ -3,7 +3,7 @@ import { progressIn } from './positions.ts'
 
 const field = 't/3'
 
-it("progressIn reads a partition's position and its #fill, #erasures, #state and #window fields", () => {
+it('the progress of a partition is its position and its #fill, #erasures, #state and #window fields', () => {
   const hash = {
     [field]: '90',
     [`${field}#fill`]: 'id/topicId/40/100/0/complete',
@@ -35,12 +35,12 @@ it('a partition without fields has no progress', () => {
   })
 })
 
-it('progressIn ignores a window if the position has reached its end', () => {
+it('a window is ignored if the position has reached the end of the window', () => {
   const left = progressIn([{ [field]: '120', [`${field}#window`]: '50/120' }], 't', 3)
   expect(left).toMatchObject({ windowEnd: undefined, completeBefore: 120n })
 })
 
-it('on Redis Cluster progressIn takes the lowest copy, and no position if a copy is missing', () => {
+it('on Redis Cluster the position is the lowest copy, and undefined if a copy is missing', () => {
   expect(progressIn([{ [field]: '9' }, { [field]: '10' }], 't', 3).position).toBe(9n)
   expect(progressIn([{ [field]: '9' }, {}], 't', 3).position).toBeUndefined()
   const fills = [{ [`${field}#fill`]: 'a/b/30/40/0/partial' }, { [`${field}#fill`]: 'a/b/20/40/0/partial' }]

@@ -24,8 +24,8 @@ export interface StoredProgress {
   /** Raw offset before which the state topic has all documents. */
   readonly publishedOffset: bigint | undefined
   /**
-   * End of the lookahead's window around the position. The projector leaves out events of the
-   * window that a newer event of the window supersedes.
+   * End of the lookahead window that contains the position. The projector leaves out an event of
+   * the window if a newer event of the window supersedes it.
    */
   readonly windowEnd: bigint | undefined
   /** Offset before which Redis has every event: the position, or the start of its window. */
@@ -58,7 +58,8 @@ const fillOf = (text: string | undefined): StoredFill | undefined => {
 
 /**
  * Parses the field with the suffix #window: `start/end`. Returns undefined if the position is not
- * within the window. Within it, Redis has every event before `start`, but not all later ones.
+ * within the window. While the position is within the window, Redis has every event before `start`,
+ * but not every later event.
  */
 export const windowAround = (position: bigint | undefined, text: string | null | undefined) => {
   const [start, end] = text?.split('/').map(offsetOf) ?? []

@@ -10,7 +10,7 @@ export const positionsKeys = (redis: RedisClient, projection: number, keyPrefix:
   isCluster(redis) ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
 
 /**
- * Returns the error with which a command ends if Redis has no positions. `keys`: the keys of the
+ * Returns the error of a command if Redis has no positions. The error names the first key of the
  * positions.
  */
 export const missingPositions = ([key]: readonly string[]): Error =>

@@ -173,7 +173,7 @@ it.each([
   ['has another key', unusable(), { key: 'd' }],
   ['names no customer', unusable({ payload: '[' }), {}],
   ['names two customers', unusable({ payload: payloadOf('c') + payloadOf('d') }), {}],
-  ['may spell names in another way', unusable({ payload: `${payloadOf('c')}"\\u0061"` }), {}],
+  ['may spell names with escapes', unusable({ payload: `${payloadOf('c')}"\\u0061"` }), {}],
   ['has an object as payload', unusable({ payload: { customerUuid: 'c' } }), {}],
   ['has another type', unusable({ type: 'mpis' }), {}],
   ['has no id', unusable({ id: '' }), {}],

@@ -4,7 +4,10 @@ import { readNewest } from './read-newest.ts'
 
 const record = (offset: number) => ({ offset: String(offset), timestamp: '0', key: null, value: null }) as FetchedRecord
 
-/** A partition that returns ten records in a fetch, without the offsets that compaction removed. */
+/**
+ * Fake partition. A fetch reads ten offsets, and returns the records that compaction has not
+ * removed.
+ */
 const readerOf = (removed: (offset: number) => boolean = () => false) => {
   const fetched: string[] = []
   const reader: PartitionReader = {

@@ -23,7 +23,7 @@ export interface RepairedPartition {
   readonly partition: number
   /** Offset from which the records are applied again. */
   readonly from: bigint
-  /** Number of offsets from there to the present position. */
+  /** Number of offsets from `from` to the current position. */
   readonly records: number
 }
 

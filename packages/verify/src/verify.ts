@@ -106,8 +106,8 @@ export interface Verdict {
   readonly notQuarantined: { readonly count: number; readonly places: readonly string[] }
   /**
    * Batches that cannot be read, in all topics except the customers topic. `places` has some of
-   * these batches as `topic/partition/offset`. Such a batch alone is not a problem: a customer
-   * whose newest document is in it counts as wrong.
+   * these batches as `topic/partition/offset`. Such a batch alone is not a problem. If it has the
+   * newest document of a customer, the customer counts as wrong.
    */
   readonly unreadable: { readonly count: number; readonly places: readonly string[] }
   /** Open transactions, which hide records from readers of committed records. */
@@ -115,9 +115,9 @@ export interface Verdict {
   /** Selected customers, erased customers included. */
   readonly customers: number
   /**
-   * Customers whose events in Kafka are all erased. `all` counts all of them. `selected` counts
-   * those with an event in the time range and sample. `wrong` counts those that are still in Redis
-   * or in the state topic.
+   * Customers whose events in Kafka are all erased. `all` counts all of them. `selected` counts the
+   * customers with an event in the time range and sample. `wrong` counts the customers that are
+   * still in Redis or in the state topic.
    */
   readonly erased: { readonly all: number; readonly selected: number; readonly wrong: number }
   /**
@@ -215,12 +215,12 @@ const readCustomers = async (evidence: Evidence, options: VerifyOptions, ends: r
   return { records, ranges }
 }
 
-/** How a topic is read up to its ends, without an end at a batch that cannot be read. */
+/** Options to read a topic up to its ends. The reading skips each batch that cannot be read. */
 interface Range extends ReadOptions {
   readonly ends: readonly PartitionEnds[]
 }
 
-/** Creates ranges, and collects the batches in them that cannot be read. */
+/** Returns a function that creates ranges, and the batches of all ranges that cannot be read. */
 const createRanges = (signal: AbortSignal | undefined) => {
   const unreadable = { count: 0, places: [] as string[] }
   const upTo = (topic: string, ends: readonly PartitionEnds[]): Range => ({

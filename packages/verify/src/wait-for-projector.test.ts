@@ -5,7 +5,7 @@ import { recordsBehind, waitForErasures, waitForEvents } from './wait-for-projec
 
 const ends = [{ high: '5' }, { high: '8' }]
 
-it('a position after the end of one partition does not reduce the lag of others', () => {
+it('a position after the end of one partition does not reduce the lag of other partitions', () => {
   expect(recordsBehind(ends, [['5', '8']])).toBe(0)
   expect(recordsBehind(ends, [['9', '8']])).toBe(0)
   expect(recordsBehind(ends, [['9', '4']])).toBe(4)
@@ -36,7 +36,7 @@ const projectorOf = (positions: Readonly<Record<string, string>>) => ({
   catchUpMs: 0,
 })
 
-it('a wait without a running projector ends with the number of records and advice', async () => {
+it('a wait without a running projector fails, and the error has the number of records and advice', async () => {
   await expect(waitForEvents(projectorOf({ 't.customers.raw/0': '3' }), partitionEnds)).rejects.toThrow(
     /2 records or fills of t\.customers\.raw\. Check that a projector with PROJECTION_VERSION=2 .*=p: runs/,
   )
@@ -48,7 +48,7 @@ it('a wait ends when the projector has applied all records and executed all eras
   await waitForErasures(projectorOf({ 't.customers.raw/0#erasures': 'topic-id/5' }), partitionEnds)
 })
 
-it('a wait does not end within a window, because the projector has left out events of the window', async () => {
+it('a wait does not end while a position is within a window, because Redis may lack events of the window', async () => {
   const within = (window: string) =>
     waitForEvents(projectorOf({ 't.customers.raw/0': '6', 't.customers.raw/0#window': window }), partitionEnds)
   await expect(within('2/9')).rejects.toThrow('3 records or fills')
