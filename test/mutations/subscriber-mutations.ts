@@ -65,7 +65,7 @@ export const subscriberMutations: readonly Mutation[] = [
     file: `${folder}/delivery-assignment.ts`,
     from: '        await loading\n        return false',
     to: '        return true',
-    test: deliveries('without a position begins at the oldest record'),
+    test: deliveries('without a stored position a subscription begins at the oldest record'),
   },
   {
     rule: 'a gap in the offsets is compared with the oldest record of the partition',
@@ -157,7 +157,7 @@ export const subscriberMutations: readonly Mutation[] = [
     file: `${folder}/customer-table.ts`,
     from: 'begins.get(partition) ?? progress',
     to: 'progress',
-    test: unit(`${folder}/customer-table.test.ts`, 'a table accepts a batch that comes twice'),
+    test: unit(`${folder}/customer-table.test.ts`, 'a table accepts a batch that kafkajs delivers twice'),
   },
   {
     rule: 'a table continues at its place after a rebalance',

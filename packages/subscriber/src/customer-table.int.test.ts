@@ -186,7 +186,7 @@ it('a table ends if the topic was created again', async () => {
   )
   await topic.admin.createTopics({ waitForLeaders: false, topics: [{ topic: topic.name, numPartitions: 1 }] })
   await topic.write(stateOf('c', 1))
-  // The second message comes if the topic was gone for more than a second.
+  // The second message comes if the topic was missing for more than a second.
   await expect(table.closed).rejects.toThrow(/begins again at offset 0: .*Open a new table|does not exist/)
 })
 

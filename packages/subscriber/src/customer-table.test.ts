@@ -52,7 +52,7 @@ const namesOf = (table: Iterable<{ readonly customerUuid: string }>) =>
   [...table].map(({ customerUuid }) => customerUuid)
 
 it.each([0, 2])(
-  'a table accepts a batch that comes twice after its group was joined again at offset %i',
+  'a table accepts a batch that kafkajs delivers twice after the group was joined again at offset %i',
   async (joinedAt) => {
     const { table, join, handle } = await start()
     join()

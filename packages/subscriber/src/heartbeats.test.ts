@@ -25,7 +25,7 @@ it('a heartbeat is sent within half a second after the interval of kafkajs', asy
   const sentAt: number[] = []
   let answeredAt = 0
   const beats = startWith(async () => {
-    // kafkajs has the same condition.
+    // Send nothing before the interval has passed, as kafkajs does.
     if (Date.now() < answeredAt + HEARTBEAT_INTERVAL_MS) return
     sentAt.push(Date.now())
     await new Promise((resolve) => setTimeout(resolve, 5))

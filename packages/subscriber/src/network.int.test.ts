@@ -144,7 +144,8 @@ const restartOf = async (kafka: Kafka, sockets: readonly Socket[]) => {
     let crashes = 0
     consumer.on(consumer.events.CRASH, () => {
       crashes += 1
-      // Only a start opens a connection after the second crash. After the first crash a fetch may.
+      // After the first crash, a fetch may open a connection. After the second crash, only a start
+      // of the consumer opens one.
       if (crashes === 2) crashed.resolve()
     })
     return consumer

@@ -64,7 +64,7 @@ describe('a subscription to deliveries', () => {
     topic.admin.setOffsets({ groupId: topic.name, topic: topic.name, partitions: [{ partition: 0, offset }] })
 
   it.each(['1', '3'])(
-    'a store without a position begins at the oldest record, and ignores the committed offset %s',
+    'without a stored position a subscription begins at the oldest record, and ignores the committed offset %s',
     async (offset) => {
       const topic = await createRawTopic(kafkaBrokers)
       await topic.deliver(['a', 1], ['b', 1], ['c', 1])
@@ -119,8 +119,8 @@ describe('a subscription to deliveries', () => {
     let calls = 0
     let crashAt = 5
     // Each crash ends one member, before or after the work of one of its calls. After a crash the
-    // next member waits up to 3 s (a heartbeat), until the other member notices the rebalance. So
-    // the gaps between the crashes grow, which limits their number.
+    // next member waits up to 3 s (a heartbeat), until the other member notices the rebalance. The
+    // number of calls between two crashes grows, so that there are few crashes.
     const crashing = withSteps(memory, async (name) => {
       calls += 1
       if (calls !== crashAt) return
