@@ -42,7 +42,7 @@ it.each([
   ['almost four weeks', at(5, 1, 12), at(9, 1, 11), 'silent'],
   ['almost four weeks after many weeks', at(30, 1, 12), at(34, 1, 11), 'silent'],
   ['months', at(5, 1, 12), at(30, 1, 12), 'gone'],
-])('a pause of %s is judged', (_, last, now, state) => {
+])('a dealer has the right state after a pause of %s', (_, last, now, state) => {
   expect(judge(last, now).state).toBe(state)
 })
 
@@ -51,7 +51,7 @@ it('a dealer with few events is silent only after a long pause', () => {
   expect(judge(at(5, 1, 12), at(5, 3, 12), isRare).state).toBe('active')
 })
 
-it('the hours of a day moved by one hour do not make a dealer silent', () => {
+it('opening hours that move by one hour do not make a dealer silent', () => {
   // Summer time has ended in week 5, so the dealer opens an hour later in UTC.
   const moved = (time: number) => isBusy(time < at(5, 0, 0) ? time : time - HOUR_MS)
   expect(judge(at(5, 1, 18.5), at(5, 2, 8.9), moved).state).toBe('active')
@@ -66,11 +66,11 @@ it('the last day has the active slots of each hour, and their usual number', () 
   expect(usualDay.slice(5, 19)).toEqual(Array(14).fill(0))
 })
 
-it('a time is in the slot that begins last', () => {
+it('a time is in the last slot that begins before it', () => {
   const time = at(3, 2, 1) + SLOT_MS + 7
   expect(startOfSlot(slotOf(time))).toBe(at(3, 2, 1) + SLOT_MS)
 })
 
-it('a dealer without any bit is new', () => {
+it('a dealer without activity is new', () => {
   expect(judgeActivity(new Map(), at(5, 1, 12), at(5, 2, 12)).state).toBe('new')
 })

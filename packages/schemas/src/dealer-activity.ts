@@ -98,8 +98,8 @@ export const activeSlots = (weeks: ReadonlyMap<number, WeekBits>, hourStart: num
 }
 
 /**
- * Returns the whole weeks of a dealer's rhythm: after the week of its first event, before that of
- * its last event.
+ * Returns the whole weeks of a dealer's rhythm: after the week of its first event, before the week
+ * of its last event.
  */
 export const weeksOfRhythm = (weeks: ReadonlyMap<number, WeekBits>, last: number): readonly number[] => {
   const pauseWeek = Math.floor(last / WEEK_MS)
@@ -126,8 +126,8 @@ export const judgeActivity = (weeks: ReadonlyMap<number, WeekBits>, last: number
     return active / Math.max(1, known.length * SLOTS_PER_HOUR)
   })
   /**
-   * Lowest share of the hour, the hour before and the hour after, because summer time moves a
-   * rhythm by an hour.
+   * Lowest share of three hours: this hour, the hour before and the hour after. The reason: summer
+   * time moves a rhythm by an hour.
    */
   const shareAt = (at: number) => {
     const hourOfWeek = Math.floor((at % WEEK_MS) / HOUR_MS)

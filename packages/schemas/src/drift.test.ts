@@ -67,7 +67,7 @@ it.each<[string, Parameters<typeof differences>[0], readonly string[]]>([
     ['unknown-field integer customer.*'],
   ],
   ['missing, null and 64-bit fields', ({ customer }) => Object.assign(customer, { id: null, emails: null }), []],
-])('drift is found, and nothing else, in an event with %s', (_, change, expected) => {
+])('exactly the expected differences are found in an event with %s', (_, change, expected) => {
   expect(differences(change)).toEqual(expected)
 })
 

@@ -9,11 +9,11 @@ export const DEFAULT_KEY_PREFIX = 'mykaarma:'
 export const PROJECTION_VERSION = 1
 
 /**
- * Returns an id as the keys of a customer or dealer have it. On Redis Cluster only the text from
- * the first `{` to the next `}` selects the slot. If this text is empty, the whole key selects the
- * slot, and keys of one id would be in different slots. An id that begins with `}` gets another
- * form, `{_}<id>:`. Keys of customers in the usual form end with `}`, and keys in this form end
- * with `:`. So no two ids have the same key.
+ * Returns an id in the form that it has in the keys of a customer or dealer. On Redis Cluster only
+ * the text from the first `{` to the next `}` selects the slot. If this text is empty, the whole
+ * key selects the slot, and keys of one id would be in different slots. An id that begins with `}`
+ * gets another form, `{_}<id>:`. Keys of customers in the usual form end with `}`, and keys in this
+ * form end with `:`. So no two ids have the same key.
  */
 const tagged = (id: string): string => (id.startsWith('}') ? `{_}${id}:` : `{${id}}`)
 

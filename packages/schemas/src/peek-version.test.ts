@@ -74,7 +74,7 @@ describe('peekVersion', () => {
     ['the payload names another customer', body({ payload: payload('d') })],
     ['the payload names two customers', body({ payload: payload('c') + payload('d') })],
     [
-      'the payload may spell the name of a field in another way',
+      'the payload may spell the name of a field with an escape',
       body({ payload: payload('c').replace('{', '{"\\u0063":1,') }),
     ],
   ])('peekVersion returns undefined if %s', (_, bytes) => {

@@ -9,7 +9,7 @@ const NAME = '"customerUuid"'
 
 /**
  * Returns true if the payload names this customer and no other customer. Returns false if the
- * payload contains `\u00`, which may spell the name in another way.
+ * payload contains `\u00`, which may be an escaped character of the name.
  */
 const isOf = (customerUuid: string, payload: string): boolean => {
   const member = `${NAME}:"${customerUuid}"`
@@ -20,8 +20,8 @@ const isOf = (customerUuid: string, payload: string): boolean => {
 }
 
 /**
- * Reads the version of a customers event without parsing its payload. Reading the version costs a
- * third of parsing the event. The event may still be unusable. But if `parseEvent` and
+ * Reads the version of a customers event without parsing its payload. This takes a third of the
+ * time that parsing the event takes. The event may still be unusable. But if `parseEvent` and
  * `readVersion` succeed, they return this customer and this version.
  *
  * The bytes are read as ISO-8859-1, which is faster than UTF-8. The compared texts are ASCII, and

@@ -7,7 +7,7 @@ import { RAW_HEADERS } from './topics.ts'
 
 export interface TraceContext {
   readonly traceparent: string
-  /** Data of the tracing systems that took part. Absent if they gave none. */
+  /** Data of the tracing systems that took part. Absent if these systems gave no data. */
   readonly tracestate?: string
 }
 
