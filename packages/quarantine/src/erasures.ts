@@ -37,7 +37,8 @@ export const openErasures = async (admin: TopicAdmin, topic: string, signal: Abo
   }
   let readTo: ReadTo | undefined
   const refresh = async () => {
-    // The id comes first: if the topic is then created again, the next refresh reads all of it.
+    // Read the id first. If the topic is created again meanwhile, the next refresh reads the whole
+    // new topic.
     const { topicId } = await attributed(`read topic ${topic}`, () => readTopicIdentity(admin, topic))
     const ends = await attributed(`read topic ${topic}`, () => fetchEnds(admin, topic))
     const next = readTo?.topicId === topicId ? readTo?.next : undefined

@@ -98,7 +98,7 @@ describe('createGroup', () => {
     expect([refused, group.done]).toEqual([['2 MESSAGE_TOO_LARGE'], 2])
   })
 
-  it('a refusal belongs to its record, although another record of the group is not sent', async () => {
+  it('a refusal is reported for the refused record, even if another record of the group is not sent', async () => {
     const { group, calls, refused } = openGroup(([first]) => (first?.topic === RAW ? refusal : undefined))
     await group.add({ record: recordAt(1), send: undefined })
     await addAll(group, [recordAt(2)])

@@ -12,7 +12,10 @@ import { originOf, type QuarantinedRecord } from './record.ts'
 import { sendAll, sendEach } from './send.ts'
 
 const GROUP_RECORDS = 100
-/** A request to Kafka must fit into the topic's max.message.bytes. One record may be larger. */
+/**
+ * Maximum bytes of one send, because a request must not exceed the topic's max.message.bytes. A
+ * larger record is sent alone.
+ */
 const GROUP_BYTES = 512 * 1024
 
 /** A record that is redriven or dropped. */

@@ -30,7 +30,7 @@ const check = (config: Readonly<Record<string, string>> | Error) => {
 }
 
 it.each([{ 'cleanup.policy': 'compact' }, { 'retention.ms': '60000' }])(
-  'an audit topic that forgets entries is refused: %j',
+  'an audit topic that can lose entries is refused: %j',
   async (wrong) => {
     await expect(check({ ...GOOD, ...wrong })).rejects.toThrow(`- ${Object.entries(wrong)[0]?.join(' is ')}, `)
   },
