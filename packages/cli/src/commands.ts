@@ -10,7 +10,7 @@ export interface Command {
    * text, e.g. an id.
    */
   readonly words?: readonly (readonly string[])[]
-  /** Options without `--`. A `text` has a value, a `flag` has none. */
+  /** Options by name, without `--`. A `text` has a value, a `flag` has none. */
   readonly options: CommandLine<unknown>['options']
 }
 
@@ -104,7 +104,7 @@ type WordsOf<Words extends readonly (readonly string[])[]> = {
 }
 
 /**
- * Returns the words after the name of a command, after a check that each word is accepted.
+ * Checks the words after the name of a command, and returns them.
  * @param accepted words by position. An empty list accepts any text.
  * @param anyText name of the word that accepts any text, if the command has such a word.
  * @throws Error that names each wrong or missing word, with the nearest accepted word.

@@ -22,7 +22,7 @@ import { versionOf } from './record-version.ts'
  * - `unusable`: it can never be applied, and quarantine has no copy. A newer event may have
  *   superseded it, or the copy was deleted.
  * - `erased`: the customer was erased. The event is in the topic until its retention has passed.
- * - `waiting`: no projector has read it yet, or the window of the event is not complete.
+ * - `waiting`: no projector has read it yet, or it is in a lookahead window that is not complete.
  */
 export type Outcome = 'applied' | 'older' | 'repeat' | 'quarantined' | 'unusable' | 'erased' | 'waiting'
 
@@ -140,7 +140,8 @@ export const createHistory = ({ customerUuid, topic, limit, ...options }: Histor
   const outcomeOf = ({ place, partition, offset, version, reason }: Kept, held: Version | undefined) => {
     const copy = copies.get(place)
     const position = positions.get(partition)
-    // The projector writes the hash before it moves the position.
+    // The hash may come from an event after the position, because the projector writes the hash
+    // before it moves the position.
     if (position !== undefined && offset >= position && place !== source) return { outcome: 'waiting' as const }
     if (copy !== undefined && place !== source) return { outcome: 'quarantined' as const, ...copy }
     if (version === undefined || reason !== undefined)

@@ -38,7 +38,7 @@ const line = {
 
 type Input = ReturnType<typeof line.read>
 
-/** @throws Error if no projector has ever used these keys, because of a wrong setting. */
+/** @throws Error if no projector has ever used these keys. A setting is then wrong. */
 const requireProjector = async ({ redis }: Clients, projection: number, keyPrefix: string): Promise<void> => {
   const keys = positionsKeys(redis, projection, keyPrefix)
   const found = await Promise.all(keys.map((key) => redis.hgetall(key)))

@@ -21,7 +21,8 @@ export const hasForeignKey = (records: readonly FetchedRecord[], partition: numb
 
 /**
  * Reads the oldest records of each possible partition. If all their keys belong to this partition,
- * no partition was added after these records. The command then need not read the rest.
+ * no partition was added after these records. The command then need not read the rest of the
+ * partition.
  */
 export const formerPartitions = async (
   admin: TopicAdmin,

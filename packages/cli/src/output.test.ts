@@ -37,7 +37,7 @@ it('a loop that writes waits for a slow reader', { timeout: 30_000 }, async () =
   expect(await once(child, 'close')).toEqual([0, null])
 })
 
-it('an interruption ends a command whose reader takes nothing', { timeout: 30_000 }, async () => {
+it('an interruption ends a command whose output nobody reads', { timeout: 30_000 }, async () => {
   const child = start(`process.stdout.write('x'.repeat(1_000_000))
     process.stderr.write('written')
     await endProcess(0)`)

@@ -21,7 +21,7 @@ export const drained = async (): Promise<void> => {
 }
 
 /**
- * Ends the process after the readers of its pipes have taken all output. A call of `process.exit`
+ * Ends the process after the readers of its pipes have read all output. A call of `process.exit`
  * alone would cut the output off.
  */
 export const endProcess = async (exitCode: number): Promise<never> => {

@@ -226,7 +226,7 @@ const FAR_BEHIND_PATIENCE_MS = 8700
 /** An open transaction is reported if it has held records back for this time. */
 export const HELD_MS = 2000
 
-/** Returns the records from the position to the end of the readable records. */
+/** Returns the number of records from the position to the end of the readable records. */
 export const behindOf = ({ low, stable }: Watermarks, position: bigint = BigInt(low)): number =>
   Math.max(0, Number(BigInt(stable) - position))
 
@@ -276,7 +276,7 @@ export const observe = async (
   return { first, last: { at: performance.now(), partitions: now, progress: reached } }
 }
 
-/** Number of projections above the examined projection that are looked for. */
+/** Number of higher projections that are searched for positions. */
 const HIGHER = 20
 
 /** Returns the projections above the examined projection that have positions in Redis. */
@@ -289,7 +289,7 @@ export const readHigherProjections = async (redis: RedisClient, of: ProgressOf):
 }
 
 /**
- * Reads the progress of fills twice. Used if Kafka does not answer, so that its partitions are
+ * Reads the progress of fills twice. Used if Kafka does not answer, because the partitions are then
  * unknown.
  */
 export const readFills = async (redis: RedisClient, of: ProgressOf): Promise<Observation> => {

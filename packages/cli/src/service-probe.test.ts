@@ -71,7 +71,7 @@ it('an unreachable service and a silent service are reported within 3 s', async 
   expect(refused.problems[0]).toContain('does not answer: ECONNREFUSED')
   const limit = new AbortController()
   const timeout = vi.spyOn(AbortSignal, 'timeout').mockReturnValue(limit.signal)
-  // The time is over when the service has got the request.
+  // The time limit ends when the service has received the request.
   const url = await serve(() => limit.abort(new DOMException('', 'TimeoutError')))
   const hangs = await askReadiness({ kind: 'ingress', url })
   expect(hangs.problems[0]).toContain('does not answer: no answer within 3 s')

@@ -72,7 +72,7 @@ it('the first line of a healthy status is "All is well."', () => {
   expect(reportOf(findings({ services })).healthy).toBe(true)
 })
 
-it('status says which service was not asked, and what a ready service adds', () => {
+it('status says which service was not asked, and shows the details of a ready service', () => {
   const services = [ready('ingress', 'http://i', '3 records wait'), ready('reader', 'http://r')]
   expect(reportOf(findings({ services })).notices).toEqual([
     'no projector was asked, so it may hang unnoticed. Give --projector.',
@@ -232,14 +232,14 @@ it('records in quarantine and a silent sender are notices, not problems', () => 
   ])
 })
 
-it('the notice about a quarantine of which only the newest records were counted says "at least"', () => {
+it('the notice about quarantine says "at least" if only the newest records were counted', () => {
   const quarantine = { value: { ...quarantineOf({ 'not-json': 2 }), isCut: true } }
   expect(reportOf(findings({ quarantine })).notices).toContain(
     'at least 2 open records went to quarantine in the last 24 h. See customer-stream quarantine list.',
   )
 })
 
-it('counters of a service that make an alert are notices', () => {
+it('counters that fire an alert are notices', () => {
   const counters = ['ingress http://i: 1 suspicious event since its start.']
   const services = [ready('ingress', 'http://i'), ready('projector', 'http://p')]
   expect(reportOf(findings({ counters, services }))).toMatchObject({ healthy: true, notices: counters })

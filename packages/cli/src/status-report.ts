@@ -96,7 +96,7 @@ export interface StatusReport {
     readonly counted: Readonly<Record<string, number>>
     /** Records of the last day that no operator has redriven or dropped. */
     readonly open: number
-    /** Handled records among those that were counted. Null if the audit is unknown. */
+    /** Number of handled records among the counted records. Null if the audit is unknown. */
     readonly handled: number | null
     readonly isCut: boolean
   } | null

@@ -171,8 +171,8 @@ const askRedis = (session: Session) =>
 
 /**
  * Asks one question about a topic, with its own client.
- * @param doing completes "The command cannot …", before the topic. For `read`, an error message
- *   says that the user needs READ.
+ * @param doing completes "The command cannot …", before the topic. If it is `read`, an error
+ *   message says that the user needs READ.
  */
 const askTopic = <T>(session: Session, topic: string, work: (admin: TopicAdmin) => Promise<T>, doing = 'read') =>
   ask(session, session.kafkaName, () => attributed(`${doing} topic ${topic}`, () => withAdmin(session.kafka, work)))

@@ -71,7 +71,10 @@ interface RedisAccess {
   readonly settings: RedisSettings
 }
 
-/** Replaces an error of Kafka or Redis by an error with such a message about Kafka or Redis. */
+/**
+ * Replaces an error of Kafka or Redis by an error that names the address, and the missing right or
+ * the setting to check.
+ */
 export const explained = (error: unknown, settings: KafkaSettings, access?: RedisAccess): unknown => {
   if (isKafkaError(error)) return new Error(explainKafka(error, settings))
   if (access === undefined || !isRedisError(error)) return error

@@ -10,7 +10,10 @@ import { printOutcome } from './outcome.ts'
 import { auditText, REQUEST_USAGE, readRequest } from './request.ts'
 import { FILTER_USAGE, readSelection, SETTINGS_USAGE } from './selection.ts'
 
-/** Entries a second. They are small, so no operator needs a lower rate. */
+/**
+ * Maximum number of audit entries per second. The entries are small, so no operator needs a lower
+ * rate.
+ */
 const RATE = 100_000
 
 const line = {

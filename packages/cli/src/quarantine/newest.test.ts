@@ -1,7 +1,10 @@
 import { expect, it } from 'vitest'
 import { createNewest } from './newest.ts'
 
-/** Returns the values that are kept of these times. A value is the index of its time. */
+/**
+ * Adds a value for each of these times, and returns the kept values. A value is the index of its
+ * time.
+ */
 const kept = (limit: number, times: readonly number[]) => {
   const newest = createNewest<number>(limit)
   for (const [i, time] of times.entries()) newest.add(time, i)

@@ -36,7 +36,7 @@ it('the summary keeps at most 200 different reasons, and adds up the others', ()
   expect(byReason['(other reasons)']).toBe(800)
 })
 
-it('the summary counts handled and open records separately, and names the option that lists the handled ones', () => {
+it('the summary counts handled and open records separately, and names the option that lists handled records', () => {
   const summary = createSummary()
   summary.count('not-json')
   summary.count('__proto__', 'redriven')
