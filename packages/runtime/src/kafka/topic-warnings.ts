@@ -43,7 +43,7 @@ export const warningsOf = (
   // The timestamps of an audit come from the clock of an operator's machine, not of an ingress.
   const isOfEvents = kind !== 'audit' && (writes || kind !== 'changelog')
   for (const name of isOfEvents ? TIMESTAMP_LIMITS : []) {
-    // Without a limit of its own, Kafka 3.6 to 3.9 uses the older setting.
+    // If the topic lacks this limit, Kafka 3.6 to 3.9 uses the older setting.
     const used = (config.get(name) ?? FOREVER_MS) === FOREVER_MS ? OLDER_LIMIT : name
     if ((config.get(used) ?? FOREVER_MS) !== FOREVER_MS)
       warn(`${used} is limited: ${refusedBy(demand)[name]}. Set it to ${FOREVER_MS}`, used === name ? name : undefined)
