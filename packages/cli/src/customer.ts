@@ -14,7 +14,7 @@ import { interruption, printNotice } from './interruption.ts'
 import { printText } from './output.ts'
 import { type CustomerHistory, historyLines, partitionsText, shownLines } from './print-customer.ts'
 import { type Erased, readShownCustomer } from './shown-customer.ts'
-import { jsonLine } from './terminal-text.ts'
+import { grouped, jsonLine } from './terminal-text.ts'
 import { type Clients, loadClientSettings, withClients } from './with-clients.ts'
 
 const MOST_EVENTS = 10_000
@@ -65,7 +65,7 @@ const print = (isJson: boolean, value: object, lines: readonly string[]) => {
   else printText(lines.join('\n'))
 }
 const onProgress = (topic: string) => (read: number, total: number) =>
-  printNotice(`customer: read ${read.toLocaleString('en')} of ${total.toLocaleString('en')} records of ${topic}`)
+  printNotice(`customer: read ${grouped(read)} of ${grouped(total)} records of ${topic}`)
 
 const unknown = (customerUuid: string, places: string): number => {
   printNotice(

@@ -1,6 +1,6 @@
 /** Prints how far a rebuild is, and the next step. */
 import type { ProjectionState } from './rebuild-state.ts'
-import { counted, duration } from './terminal-text.ts'
+import { counted, duration, grouped } from './terminal-text.ts'
 
 export interface RebuildReport extends ProjectionState {
   readonly perSecond: number
@@ -22,7 +22,7 @@ const progressLine = ({ projection, left, done, isFilling, isComplete, ...report
   const pace =
     secondsLeft === null
       ? 'no position moves'
-      : `${Math.round(perSecond).toLocaleString('en')}/s, about ${duration(secondsLeft * 1000)} left`
+      : `${grouped(Math.round(perSecond))}/s, about ${duration(secondsLeft * 1000)} left`
   const from = isFilling ? ', from the state topic and the raw topic' : ''
   return (
     `Projection ${projection} is not complete: ${Math.floor((100 * done) / Math.max(1, total))} % of ` +

@@ -1,12 +1,12 @@
 /** Prints the report of `customer-stream status` for people. */
 import type { Rates } from './service-rates.ts'
 import type { StatusReport } from './status-report.ts'
-import { counted, duration, printable, utc } from './terminal-text.ts'
+import { counted, duration, grouped, printable, utc } from './terminal-text.ts'
 
 const byReason = (counts: Readonly<Record<string, number>>): string =>
   Object.entries(counts)
     .sort(([, a], [, b]) => b - a)
-    .map(([reason, records]) => `${reason} ${records.toLocaleString('en')}`)
+    .map(([reason, records]) => `${reason} ${grouped(records)}`)
     .join(', ')
 
 const lagLines = (
@@ -24,7 +24,7 @@ const lagLines = (
   const pace =
     recordsPerSecond === null
       ? ''
-      : `, ${Math.round(recordsPerSecond).toLocaleString('en')} applied/s` +
+      : `, ${grouped(Math.round(recordsPerSecond))} applied/s` +
         (secondsLeft === null ? '' : `, about ${duration(secondsLeft * 1000)} left`)
   const shown = 8
   return [
@@ -33,7 +33,7 @@ const lagLines = (
       .slice(0, shown)
       .map(
         ({ partition, position, end, behind, moved }) =>
-          `partition ${partition}: ${behind.toLocaleString('en')} (${position ?? 'no position'} of ${end})` +
+          `partition ${partition}: ${grouped(behind)} (${position ?? 'no position'} of ${end})` +
           (moved ? '' : ', not moving'),
       ),
     ...(waiting.length > shown ? [`and ${waiting.length - shown} more partitions (--json has all)`] : []),
@@ -59,14 +59,13 @@ const details = (report: StatusReport, isOff: (part: string) => boolean): (reado
   ]
   const kept = quarantine && [
     `24 h: ${byReason(quarantine.lastDay) || 'none'}`,
-    ...(quarantine.handled ? [`redriven or dropped: ${quarantine.handled.toLocaleString('en')}`] : []),
+    ...(quarantine.handled ? [`redriven or dropped: ${grouped(quarantine.handled)}`] : []),
     quarantine.isCut
-      ? `total: ${quarantine.records.toLocaleString('en')}; of the newest: ${byReason(quarantine.counted)}`
-      : `total: ${quarantine.records.toLocaleString('en')}` +
-        (quarantine.records > 0 ? ` (${byReason(quarantine.counted)})` : ''),
+      ? `total: ${grouped(quarantine.records)}; of the newest: ${byReason(quarantine.counted)}`
+      : `total: ${grouped(quarantine.records)}${quarantine.records > 0 ? ` (${byReason(quarantine.counted)})` : ''}`,
   ]
   const filling = fill && [
-    `${(fill.documents - fill.left).toLocaleString('en')} of ${fill.documents.toLocaleString('en')} documents ` +
+    `${grouped(fill.documents - fill.left)} of ${grouped(fill.documents)} documents ` +
       `(${Math.floor((100 * (fill.documents - fill.left)) / Math.max(1, fill.documents))} %), ` +
       `${fill.partitions} partitions` +
       (fill.secondsLeft === null ? '' : `, about ${duration(fill.secondsLeft * 1000)} left`),
@@ -83,7 +82,7 @@ const details = (report: StatusReport, isOff: (part: string) => boolean): (reado
 }
 
 const ratesLines = ({ accepted, refused, unavailable, outcomes }: Rates): string[] => {
-  const perSecond = (rate: number) => `${rate < 10 ? rate.toFixed(1) : Math.round(rate).toLocaleString('en')}/s`
+  const perSecond = (rate: number) => `${rate < 10 ? rate.toFixed(1) : grouped(Math.round(rate))}/s`
   const applied = Object.entries(outcomes).map(([outcome, rate]) => `${outcome} ${perSecond(rate)}`)
   return [
     ...(accepted === null

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { counted, duration, jsonLine, printable, shortened, utc } from './terminal-text.ts'
+import { counted, duration, grouped, jsonLine, printable, shortened, utc } from './terminal-text.ts'
 
 const ESCAPE = '\u001b[2J'
 const CONTROLS = `${ESCAPE}\u009b2J\r\n\b\u007f\u202e\u2028\ufeff`
@@ -38,4 +38,9 @@ it('a time span has at most two units', () => {
 it('a time outside the calendar is printed as a number', () => {
   expect(utc(0)).toBe('1970-01-01 00:00:00 UTC')
   expect(utc(Number.MAX_SAFE_INTEGER)).toBe('9007199254740991 ms')
+})
+
+it('a whole number has a comma before each three digits', () => {
+  for (const count of [0, 123, 1234, 123_456, 1_234_567, Number.MAX_SAFE_INTEGER, -123, -1234, 10n ** 18n])
+    expect(grouped(count)).toBe(count.toLocaleString('en'))
 })

@@ -2,6 +2,7 @@
 import { printNotice } from '../interruption.ts'
 import { barText } from '../layout.ts'
 import type { LiveLine } from '../screen.ts'
+import { grouped } from '../terminal-text.ts'
 
 /** Records that were handled by this run, and by an earlier run. */
 interface Counts {
@@ -63,5 +64,5 @@ export const createProgress = (label: string, counts: () => Counts) => {
 /** Returns a function that prints how many records a command without a live line has read. */
 export const createReadNotice = (command: string) => (read: number, total: number) => {
   if (read % NOTICE_RECORDS !== 0) return
-  printNotice(`${command}: read ${read.toLocaleString('en')} of ${total.toLocaleString('en')} records`)
+  printNotice(`${command}: read ${grouped(read)} of ${grouped(total)} records`)
 }

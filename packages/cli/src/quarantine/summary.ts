@@ -1,6 +1,6 @@
 /** Counts open records by reason. Counts handled records and further copies separately. */
 import type { Action } from '@customer-stream/quarantine'
-import { counted, printable, shortened } from '../terminal-text.ts'
+import { counted, grouped, printable, shortened } from '../terminal-text.ts'
 
 /** Maximum number of reasons that are counted separately, so that memory stays bounded. */
 const MAX_REASONS = 200
@@ -57,16 +57,16 @@ export const reasonText = (reason: string): string => (reason === '' ? '(no reas
 export const reasonLines = (byReason: Readonly<Record<string, number>>): string[] =>
   Object.entries(byReason)
     .sort(([, a], [, b]) => b - a)
-    .map(([reason, count]) => `  ${reasonText(reason).padEnd(REASON_COLUMNS)}${count.toLocaleString('en').padStart(9)}`)
+    .map(([reason, count]) => `  ${reasonText(reason).padEnd(REASON_COLUMNS)}${grouped(count).padStart(9)}`)
 
 export const summaryLines = ({ open, copies, byReason, handled }: Summary, isAll: boolean): string[] => {
   const done = handled.redriven + handled.dropped
   const hidden = isAll ? '' : ' (not listed; --all lists them)'
-  const parts = [`${handled.redriven.toLocaleString('en')} redriven`, `${handled.dropped.toLocaleString('en')} dropped`]
+  const parts = [`${grouped(handled.redriven)} redriven`, `${grouped(handled.dropped)} dropped`]
   return [
     `${counted(open, 'open record')}${open > 0 ? ', by reason:' : ''}`,
     ...reasonLines(byReason),
-    ...(copies === 0 ? [] : [`Further copies of open records: ${copies.toLocaleString('en')}${hidden}`]),
+    ...(copies === 0 ? [] : [`Further copies of open records: ${grouped(copies)}${hidden}`]),
     ...(done === 0 ? [] : [`Handled: ${parts.join(', ')}${hidden}`]),
   ]
 }
