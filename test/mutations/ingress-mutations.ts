@@ -559,7 +559,7 @@ export const ingressMutations: readonly Mutation[] = [
     to: 'const address = given',
     test: unit(
       'packages/runtime/src/process/settings.test.ts',
-      'addresses are matched by range, even IPv4 within IPv6',
+      'addresses are matched by range, even an IPv4 address in IPv6 form',
     ),
   },
   {

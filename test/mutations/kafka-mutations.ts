@@ -152,7 +152,7 @@ export const kafkaMutations: readonly Mutation[] = [
     file: `${folder}/patches/connection.ts`,
     from: "wasConnected ? undefined : new Error('given up while connecting')",
     to: '',
-    test: connectionTest('a disconnect fails a concurrent connect'),
+    test: connectionTest('a disconnect ends a concurrent connect with an error'),
   },
   {
     rule: 'a destroyed socket gets no more listeners',
@@ -700,7 +700,7 @@ export const kafkaMutations: readonly Mutation[] = [
     to: '',
     test: unit(
       `${folder}/patches/request-bytes.test.ts`,
-      'kafkajs puts its header before a request of 100 bytes, without a copy',
+      'kafkajs puts its header before a request of 100 bytes without copying the request',
     ),
   },
   {
@@ -797,7 +797,7 @@ export const kafkaMutations: readonly Mutation[] = [
     to: `kind === 'changelog' && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined`,
     test: unit(
       `${folder}/topic-check.test.ts`,
-      "the topic check expects quarantine's own retention, or else the retention of the raw topics",
+      'quarantine must have KAFKA_QUARANTINE_RETENTION_MS if it is set, otherwise KAFKA_RETENTION_MS',
     ),
   },
 ]

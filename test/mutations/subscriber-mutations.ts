@@ -141,7 +141,7 @@ export const subscriberMutations: readonly Mutation[] = [
     file: `${folder}/customer-table.ts`,
     from: '.catch(failTable)',
     to: '',
-    test: table('a table ends if its topic is deleted, because a new topic would continue its offsets'),
+    test: table('a table ends if its topic is deleted, because kafkajs would continue in the middle of a new topic'),
   },
   {
     rule: 'a table compares versions',

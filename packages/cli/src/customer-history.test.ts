@@ -98,7 +98,7 @@ it("an event after the position is shown as waiting, an erased customer's event 
   expect(outcomes(forever)).toEqual(['erased'])
 })
 
-it('a limited history keeps the newest events, and older events still decide the outcomes', () => {
+it('a limited history keeps the newest events, but their outcomes also depend on older events', () => {
   const history = historyOf({ limit: 2 })
   for (const each of [record(0, 10), record(1, 50), record(2, 20), record(3, 50)]) history.addRaw(each, 3)
   expect(history.leftOut).toBe(2)

@@ -46,7 +46,7 @@ it('an interruption ends a command whose output nobody reads', { timeout: 30_000
   expect(await once(child, 'exit')).toEqual([130, null])
 })
 
-it('a full disk gives one line and exit code 1', { timeout: 30_000 }, async () => {
+it('on a full disk a command prints one line, and ends with exit code 1', { timeout: 30_000 }, async () => {
   const main = fileURLToPath(new URL('./main.ts', import.meta.url))
   const words = `"${process.execPath}" --conditions=customer-stream-source "${main}" --help > /dev/full`
   const ended = await new Promise((resolve) => {

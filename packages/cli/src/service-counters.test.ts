@@ -14,7 +14,7 @@ it('status names each counter above 0 that fires an alert', () => {
   ])
 })
 
-it('status notices the address of another service, and wrong files of secrets', () => {
+it('status reports an address that belongs to another service, and wrong files of secrets', () => {
   const of = (service: string) =>
     readMetrics(
       `process_start_time_seconds{service="${service}"} 9\ncustomer_stream_secret_files_unusable{service="s"} 1\n`,

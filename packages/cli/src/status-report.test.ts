@@ -245,7 +245,7 @@ it('counters that fire an alert are notices', () => {
   expect(reportOf(findings({ counters, services }))).toMatchObject({ healthy: true, notices: counters })
 })
 
-it('a status without Kafka has all other lines, and removes control characters', () => {
+it('if Kafka is down, status still has all other lines, without control characters', () => {
   const problem = 'Kafka cannot be reached at \u001b[2Jhost'
   const lines = linesOf({
     kafka: { problem },
@@ -279,7 +279,7 @@ it('a problem of several lines is printed on several lines', () => {
   ])
 })
 
-it('status does not call erasures executed if their positions are unknown', () => {
+it('status does not say that erasures are executed if their positions are unknown', () => {
   const topic = { topic: 'e', partitions: sample(0, [{}, {}]).partitions, leaderless: [] }
   const lines = linesOf({ erasures: { value: { ...topic, waiting: null, oldestAt: undefined } } })
   expect(lines).toContain('erasures     200 records in e, unknown whether executed')
@@ -291,7 +291,7 @@ it('status counts all records of a partition without a position as lag', () => {
   expect(lag).toMatchObject({ records: 60, partitions: [{ position: null, behind: 60 }, { behind: 0 }] })
 })
 
-it('status does not call an empty partition without a position applied', () => {
+it('status does not say that an empty partition is applied if it has no position', () => {
   const made = [{ position: undefined, low: '7', stable: '7' }, {}]
   const lines = linesOf({ observation: { value: observed(made, made) } })
   expect(lines).toContain('lag          0 records: 1 of 2 partitions applied, 1 without a position')

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { normaliseEmail, normalisePhone, normaliseVin } from './normalise.ts'
 
 describe('a phone number', () => {
-  it('a phone number has one form, with or without its country code', () => {
+  it('a phone number has the same normalised form with and without its country code', () => {
     for (const text of ['+1 415 200 2671', '(415) 200-2671', '4152002671', '415.200.2671 ext. 12'])
       expect(normalisePhone(text, 'US')).toBe('+14152002671')
   })
@@ -20,12 +20,12 @@ describe('a phone number', () => {
     },
   )
 
-  it('a phone number has a form even if the library does not know its area code', () => {
+  it('a phone number is normalised even if libphonenumber does not know its area code', () => {
     expect(normalisePhone('(999) 555-0123', 'US')).toBe('+19995550123')
     expect(normalisePhone('+19995550123', 'US')).toBe('+19995550123')
   })
 
-  it('a number that is normalised without the library gets the same form as by the library', () => {
+  it('a phone number that is normalised without libphonenumber gets the same form as with it', () => {
     const digit = fc.integer({ min: 0, max: 9 })
     // 011 is the prefix for calls to other countries.
     const areaDigits = fc.oneof(fc.constant([0, 1, 1]), fc.array(digit, { minLength: 3, maxLength: 3 }))
@@ -49,7 +49,7 @@ describe('a phone number', () => {
     )
   })
 
-  it('in each country, a number without a country code gets the form that the library gives', () => {
+  it('in each country, a phone number without a country code gets the form that libphonenumber gives', () => {
     for (const country of getCountries()) {
       const parsed = parsePhoneNumberFromString('(415) 200-2671', country)
       expect(normalisePhone('(415) 200-2671', country)).toBe(parsed?.isPossible() ? parsed.number : undefined)

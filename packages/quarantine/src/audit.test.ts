@@ -36,7 +36,7 @@ it.each([
   expect(readEntry(value === null ? null : Buffer.from(value))).toBeUndefined()
 })
 
-it('a handled original makes all its copies handled, but no copy of another original', () => {
+it('if one copy of an original is handled, all its copies are handled, but no copy of another original', () => {
   const copy = (offset: string, receivedAt = 9, from: Readonly<Record<string, string>> = {}) => ({
     partition: 3,
     offset,

@@ -29,7 +29,7 @@ const open = async () => {
   return { admin, topic, create, erase, remove }
 }
 
-it('after the topic was created again, a refresh knows its erasures, and keeps the earlier erasures', async () => {
+it('after the topic was created again, a refresh adds its erasures to the earlier erasures', async () => {
   const { admin, topic, create, erase, remove } = await open()
   await create()
   await erase(['ada', 'bob'])

@@ -27,8 +27,8 @@ const toRaw = (record: QuarantinedRecord): OutgoingRecord => ({
 })
 
 /**
- * Opens a group whose producer fails if `failure` returns an error. Returns lists of the sends and
- * of the reports.
+ * Opens a group whose producer fails if `failure` returns an error. Returns the group, and lists
+ * that describe its sends and its reports.
  */
 const openGroup = (
   failure: (records: readonly OutgoingRecord[]) => Error | undefined = () => undefined,

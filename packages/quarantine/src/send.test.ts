@@ -56,7 +56,7 @@ describe('sendEach', () => {
     expect([attempts, [...failures.keys()]]).toEqual([1, records])
   })
 
-  it('an outage of one partition repeats no record of another partition', async () => {
+  it('during an outage of one partition, no record of another partition is sent again', async () => {
     const sent: string[] = []
     const send = async (batch: readonly OutgoingRecord[]) => {
       sent.push(...batch.map(({ value }) => String(value)))

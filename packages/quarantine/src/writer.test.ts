@@ -40,7 +40,7 @@ it('an audit topic that keeps all entries is accepted', async () => {
   await check(GOOD)
 })
 
-it('without the right to read its settings the audit topic is refused', async () => {
+it('the audit topic is refused if the user may not read its settings', async () => {
   const denied = Object.assign(new Error('denied'), { type: 'TOPIC_AUTHORIZATION_FAILED' })
   await expect(check(denied)).rejects.toThrow('denied')
 })

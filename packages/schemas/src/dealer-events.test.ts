@@ -3,7 +3,7 @@ import { HOUR_MS, HOURS_PER_WEEK, SLOT_MS, slotOf } from './dealer-activity.ts'
 import { countEvents, countedWeeks, eventCountPlace, hourOf } from './dealer-events.ts'
 
 const WEEK_MS = HOURS_PER_WEEK * HOUR_MS
-/** Early on the second day of a week, so that the last day is in two weeks. */
+/** Time early on the second day of a week, so that the last 24 hours are in two weeks. */
 const NOW = 2970 * WEEK_MS + 10.5 * HOUR_MS
 
 /** Makes the stored values of a dealer with an active slot and some events in each hour. */
@@ -39,7 +39,7 @@ it('the usual day is the average of the same hours of the weeks before', () => {
   expect(countedWeeks(bits, NOW, NOW)).toEqual([2970, 2969, 2968, 2967])
 })
 
-it('an hour with active slots and without a number is not known, and an hour without events is 0', () => {
+it('the number of an hour is unknown if the hour has only active slots, and 0 if the hour has no events', () => {
   const { bits, counts } = setUp(3, (ago) => (ago === 1 ? 0 : 5))
   const { eventsByHour } = countEvents(bits, counts, NOW, NOW)
   expect(eventsByHour.slice(-5)).toEqual([0, 0, 5, null, 5])
@@ -54,7 +54,7 @@ it('a week whose events were not counted is left out of the usual day, also its 
   expect(countEvents(bits, counts, NOW, NOW).usualEventsByHour).toEqual(Array(24).fill(10))
 })
 
-it('a string that Redis has cut after the last number is read', () => {
+it('the numbers of a week are read although their string ends after the last number', () => {
   const { bits, counts } = setUp(1, () => 7)
   const { week, index } = eventCountPlace(hourOf(NOW))
   const cut = new Map([[week, Buffer.from(counts.get(week)!.subarray(0, 4 * (index + 1)))]])

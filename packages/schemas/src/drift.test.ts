@@ -71,7 +71,7 @@ it.each<[string, Parameters<typeof differences>[0], readonly string[]]>([
   expect(differences(change)).toEqual(expected)
 })
 
-it('an integer that a double cannot hold conforms', () => {
+it('an integer that a double cannot hold is not a difference', () => {
   const body = `{"type":"customers","payload":{"customerWithVehicles":{"customer":
     {"customerUuid":"a","id":12345678901234567890}}}}`
   const parsed = parseEvent(Buffer.from(body))
@@ -79,7 +79,7 @@ it('an integer that a double cannot hold conforms', () => {
   expect(differencesOf(parsed.value)).toEqual([])
 })
 
-it('a difference never has a value or a name that may be data, and an event has at most 100', () => {
+it('a difference never has a value or a name that may be data, and an event has at most 100 differences', () => {
   const secret = fc.string({ minLength: 3 }).map((text) => `~${text}~`)
   const property = fc.property(fc.dictionary(secret, fc.oneof(secret, fc.array(secret), fc.object()), {}), (data) => {
     const found = differences((sent) => {

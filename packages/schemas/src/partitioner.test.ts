@@ -13,11 +13,11 @@ it.each([
   ['a-little-bit-longer-string', -1486304829],
   ['lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8', -58897971],
   ['abc', 479470107],
-])("the hash of %s is the hash of Java's client", (key, hash) => {
+])("murmur2 of %s is the hash of Java's client", (key, hash) => {
   expect(murmur2(Buffer.from(key))).toBe(hash)
 })
 
-it('the hash of any key is the hash of kafkajs', () => {
+it('murmur2 of any key is the hash of kafkajs', () => {
   const theirs = createRequire(import.meta.url)('kafkajs/src/producer/partitioners/default/murmur2') as (
     key: Buffer,
   ) => number

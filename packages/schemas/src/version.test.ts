@@ -73,7 +73,7 @@ describe('versionBytes', () => {
   })
 })
 
-it('decide returns apply, duplicate or stale, only by the versions', () => {
+it('decide compares only the versions, and returns apply, duplicate or stale', () => {
   const held = { timestamp: 5, id: 'e' }
   expect(decide(undefined, held)).toBe('apply')
   expect(decide(held, { timestamp: 6, id: 'a' })).toBe('apply')

@@ -114,7 +114,7 @@ test('a request with a dropped answer reaches the server completely, and is repe
   expect(new Set(received.map(({ body }) => body)).size).toBe(200)
 })
 
-test('an event is lost if all six connections drop, even if the server got it', async () => {
+test('an event is lost if all six connections drop, even if the server received the event', async () => {
   const { url, received } = await listen(() => 202)
   expect(await simulation(url, { drops: 1 }).run()).toMatchObject({ dropped: 6, promised: 0, lost: 1 })
   expect(received).toHaveLength(6)

@@ -73,7 +73,7 @@ test('with disorder, some events are sent after a later event of their customer'
   expect(overtaken).toBeLessThan(280)
 })
 
-test('a share of the events has other types, and no customer', () => {
+test('a share of the events has other types, and these events have no customer', () => {
   const others = sequence({ other: 0.25 }).filter(({ type }) => type !== 'customers')
   expect(others.length).toBeGreaterThan(400)
   expect(others.length).toBeLessThan(600)

@@ -82,7 +82,7 @@ it('a table skips records without a customer, counts them and reports them', asy
   expect(reasons).toEqual(['1 not-a-state-document', '2 missing-key', '3 wrong-key'])
 })
 
-it('a table ends if onInvalid returns stop, and its error names the place', async () => {
+it('a table ends if onInvalid returns stop, and its error names the place of the record', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   await topic.writeRaw('a', 'text')
   const table = open(topic, { onInvalid: () => 'stop' })
@@ -190,7 +190,7 @@ it('a table ends if the topic was created again', async () => {
   await expect(table.closed).rejects.toThrow(/begins again at offset 0: .*Open a new table|does not exist/)
 })
 
-it('a table ends if its topic is deleted, because a new topic would continue its offsets', async () => {
+it('a table ends if its topic is deleted, because kafkajs would continue in the middle of a new topic', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   await topic.write(stateOf('a', 1))
   const table = open(topic)
@@ -199,7 +199,7 @@ it('a table ends if its topic is deleted, because a new topic would continue its
   await expect(table.closed).rejects.toThrow(`the topic ${topic.name} does not exist`)
 })
 
-it('the staleness of a table is the time since it was complete', async () => {
+it('the staleness of a table is the time since the table last had all records', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   await topic.write(stateOf('a', 1))
   const opened = performance.now()

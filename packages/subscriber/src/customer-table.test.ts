@@ -67,7 +67,7 @@ it.each([0, 2])(
   },
 )
 
-it('after its group was joined again, a table ends if an earlier record comes', async () => {
+it('a table ends if it gets an earlier record after the group was joined again', async () => {
   const { table, join, handle } = await start()
   join()
   await handle(0, ['a', 'b'])

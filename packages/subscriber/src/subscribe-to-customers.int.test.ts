@@ -56,7 +56,7 @@ const committed = async (topic: StateTopic) => {
 }
 
 describe('a subscription', () => {
-  it('a subscription gets documents and tombstones in order, and resumes exactly after the last', async () => {
+  it('a subscription gets documents and tombstones in order, and resumes exactly after the last record', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1), stateOf('a', 2))
     await topic.writeRaw('a', null)

@@ -283,7 +283,7 @@ describe('the store', () => {
     expect(memory.log).toEqual(['a 1 e', 'b 1 e', 'c 1 e', 'd 1 e'])
   })
 
-  it('a subscription ends if its store refuses a commit without a reason', async () => {
+  it('a subscription ends if its store refuses a commit although the position has not moved', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1])
     const { ended } = start(topic, { ...createMemoryStore(), commit: () => false })
@@ -292,7 +292,7 @@ describe('the store', () => {
     )
   })
 
-  it('a store whose next records are deleted ends the subscription, even without new records', async () => {
+  it('a subscription ends if Kafka has deleted the records at its position, even without new records', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1], ['b', 1], ['c', 1])
     await topic.admin.deleteTopicRecords({ topic: topic.name, partitions: [{ partition: 0, offset: '3' }] })

@@ -63,7 +63,7 @@ it('each secret of a setting, of a file and of a URL is recognised, but the name
   expect(leaksIn('main-name old new user-name host-name:6379 host-name:9092', secrets)).toEqual([])
 })
 
-it('a customer in the log of a service is reported once, after the service has ended', {
+it('personal data in the log of a service is reported once, after the service has ended', {
   timeout: 60_000,
 }, async () => {
   // The service shows a wrong value of this setting, because the setting is not a secret.
@@ -73,7 +73,7 @@ it('a customer in the log of a service is reported once, after the service has e
   expect(rejectLeaks).not.toThrow()
 })
 
-it('a customer in the metrics of a service is reported', { timeout: 60_000 }, async () => {
+it('personal data in the metrics of a service is reported', { timeout: 60_000 }, async () => {
   // Metrics show the name of a secret. Without Kafka the service starts, and waits.
   const env = {
     KAFKA_BROKERS: '127.0.0.1:1',
@@ -97,7 +97,7 @@ it('only a command that shows a customer on purpose may print a customer', () =>
   expect(rejectLeaks).toThrow('customer-stream quarantine list: a name')
 })
 
-it('a secret of any earlier process is reported in a span, and an API key in any text', () => {
+it('the search for leaks finds a secret of any earlier process in a span, and an API key in any text', () => {
   secretsOf({ KAFKA_SASL_PASSWORD: 'secret-of-a-span' })
   inspectSpans('{"attributes":[{"value":"secret-of-a-span"}]}')
   expect(rejectLeaks).toThrow('the spans of a service: a secret (secret-of-a-span)')

@@ -108,7 +108,7 @@ it('verify compares the metadata of a hash with the record that the hash names',
   expect(with_({ _projection: '3' })).toBe('equal')
 })
 
-it('if two events have one version, the hash may have the metadata of either', () => {
+it('if two events have the same version, the hash may have the metadata of either event', () => {
   const [body, twin] = [event(2), event(2, { lastName: 'Lee' })]
   expect(compare(body, stored(twin, '3'), [twin])).toBe('equal')
   expect(compare(body, stored(body, '2'), [twin])).toBe('equal')

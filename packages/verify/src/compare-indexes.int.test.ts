@@ -55,7 +55,7 @@ it.each([
   { customerKey: '{"a":1}' },
   { customerKey: 'null' },
   { dealerUuid: '7', customerKey: 'k' },
-])('no term is expected for the hash %j, because its value may not have been a text', async (fields) => {
+])('verify expects no term for the hash %j, because the value in the event may not be a text', async (fields) => {
   const { keyPrefix, key, found } = await setUp()
   await redis.hset(positionsKey(1, keyPrefix), { 'raw/indexes': 'dealer,key,phone/US' })
   const index = 'dealerUuid' in fields ? [] : ['dealer:d']

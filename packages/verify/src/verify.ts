@@ -126,9 +126,9 @@ export interface Verdict {
    */
   readonly newer: number
   /**
-   * Customers whose hash or state document differs from their newest event. Includes customers with
-   * a promised event, if Kafka has none or only older events of the customer. At most {@link
-   * MAX_NAMED}.
+   * Customers whose hash or state document differs from their newest event. Also includes a
+   * customer with a promised event if Kafka has no event of the customer, or only older events. At
+   * most {@link MAX_NAMED}.
    */
   readonly wrong: readonly { readonly customerUuid: string; readonly reason: string }[]
   readonly wrongCount: number

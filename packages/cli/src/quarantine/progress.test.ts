@@ -32,7 +32,7 @@ it('the time left is unknown while a run passes over the records of an earlier r
   expect(text()).toBe('redriven 51 % 500/s 98 s left')
 })
 
-it('the pace and the time left follow the last ten seconds', () => {
+it('the pace and the time left depend on the last ten seconds only', () => {
   const { run, text } = start()
   run(20, { read: 1000, done: 1000 })
   expect(text()).toBe('redriven 20 % 1,000/s 80 s left')

@@ -29,7 +29,7 @@ describe('readSelection', () => {
   })
 })
 
-it('a misspelt reason is refused with the nearest reason, if no record has it', () => {
+it('if no record has the given reason, the error names the nearest reason', () => {
   expect(() => requireReason('not-utf8')).not.toThrow()
   expect(() => requireReason('not-utf-8')).toThrow('no record has the reason "not-utf-8"')
   expect(() => requireReason('not-utf-8')).toThrow('the nearest is not-utf8')

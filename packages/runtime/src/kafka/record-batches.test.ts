@@ -36,7 +36,7 @@ const text = (value: string) => ({ value: Buffer.from(value) })
 const seen = (records: DecodedRecords) => records.map(({ offset, value }) => `${offset} ${value}`)
 
 describe('decodeBatches', () => {
-  it('decodeBatches decodes any bytes to the encoded records', async () => {
+  it('decodeBatches returns the records that kafkajs has encoded, for any content', async () => {
     const given: Given[] = [
       {
         key: Buffer.from([0xff, 0xfe, 0]),

@@ -117,7 +117,7 @@ it('the topic check accepts an audit topic with any partition count and any limi
   }
 })
 
-it("the topic check expects quarantine's own retention, or else the retention of the raw topics", async () => {
+it('quarantine must have KAFKA_QUARANTINE_RETENTION_MS if it is set, otherwise KAFKA_RETENTION_MS', async () => {
   const week = { 'retention.ms': '604800000' }
   const quarantine = { kind: 'quarantine' as const }
   expect((await faultsOf(week, undefined, quarantine)).error).toContain('KAFKA_RETENTION_MS says -1')
@@ -186,7 +186,7 @@ it.each([
   expect([error, warnings]).toEqual(['', [expect.stringContaining(name)]])
 })
 
-it("a changelog's limits for timestamps are warnings only for a service that writes to it", async () => {
+it('timestamp limits of a changelog cause a warning only for a service that writes to the changelog', async () => {
   const config = {
     'cleanup.policy': 'compact',
     'max.compaction.lag.ms': '604800000',

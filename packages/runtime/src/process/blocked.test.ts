@@ -81,7 +81,7 @@ it('a new outage is logged even soon after another outage', () => {
   ])
 })
 
-it('an outage that becomes an obstacle is not logged as over', () => {
+it('an outage is not logged as over when it becomes a problem that a person must solve', () => {
   const { obstacles, lines } = open()
   obstacles.report('read', { blocked: false, reason: 'outage', message: 'away' })
   obstacles.report('read', { blocked: true, reason: 'tls', message: 'denied' })

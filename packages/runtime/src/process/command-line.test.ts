@@ -63,7 +63,7 @@ test('the usage is not printed if only environment variables are wrong', () => {
   expect(parseCommandLine(failing, ['--kepe'])).not.toHaveProperty('ofSettings')
 })
 
-test("the first Ctrl-C aborts, npm's copy is ignored, and the second Ctrl-C ends the process", {
+test("the first Ctrl-C aborts, npm's copy of the signal is ignored, and the second Ctrl-C ends the process", {
   timeout: 30_000,
 }, async () => {
   const module = JSON.stringify(new URL('./command-line.ts', import.meta.url).href)

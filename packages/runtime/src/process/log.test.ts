@@ -30,7 +30,7 @@ it('the log contains the causes of an error', () => {
   expect(JSON.parse(lines[0] ?? '').err.message).toBe('not stored: no leader')
 })
 
-it('each line has the level’s name, the version and a text message', () => {
+it('each log line has the level’s name, the version and a text message', () => {
   const { lines, logger } = capture()
   logger.warn({ event: 'x' }, 'text')
   logger.error(new Error('broken'))

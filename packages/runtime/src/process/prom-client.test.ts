@@ -7,7 +7,7 @@ const describedIn = async (registry: Registry) =>
     .map(({ name, help, type }) => ({ name, help, type }))
     .toSorted((a, b) => a.name.localeCompare(b.name))
 
-it('the metrics of Node are those of the whole library, except gauges with the suffix of a counter', async () => {
+it('the metrics of Node are those of prom-client, without the gauges whose names end like a counter', async () => {
   const [ours, theirs] = [new Registry(), new whole.Registry()]
   collectDefaultMetrics(ours)
   whole.collectDefaultMetrics({ register: theirs })

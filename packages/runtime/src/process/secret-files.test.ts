@@ -129,7 +129,7 @@ it.each([
   },
 )
 
-it('the old value of a file stays if the file is missing, or if a rule refuses the new value', async () => {
+it('a secret keeps its old value if its file is missing, or if a rule refuses the new value', async () => {
   const { check, loaded, lines } = await setUp()
   mount({ secrets: 'a=2' })
   await check()
@@ -153,7 +153,7 @@ it('a secret file that is being written is not used', async () => {
   expect([...loaded.SECRETS]).toEqual([['a', '2']])
 })
 
-it('a file with another address is refused until a restart, and a file with another login is used', async () => {
+it('a secret file with another address is refused until a restart, but a file with another login is used', async () => {
   const { check, loaded, lines, metric } = await setUp()
   mount({ secrets: 'a=2', password: 'first', url: 'me:hush@elsewhere' })
   await check()

@@ -162,7 +162,7 @@ describe('loadSettings', () => {
     expect(() => load({ KAFKA_NAME_FILE: file })).toThrow('KAFKA_NAME_FILE is not a setting')
   })
 
-  it('addresses are matched by range, even IPv4 within IPv6', () => {
+  it('addresses are matched by range, even an IPv4 address in IPv6 form', () => {
     const allowed = load({
       MYKAARMA_ALLOWED_ADDRESSES: '54.174.160.138, 10.0.0.0/8,2001:db8::/32',
     }).MYKAARMA_ALLOWED_ADDRESSES
@@ -235,7 +235,7 @@ it('a list of addresses is read, and a wrong address in the list is refused', ()
 })
 
 describe('settings of traces', () => {
-  it('an address, headers and a ratio are read', () => {
+  it('the settings of traces are read: address, headers and ratio', () => {
     const loaded = load({
       OTEL_EXPORTER_OTLP_ENDPOINT: 'https://collector:4318/otlp/',
       OTEL_EXPORTER_OTLP_HEADERS: 'Authorization=Basic%20YTpi=, x-scope = one%2Ctwo',

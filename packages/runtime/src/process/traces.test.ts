@@ -91,7 +91,7 @@ it.each([
   },
 )
 
-it('the headers of the requests change with the file of their secret', async () => {
+it('exports of spans use the headers that the settings have at that time', async () => {
   const settings = { OTEL_EXPORTER_OTLP_HEADERS: new Map([['authorization', 'Basic old']]) }
   const { tracer, stop, countOf } = await open(settings)
   tracer.start(options()).end({})

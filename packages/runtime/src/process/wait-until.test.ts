@@ -15,7 +15,7 @@ it('a wait of one second asks fewer than 40 times', async () => {
   expect(asked).toBeLessThan(40)
 })
 
-it('a wait with a pause keeps this pause', async () => {
+it('a wait with a given pause asks again after this pause', async () => {
   const times: number[] = []
   await waitUntil(
     'it was asked 20 times',
@@ -26,7 +26,7 @@ it('a wait with a pause keeps this pause', async () => {
   expect(times.at(-1)! - times[0]!).toBeGreaterThan(15)
 })
 
-it('at the deadline the error has the last answer', async () => {
+it('a wait that reaches its deadline rejects, and the error has the last answer', async () => {
   const late = waitUntil(
     'it is 2',
     () => 1,

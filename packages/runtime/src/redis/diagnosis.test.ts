@@ -77,7 +77,7 @@ it.each(['read ECONNRESET', 'write EPIPE', 'Connection is closed.'])(
 )
 
 it.each(['read ECONNRESET', 'write EPIPE', 'Connection is closed.'])(
-  'if the client certificate has expired, the diagnosis of %s names it',
+  'if the client certificate has expired, the diagnosis of %s names the certificate',
   (message) => {
     const authority = createAuthority('authority')
     const tlsSettings = (notAfter?: Date) => {
@@ -138,7 +138,7 @@ describe('a primary that Sentinel names', () => {
   const diagnosisOf = (error: Error) => createRedisDiagnose(withSentinels, redis)(explain(error))
   if (typeof natMap === 'function') natMap('redis-0:6379')
 
-  it('a host name that does not exist is a wrong address of Sentinel, not of REDIS_URL', () => {
+  it('if the primary’s host name does not exist, the diagnosis blames Sentinel, not REDIS_URL', () => {
     const error = Object.assign(errorOf('getaddrinfo ENOTFOUND redis-0', 'ENOTFOUND'), { syscall: 'getaddrinfo' })
     const { blocked, message } = diagnosisOf(error)
     expect(blocked).toBe(false)

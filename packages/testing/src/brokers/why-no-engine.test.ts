@@ -17,7 +17,7 @@ const listen = async (path: string) => {
   return server
 }
 
-it('a missing socket means that there is no engine', async () => {
+it('a missing socket means that there is no container engine', async () => {
   expect(await whyNoEngine({}, [join(folder, 'docker.sock')])).toBe('no container engine answers')
 })
 

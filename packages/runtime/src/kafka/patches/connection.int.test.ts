@@ -114,7 +114,7 @@ it('after a request has timed out, the next request uses a new socket', async ()
   expect(sockets.size).toBe(2)
 })
 
-it('a disconnect fails a concurrent connect before the connection timeout', {
+it('a disconnect ends a concurrent connect with an error, before the connection timeout', {
   timeout: 10_000,
 }, async () => {
   const connection = await connectionTo()

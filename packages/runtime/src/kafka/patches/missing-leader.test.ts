@@ -86,7 +86,7 @@ describe('end offsets', () => {
     { topic: 't', partitions: partitions.map(([partition, offset]) => ({ partition, offset })) },
   ]
 
-  it('end offsets are returned for partitions with a leader, and are empty if none has one', async () => {
+  it('end offsets leave out a partition without a leader, and are empty if no partition has a leader', async () => {
     expect(await setUp([1, -1, 2, 1]).ask()).toEqual(answer([0, '1'], [3, '1'], [2, '2']))
     expect(await setUp([-1]).ask()).toEqual(answer())
   })

@@ -24,14 +24,17 @@ const requestOf = (encoded: unknown, clientId = 'customer-stream') =>
   createRequest({ correlationId: 7, clientId, request: { apiKey: 0, apiVersion: 7, encode: async () => encoded } })
 
 describe('RequestBytes', () => {
-  it.each([1, 100, 70_000])('kafkajs puts its header before a request of %i bytes, without a copy', async (size) => {
-    const bytes = Buffer.alloc(size, 'x')
-    const encoded = ours(bytes)
-    const request = await requestOf(encoded)
-    expect(request.buffer.equals((await requestOf(new Encoder().writeBuffer(bytes))).buffer)).toBe(true)
-    expect(request.buffer.buffer).toBe(encoded.buf.buffer)
-    encoded.free()
-  })
+  it.each([1, 100, 70_000])(
+    'kafkajs puts its header before a request of %i bytes without copying the request',
+    async (size) => {
+      const bytes = Buffer.alloc(size, 'x')
+      const encoded = ours(bytes)
+      const request = await requestOf(encoded)
+      expect(request.buffer.equals((await requestOf(new Encoder().writeBuffer(bytes))).buffer)).toBe(true)
+      expect(request.buffer.buffer).toBe(encoded.buf.buffer)
+      encoded.free()
+    },
+  )
 
   it('kafkajs writes a header that is larger than the bytes reserved for it', async () => {
     const bytes = Buffer.from('x')
@@ -48,7 +51,7 @@ describe('RequestBytes', () => {
     expect(new RequestBytes(50_000).buf).not.toBe(first.buf)
   })
 
-  it('the memory of an unusually large request is not kept', () => {
+  it('the memory of an unusually large request is not used again', () => {
     const large = new RequestBytes(4_000_000)
     large.free()
     expect(new RequestBytes(10).buf).not.toBe(large.buf)
