@@ -3,7 +3,7 @@ import { barText, clipped, columnsOf, fitted, folded, stepText } from './layout.
 
 const state = { label: 'events', done: 8612, total: 20_000, perSecond: 512.4, secondsLeft: 22.2, tail: '12 behind' }
 
-it('a progress bar shows percentage, rate, time left and a last text', () => {
+it('a progress bar shows percentage, rate, time left, and a text at the end', () => {
   expect(barText(state, 80)).toBe('  events    ████████████░░░░░░░░░░░░░░░░░  43 %    512/s   23 s left  12 behind')
 })
 

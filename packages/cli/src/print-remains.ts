@@ -25,7 +25,7 @@ const conclusionOf = (remains: Remains): string => {
   return isFullyErased(remains) ? 'The erasure is complete in Kafka and Redis.' : 'The erasure is not complete.'
 }
 
-/** Returns the copies of a customer's data that are left, for people. */
+/** Returns lines for people about the remaining copies of a customer's data. */
 export const remainsLines = (remains: Remains, { stateTopic }: Pick<Places, 'stateTopic'>): string[] => {
   const { customerUuid, erasure, redis, topics } = remains
   const line = (place: string, isClear: boolean, text: string) => `  ${place.padEnd(36)}${isClear ? '✔' : '✘'} ${text}`

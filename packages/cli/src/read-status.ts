@@ -1,6 +1,6 @@
 /**
  * Reads the state of the pipeline from Kafka and Redis, for `customer-stream status`. Each question
- * has its own answer, so that a failure of one question leaves the other answers.
+ * has its own answer, so that the report has the other answers if one question fails.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'

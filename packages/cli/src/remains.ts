@@ -146,7 +146,7 @@ export const findRemains = async (
   return { customerUuid, erasure, redis: inRedis, topics: found }
 }
 
-/** Returns true if the customer was erased and nothing is left but the erasure and the mark. */
+/** Returns true if the customer was erased, and only the erasure and the mark remain. */
 export const isFullyErased = ({ erasure, redis, topics }: Remains): boolean =>
   erasure !== null &&
   redis.mark &&

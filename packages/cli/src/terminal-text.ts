@@ -22,8 +22,8 @@ export const shortened = (text: string, most: number): string =>
   text.length <= most ? text : `${text.slice(0, most)}… (${grouped(text.length)} characters)`
 
 /**
- * Returns a value as one line of JSON. Characters that can control a terminal are escaped, which
- * JSON.stringify does only for some of them.
+ * Returns a value as one line of JSON. Escapes all characters that can control a terminal.
+ * JSON.stringify escapes only some of them.
  */
 export const jsonLine = (value: unknown): string => {
   const units = (character: string) => character.split('').map((unit) => `\\u${hex(unit).padStart(4, '0')}`)

@@ -18,7 +18,7 @@ const unlessEmpty = (text: string): string | undefined => (text === '' ? undefin
 
 /**
  * Matches a number of North America in a usual spelling. The groups are the country code, the area
- * code with or without brackets, and the rest in two parts. Each call of the library costs 7 µs.
+ * code with or without brackets, and the rest in two parts. Each call of the library takes 7 µs.
  */
 const NORTH_AMERICAN = /^(\+?1[-. ]?)?(?:\(([2-9]\d\d)\) ?|([2-9]\d\d)[-. ]?)(\d{3})[-. ]?(\d{4})$/
 /** Countries with the country code 1. */

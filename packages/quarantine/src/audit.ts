@@ -49,8 +49,8 @@ export interface Audit {
   /** False if there is no audit topic, so no record was handled before. */
   readonly exists: boolean
   /**
-   * Returns the action for a record or for another copy of its original. Undefined if no operator
-   * has handled the record.
+   * Returns the action that has handled this record or another copy of its original. Undefined if
+   * no operator has handled the record.
    */
   actionFor(record: AuditedRecord): Action | undefined
 }

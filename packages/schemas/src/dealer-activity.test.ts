@@ -23,7 +23,7 @@ const weeksOf = (from: number, to: number, isActive: (time: number) => boolean):
 const isOpen = (time: number) =>
   time % WEEK_MS < 5 * DAY_MS && time % DAY_MS >= 8 * HOUR_MS && time % DAY_MS < 18 * HOUR_MS
 const isBusy = (time: number) => isOpen(time) && (time / SLOT_MS) % 2 === 0
-/** Judges a dealer whose events ended at `last`, and who had sent events since START. */
+/** Judges a dealer that has sent events from START to `last`. */
 const judge = (last: number, now: number, isActive = isBusy) => {
   const oldest = slotOf(now).week - WEEKS
   const weeks = [...weeksOf(START, last + 1, isActive)].filter(([week]) => week > oldest)

@@ -52,7 +52,7 @@ export const startOfSlot = ({ week, bit }: ActivitySlot): number => week * WEEK_
 export const activityKey = (dealerUuid: string, week: number, prefix: string = DEFAULT_KEY_PREFIX): string =>
   `${prefix}dealer:{${dealerUuid}}:${week}`
 
-/** Time to live of such a key, in milliseconds. */
+/** Time to live of an {@link activityKey}, in milliseconds. */
 export const ACTIVITY_TTL_MS = (WEEKS + 1) * WEEK_MS
 
 /**

@@ -14,8 +14,8 @@ import {
 } from './dealer-activity.ts'
 
 /**
- * An event is counted until this time after its receipt. The ids of older events have expired, so
- * an older event could count twice.
+ * An event is counted only within this time after its receipt. The ids of older events have
+ * expired, so an older event could count twice.
  */
 export const COUNTED_MS = 25 * HOUR_MS
 /** Time to live of the ids of an hour after their last change. */

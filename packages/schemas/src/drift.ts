@@ -104,7 +104,8 @@ export interface Drift extends Difference {
 export const driftField = ({ kind, path, type }: Difference): string => `${kind} ${type} ${path}`
 
 /**
- * Value of a difference in this hash. The script merge-drift.lua reads and writes the same form.
+ * Value of a difference in the hash of {@link driftKey}. The script merge-drift.lua reads and
+ * writes the same form.
  */
 export const driftValue = ({ first, last, events }: Pick<Drift, 'first' | 'last' | 'events'>): string =>
   `${first}/${last}/${events}`

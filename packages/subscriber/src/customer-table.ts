@@ -101,8 +101,7 @@ const createEntries = (filter: (state: CustomerState) => boolean) => {
 }
 
 /**
- * Creates the progress, which has the next offset of each partition, and the callers that wait for
- * an offset.
+ * Creates the progress: the next offset of each partition, and the callers that wait for an offset.
  */
 const createProgress = () => {
   const positions = new Map<number, bigint>()

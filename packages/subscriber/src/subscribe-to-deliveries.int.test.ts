@@ -147,7 +147,7 @@ describe('a subscription to deliveries', () => {
     const supervisors = [supervise(), supervise()]
     await topic.deliver(...(sent[0] ?? []))
     await untilRead(60)
-    // A third member joins and leaves while records come.
+    // A third member joins and leaves while records arrive.
     const third = start(topic, memory, { maxRecords: 4 })
     await topic.deliver(...(sent[1] ?? []))
     await untilMembers(3)

@@ -23,7 +23,7 @@ const SECRET_SETTINGS = Object.keys(schemas).filter((name) => schemas[name]?.sec
 
 const PERSONAL_FIELDS = 'firstName|middleName|lastName|emailAddress|phoneNumber|licensePlate|line1|vin'
 
-/** Returns the pattern of a text that may be inside JSON, which escapes quotes and backslashes. */
+/** Returns a pattern that finds the text even inside JSON, with escaped quotes and backslashes. */
 const patternOf = (text: string): string => text.split(/["\\]/).map(RegExp.escape).join(String.raw`["\\]+`)
 
 const allNames = [...PERSONAL_TEXTS, ...NAMES_OF_TESTS]

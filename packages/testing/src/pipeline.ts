@@ -71,7 +71,7 @@ export interface Pipeline {
   readonly administrator: ReturnType<typeof administratorOf>
   /**
    * Ends the running services, and then the connections. `removeTopics` deletes the topics, so that
-   * they do not pile up on brokers that live long.
+   * they do not pile up on brokers that run for a long time.
    */
   close(options?: { readonly removeTopics: boolean }): Promise<void>
 }

@@ -7,8 +7,8 @@ import type { Repairable } from './repair.ts'
 export type Digest = Uint8Array
 
 /**
- * Fields of metadata that differ between copies of one event. compareHash compares these fields,
- * except `_index`, which the comparison of the indexes reads.
+ * Fields of metadata that differ between copies of one event. compareHash compares these fields
+ * except `_index`. The comparison of the indexes reads `_index`.
  */
 export const OF_THE_COPY: ReadonlySet<string> = new Set([
   '_receivedAt',

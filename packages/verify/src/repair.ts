@@ -18,7 +18,7 @@ export interface Repairable {
   readonly offset: bigint
 }
 
-/** A partition whose position goes back. */
+/** A partition whose position the repair moves back. */
 export interface RepairedPartition {
   readonly partition: number
   /** Offset from which the records are applied again. */

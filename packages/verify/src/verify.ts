@@ -220,7 +220,7 @@ interface Range extends ReadOptions {
   readonly ends: readonly PartitionEnds[]
 }
 
-/** Returns a function that creates ranges, and the batches of all ranges that cannot be read. */
+/** Creates the ranges of several topics, and collects the batches in them that cannot be read. */
 const createRanges = (signal: AbortSignal | undefined) => {
   const unreadable = { count: 0, places: [] as string[] }
   const upTo = (topic: string, ends: readonly PartitionEnds[]): Range => ({

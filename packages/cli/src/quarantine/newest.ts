@@ -1,4 +1,7 @@
-/** Keeps the newest of many values, because partitions are read one after the other. */
+/**
+ * Keeps the newest of many values. Values may be added in any order, because partitions are read
+ * one after another.
+ */
 export const createNewest = <T>(limit: number) => {
   let kept: { readonly at: number; readonly value: T }[] = []
   const cut = () => {

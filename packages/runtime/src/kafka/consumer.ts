@@ -169,7 +169,8 @@ export const createPartitionConsumer = (
     sessionTimeout: options.sessionTimeoutMs,
     // The watchdog ends a process whose consumer is silent for two session timeouts. kafkajs'
     // default `rebalanceTimeout` (60 s) may be longer. One slow member would then end all processes
-    // that wait for it. With this value, a member that joins too late joins again.
+    // that wait for it. With this value, the group removes a member that joins too late, and the
+    // member joins again.
     rebalanceTimeout: options.sessionTimeoutMs,
     heartbeatInterval: options.heartbeatIntervalMs,
     maxWaitTimeInMs: options.maxWaitMs,

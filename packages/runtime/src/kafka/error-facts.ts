@@ -47,7 +47,8 @@ export const factsOf = (error: unknown): Facts => {
   const haveAllFailed = error instanceof AggregateError && error.errors.length > 1
   return {
     errors,
-    // Ignore errors about topics that already exist. Such a topic is not why the request failed.
+    // Ignore errors about topics that already exist. Such an error is not the reason for the
+    // failure.
     type: firstOf(errors, ({ type }) => (type === 'TOPIC_ALREADY_EXISTS' ? undefined : type)),
     code: firstOf(errors, ({ code }) => (typeof code === 'string' ? code : undefined)),
     request,

@@ -40,7 +40,10 @@ export interface TopicRead {
 }
 
 const PROGRESS_INTERVAL_MS = 2000
-/** Maximum time for which a partition may return neither a record nor the end of its range. */
+/**
+ * The reading of a partition fails if it has no progress for this time: no record, and no later
+ * offset.
+ */
 const PATIENCE_MS = 30_000
 const RETRY_PAUSE_MS = 200
 const OPEN_TRANSACTION_PAUSE_MS = 200

@@ -48,7 +48,7 @@ export const FOREVER_MS = '9223372036854775807'
 
 /**
  * Topic settings since Kafka 3.6: maximum time by which a record's timestamp may be ahead of the
- * broker's clock, and behind it.
+ * broker's clock, or behind it.
  */
 export const TIMESTAMP_LIMITS = ['message.timestamp.after.max.ms', 'message.timestamp.before.max.ms'] as const
 

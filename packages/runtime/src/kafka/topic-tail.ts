@@ -34,7 +34,7 @@ export interface TopicTailOptions {
 
 const CHECK_MS = 2000
 const MAX_WAIT_MS = 500
-/** Time between two fetches. Otherwise each record of a busy topic would cost a fetch. */
+/** Time between two fetches. Otherwise each record of a busy topic would need its own fetch. */
 const GATHER_MS = 10
 const MAX_BYTES = 4 * 1024 * 1024
 const MAX_PARTITION_BYTES = 512 * 1024

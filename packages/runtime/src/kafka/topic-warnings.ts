@@ -5,7 +5,7 @@ import { collect, FOREVER_MS, TIMESTAMP_LIMITS, type TopicDemand, type TopicFind
 /** Topic setting before Kafka 4: both limits in one. */
 const OLDER_LIMIT = 'message.timestamp.difference.max.ms'
 
-/** Returns what happens if Kafka refuses the timestamps beyond each of the limits. */
+/** Returns, for each limit, what happens if Kafka refuses timestamps beyond this limit. */
 const refusedBy = ({ kind }: TopicDemand): Readonly<Record<(typeof TIMESTAMP_LIMITS)[number], string>> =>
   // A document has the timestamp of its event. An erasure has the timestamp of another producer.
   kind === 'changelog'

@@ -15,8 +15,8 @@ export interface Watermarks {
 
 /**
  * Reads the watermarks of the partitions whose leader answers. Rejects if no leader answers.
- * Requests the three offsets in parallel, so that a hanging leader costs only one request timeout.
- * kafkajs' `fetchTopicOffsets` requests them one after another.
+ * Requests the three offsets in parallel, so that a hanging leader delays the answer by only one
+ * request timeout. kafkajs' `fetchTopicOffsets` requests them one after another.
  * @param admin created by createAdmin, connected.
  */
 export const readWatermarks = async (admin: TopicAdmin, topic: string): Promise<ReadonlyMap<number, Watermarks>> => {

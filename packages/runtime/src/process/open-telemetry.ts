@@ -47,7 +47,7 @@ interface TracingOptions {
   readonly version: string
   /** If true, a span with a parent follows the parent's sampling decision. */
   readonly obeysParent: boolean
-  /** Share of the traces without a parent's decision that are exported, 0 to 1. */
+  /** Share of the traces to export, 0 to 1, if no parent decides. */
   readonly ratio: number
   readonly onExported: (spans: number) => void
   /**

@@ -195,7 +195,8 @@ export const createRedisDiagnose =
     const text = `${(cause as Error & { readonly code?: string }).code ?? ''} ${cause.message}`
     const isExpired = expiredRow.pattern.test(text) && hasExpired('REDIS_TLS_CERT', settings.REDIS_TLS_CERT)
     const row = isExpired ? expiredRow : rows.find(({ pattern }) => pattern.test(text))
-    // The address of the primary comes from the Sentinels, so REDIS_URL is not its cause.
+    // The address of the primary comes from the Sentinels, so REDIS_URL is not the cause of the
+    // problem.
     const primary = /Sentinel/.test(text) ? undefined : primaryOf(client)
     const redis = `Redis ${placesOf(settings)}${primary === undefined ? '' : `, at ${primary},`}`
     const retrying = program === 'service' ? 'Nothing is skipped; the service keeps trying. ' : ''

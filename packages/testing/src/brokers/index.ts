@@ -70,8 +70,8 @@ const chooseProvider = async (
 }
 
 /**
- * Returns a provider of further servers, for brokers that are given or that another process has
- * started.
+ * Returns a provider of further servers. Used if the brokers are given, or if another process has
+ * started them.
  */
 export const openProvider = async (log: Log = () => {}, env: NodeJS.ProcessEnv = process.env): Promise<Provider> =>
   (await chooseProvider(forcedKind(env), log)).provider

@@ -19,8 +19,8 @@ const MAX_SPARE_BYTES = 1_048_576
 let spare: Buffer | undefined
 
 /**
- * Bytes of one request, after bytes reserved for its header. kafkajs accepts this object as an
- * encoder.
+ * Bytes of one request. The bytes before them are reserved for the header. kafkajs accepts this
+ * object as an encoder.
  *
  * The memory is used again after {@link free}. Otherwise each request would leave its bytes to the
  * garbage collector, and the system would have to clear new pages for the next request.

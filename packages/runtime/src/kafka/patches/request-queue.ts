@@ -47,7 +47,7 @@ export const patchThrottleLog = (): void => {
 /**
  * Lets an idle connection run no timer. kafkajs 2.2.4 runs two timers for each connection:
  * - A timer for waiting requests. After the first response kafkajs restarts this timer forever with
- *   a negative delay. This costs 5 % of a core while idle, and Node 24 logs a
+ *   a negative delay. An idle process then uses 5 % of a core, and Node 24 logs a
  *   TimeoutNegativeWarning (tulios/kafkajs#1556, #1751). Here the timer runs only while requests
  *   wait.
  * - A check every 100 ms whether requests have timed out. A projector has about fifteen
