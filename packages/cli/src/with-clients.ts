@@ -1,6 +1,6 @@
 /**
  * Settings and clients of the commands that examine a running system. If Kafka or Redis refuses a
- * request, the error message names the address and the right or setting.
+ * request, the error message names the address, and the missing right or the setting to check.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { projectorSettings } from '@customer-stream/configuration'

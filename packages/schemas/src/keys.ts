@@ -63,8 +63,8 @@ export const positionField = (topic: string, partition: number): string => `${to
 export const driftKey = (prefix: string = DEFAULT_KEY_PREFIX): string => `${prefix}drift`
 
 /**
- * Returns the key of a string with the number of a dealer's events in each hour of a week, see
- * `eventCountPlace`.
+ * Returns the key of a string. The string has the number of a dealer's events in each hour of a
+ * week, see `eventCountPlace`.
  */
 export const eventCountsKey = (dealerUuid: string, week: number, prefix: string = DEFAULT_KEY_PREFIX): string =>
   `${prefix}dealer:${tagged(dealerUuid)}:${week}:events`

@@ -150,10 +150,10 @@ describe('a subscription', () => {
     )
     gate.resolve()
     const all = () => [...first.seen, ...second.seen]
-    await waitUntil('all were handled', all, (seen) => new Set(seen).size === 24)
+    await waitUntil('all records were handled', all, (seen) => new Set(seen).size === 24)
     await second.stop()
     await topic.write(stateOf('a', 5), stateOf('b', 5), stateOf('c', 5), stateOf('d', 5))
-    await waitUntil('all were handled', all, (seen) => new Set(seen).size === 28)
+    await waitUntil('all records were handled', all, (seen) => new Set(seen).size === 28)
   })
 
   it('a subscriber killed before a commit gets the uncommitted records again', async () => {

@@ -4,7 +4,7 @@ import { barText } from '../layout.ts'
 import type { LiveLine } from '../screen.ts'
 import { grouped } from '../terminal-text.ts'
 
-/** Records that were handled by this run, and by an earlier run. */
+/** Number of records that this run has handled, and that earlier runs have handled. */
 interface Counts {
   readonly done: number
   readonly doneBefore: number

@@ -226,7 +226,7 @@ describe('a user without a right', () => {
     )
     await grant(AclOperationTypes.WRITE, AclResourceTypes.TOPIC, topic)
     await waitUntil(
-      'it may write',
+      'the user may write',
       () => messageOf(writeCheck.check(topic), diagnose),
       (message) => message === 'allowed',
     )
@@ -253,7 +253,7 @@ describe('a user without a right', () => {
       (message) => /INVALID_REPLICATION_FACTOR.*KAFKA_REPLICATION_FACTOR/.test(message),
     )
     await waitUntil(
-      'it is created, and its settings are a secret',
+      'the topic is created, and its settings are a secret',
       () => messageOf(check(), diagnose),
       (message) => /read the settings of topic .*other .*Grant DESCRIBE_CONFIGS/.test(message),
     )
@@ -300,7 +300,7 @@ describe('a user without a right', () => {
     expect(problem).toMatchObject({ blocked: true, reason: 'authorization', message: expect.stringMatching(says) })
     await grant(AclOperationTypes.READ, lacking, right[lacking])
     await waitUntil(
-      'it fetches',
+      'the consumer fetches',
       async () => consumer.joined && consumer.problem === undefined,
       (healed) => healed,
       { timeoutMs: 40_000 },
@@ -329,7 +329,7 @@ describe('refused logins', () => {
     await brokers.kafka.setPassword(USER, 'wrong')
     onTestFinished(() => brokers.kafka.setPassword(USER, PASSWORD))
     await waitUntil(
-      'all are logged in',
+      'all clients are logged in',
       async () => (await connectAll()).map(({ status }) => status),
       (states) => states.every((status) => status === 'fulfilled'),
       { timeoutMs: 15_000 },

@@ -59,7 +59,7 @@ const values = (...texts: string[]) => ({ topic, messages: texts.map((value) => 
  */
 const send = (producer: Producer, record: ProducerRecord) =>
   waitUntil(
-    'it is stored',
+    'the record is stored',
     () =>
       producer.send(record).then(
         () => 'stored',
@@ -193,7 +193,7 @@ describe('a batch that cannot be decoded', () => {
     onTestFinished(() => void decompressors.set(CompressionTypes.GZIP, gunzip as NonNullable<typeof gunzip>))
     const { seen, batches, dead } = await startConsumer()
     await waitUntil(
-      'it is handed over twice',
+      'the batch is handed over twice',
       () => batches.filter(({ unreadable }) => unreadable).length,
       (count) => count > 1,
     )

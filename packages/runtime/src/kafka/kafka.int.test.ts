@@ -70,7 +70,7 @@ const store = async (producer: VerifiedProducer, records: readonly OutgoingRecor
         () => 'stored',
         ({ message }: Error) => message,
       )
-    await waitUntil('it is stored', send, (answer) => answer === 'stored')
+    await waitUntil('the record is stored', send, (answer) => answer === 'stored')
   }
 }
 /**
@@ -287,7 +287,7 @@ describe('the partition consumer', () => {
     const endOffsets = await sendThirty()
     const { seen, assigned } = await startConsumer()
     await waitUntil(
-      'all are seen',
+      'all records are seen',
       () => seen.flatMap(({ offsets }) => offsets).length,
       (count) => count === endOffsets.reduce((a, b) => a + b),
     )
@@ -314,7 +314,7 @@ describe('the partition consumer', () => {
       return first ? '7' : undefined
     })
     await waitUntil(
-      'all are seen',
+      'all records are seen',
       () => seen.flatMap(({ offsets }) => offsets).length,
       (count) => count === endOffsets.reduce((a, b) => a + b) - 7,
     )
@@ -333,7 +333,7 @@ describe('the partition consumer', () => {
     onTestFinished(() => fails.mockRestore())
     const { dead } = await startConsumer()
     await waitUntil(
-      'it is reported',
+      'the end of the consumer is reported',
       () => dead.map(({ message }) => message),
       (messages) => messages.includes('not implemented'),
       { timeoutMs: 10_000 },
@@ -350,13 +350,13 @@ describe('the partition consumer', () => {
     fails.mockRejectedValue(Object.assign(new Error('an outage'), { name, retriable: false }))
     const { seen, assigned, dead } = await startConsumer()
     await waitUntil(
-      'it tries again',
+      'the consumer tries again',
       () => assigned.length,
       (crashes) => crashes > 1,
     )
     fails.mockRestore()
     await waitUntil(
-      'all are seen',
+      'all records are seen',
       () => seen.flatMap(({ offsets }) => offsets).length,
       (count) => count === endOffsets.reduce((a, b) => a + b),
     )
@@ -373,7 +373,7 @@ describe('the partition consumer', () => {
       throw new Fault('a fault of ours')
     })
     await waitUntil(
-      'it is reported',
+      'the end of the consumer is reported',
       () => dead.map(({ message }) => message),
       (messages) => messages.some((message) => message.endsWith('a fault of ours')),
       { timeoutMs: 10_000 },
@@ -408,7 +408,7 @@ describe('the partition consumer', () => {
     )
     const { consumer, seen } = await startConsumer()
     await waitUntil(
-      'all are seen',
+      'all records are seen',
       () => seen.length,
       (count) => count === 3,
     )

@@ -222,9 +222,9 @@ const inOneBuffer = ({ request, response }: Produce, args: ProduceArguments): Pr
 
 /**
  * Encodes each produce request into one buffer. kafkajs 2.2.4 copies each record through eight
- * growing buffers, so an accepted event costs the ingress a sixth more CPU. The bytes are the same
- * as those of kafkajs, with one exception. kafkajs compares timestamps as text, which is wrong for
- * numbers of different lengths.
+ * growing buffers, so the ingress needs a sixth more CPU for an accepted event. The bytes are the
+ * same as those of kafkajs, with one exception. kafkajs compares timestamps as text, which is wrong
+ * for numbers of different lengths.
  *
  * Must run before a client is created.
  */
