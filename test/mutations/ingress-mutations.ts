@@ -37,7 +37,7 @@ export const ingressMutations: readonly Mutation[] = [
     file: `${folder}/delivery/send-in-parts.ts`,
     from: 'yield* sendInParts(send, records.slice(middle))',
     to: `yield { end: 'refused', record: records[middle] ?? record, error }`,
-    test: publisher('if Kafka refuses some records of a batch, the others are stored'),
+    test: publisher("if Kafka refuses some records of a batch, the batch's other records are stored"),
   },
   {
     rule: 'a requested record that Kafka refuses goes to quarantine',
@@ -53,7 +53,7 @@ export const ingressMutations: readonly Mutation[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'freeRecords <= 0 || ',
     to: '',
-    test: publisher('the publisher keeps its limits on waiting records and bytes'),
+    test: publisher('the publisher refuses a record that would exceed its limit of records or bytes'),
   },
   {
     rule: 'the queue has a limit of bytes',
@@ -61,7 +61,7 @@ export const ingressMutations: readonly Mutation[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: ' || freeBytes < bytes',
     to: '',
-    test: publisher('the publisher keeps its limits on waiting records and bytes'),
+    test: publisher('the publisher refuses a record that would exceed its limit of records or bytes'),
   },
   {
     rule: 'an isolated partition uses no more of the queue than it leaves free',
@@ -135,7 +135,7 @@ export const ingressMutations: readonly Mutation[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'if (probe && batch.length === 0 && queue.failure && !closing) batch.push(probe)',
     to: '',
-    test: publisher('an outage lasts until Kafka stores a record, even without traffic'),
+    test: publisher('an outage lasts until Kafka stores a record, even if no new record arrives'),
   },
   {
     rule: 'partitions that failed while others stored records are not an outage',
@@ -319,7 +319,7 @@ export const ingressMutations: readonly Mutation[] = [
     from: `reply.header('connection', 'close')
       const`,
     to: 'const',
-    test: unit(`${folder}/http/app.test.ts`, 'ends the connection, and is reported'),
+    test: unit(`${folder}/http/app.test.ts`, 'is disconnected, and is reported'),
   },
   {
     rule: 'all incomplete bodies together have a limit',
@@ -338,7 +338,7 @@ export const ingressMutations: readonly Mutation[] = [
     file: `${folder}/http/authenticate.ts`,
     from: "digests && tokenName(token) !== undefined ? 'proven' : 'claimed'",
     to: "'proven'",
-    test: unit(`${folder}/http/app.test.ts`, 'a request of a stranger counts by the check that failed'),
+    test: unit(`${folder}/http/app.test.ts`, 'request is counted by the check that failed'),
   },
   {
     rule: 'log lines about strangers have a limit together',

@@ -121,7 +121,7 @@ export const spoolMutations: readonly Mutation[] = [
     file: `${folder}/spool/drain.ts`,
     from: 'const done = reading.then(() => readOn(...args))',
     to: 'const done = readOn(...args)',
-    test: drain('200 failing partitions do not read the files 200 times'),
+    test: drain('with 200 failing partitions, a drain does not read the files 200 times'),
   },
   {
     rule: 'each record of a failing partition gets its turn',
@@ -153,7 +153,7 @@ export const spoolMutations: readonly Mutation[] = [
     file: `${folder}/spool/segment.ts`,
     from: 'if (!isDone(segment)) {',
     to: 'if (segment) {',
-    test: damage('a deleted file is damage only if'),
+    test: damage('a deleted file counts as damage only if'),
   },
   {
     rule: 'a stopped drain starts no cursor',
@@ -185,7 +185,9 @@ export const spoolMutations: readonly Mutation[] = [
     file: `${folder}/delivery/topic-publishers.ts`,
     from: 'deliver(underOurPrefix(record), () =>',
     to: 'deliver(record, () =>',
-    test: publishers('a record of another topic prefix goes to the current topics, or else to quarantine'),
+    test: publishers(
+      'a record of another prefix goes to the same topic of the current prefix, otherwise to quarantine',
+    ),
   },
   {
     rule: 'publishers report a record that quarantine refuses, so that its file is kept',
@@ -193,7 +195,7 @@ export const spoolMutations: readonly Mutation[] = [
     file: `${folder}/delivery/topic-publishers.ts`,
     from: `if (end === 'refused') keep()`,
     to: '',
-    test: publishers('the file of a record that even quarantine refuses is kept'),
+    test: publishers("if its topic and quarantine both refuse a record, the record's file is kept"),
   },
   {
     rule: 'the file of a record that Kafka accepts in no topic is kept as .damaged',
@@ -233,7 +235,7 @@ export const spoolMutations: readonly Mutation[] = [
     file: `${folder}/spool/format.ts`,
     from: 'if (version === 2 && !checked(head, 16)) return undefined',
     to: '',
-    test: damage('a record whose length covers the next records is lost, but the next records are not'),
+    test: damage('if a damaged length covers the next records, only the record with this length is lost'),
   },
   {
     rule: 'the name of a file repeats its marker',

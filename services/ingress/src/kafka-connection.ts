@@ -45,8 +45,8 @@ export interface KafkaConnection {
   /** Returns the reason why no broker answers. Undefined if a broker answers. Never rejects. */
   outage(): Promise<Diagnosis | undefined>
   /**
-   * Waits only briefly, because kafkajs would wait for the replies of a hanging broker. If the
-   * process ends without a disconnect, no record is lost.
+   * Disconnects. Waits only briefly, because kafkajs would wait for the replies of a hanging
+   * broker. If the process ends without a disconnect, no record is lost.
    */
   disconnect(): Promise<unknown>
 }

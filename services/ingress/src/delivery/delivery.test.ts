@@ -39,7 +39,7 @@ const newFolder = () => {
 const signal = new AbortController().signal
 const record = { topic: topicNames().customers, key: Buffer.from('k'), value: Buffer.from('v'), timestamp: 1 }
 
-it('the ingress delivers events without a spool', async () => {
+it('without a spool, the ingress delivers events to Kafka', async () => {
   const { delivery, registry } = setUp()
   await delivery.openSpool()
   await delivery.drainSpool(true, signal)

@@ -1,5 +1,5 @@
 /**
- * Delivers records to Kafka. While Kafka does not answer, delivers them to the spool. Connects the
+ * Delivers records to Kafka. While Kafka does not answer, writes them to the spool. Connects the
  * topic publishers and the spool with settings, metrics and log.
  */
 

@@ -23,7 +23,7 @@ it('a linked set has its members in the order of their insertion', () => {
 })
 
 it.each([['a'], ['b'], ['c'], ['a', 'c'], ['c', 'b'], ['b', 'a', 'c']])(
-  'a linked set without some of its members has the other members: %s %s %s',
+  'after members are deleted, a linked set has only the remaining members: %s %s %s',
   (...removed) => {
     const items = itemsOf('a', 'b', 'c')
     const set = setOf(...items)

@@ -8,7 +8,7 @@ export interface Linked<T> {
 }
 
 /**
- * Set of objects in the order of insertion, for members that come and go with each event.
+ * Set of objects in the order of insertion, for members that are added and deleted with each event.
  *
  * A `Set` would keep removed members in memory. V8 replaces the table of a `Set` after some
  * insertions, and links the old table to the new table. When an old table has survived two

@@ -117,7 +117,7 @@ describe('a publisher', () => {
     expect(sends.map(({ names }) => names)).toEqual([['a']])
   })
 
-  it('the publisher keeps its limits on waiting records and bytes', async () => {
+  it('the publisher refuses a record that would exceed its limit of records or bytes', async () => {
     const { send, sent } = manualSend()
     const publisher = createPublisher(send, { maxRecords: 2, maxBytes: 3000 })
     const held = [publisher.publish(record('a'), soon()), publisher.publish(record('b'), soon())]
@@ -128,7 +128,7 @@ describe('a publisher', () => {
     expect(await publisher.publish(record('large', 3000), soon())).toBe('queue-full')
   })
 
-  it('the publisher retries through an outage in the same order, until the deadline', async () => {
+  it('during an outage the publisher retries its records in the same order, until their deadline', async () => {
     let failures = 3
     const sends: string[][] = []
     const publisher = createPublisher(async (records: readonly Named[]) => {
@@ -146,7 +146,7 @@ describe('a publisher', () => {
     expect(publisher.size.records).toBe(0)
   })
 
-  it('if Kafka refuses some records of a batch, the others are stored', async () => {
+  it("if Kafka refuses some records of a batch, the batch's other records are stored", async () => {
     let sends = 0
     const stored: string[] = []
     const publisher = createPublisher(async (records: readonly Named[]) => {
@@ -236,7 +236,7 @@ describe('failing partitions', () => {
     return { publisher, sends }
   }
 
-  it('a failing partition does not stop the storing of other records of its flush', async () => {
+  it('a failing partition does not keep the other records of its flush from being stored', async () => {
     const { publisher } = kafka(new Set([1]))
     const outcomes = [0, 1, 2, 0].map((partition, i) =>
       publisher.publish(onPartition(partition, `${i}`), performance.now() + 150),
@@ -360,7 +360,7 @@ describe('failing partitions', () => {
     expect(await anywhere).toBe('stored')
   })
 
-  it('failing partitions do not keep the publisher from closing', async () => {
+  it('the publisher closes even while partitions fail', async () => {
     const { publisher } = kafka(new Set([0, 1, 2]))
     const outcomes = [0, 1, 2].map((partition, i) =>
       publisher.publish(onPartition(partition, `${i}`), performance.now() + 30),
@@ -502,7 +502,7 @@ describe('outages', () => {
     expect(publisher.outage).toEqual(outage)
   })
 
-  it('an outage lasts until Kafka stores a record, even without traffic', async () => {
+  it('an outage lasts until Kafka stores a record, even if no new record arrives', async () => {
     const pass = clock()
     const { publisher, fail, failing, sends } = setUp()
     await fail()

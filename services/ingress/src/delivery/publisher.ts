@@ -25,8 +25,8 @@
  * - Each record gets its answer by its deadline.
  * - The answer `stored` is given only after Kafka has acknowledged the record.
  * - The counts of records and bytes include a record until its flush ends, even after its answer.
- * - An isolated partition accepts a record only while its queue is smaller than the free room of
- *   the publisher. So one isolated partition never fills more than half of the room.
+ * - An isolated partition accepts a record only while its queue is smaller than the publisher's
+ *   free capacity. So one isolated partition never uses more than half of the capacity.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Linked, LinkedSet } from './linked-set.ts'
@@ -39,7 +39,7 @@ import { type Send, sendInParts } from './send-in-parts.ts'
  */
 export type End = 'stored' | 'deadline' | 'queue-full' | 'refused' | 'closing'
 
-/** End of a publish, with the reason. */
+/** Result of a publish. */
 export interface Outcome<E = End> {
   readonly end: E
   /** Kafka's last error for the record or its queue. Undefined if Kafka did not answer in time. */
@@ -190,7 +190,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   /** Moves each entry to the current queue of its partition. */
   const requeue = (entries: readonly Entry<R>[]) => {
     for (const entry of entries) {
-      // Do not count a probe, because its request already has its answer.
+      // Do not count a probe, because its request was already answered.
       const isCounted = held.has(entry)
       if (isCounted) count(entry, -1)
       entry.queue = queueOf(entry.record)
@@ -229,7 +229,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   const isSlow = ({ startedAt }: Flight, now = performance.now()) => now - startedAt > SLOW_FLUSH_MS
 
   /**
-   * Takes the next batch from a queue. Drops records whose request already has a 503, because the
+   * Takes the next batch from a queue. Drops records whose request already got 503, because the
    * sender repeats the event. A failing queue always gets a probe: if the batch would be empty, it
    * gets the smallest dropped record.
    */
@@ -302,7 +302,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     queue.failure = failed?.error && { since: queue.failure?.since ?? performance.now(), error: failed.error }
   }
 
-  /** Gives each of these partitions its own queue, and moves its records there. */
+  /** Gives the partition of each entry its own queue, and moves the partition's records there. */
   const isolate = (entries: readonly Entry<R>[], haveFailed: boolean) => {
     for (const [partition, some] of Map.groupBy(entries, ({ record }) => options.partitionOf?.(record))) {
       if (partition === undefined) continue

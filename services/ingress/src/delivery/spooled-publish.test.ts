@@ -49,7 +49,7 @@ it('the spool is not used while Kafka stores records', async () => {
 })
 
 it.each(['deadline', 'queue-full'] as const)(
-  'a record is acknowledged from the disk if the publisher ends with %s',
+  "a record is written to disk and acknowledged if the publisher's outcome is %s",
   async (end) => {
     const { publish, calls } = setUp({ end })
     expect([(await publish(record, soon())).end, calls]).toEqual(['spooled', ['kafka', 'disk']])

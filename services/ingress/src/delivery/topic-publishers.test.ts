@@ -89,7 +89,7 @@ describe('deliver', () => {
     expect(refused).toEqual([{ topic: customers, quarantined: true }])
   })
 
-  it('the file of a record that even quarantine refuses is kept', async () => {
+  it("if its topic and quarantine both refuse a record, the record's file is kept", async () => {
     const { publishers, refused, valuesIn } = kafkaThatRefuses((value) => value === 'v2')
     expect(await deliver(publishers, batch(5))).toEqual({ left: [], kept: ['v2'] })
     expect(valuesIn(customers)).toEqual(['v0', 'v1', 'v3', 'v4'])
@@ -119,7 +119,7 @@ describe('deliver', () => {
     expect(partitions).toEqual([`${customers}/1 of 3`, `${customers}/2 of 3`, `${customers}/1 of 3`])
   })
 
-  it('a record of another topic prefix goes to the current topics, or else to quarantine', async () => {
+  it('a record of another prefix goes to the same topic of the current prefix, otherwise to quarantine', async () => {
     const { publishers, valuesIn } = kafkaThatRefuses(() => false)
     await deliver(publishers, [
       recordOf('old.customers.raw', 'c'),

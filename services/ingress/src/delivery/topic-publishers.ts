@@ -34,8 +34,8 @@ export interface TopicPublishers {
   /** Describes a topic whose oldest send has lasted longer than `stuckSendMs`. */
   stuck(): string | undefined
   /**
-   * Returns a topic that stores no records because its partitions fail. One partition failed first:
-   * `error` is its last error.
+   * Returns a topic that stores no records because its partitions fail. `error` is the last error
+   * of the first of these partitions that failed.
    */
   outage(): { readonly topic: string; readonly error: Error } | undefined
   connect(): Promise<void>
@@ -73,8 +73,8 @@ export interface TopicPublishersOptions extends Omit<PublisherOptions<OutgoingRe
   /** A send that lasts longer than this is stuck. kafkajs has no timeout for a send. */
   readonly stuckSendMs: number
   /**
-   * Called for each record that Kafka refuses even if the batch has no other record. `quarantined`
-   * is true if the quarantine topic has the record's bytes.
+   * Called for each record that Kafka refuses even if the record is sent alone. `quarantined` is
+   * true if the quarantine topic has the record's bytes.
    */
   readonly onRefused: (topic: string, error: Error, quarantined: boolean) => void
 }

@@ -160,7 +160,7 @@ describe('authentic events', () => {
     expect(metrics).toContain('ingress_accept_seconds_bucket{le="0.02",service="test"} 0')
   })
 
-  it('each answer of the webhook has its time, by the class of the answer, and probes have none', async () => {
+  it('the answers of the webhook are timed by class of status code, and probes are not timed', async () => {
     const { app, post, registry } = start()
     await post(valid)
     await post(valid, { 'x-authorization-token': 'wrong' })
@@ -231,7 +231,7 @@ describe('traces', () => {
     expect(spans).toMatchObject([{ error: 'unavailable', attributes: { 'http.response.status_code': 503 } }])
   })
 
-  it('a request to another address has no span', async () => {
+  it('a request to another path has no span', async () => {
     const { app, spans } = start({ isTraced: true })
     await app.inject({ url: HEALTH_PATH })
     await app.inject({ method: 'POST', url: '/other', headers: SENDER })
@@ -588,7 +588,7 @@ describe('refusals', () => {
     ['not-found', {}, '/webhook', valid],
     ['too-large', {}, WEBHOOK_PATH, 'x'.repeat(10_001)],
   ])(
-    "a refusal as %s ends the connection, and is reported if it has the sender's headers",
+    "a request refused as %s is disconnected, and is reported if it has the sender's headers",
     async (problem, headers, url, payload) => {
       const { app, refusals, registry } = start()
       const ours = {
@@ -624,7 +624,7 @@ describe('refusals', () => {
     },
   )
 
-  it('a request of a stranger counts by the check that failed, and is not the sender', async () => {
+  it("a stranger's request is counted by the check that failed, and does not prove the sender", async () => {
     const { post, refusals, registry } = start()
     const forged = { 'x-authorization-token': 'guess' }
     for (let i = 0; i < 6; i++) await post(valid, { ...forged, 'mykaarma-signature-token': sign('other') })
@@ -647,7 +647,7 @@ describe('refusals', () => {
   it.each([
     ['proven', false],
     ['claimed', true],
-  ])('the sender of an unusable event is %s if it is %s that authentication is off', async (sender, isOpen) => {
+  ])('the sender of an unusable event is %s (authentication off: %s)', async (sender, isOpen) => {
     const { post, refusals } = start({ isOpen })
     expect((await post('not json')).statusCode).toBe(400)
     expect(refusals).toMatchObject([{ problem: 'malformed-json', sender }])

@@ -146,7 +146,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   const app = fastify({
     ...withoutSchemas,
     logger: false,
-    // Accept variants of the path, because a different spelling must not cost an event.
+    // Accept variants of the path, because an event must not be lost through a different spelling.
     routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, caseSensitive: false },
     exposeHeadRoutes: false,
     // Without this limit slow senders could keep connections forever.
@@ -176,8 +176,8 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     // Closes the connection of a client that writes requests and reads no answer. This time is
     // longer than any normal pause.
     connectionTimeout: options.keepAliveTimeoutMs + options.requestTimeoutMs,
-    // Answer requests on open connections during a shutdown, because a refusal would cost the
-    // sender one of its six attempts.
+    // Answer requests on open connections during a shutdown, because a refusal would use one of the
+    // sender's six attempts.
     return503OnClosing: false,
     ...(options.trustedProxies && {
       trustProxy: (address: string) => options.trustedProxies?.includes(address) ?? false,
@@ -251,7 +251,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   // the port closes.
   app.addHook('onSend', (request, reply, payload, done) => {
     if (deps.stopping.aborted) reply.header('connection', 'close')
-    // Requests to other addresses, such as probes, have no time of arrival.
+    // Requests to other paths, such as probes, have no time of arrival.
     if (request.arrivedAt > 0) {
       const seconds = (performance.now() - request.arrivedAt) / 1000
       metrics.requestSeconds.observe({ class: `${Math.floor(reply.statusCode / 100)}xx` }, seconds)

@@ -10,7 +10,10 @@ export interface Credentials {
   readonly contentType?: string | undefined
 }
 
-/** Names of the matching secret and token. Metrics by name show the end of a rotation. */
+/**
+ * Names of the matching secret and token. Metrics count requests by these names, so they show when
+ * a rotation is complete.
+ */
 export interface Authenticated {
   /** `none` if signatures are not checked. */
   readonly secret: string
@@ -29,8 +32,8 @@ export const FAILED_CHECKS = [
 ] as const
 
 /**
- * `proven`: the request has a known token, or its body has a correct signature. No stranger can
- * send this. `claimed`: any other request.
+ * `proven`: the request has a known token, or its body has a correct signature. A stranger can send
+ * neither. `claimed`: any other request.
  */
 export const SENDERS = ['proven', 'claimed'] as const
 export type Sender = (typeof SENDERS)[number]

@@ -21,7 +21,9 @@ export interface ReceiveBodyOptions {
   readonly maxBytesTogether: number
 }
 
-/** Chunks of each body that are kept without a copy. A usual body has fewer. */
+/**
+ * Maximum number of chunks of a body that are kept without a copy. A usual body has fewer chunks.
+ */
 const MAX_UNCOPIED_CHUNKS = 8
 /** Later chunks that are smaller than this are copied into blocks. */
 const SMALL_CHUNK_BYTES = 4096
@@ -40,7 +42,7 @@ const NO_BLOCK = Buffer.alloc(0)
  */
 class BodyParts {
   bytes = 0
-  /** Bytes of memory, Buffers and unused bytes of blocks included. */
+  /** Bytes of memory, including Buffer objects and unused bytes of blocks. */
   memory = 0
   readonly #parts: Buffer[] = []
   #block = NO_BLOCK

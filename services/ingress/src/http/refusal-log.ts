@@ -3,7 +3,7 @@ import type { Refusal } from './app.ts'
 import { type Problem, problems } from './problem.ts'
 import type { Suspicion } from './webhook-route.ts'
 
-/** Instructions for problems that cost events until a person fixes them. */
+/** Instructions for problems through which events are lost until a person acts. */
 const advice: Partial<Record<Problem, string>> = {
   unauthenticated: 'compare MYKAARMA_SIGNING_SECRETS and MYKAARMA_TOKENS with those of the sender',
   'forbidden-address':

@@ -176,7 +176,7 @@ describe('damaged files', () => {
     expect(segmentsIn(directory)).toEqual([`${basename(path)}.damaged`])
   })
 
-  it('a record whose length covers the next records is lost, but the next records are not', async () => {
+  it('if a damaged length covers the next records, only the record with this length is lost', async () => {
     const directory = newDirectory()
     const { path, frames } = await leave(directory, [numbered(100).map((name) => named(name))])
     edit(path, (bytes) => bytes.writeUInt32LE(1000, frames[3]!.at + 8))
@@ -270,7 +270,7 @@ it('a file is drained to its end even if a record becomes damaged during the dra
   expect([spool.size.records, segmentsIn(directory)]).toEqual([0, [`${basename(path)}.damaged`]])
 })
 
-it('a deleted file is damage only if one of its records was not delivered', async () => {
+it('a deleted file counts as damage only if one of its records was not delivered', async () => {
   const { path, frames } = await leave(newDirectory(), [[named('a'), named('b')]])
   const end = frames.at(-1)!.end
   const segment = newSegment(path, 1, end, false)
@@ -480,7 +480,7 @@ describe('other formats', () => {
   })
 
   it.each([512, 4096])(
-    'a file of the previous version with zeros in its first %i bytes loses only records there',
+    'a file of the previous version with zeros in its first %i bytes loses only the records in them',
     async (zeroed) => {
       const directory = leaveVersion1((bytes) => bytes.fill(0, 0, zeroed))
       const { records, damages } = await drainAll(directory)

@@ -26,8 +26,8 @@ export const findFiles = async (directory: string, report: Report): Promise<Spoo
   for (const name of (await readdir(directory)).sort()) {
     const [, digits, marker, ending] = NAME.exec(name) ?? []
     if (digits === undefined) continue
-    // Each file needs its own number, because a place in the spool contains the file's number. Two
-    // files may have the same number, e.g. after a person moved a file here.
+    // Each file needs its own number, because a position in the spool contains the file's number.
+    // Two files may have the same number, e.g. after a person moved a file here.
     const number = Math.max(files.lastNumber + 1, Number(digits))
     files.lastNumber = number
     const path = join(directory, name)

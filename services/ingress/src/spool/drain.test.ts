@@ -241,7 +241,7 @@ describe('many failing partitions', () => {
     return spool.drain({ partitionOf: counted, send }, signal)
   }
 
-  it('200 failing partitions do not read the files 200 times', { timeout: 60_000 }, async () => {
+  it('with 200 failing partitions, a drain does not read the files 200 times', { timeout: 60_000 }, async () => {
     const { spool } = await setUp()
     const onRead = vi.fn()
     expect(await retryAll(spool, onRead)).toBe('incomplete')

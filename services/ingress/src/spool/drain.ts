@@ -65,7 +65,7 @@ interface Cursor {
   next: Position
   /**
    * Maximum number of records in one send. The limit is 1 while the partition is failing. A record
-   * that fails moves to the end of `pending`, so that each record gets its turn.
+   * that fails moves to the end of `pending`, so that each record is tried.
    */
   limit: number
   dueAt: number

@@ -199,8 +199,8 @@ export const createSegment = async (
         await writeAll(file, Buffer.concat([...header, ...sealed]), segment.confirmedEnd)
         await file.datasync()
         if (isNew) {
-          // Give the file its final name, because a file without this name has no acknowledged
-          // records.
+          // Give the file its final name. At the next start, a file whose name ends in `.new` is
+          // deleted.
           await rename(segment.path, path)
           segment.path = path
           await syncDirectory(directory)

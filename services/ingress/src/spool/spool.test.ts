@@ -277,7 +277,7 @@ describe('draining', () => {
     expect(names(await drained(spool))).toEqual(['afterwards'])
   })
 
-  it('a second drain during a drain joins the first', async () => {
+  it('a drain that starts during another drain joins that drain', async () => {
     const { spool } = await openAt(newDirectory())
     await spool.append(named('a'))
     const release = Promise.withResolvers<void>()

@@ -79,7 +79,7 @@ export const createUndelivered = ({ segments, report, isStillOurs }: Undelivered
 
   /**
    * Returns the file to read next. Includes an empty file of an earlier process, because only
-   * reading the file shows that records are lost.
+   * reading the file shows that its records are lost.
    */
   const nextFile = (from: Position): Segment | undefined =>
     segments.find(
@@ -91,8 +91,8 @@ export const createUndelivered = ({ segments, report, isStillOurs }: Undelivered
   /** Returns true if an unreadable file has become readable. */
   const becameReadable = async (segment: Segment): Promise<boolean> => {
     const reader = readSegment(segment, 0, segment.confirmedEnd, report, isStillOurs)
-    // Set the time before the attempt, so that another unreadable file gets its turn if the attempt
-    // fails.
+    // Set the time before the attempt, so that after a failure the next attempt reads another
+    // unreadable file.
     segment.retryAt = performance.now() + RETRY_MS
     try {
       await reader.next()
