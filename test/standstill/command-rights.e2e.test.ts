@@ -13,7 +13,7 @@ import { openSharedBrokers, openSite, type SharedBrokers, type Site, withoutLogi
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
-/** Numbers of Kafka's protocol. */
+/** Codes in Kafka's protocol for operations, permissions, resources and patterns. */
 const OPERATIONS = { READ: 3, WRITE: 4, CREATE: 5, DESCRIBE: 8, DESCRIBE_CONFIGS: 10 } as const
 const ALLOW = 3
 const TOPIC = 2
@@ -404,7 +404,7 @@ it('verify --repair --execute fails without each of its rights on Redis, and rep
   expect(row).toContain(`\`${rights.join(' ')}\``)
   const [key = ''] = await shared.redis.keys(`${site.keyPrefix}customer:*`)
   await shared.redis.hset(key, 'firstName', 'Mallory')
-  // ioredis sends EVALSHA only from the second call of a script on.
+  // ioredis sends EVAL for the first call of a script, and EVALSHA for later calls.
   for (const right of rights.filter((each) => each !== '+evalsha')) {
     const others = rights.filter((other) => other !== right)
     const { code, said } = await run('verify --ledger', { kafka, redis: [...redis, ...others] }, {}, REPAIR)

@@ -12,7 +12,7 @@ const DOCUMENT = readFileSync(new URL('../../docs/operating.md', import.meta.url
 const TOPICS = /^\| reader \| topics ([^:]+): READ \|$/m.exec(DOCUMENT)?.[1]?.match(/[\w.]+/g) ?? []
 const REDIS_RIGHTS = /ACL SETUSER reader on >password ([^`]+)/.exec(DOCUMENT)?.[1]?.trim().split(/\s+/) ?? []
 
-/** Numbers of Kafka's protocol. */
+/** Codes in Kafka's protocol for operations, permissions, resources and patterns. */
 const [READ, ALLOW, TOPIC, LITERAL] = [3, 3, 2, 3]
 const OPERATIONS: Readonly<Record<string, number>> = { READ, WRITE: 4, DESCRIBE_CONFIGS: 10 }
 /** The rights that a redrive also needs, each as a topic and an operation. */
@@ -143,7 +143,7 @@ it('a reader with only the rights of docs/operating.md gives all answers', { tim
   expect(await reasonsOf(reader)).toEqual([])
 })
 
-it('a reader that may not read the state topic names the missing right, and answers what needs only Redis', {
+it('a reader that may not read the state topic names the missing right, and answers requests that need only Redis', {
   timeout: 60_000,
 }, async () => {
   const reader = await startReader(
@@ -204,7 +204,7 @@ it('a reader that lacks any one right at Redis names it and never answers 500', 
   const change = (...rules: readonly string[]) => shared.redis.call('ACL', 'SETUSER', user, ...rules)
   const rights = REDIS_RIGHTS.map((each) => each.replace('mykaarma:', site.keyPrefix))
   const keys = rights.filter((each) => each.startsWith('~'))
-  // Without PING, a service works. Without INFO, ioredis prints a warning.
+  // A service works without PING. If INFO is missing, ioredis prints a warning.
   const commands = rights.filter((each) => each.startsWith('+') && each !== '+ping' && each !== '+info')
   expect([keys.length, commands.length]).toEqual([6, 7])
   const losses = [

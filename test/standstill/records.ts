@@ -127,7 +127,7 @@ export const records: readonly Scenario[] = [
     },
   },
   {
-    name: 'aborted transactions of others end every partition',
+    name: 'every partition ends with an aborted transaction of another producer',
     options: { env: () => ({ projector: { CONSUMER_SESSION_TIMEOUT_MS: '6000' } }) },
     quiet: true,
     break: async (site) => {
@@ -137,7 +137,7 @@ export const records: readonly Scenario[] = [
     },
   },
   {
-    name: 'an open transaction of others holds back every partition',
+    name: 'every partition has an open transaction of another producer, which hides all later records',
     break: async (site) => {
       const transaction = await openTransaction(site)
       transactions.set(site, () => transaction.abort())

@@ -114,7 +114,7 @@ export const redis: readonly Scenario[] = [
     /rediss:/,
   ),
   wrongUrl(
-    'the address of Redis is that of Kafka',
+    'the address of Redis is the address of Kafka',
     ({ shared }) => `redis://${shared.brokers.kafka.admin}`,
     /REDIS_URL/,
   ),
@@ -184,7 +184,8 @@ export const redis: readonly Scenario[] = [
     name: 'Redis refuses writes, because it cannot save them',
     options: { privateRedis: true },
     break: async (site) => {
-      // Redis cannot replace a folder by its file. Redis 7 does not let a client change the name.
+      // Redis cannot save its data while a folder has the name of the file. A client of Redis 7
+      // cannot change the file's name.
       mkdirSync(await dumpOf(site))
       await call(site, 'CONFIG', 'SET', 'save', '3600 1')
       await call(site, 'BGSAVE')

@@ -27,7 +27,9 @@ export const RIGHTS: Readonly<Record<ServiceName, readonly (readonly [Operation,
   ],
 }
 
-/** Rules of `ACL SETUSER` for the projector. Without the last six commands, events are applied. */
+/**
+ * Rules of `ACL SETUSER` for the projector. It applies events even without the last six commands.
+ */
 export const REDIS_RULES = [
   ...['customer:*', 'erased:*', 'positions:*', 'index:*', 'drift', 'dealers', 'dealer:*'].map(
     (keys) => `~mykaarma:${keys}`,

@@ -7,7 +7,7 @@ import type { ServiceName } from '@customer-stream/testing'
 import { openSite, type SharedBrokers, type Site, type SiteOptions } from './site.ts'
 import type { SupervisedService } from './supervised-service.ts'
 
-/** Maximum time until the symptoms must be seen, or until the pipeline must have recovered. */
+/** Maximum time until the symptoms are seen, or until a pipeline without symptoms has recovered. */
 const SEEN_WITHIN_MS = 30_000
 /**
  * Maximum time until the recovery. After a refused login a service waits up to a minute before it
@@ -156,7 +156,7 @@ const startSender = (site: Site, pauseMs = POST_PAUSE_MS) => {
   }
 }
 
-/** Events that are sent after a change, so that they use the new connections. */
+/** Number of events that are sent after a change, so that some use the new connections. */
 const EVENTS_AFTER = 50
 
 /** Makes a change while events are sent. Throws if an event is refused. */

@@ -68,7 +68,7 @@ export const openSharedBrokers = async (): Promise<SharedBrokers> => {
   }
 }
 
-/** Numbers of Kafka's protocol. */
+/** Codes of operations in Kafka's protocol. */
 const OPERATIONS: Readonly<Record<Operation, number>> = {
   READ: 3,
   WRITE: 4,
@@ -124,11 +124,11 @@ export type SiteEnv = (
 export interface SiteOptions {
   readonly partitions?: number
   readonly env?: SiteEnv
-  /** Server settings of a Kafka without users that only this site uses. */
+  /** Server settings of a Kafka for this site alone, without users. Undefined: the shared Kafka. */
   readonly privateKafka?: Env
   /**
-   * True for a Redis without users that only this site uses. With `tls`, the projector connects by
-   * TLS, and needs a client certificate.
+   * True for a Redis for this site alone, without users. With `tls`, the projector connects by TLS,
+   * and needs a client certificate.
    */
   readonly privateRedis?: boolean | 'tls'
 }
