@@ -12,7 +12,7 @@ const failureOf = (script: string): Promise<string> =>
     ),
   )
 
-// Unit tests do not fill two cores, so the checks run beside them.
+// Unit tests do not fill two cores, so the checks run at the same time.
 it('types, lint and the rules of imports have no problem (npm run check)', { timeout: 300_000 }, async () => {
   expect(await failureOf('check')).toBe('')
 })

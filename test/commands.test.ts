@@ -83,7 +83,9 @@ it.each([
   },
 )
 
-it('npm run verify names a ledger that cannot be read, as wrong usage', { timeout: 60_000 }, async () => {
+it('npm run verify treats an unreadable ledger as wrong usage, and prints the reason', {
+  timeout: 60_000,
+}, async () => {
   const nobody = { KAFKA_BROKERS: '127.0.0.1:1', REDIS_URL: 'redis://127.0.0.1:1' }
   const { code, stderr } = await run('verify', ['--ledger', '/no-such-file'], { ...process.env, ...nobody })
   expect([code, stderr]).toEqual([2, expect.stringContaining('verify: --ledger cannot be read: ENOENT')])

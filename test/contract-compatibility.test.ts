@@ -115,11 +115,11 @@ describe('a changeset', () => {
     ['patch', '0.1.0', false],
     ['major', '1.2.3', true],
     ['minor', '1.2.3', false],
-  ])('a changeset of a %s version declares a breaking change of %s: %s', (type, at, expected) => {
+  ])('a changeset with a %s bump can declare a breaking change after version %s: %s', (type, at, expected) => {
     expect(isDeclared(changeset(type), at)).toBe(expected)
   })
 
-  it('a changeset declares only its listed changes, for its own package', () => {
+  it('a changeset declares only changes that it names, and only for its own package', () => {
     expect(isDeclared(changeset('major', 'Some fields are gone.'))).toBe(false)
     expect(isDeclared(changeset('major', `\`${STATE}\` has no \`departmentUuid\`.`))).toBe(false)
     expect(isDeclared(changeset('major', '`customers.schema.json` has no `dealerUuid`.'))).toBe(false)

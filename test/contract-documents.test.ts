@@ -175,7 +175,7 @@ describe('openapi.json', () => {
       expect(allOf).toEqual([{ $ref: '#/components/schemas/Problem' }])
       return isProblem(document) && open().validate({ type: 'object', properties }, document)
     })
-    // These two types are answers to another path or method.
+    // These two problem types are answers to another path or method.
     expect(types.filter((type) => !described.includes(type))).toEqual(['not-found', 'method-not-allowed'])
   })
 })
@@ -197,7 +197,7 @@ describe('reader-openapi.json', () => {
     )
     const types = Object.keys(readerProblems) as (keyof typeof readerProblems)[]
     expect(types.filter((type) => !isProblem(readerProblemDocument(type, 'detail')))).toEqual([])
-    // These two types are answers to another path or method.
+    // These two problem types are answers to another path or method.
     expect(types.filter((type) => !described.includes(type as never))).toEqual(['not-found', 'method-not-allowed'])
   })
 

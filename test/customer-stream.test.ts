@@ -22,7 +22,7 @@ interface Ended {
 }
 
 const { PATH, NODE_COMPILE_CACHE } = process.env
-/** Environment without a setting. With its compiled code, a command needs half the CPU. */
+/** Environment without settings. NODE_COMPILE_CACHE halves the CPU time of a command. */
 const essentials = { PATH, NODE_COMPILE_CACHE }
 
 /** Runs the command. By default the command has no settings, so that it can connect to nothing. */
@@ -34,7 +34,7 @@ const run = (words: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<End
     )
   })
 
-/** Runs the command in a process that may have run others, which needs less CPU time. */
+/** Runs the command in a process that may have run other commands. This needs less CPU time. */
 const runInShared = (words: readonly string[], env: NodeJS.ProcessEnv = {}, columns?: number) =>
   runCommandLine({ file: 'packages/cli/src/main.ts', words, env, columns })
 
@@ -326,8 +326,8 @@ it('status ends within its limit, even if Kafka, Redis and a service never answe
   const beginsAt = once(silent, 'connection').then(() => performance.now())
   const words = ['status', '--timeout-seconds', '5', '--ingress', `http://${address}`]
   const { code, stdout } = await run(words, { KAFKA_BROKERS: address, REDIS_URL: `redis://${address}` })
-  // Allow more than the limit of 5 s, because the machine may be busy. Without a limit the command
-  // takes 8 s.
+  // This time is above the command's limit of 5 s, because the machine may be busy. Without a limit
+  // the command takes 8 s.
   expect(performance.now() - (await beginsAt)).toBeLessThan(7000)
   expect(code).toBe(1)
   expect(stdout).toMatch(/✘ Kafka at \S+ did not answer within [345] s\n/)

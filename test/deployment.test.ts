@@ -62,7 +62,7 @@ const unknownIn = (settings: object, env: Readonly<Record<string, unknown>>): st
 /** Returns a reason to skip a test if a program of the machine is missing. */
 const missing = (program: string, ...words: readonly string[]): string | undefined => {
   if (spawnSync(program, words).status === 0) return undefined
-  // With words, because docker may be there without its plugin compose.
+  // The reason has the words, because docker may be installed without its plugin compose.
   const reason = `this machine cannot run: ${[program, ...words].join(' ')}`
   // Vitest prints the reason of a skipped test only if the file has a failed test.
   process.stderr.write(`tests are skipped: ${reason}\n`)
@@ -288,9 +288,9 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
   }
 
   it.each([
-    ['a first primary has no primary', {}, '', ''],
-    ['a first replica follows redis-1', { REPLICA_OF: 'redis-1' }, '', 'replicaof redis-1 6379'],
-    ['a primary that Sentinel has chosen stays one', { REPLICA_OF: 'redis-1' }, 'maxmemory 1gb\n', ''],
+    ['the primary of a new site follows no server', {}, '', ''],
+    ['a replica of a new site follows redis-1', { REPLICA_OF: 'redis-1' }, '', 'replicaof redis-1 6379'],
+    ['a primary that Sentinel has chosen stays the primary', { REPLICA_OF: 'redis-1' }, 'maxmemory 1gb\n', ''],
     [
       'a replica keeps its primary, and takes a changed setting from redis.conf',
       {},
@@ -357,15 +357,18 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect([...grantedRights(user)].toSorted()).toEqual([...new Set(documentedRights(row))].toSorted())
   })
 
-  it.each(['ingress', 'projector'] as const)('the sweep gives the user %s only the documented rights', (user) => {
-    const row = rightsRows.find((line) => line.startsWith(`| ${user} |`)) ?? ''
-    const names = { ...topicNames(''), state: stateTopicName(''), erasures: erasuresTopicName('') }
-    const rights = RIGHTS[user].map(([operation, resource]) =>
-      resource === 'group' ? 'READ group' : `${operation} ${names[resource]}`,
-    )
-    const ofGroup = row.includes('the consumer group: READ') ? ['READ group'] : []
-    expect(rights.toSorted()).toEqual([...new Set(documentedRights(row)), ...ofGroup].toSorted())
-  })
+  it.each(['ingress', 'projector'] as const)(
+    'the standstill tests give the user %s exactly the documented rights',
+    (user) => {
+      const row = rightsRows.find((line) => line.startsWith(`| ${user} |`)) ?? ''
+      const names = { ...topicNames(''), state: stateTopicName(''), erasures: erasuresTopicName('') }
+      const rights = RIGHTS[user].map(([operation, resource]) =>
+        resource === 'group' ? 'READ group' : `${operation} ${names[resource]}`,
+      )
+      const ofGroup = row.includes('the consumer group: READ') ? ['READ group'] : []
+      expect(rights.toSorted()).toEqual([...new Set(documentedRights(row)), ...ofGroup].toSorted())
+    },
+  )
 
   const [basicCommands = '', redriveCommands = ''] = read('docs/operating.md')
     .split('\n## Least rights')[1]!
@@ -386,11 +389,14 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
       })
     return [...new Set(granted)].toSorted()
   }
-  it.each(USERS)('the commands of docs/operating.md grant the user %s these rights', (user) => {
-    expect(commandRights(basicCommands, user)).toEqual([...grantedRights(user)].toSorted())
-  })
+  it.each(USERS)(
+    'the commands of docs/operating.md grant the user %s the rights that kafka-users.sh grants',
+    (user) => {
+      expect(commandRights(basicCommands, user)).toEqual([...grantedRights(user)].toSorted())
+    },
+  )
 
-  it('the commands for redrives grant the reader the rights of the row for redrives', () => {
+  it('the commands of docs/operating.md for redrives grant the reader exactly the documented rights', () => {
     const row = rightsRows.find((line) => line.startsWith('| reader, for redrives |')) ?? ''
     const rights = commandRights(redriveCommands, 'reader')
     expect(rights.length).toBeGreaterThan(0)
@@ -398,7 +404,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect(rights.filter((right) => grantedRights('reader').has(right))).toEqual([])
   })
 
-  it("the commands' user has the rights of each command in Kafka, except of a redrive", () => {
+  it('the Kafka user of the commands has the rights of each command, except redrive', () => {
     const granted = grantedRights('operator')
     const rows = rightsRows.flatMap((line) => {
       const [, command] = /^\| `(.+?)` \|/.exec(line) ?? []
@@ -419,7 +425,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
   const rightsIn = (text: string, before: string) =>
     [...(text.split(before)[1]?.split(/```|\nuser /)[0] ?? '').matchAll(/(?<=\s)[+~][\w:*|]+/g)].map(([right]) => right)
 
-  it('the sweep gives the projector the rights in Redis that docs/operating.md lists, and no other', () => {
+  it('the standstill tests give the projector exactly the rights in Redis that docs/operating.md lists', () => {
     const documented = rightsIn(read('docs/operating.md'), 'ACL SETUSER projector on ')
     expect(REDIS_RULES.toSorted()).toEqual(documented.toSorted())
   })
@@ -461,7 +467,10 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
 })
 
 describe('Dockerfile', () => {
-  /** The instructions of each image, by its name. A line that ends with \\ continues. */
+  /**
+   * The instructions of each image, by its name. A line that ends with \\ is joined with the next
+   * line.
+   */
   const stages = new Map(
     read('Dockerfile')
       .replaceAll(/^#.*\n/gm, '')
@@ -486,7 +495,7 @@ describe('Dockerfile', () => {
       expect(last(stage, 'LABEL')).toContain(`org.opencontainers.image.${label}="`)
   })
 
-  it('the image of a service asks /livez, and both compose files ask /readyz, with a file of the image', () => {
+  it('the health check of an image asks /livez, and the health checks of both compose files ask /readyz', () => {
     const check = /HEALTHCHECK .*CMD (\[.+\])/.exec(stages.get('service')?.join('\n') ?? '')?.[1] ?? '[]'
     const words = ['node', '/app/packages/runtime/health-check.js']
     expect(JSON.parse(check)).toEqual([...words, 'livez'])
@@ -704,7 +713,10 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
 
   it.for([
     ['a spool', []],
-    ['little', ['--set', 'ingress.spool.enabled=false,verify.enabled=false,networkPolicy.enabled=false']],
+    [
+      'no spool, verify or network policy',
+      ['--set', 'ingress.spool.enabled=false,verify.enabled=false,networkPolicy.enabled=false'],
+    ],
     ['no reader', ['--set', 'reader.enabled=false']],
   ] as const)("kubeconform accepts the chart's objects with %s", ([, words], context) => {
     const skip = noHelm ?? noKubeconform
@@ -784,7 +796,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     expect(policy?.spec.egress).toContainEqual({ ports: [{ port: 6379 }, { port: 26379 }] })
   })
 
-  it('the reader gets the name of all admin ports of the ingresses', (context) => {
+  it('the reader gets one host name for the admin ports of all ingresses', (context) => {
     context.skip(noHelm !== undefined, noHelm)
     const objects = objectsOf()
     const service = objects.find(({ kind, metadata }) => kind === 'Service' && metadata.name.endsWith('ingress-admin'))

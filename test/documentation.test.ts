@@ -241,7 +241,7 @@ describe('docker-compose.yml', () => {
   const lines = read('docker-compose.yml').split('\n')
   const ports = lines.flatMap((line) => /^ +- '(.+:\d+)'$/.exec(line)?.[1] ?? [])
 
-  it('docker-compose.yml opens every port to this machine alone, unless HOST_ADDRESS is set', () => {
+  it('docker-compose.yml opens each port only to this machine, unless HOST_ADDRESS is set', () => {
     expect(ports.length).toBe(7)
     expect(
       ports.filter(
@@ -250,7 +250,7 @@ describe('docker-compose.yml', () => {
     ).toEqual([])
   })
 
-  it('docker-compose.yml has no order of starts, so a used port is reported early', () => {
+  it('no container of docker-compose.yml waits for another, so a port in use is reported early', () => {
     expect(lines.filter((line) => line.includes('condition:'))).toEqual([])
   })
 

@@ -90,7 +90,7 @@ describe('the rules of Prometheus', () => {
     expect(rule.annotations.runbook_url).toBe(`docs/runbook.md#${rule.alert.toLowerCase()}`)
   })
 
-  // An alert whose value is never 1.
+  // Alerts whose value is never 1.
   const ofMany = [
     'ProcessRestarts',
     'SenderRefusedOften',

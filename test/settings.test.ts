@@ -47,14 +47,14 @@ it.each(services)('the %s starts with the environment file of all services', (_,
   expect(() => load(SHARED)).not.toThrow()
 })
 
-it.each(services)('the %s takes no setting of another service for a misspelt one', (_, load) => {
+it.each(services)('the %s accepts the name of each setting of another service', (_, load) => {
   const names = Object.entries(EVERY).flatMap(([name, schema]) => [name, ...(schema.secret ? [`${name}_FILE`] : [])])
   const env = { ...Object.fromEntries(names.map((name) => [name, 'x'])), ...SHARED }
-  // Some values of the own settings are wrong here, so other problems are expected.
+  // The value x is wrong for some settings, so other problems are expected.
   expect(problemsWith(load, env).filter((problem) => problem.includes('is not a setting'))).toEqual([])
 })
 
-it.each(services)('the %s refuses a misspelt setting of itself', (service, load) => {
+it.each(services)('the %s refuses each misspelt name of its own settings', (service, load) => {
   const { settings } = PROGRAMS[service]!
   for (const name of Object.keys(settings).filter((each) => each.includes('_') && each.length >= 8)) {
     const problems = problemsWith(load, { ...SHARED, [`${name}X`]: 'x' })

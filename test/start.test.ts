@@ -1,4 +1,4 @@
-/** The code that a program loads at its start. Each part below costs 30 to 80 ms of CPU time. */
+/** The code that a program loads at its start. Each part below needs 30 to 80 ms of CPU time. */
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'

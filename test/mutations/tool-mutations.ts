@@ -173,7 +173,7 @@ export const toolMutations: readonly Mutation[] = [
     file: 'docker-compose.yml',
     from: `\${HOST_ADDRESS:-127.0.0.1}:\${HOST_INGRESS_PORT`,
     to: `\${HOST_ADDRESS:-0.0.0.0}:\${HOST_INGRESS_PORT`,
-    test: unit('test/documentation.test.ts', 'opens every port to this machine alone'),
+    test: unit('test/documentation.test.ts', 'opens each port only to this machine'),
   },
   {
     rule: 'the table of settings hides the values of secrets',
