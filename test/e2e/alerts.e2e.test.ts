@@ -1,7 +1,7 @@
 /**
- * A real Prometheus scrapes all services and evaluates the project's rules, while Kafka, Redis and
- * the projector end. Times in the rules are divided by SPEED. Limits of values stay.
- * `npm run test:alerts` causes every other alert.
+ * A real Prometheus scrapes all services and evaluates the project's rules, while a test stops
+ * Kafka, Redis or the projector. Times in the rules are divided by SPEED. Limits of values are
+ * unchanged. `npm run test:alerts` causes every other alert.
  */
 import { join } from 'node:path'
 import { waitUntil } from '@customer-stream/runtime'
@@ -20,7 +20,7 @@ import { dashboardPanels } from '../../tools/generate-dashboard.ts'
 import { type Monitoring, SPEED, startMonitoring } from '../alerts/monitoring.ts'
 import { prometheus, runPromtool } from '../prometheus.ts'
 
-/** The longest window of the rules in the test, and time for the repair. */
+/** Time limit for an alert: the longest window of a rule in this file, and time for the repair. */
 const TIMEOUT_MS = 30_000 + (20 * 60_000) / SPEED
 
 /** The longest `for` of a rule, except the rule NoEvents, which needs a day without events. */
@@ -51,7 +51,7 @@ describe.skipIf(prometheus === undefined || process.platform !== 'linux')('alert
       'customer-stream-projector': [`127.0.0.1:${projectorPort}`],
       'customer-stream-reader': [`127.0.0.1:${readerPort}`],
     })
-    // Events and requests flow all the time. Errors are expected while Kafka or Redis is away.
+    // Events and requests flow all the time. Errors are expected while Kafka or Redis is stopped.
     const { customerUuid } = makeCustomersEvent()
     sending = setInterval(() => {
       void pipeline.post(ingress, makeCustomersEvent().body).catch(() => undefined)
@@ -87,7 +87,8 @@ describe.skipIf(prometheus === undefined || process.platform !== 'linux')('alert
   })
 
   it('no alert fires while all is well', { timeout: TIMEOUT_MS * 2 }, async () => {
-    // The rules are 30 times as fast here. So an alert may be pending or fire during the start.
+    // All times in the rules are divided by 30 here. So an alert may be pending or fire during
+    // the start.
     await waitUntil(
       'no alert is pending or fires',
       () => monitoring.alertsIn('pending', 'firing'),

@@ -104,7 +104,7 @@ describe('raw requests', () => {
     },
   )
 
-  it('the ingress refuses 10 MB, before or while the body arrives', async () => {
+  it('the ingress refuses a body of 10 MB, before or while the body arrives', async () => {
     const large = 'x'.repeat(10_000_000)
     expect(await raw(head(['expect: 100-continue'], large).slice(0, 1000))).toMatch(/ 413 /)
     expect(await raw(head([], large))).toMatch(/^HTTP\/1.1 413 /)
@@ -200,12 +200,12 @@ describe('senders that are not authentic', () => {
     let peak = before
     while (!answered) peak = Math.max(peak, await memory())
     expect((await all).map((answer) => answer.slice(9, 12))).toEqual(Array(30).fill('401'))
-    // One Buffer for each chunk needed 290 to 400 MB here.
+    // Code that keeps one Buffer for each chunk needs 290 to 400 MB here.
     expect(peak - before).toBeLessThan(150_000_000)
     await flooded.end()
   })
 
-  it('stalled bodies of strangers do not block the real sender', async () => {
+  it('stalled bodies of unauthenticated clients do not block the real sender', async () => {
     const small = await pipeline.start('ingress', { RECEIVE_MAX_BYTES: '1048576' })
     await small.untilReady()
     const { hostname, port } = new URL(small.url)
@@ -357,7 +357,7 @@ describe.concurrent('connections that are not closed', () => {
   })
 })
 
-it('during a shutdown, the ingress answers a request whose first bytes arrived before', async () => {
+it('the ingress answers a request whose first bytes arrived before its shutdown', async () => {
   const stopping = await pipeline.start('ingress')
   await stopping.untilReady()
   const { body } = makeCustomersEvent()

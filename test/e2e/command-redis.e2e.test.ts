@@ -17,7 +17,7 @@ const openSite = async (redisUrl: string) => {
   return commandOf(pipeline, brokers)
 }
 
-it('a command uses the certificates for Redis, and names their settings if Redis refuses them', async () => {
+it('a command uses the certificates for Redis, and its error names their settings if Redis refuses them', async () => {
   const authority = createAuthority()
   const folder = mkdtempSync(join(tmpdir(), 'redis-tls-'))
   onTestFinished(() => rmSync(folder, { recursive: true }))
@@ -46,7 +46,7 @@ it('a command uses the certificates for Redis, and names their settings if Redis
   })
 })
 
-it('a command asks Sentinels for the primary, and names Sentinels that do not know it', async () => {
+it('a command asks Sentinels for the primary, and its error names Sentinels that do not know the primary', async () => {
   const site = await startRedisWithSentinels({ password: 'sentinel-password' })
   onTestFinished(() => site.stop())
   const run = await openSite(site.servers[0].url)

@@ -51,13 +51,17 @@ afterAll(async () => {
 })
 beforeEach((context) => context.skip(browser === undefined, noBrowser))
 
-/** Opens the console in a fresh browser. Fails the test if the page breaks its rules. */
+/**
+ * Opens the console in a fresh browser. Fails the test if the page prints an error, or sends a
+ * request to another server.
+ */
 const openConsole = async (theme: 'light' | 'dark' = 'light', url = reader.url): Promise<Page> => {
   const context = await browser!.newContext({ colorScheme: theme })
   const page = await context.newPage()
   const faults: string[] = []
   page.on('pageerror', ({ message }) => faults.push(message))
-  // Chromium also reports no answer, and an answer of 400 or more, as an error.
+  // Leave out requests without an answer and answers of 400 or more. Chromium prints an error for
+  // these.
   page.on('console', (line) => {
     if (line.type() === 'error' && !/the server responded with|net::ERR_/.test(line.text())) faults.push(line.text())
   })
@@ -155,7 +159,7 @@ it('a customer is found by id, phone, e-mail and VIN, masked until revealed, and
   await page.getByText('The value cannot be looked up').waitFor()
 })
 
-it('after the sign-out the page has nothing that the key has read', async () => {
+it('after the sign-out the page does not show data that an earlier key has read', async () => {
   const { customerUuid } = await store()
   const page = await openConsole()
   await signIn(page, 'full-api-key')
@@ -405,7 +409,7 @@ it('a record of quarantine shows its reason, and its bytes as text after a logge
   expect(await page.locator('pre').textContent()).toBe(`{${MARKUP}`)
   expect([await page.locator('main :is(img, script)').count(), reveals()]).toEqual([0, before + 1])
   expect(await page.title()).toBe('Quarantine – customer-stream')
-  // A person with a screen reader is still at this button.
+  // A screen reader stays at the element with the focus, so this button must keep the focus.
   expect(await page.evaluate('document.activeElement.textContent')).toBe('Hide the bytes')
   await page.keyboard.press('Enter')
   await page.getByRole('button', { name: 'Reveal the bytes' }).waitFor()
@@ -448,7 +452,7 @@ it('a redrive needs a dry run and a confirmation, and then the customer appears'
   await page.getByText('1 customer found.').waitFor()
 })
 
-it('a record opens in view with the focus, and Cancel ends the dry run and keeps the selection', async () => {
+it('an opened record gets the focus, and Cancel ends the dry run and keeps the selection', async () => {
   const ids = [await quarantine(Buffer.from('{cancel')), await quarantine(Buffer.from('[cancel'))]
   const page = await openConsole()
   await signIn(page, 'full-api-key')
@@ -478,11 +482,12 @@ it('a record opens in view with the focus, and Cancel ends the dry run and keeps
   expect(asked).toHaveLength(1)
 })
 
-it('a stopped redrive sends no more records, and says for how many the reader has answered', async () => {
+it('a stopped redrive sends no more records, and the page shows how many records were answered', async () => {
   const ids = ['a', 'b'].map((letter) => `topic-0-${letter}`)
   const [page, sending] = [await openConsole(), Promise.withResolvers<void>()]
   const asked: string[] = []
-  // Answers of the reader, so that the order of stop and answer is known.
+  // This test gives the answers of the reader, so that it controls whether the stop or the answer
+  // comes first.
   await page.route('**/v1/quarantine', (route) =>
     route.fulfill({
       json: {
@@ -520,7 +525,7 @@ it('a stopped redrive sends no more records, and says for how many the reader ha
   expect(asked).toHaveLength(1)
 })
 
-it('Overview raises no alarm for a key without the scope operate, and asks only once', async () => {
+it('for a key without the scope operate, Overview raises no alarm and requests the pipeline only once', async () => {
   const page = await openConsole()
   await page.clock.install()
   let asked = 0
@@ -531,7 +536,7 @@ it('Overview raises no alarm for a key without the scope operate, and asks only 
   await page.getByRole('heading', { name: 'These figures are not for this API key' }).waitFor()
   expect(await page.locator('.bad-edge').count()).toBe(0)
   await page.clock.fastForward(20_000)
-  // An answer to a later request shows that no request of the timer came before.
+  // This later request has an answer. So an earlier request of the timer would have been counted.
   const answered = page.waitForResponse(/dealers/)
   await openView(page, 'Dealers')
   await answered
@@ -557,7 +562,7 @@ it('the view of dealers shows the customers and the state of each dealer', async
   const page = await openConsole()
   await signIn(page, 'masked-api-key')
   const row = page.getByRole('row').filter({ hasText: dealeruuid })
-  // The projector stores the activity of dealers now and then.
+  // The projector does not store the activity of dealers immediately.
   await waitUntil(
     'the dealer is on the page',
     async () => {
@@ -600,7 +605,7 @@ it('Overview and Flow show the figures of a running pipeline', async () => {
   expect(await lags.count()).toBeGreaterThan(1)
 })
 
-it('an outage of Redis and of the reader is on the page, with the last figures, and so is its end', async () => {
+it('the page shows the beginning and the end of an outage of Redis or the reader', async () => {
   const redis = await startRedis({ args: ['--appendfsync', 'always'] })
   onTestFinished(() => redis.stop())
   const client = await pipeline.connectRedis(redis.url)
@@ -653,7 +658,7 @@ it('the first view needs less than 150 kB', async () => {
   const files = ['/', '/console.js', '/console.css', '/icon.svg']
   const sizes = await Promise.all(
     files.map(async (file) => {
-      // fetch would decompress the file, and the length of the answer stays the compressed one.
+      // The header content-length has the compressed size, although fetch decompresses the body.
       const { headers } = await fetch(`${reader.url}${file}`, { headers: { 'accept-encoding': 'gzip' } })
       return Number(headers.get('content-length'))
     }),

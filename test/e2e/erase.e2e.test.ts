@@ -66,7 +66,7 @@ it('erase removes the customer, and names each topic that still has data of the 
   })
 })
 
-it('erase --status finds only newer data of a customer who came back', async () => {
+it('for a customer who came back after an erasure, erase --status finds only newer data', async () => {
   await store('back', 1)
   await erase(['back', ...ASKED, '--scope', 'until-now'])
   await store('back', Date.now() + 1000)

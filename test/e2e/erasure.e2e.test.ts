@@ -116,7 +116,7 @@ it('an erasure forever covers newer events, late retries and spooled events', as
   expect((await states('a')).at(-1)).toBe(null)
 })
 
-it('a customer comes back with a new event after an erasure until-now', async () => {
+it('after an erasure until-now, a new event creates the customer again', async () => {
   const erasedAt = NOW + 5000
   await post('b', NOW)
   await untilStored('b', NOW)

@@ -38,14 +38,16 @@ const hashOf = (state: CustomerState): Hash => {
   const hash = stateToHash(state, { appliedAt: 0, projection: 0 })
   if (!hash.ok) throw new Error(hash.detail)
   const list = hash.value.fieldsAndValues
-  // Redis has no lone surrogates.
+  // In Redis, U+FFFD replaces each lone surrogate.
   const pairs = list.flatMap((name, i) => (i % 2 === 0 ? [[name.toWellFormed(), list[i + 1]?.toWellFormed()]] : []))
   return Object.fromEntries(pairs)
 }
 
 const linesOf = (output: string) => output.split('\n').filter((line) => line !== '')
 
-/** Reads what a subscriber to the state topic prints: the documents. */
+/**
+ * Returns the customers in the output of a subscriber to the state topic. Each line is a document.
+ */
 const fromDocuments = (output: string): Customers =>
   Object.fromEntries(
     linesOf(output).map((line) => {
@@ -63,7 +65,10 @@ const stateOfBody = (body: string | Buffer): CustomerState => {
   return state.value
 }
 
-/** Reads what a subscriber to the raw topic prints: version, dealer and snapshot. */
+/**
+ * Returns the customers in the output of a subscriber to the raw topic. Each line has a version, a
+ * dealer and a snapshot.
+ */
 const fromSnapshots = (output: string): Customers =>
   Object.fromEntries(
     linesOf(output).map((line) => {

@@ -144,8 +144,8 @@ it('a new event is in Redis long before the end of a fill, and /readyz shows the
     detail: expect.stringMatching(/: [1-9]\d* of \d+ records \(\d+ %\), about \d+ s left\. New events are applied/),
   }
   await waitUntil('the fill has begun', rebuild, (check) => check?.detail !== undefined, { pauseMs: 5 })
-  // Each fetch now takes at least 0.4 s, so the fill takes many seconds. A new event needs only
-  // some of these times.
+  // Each fetch now takes at least 0.4 s, so the fill takes many seconds. A new event needs only a
+  // few fetches.
   network.set({ delayMs: 200 })
   await waitUntil('records were filled', rebuild, (check) => / [1-9]\d* of /.test(check?.detail ?? ''))
   expect(await rebuild()).toEqual(during)

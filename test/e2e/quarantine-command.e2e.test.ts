@@ -164,7 +164,7 @@ describe('with the records of one test', () => {
       })
   })
 
-  it('quarantine list is in the order of time, and redrive in that of partitions and offsets', async () => {
+  it('quarantine list orders records by time, and redrive orders them by partition and offset', async () => {
     const partitions = Array.from({ length: PARTITIONS }, (_, partition) => partition)
     const started = Date.now()
     const values = [...partitions, ...partitions].map((partition, i) => ({
@@ -217,7 +217,7 @@ describe('with the records of one test', () => {
       stdio: ['ignore', 'pipe', 'ignore'],
     })
     await once(child.stdout, 'readable')
-    // The process has ended after this pause if it does not wait for its reader.
+    // A process that does not wait for the reader of its pipe ends within this time.
     await Promise.race([once(child, 'exit'), new Promise((resolve) => setTimeout(resolve, 3000))])
     const parts = await child.stdout.toArray()
     expect(JSON.parse(Buffer.concat(parts).toString()).text).toHaveLength(900_000)
@@ -354,7 +354,7 @@ describe('with the records of one test', () => {
     const redrive = ['redrive', '--reason', 'refused-by-kafka', ...EXECUTE]
     /**
      * Stops a redrive after some of its records. The whole redrive would take longer than 10 s, so
-     * other records are left.
+     * it has not sent all records by then.
      */
     const stopWith = async (signal: NodeJS.Signals) => {
       const auditBefore = await count(auditTopic)

@@ -208,13 +208,13 @@ it('during a failover of Redis each answer is right or 503, and the reader finds
   expect(await reader.end()).toBe(0)
 })
 
-it('no customer is missing while a projector that lost Redis has filled only one partition', async () => {
+it('a reader never answers 404 for a stored customer while a lost Redis is filled partition by partition', async () => {
   const site = await openPipeline(inject('brokers'))
   onTestFinished(() => site.close())
   const services = await Promise.all([
     site.start('ingress'),
-    // The interval is long. The event below must show the loss of one partition before this check
-    // finds the loss of all partitions.
+    // With this long interval, the event below shows the loss of one partition first. Later the
+    // periodic check finds the loss of all partitions.
     site.start('projector', { POSITION_CHECK_MS: '2000' }),
     site.start('reader'),
   ])
@@ -356,7 +356,8 @@ it('a POST reaches a stream of changes, and a later stream continues after the e
   expect(await ended).toEqual(['ended', 'ended'])
   expect(await later.until(/\nretry: \d+\n\n$/)).toContain('retry')
   const reveals = readFileSync(reader.logFile, 'utf8').match(/"event":"revealed".*/g) ?? []
-  // The history is the first reveal. The streams have shown both customers.
+  // The request for the events is one reveal. The streams with the key `full` have revealed both
+  // customers.
   const customers = reveals.flatMap((line) => /"key":"full","customers":\[(.*?)\]/.exec(line)?.[1]?.split(',') ?? [])
   const [before, after] = [first, second].map(({ customerUuid }) => JSON.stringify(customerUuid))
   expect(customers.toSorted()).toEqual([before, before, after].toSorted())

@@ -83,7 +83,7 @@ it('a rebuild by a second group delays no new event and quarantines no record ag
       ),
     (hashes) => hashes.every(([firstName, projection]) => firstName === 'new' && projection === '1'),
   )
-  // An event that waits for the rebuild would not come, because the rebuild stands still.
+  // The rebuild stands still. So an event that waited for the rebuild would not be in Redis.
   expect(await fields('_projection')).toContain('1')
 
   network.set('open')

@@ -64,8 +64,8 @@ const applied = (more: number) =>
     (events) => events >= more,
   )
 /**
- * Failed requests to Redis. Failures of Kafka are not counted, because one request may fail while
- * the topics are new.
+ * Returns the number of failed requests to Redis. Requests to Kafka are not counted, because a
+ * request may fail while the topics are new.
  */
 const redisFailures = () => projector.metric('projector_failures_total', { operation: 'Redis' })
 const customersOf = (master: RedisCluster['masters'][number]) => master.client.keys(`${pipeline.keyPrefix}customer:*`)

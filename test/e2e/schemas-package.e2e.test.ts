@@ -82,7 +82,7 @@ it("the schema package's sample keeps the newest state, and fails if kafkajs sto
       producer.send({ topic, messages: values.map((value) => ({ key: 'c', value })) })
     const marker = (customerUuid: string) =>
       makeCustomersEvent({ customerUuid, customer: { firstName: 'marker' } }).body
-    // The vendor documents a text as the name. SQLite refuses an object.
+    // According to the vendor's documentation a name is a text. SQLite refuses an object.
     await post('c', 1, { first: 'Renée' } as unknown as string)
     await post('c', 2, 'Renée')
     await post('c', 1, 'Old')

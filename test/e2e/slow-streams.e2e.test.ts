@@ -12,13 +12,16 @@ afterAll(() => pipeline.close())
 
 const SLOW_CLIENTS = 4
 const CHANGES = 480
-/** The buffers of a socket have some megabytes, and the reader's memory of changes has 16 MiB. */
+/**
+ * Size of a change. All changes together must exceed the buffers of a socket (some megabytes) and
+ * the 16 MiB of changes that the reader keeps.
+ */
 const CHANGE_BYTES = 500_000
 
 const MIB = 1024 * 1024
 /**
- * The memory of changes has 16 MiB of records. A record needs several times as much while streams
- * share its document and its events.
+ * Maximum growth of the reader's memory. The reader keeps 16 MiB of changes. In memory a change
+ * needs several times the size of its record, because streams share its document and events.
  */
 const MAX_GROWTH = 10 * 16 * MIB
 

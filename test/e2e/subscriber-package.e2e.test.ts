@@ -13,7 +13,10 @@ import { createEmptyProject, type EmptyProject, root, sampleOf } from './empty-p
 
 const run = promisify(execFile)
 const readme = 'packages/subscriber/README.md'
-/** A value of another type than the vendor documents. The types of TypeScript do not show it. */
+/**
+ * Type of a name that is not a text, although the vendor documents a text. `CustomerState` does not
+ * have this type.
+ */
 type Undocumented = { readonly first: string }
 const samples = ['first', 'customers', 'table', 'deliveries']
 

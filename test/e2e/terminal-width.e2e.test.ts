@@ -1,4 +1,4 @@
-/** The reports of the commands fit a terminal, and lose nothing. */
+/** The reports of the commands fit the width of a terminal, and no text is missing. */
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { openPipeline, type Pipeline, untilApplied } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
@@ -39,7 +39,7 @@ const COMMANDS = [
 ].map((words) => [words.join(' '), words] as const)
 
 it.each(COMMANDS)(
-  '%s fits a terminal of 40, 80 and 200 columns, and loses nothing',
+  'the report of %s fits a terminal of 40, 80 and 200 columns, and no text is missing',
   { timeout: 120_000 },
   async (_, words) => {
     const piped = await run(words)

@@ -66,7 +66,7 @@ it('one trace shows an event from its request to Redis, and has no data of the c
   const exported = JSON.stringify(collector.spans)
   for (const secret of [customerUuid, 'Zoë', pipeline.secret, pipeline.token]) expect(exported).not.toContain(secret)
   expect(collector.requests.every(({ authorization }) => authorization === 'Basic c2VjcmV0')).toBe(true)
-  // The projector counts the span when it has the answer of the collector.
+  // The projector counts the span only after the answer of the collector.
   await waitUntil(
     'the span is counted',
     () => projector.metric('customer_stream_trace_spans_total', { outcome: 'exported' }),
@@ -113,7 +113,7 @@ it('quarantine and the log name the trace of an event that is refused or cannot 
   expect(lines.map((line) => JSON.parse(line).trace_id)).toEqual([refused?.traceId])
 })
 
-it('a collector that never answers costs no event, and both services end in time', async () => {
+it('if a collector never answers, no event is lost, and both services end in time', async () => {
   collector.answerWith(() => undefined)
   const { ingress, projector } = await startBoth({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.url })
   const events = Array.from({ length: 300 }, () => makeCustomersEvent())
@@ -133,7 +133,7 @@ it('a collector that never answers costs no event, and both services end in time
   }
 })
 
-it('a collector that is not there costs no event', async () => {
+it('if no collector listens, no event is lost', async () => {
   const { ingress, projector } = await startBoth({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1' })
   const { body, customerUuid } = makeCustomersEvent()
   expect((await pipeline.post(ingress, body)).status).toBe(202)

@@ -193,7 +193,7 @@ export const ingressMutations: readonly Mutation[] = [
     to: 'return503OnClosing: true',
     test: brokers(
       'test/e2e/bad-input.e2e.test.ts',
-      'during a shutdown, the ingress answers a request whose first bytes arrived before',
+      'the ingress answers a request whose first bytes arrived before its shutdown',
     ),
   },
   {
