@@ -325,8 +325,9 @@ const read = async (session: Session): Promise<Findings> => {
 export const run = async (args: readonly string[]): Promise<number> => {
   const input = readCommandLine(line, args)
   const { settings, isJson } = input
+  const session = openSession(input)
   try {
-    const report = reportOf(await read(openSession(input)))
+    const report = reportOf(await read(session))
     const isOff = (part: string) =>
       (part === 'state' && !settings.KAFKA_STATE_TOPIC) || (part === 'erasures' && !settings.KAFKA_ERASURES_TOPIC)
     if (isJson) process.stdout.write(jsonLine(report))
@@ -334,5 +335,7 @@ export const run = async (args: readonly string[]): Promise<number> => {
     return report.healthy ? 0 : 1
   } catch (error) {
     return reportFailure('status', error)
+  } finally {
+    session.redis.disconnect()
   }
 }
