@@ -1,4 +1,5 @@
-// JavaScript, because an older Node could not read TypeScript, and would end with a stack trace.
+// This file is JavaScript, because an older Node cannot read TypeScript and would end with a stack
+// trace.
 import '@customer-stream/runtime/node-version'
 
 await import('./src/main.ts')

@@ -68,7 +68,7 @@ export const projectorMutations: readonly Mutation[] = [
       'each script that stores a position, a token, a fill or the terms of a customer writes a transaction',
     ),
   },
-  { ...newerWins, test: store('returns applied, duplicate and stale') },
+  { ...newerWins, test: store('returns the outcomes applied, duplicate and stale') },
   { ...newerWins, rule: `${newerWins.rule}, under load`, test: faultRow('redis', 'Redis rolled back') },
   {
     ...movesFromWhereItIs,
@@ -157,7 +157,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: 'if stored ~= ARGV[8] and stored ~= ARGV[4] then return { 0 } end',
     to: '',
-    test: store('applyChunk writes only if the position is the expected offset or `to`'),
+    test: store('a chunk is written only if the position is the start or the end of the chunk'),
   },
   {
     rule: 'on a cluster the move of the position requires its token',
@@ -320,7 +320,7 @@ export const projectorMutations: readonly Mutation[] = [
     to: 'if (false && isTooFarInFuture(',
     test: unit(
       `${folder}/project.test.ts`,
-      'project quarantines a record with the problem: a timestamp too far in the future',
+      'a record with this problem is quarantined: a timestamp too far in the future',
     ),
   },
   {
@@ -347,7 +347,7 @@ export const projectorMutations: readonly Mutation[] = [
     to: `void smaller\n      await send([record])`,
     test: unit(
       `${folder}/quarantine.test.ts`,
-      'sendToQuarantine drops key and detail only of a record that Kafka refuses',
+      'if Kafka refuses a quarantine record, only this record is sent without key and detail',
     ),
   },
   {
@@ -356,7 +356,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/quarantine.ts`,
     from: `orElse(send([withoutDetail(record)]), 'refused', () => send([pointerTo(record)]))`,
     to: '(void pointerTo, send([withoutDetail(record)]))',
-    test: unit(`${folder}/quarantine.test.ts`, 'sends only the headers of a record'),
+    test: unit(`${folder}/quarantine.test.ts`, 'if Kafka refuses the value of a quarantine record'),
   },
   {
     rule: 'a copy may go to any partition of quarantine',
@@ -366,7 +366,7 @@ export const projectorMutations: readonly Mutation[] = [
     to: `return orElse(sendAll(records), 'refused', `,
     test: unit(
       `${folder}/quarantine.test.ts`,
-      'if a partition is unavailable, sendToQuarantine uses any partition and keeps the keys',
+      'if a partition of quarantine is unavailable, records go to any partition and keep their keys',
     ),
   },
   {
@@ -376,7 +376,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/pauses.ts`,
     from: 'setTimeout(resolve, PATIENCE_MS, undefined)',
     to: 'setTimeout(resolve, 1_000_000 * PATIENCE_MS, undefined)',
-    test: projection('a partition pauses while quarantine refuses its record, which is stored once'),
+    test: projection('a partition pauses while quarantine refuses its record, and the record is stored once'),
   },
   {
     rule: 'the record that causes a bug is found and named',
@@ -466,7 +466,7 @@ export const projectorMutations: readonly Mutation[] = [
     to: 'true',
     test: unit(
       `${folder}/progress.test.ts`,
-      'a still partition is reported after ten minutes if its owner moves other partitions',
+      'a partition that does not move is reported after ten minutes if its owner moves other partitions',
     ),
   },
   {
@@ -496,7 +496,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/project.ts`,
     from: ' || contentTypeOf(record) !== undefined',
     to: '',
-    test: unit(`${folder}/project.test.ts`, 'if it has a charset'),
+    test: unit(`${folder}/project.test.ts`, 'an unusable event that has a charset'),
   },
   {
     rule: 'the next newest event replaces an unusable one',
@@ -506,7 +506,7 @@ export const projectorMutations: readonly Mutation[] = [
     to: 'poison.push(hash)\n        break',
     test: unit(
       `${folder}/project.test.ts`,
-      'project returns the same hashes as full parsing, and counts each record once',
+      'the hashes are the same as if every record were parsed, and each record is counted once',
     ),
   },
   {
@@ -699,7 +699,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/indexes.ts`,
     from: 'if (changed.length === 0) return token',
     to: 'if (changed.length >= 0) return token',
-    test: indexes('of a fill that a newer event overtakes leaves no entry'),
+    test: indexes('of a fill leaves no entry if a newer event is applied'),
   },
   {
     rule: 'a field _index that stays as it is is compared, too',
@@ -707,7 +707,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/indexes.ts`,
     from: "if (text === '' && index === '') return []",
     to: 'if (text === index) return []',
-    test: indexes('of a fill that a newer event overtakes leaves no entry'),
+    test: indexes('of a fill leaves no entry if a newer event is applied'),
   },
   {
     rule: 'the last line of the field _index is found in linear time',
@@ -752,7 +752,7 @@ export const projectorMutations: readonly Mutation[] = [
     to: 'const isReady = true',
     test: unit(
       `${folder}/erasures.test.ts`,
-      'if the erasures topic has no leader, only partitions without a stored position in it wait',
+      'if the erasures topic has no leader, only partitions without a stored position in that topic wait',
     ),
   },
   {

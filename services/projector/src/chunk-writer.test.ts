@@ -303,7 +303,7 @@ it.each([
   60_000,
 )
 
-it('if one of two projectors crashes, an older document is last only if that projector sent it', async () => {
+it('if one of two projectors crashes, only that projector can leave an older document last', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(anEvent, { minLength: 1, maxLength: 6 }),
@@ -336,7 +336,8 @@ it('if one of two projectors crashes, an older document is last only if that pro
           const index = world.log.findLastIndex((record) => record[0] === customer)
           expect(world.senders[index]).toBe('victim')
           expect(left).toBeLessThan(0)
-          // The newest state was published before, so readers that compare versions are right.
+          // The newest state was published before, so readers that compare versions have the newest
+          // state.
           expect(world.log).toContainEqual([customer, world.customers.get(customer) ?? null])
         }
         expect(world.position).toBe(events.length)

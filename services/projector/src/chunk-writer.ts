@@ -140,7 +140,7 @@ interface Steps {
   readonly write: () => Promise<WrittenChunk>
   /** Returns the records for the state topic. */
   readonly recordsOf: (stored: readonly StoreOutcome[]) => readonly OutgoingRecord[]
-  /** Moves the position. Rejects with LostChunkError if the token is gone. */
+  /** Moves the position. Rejects with LostChunkError if the token is no longer stored. */
   readonly move: (token: string) => Promise<boolean>
 }
 

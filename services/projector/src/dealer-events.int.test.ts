@@ -31,7 +31,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     }
   }
 
-  it('an event counts once, however often and by however many projectors it is applied', async () => {
+  it('an event is counted once, even if several projectors apply it several times', async () => {
     const first = setUp()
     const second = setUp(first.keyPrefix)
     for (const { events } of [first, second, first]) {
@@ -46,7 +46,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     expect(ttl / HOUR_MS).toBeCloseTo(27, 0)
   })
 
-  it('the number of many events has an error of a few percent, and grows at each save', async () => {
+  it('a large number of events is counted with an error of a few percent, and grows at each save', async () => {
     const { events, count } = setUp()
     for (const part of [0, 1, 2]) {
       events.note(Array.from({ length: 3000 }, (_, i) => event('d', `id-${3000 * part + i}`)))
@@ -55,7 +55,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     }
   })
 
-  it('an event does not count if Redis no longer has the ids of its hour', async () => {
+  it('an event is not counted if Redis no longer has the ids of its hour', async () => {
     const { events, count } = setUp()
     events.note([event('d', 'a', NOW - 24 * HOUR_MS), event('d', 'b', NOW - 26 * HOUR_MS)])
     await events.save()
@@ -79,7 +79,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     expect(await count(dealerUuid)).toBe(1)
   })
 
-  it('if Redis refuses a command, the events are stored later, and no more than the maximum is kept', async () => {
+  it('if Redis refuses a command, the events are stored later, up to the maximum number', async () => {
     const { events, redis, keyPrefix, count } = setUp(undefined, 3)
     const key = eventIdsKey('d', hourOf(NOW), keyPrefix)
     await redis.hset(key, 'not', 'a HyperLogLog')

@@ -12,9 +12,9 @@ import {
 import { dealerOf, type ReceivedEvent } from './dealers.ts'
 import { all, script } from './position-hash.ts'
 
-/** Ids of one call. Redis answers no other client during the call. */
+/** Maximum number of ids in one call. Redis answers no other client during the call. */
 const IDS_PER_CALL = 1000
-/** Calls that wait for Redis together. One call after the other needs twice the CPU time. */
+/** Maximum number of calls at the same time. One call after the other needs twice the CPU time. */
 const CALLS_AT_ONCE = 50
 
 export interface IdentifiedEvent extends ReceivedEvent {
@@ -32,7 +32,7 @@ type Scripts = RedisClient & {
   countEvents(ids: string, counts: string, ...args: readonly (string | number)[]): Promise<number>
 }
 
-/** Only the end of a longer id counts. */
+/** If an id is longer, only its end is used. */
 const MAX_ID_LENGTH = 200
 
 /**
@@ -101,7 +101,7 @@ export const createDealerEvents = (
         for (const [hour, ids] of hours) {
           if (hour < oldest) size -= ids.splice(0).length
           if (ids.length > 0) stores.push(() => store(dealerUuid, hour, ids))
-          // The dealer may never send another event, so its empty list must not stay.
+          // The dealer may never send another event, so its empty list must be removed.
           else forget(dealerUuid, hour)
         }
       for (let i = 0; i < stores.length; i += CALLS_AT_ONCE)

@@ -34,7 +34,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
         redis.bitcount(activityKey(dealerUuid, slotOf(at).week, keyPrefix)),
     }
   }
-  /** An event in each slot of the last six weeks, of two dealers. */
+  /** Events of two dealers: one event in each slot of the last six weeks. */
   const events = ['busy', 'quiet'].flatMap((dealerUuid) =>
     Array.from({ length: (6 * WEEK_MS) / SLOT_MS }, (_, i) => received(dealerUuid, NOW - i * SLOT_MS)),
   )

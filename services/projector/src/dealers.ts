@@ -21,7 +21,7 @@ import { all } from './position-hash.ts'
 
 /** Maximum length of a dealer's id. Longer ids are not stored. */
 const MAX_ID_LENGTH = 200
-/** Number of dealers that are judged before other work gets a turn. One takes about 0.1 ms. */
+/** Number of dealers that are checked before other work may run. One dealer takes about 0.1 ms. */
 const DEALERS_PER_TURN = 20
 /** Number of dealers that are stored at a time. */
 const DEALERS_PER_CALL = 20

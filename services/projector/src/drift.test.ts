@@ -26,6 +26,6 @@ it('the comparisons take at most one hundredth of the time', () => {
     clock += 1
   }
   expect(compared).toBeGreaterThan(0)
-  // The first comparison begins at once.
+  // The first comparison begins immediately.
   expect(compared * 2).toBeLessThanOrEqual(2 + clock / 100)
 })

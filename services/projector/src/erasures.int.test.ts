@@ -112,7 +112,7 @@ describe('an erased customer', () => {
     expect(await apply(hashOf('a', 3))).toEqual(['erased'])
   })
 
-  it('a rebuild does not replace a newer hash from another partition with an erased event', async () => {
+  it('a rebuild does not replace a newer hash from another partition with an event before the erasure', async () => {
     const { keyPrefix, store, storeOf, apply, erase, timestampOf } = await fresh()
     await erase(erasureOf('a', { scope: 'until-now' }))
     await apply(hashOf('a', 6))
@@ -159,7 +159,7 @@ describe('an erasure', () => {
     expect((await store.positions([0])).get(0)).toBe('0')
   })
 
-  it('the position in the erasures topic is deleted when the raw topic was created again', async () => {
+  it('the position in the erasures topic is deleted after the raw topic was created again', async () => {
     const { store, erase, keyPrefix } = await fresh()
     await store.claimPositions({ clusterId: 'c', topicId: '1' }, false)
     await erase(erasureOf('a'))

@@ -119,7 +119,7 @@ describe('erasures', () => {
     expect(tombstones(first.published)).toEqual(['a', 'a'])
   })
 
-  it('if the erasures topic has no leader, only partitions without a stored position in it wait', async () => {
+  it('if the erasures topic has no leader, only partitions without a stored position in that topic wait', async () => {
     const kafka = fakeKafka()
     kafka.isErasuresLed = false
     const redis = emptyRedis()

@@ -49,7 +49,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     return (await fillStore.fills([0])).get(0)!
   }
 
-  it('fills returns the progress of a fill, and publishedPositions its first raw offset', async () => {
+  it('the store returns the progress of a fill, and its first raw offset as published position', async () => {
     const { fillStore, store } = fresh()
     expect(await fillStore.fills([0, 1])).toEqual(new Map())
     const fill = await begun(fillStore)
@@ -114,7 +114,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     expect([await write(), await erase()]).toMatchObject([{ isInPlace: true }, { isInPlace: true }])
   })
 
-  it('the progress of a fill remembers that hashes were kept', async () => {
+  it('the progress of a fill shows whether hashes were kept', async () => {
     const { fillStore } = fresh()
     const fill = await begun(fillStore)
     const kept = await fillStore.moveFill(0, fill, { next: '7', isComplete: true, hasKept: true })
@@ -174,7 +174,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     expect(most).toBe(250)
   })
 
-  it('a fill keeps the newer hashes of a lower projection, then replaces the false ones', async () => {
+  it('a fill keeps newer hashes of a lower projection at first, and replaces the false hashes at its end', async () => {
     const { store, hashOf } = fresh(2)
     const sources = { false: `${FIELD}/5`, foreign: 'other/0/5', later: `${FIELD}/30` }
     const claims = Object.entries(sources).map(([name, source]) => snapshot(name, 9, 1, source))
@@ -203,7 +203,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     expect((await hashOf('a'))._projection).toBe('2')
   })
 
-  it('deleteErased deletes a customer, but not a customer with a later event', async () => {
+  it('the store deletes an erased customer, but keeps a customer with a later event', async () => {
     const { store, client, hashOf } = fresh()
     const received = (customerUuid: string, at: number): CustomerHash => ({
       ...snapshot(customerUuid, 1),
@@ -259,7 +259,7 @@ describe('on one Redis, when a replica without the last writes becomes the prima
     await expect(store.applyStates(many, 0, documents)).rejects.toThrow(LostChunkError)
   })
 
-  it('an earlier fill writes no customer', async () => {
+  it('after a new fill has begun, an earlier fill writes no customer', async () => {
     const { client, fillStore, store, fill, keyPrefix } = await open()
     await fillStore.beginFill(0, start)
     const applied = await store.applyStates([snapshot('a', 1)], 0, { ...first, progress: progressText(fill) })

@@ -57,8 +57,11 @@ it('an empty Redis is filled from the state topic, then from the committed offse
 
 it.each<[string, (world: ReturnType<typeof withState>) => unknown]>([
   ['the group has no offset', ({ kafka }) => kafka.committed.clear()],
-  ['an earlier version has committed it', ({ kafka }) => kafka.committed.set(0, { offset: '30', metadata: '' })],
-  ['the state topic is another one', ({ kafka }) => (kafka.stateTopicId = 'state-2')],
+  [
+    'an earlier version has committed the offset',
+    ({ kafka }) => kafka.committed.set(0, { offset: '30', metadata: '' }),
+  ],
+  ['the state topic is another topic', ({ kafka }) => (kafka.stateTopicId = 'state-2')],
   [
     'the offset was committed for an earlier topic of this name',
     ({ kafka }) => kafka.committed.set(0, { offset: '30', metadata: 'earlier/state-1' }),
@@ -123,7 +126,7 @@ it('a deleted record does not count as lost if the state topic has its document'
   expect(await world.registry.metrics()).toMatch(/^projector_lost_records_total\S* 0$/m)
 })
 
-it('a partition gets no position until the state topic’s partition has a leader', async () => {
+it('a partition gets no position until its partition of the state topic has a leader', async () => {
   const world = withState([stateRecord('a', 20)])
   world.kafka.isStateLed = false
   world.projection.positions.assign([0])
@@ -154,7 +157,7 @@ it('no older document of a customer is published during a fill', async () => {
   expect(redis.published).toEqual({ stateTopicId: 'state-1', offset: '32' })
 })
 
-it('a fill continues at the place where another projector has stopped', async () => {
+it('a fill continues at the offset where another projector has stopped', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21)])
   world.redis.position = '31'
   world.redis.published = { stateTopicId: 'state-1', offset: '30' }

@@ -42,11 +42,13 @@ const CONCURRENT = 4
  */
 interface KeptHashes {
   note(applied: AppliedStates): void
-  /** False if all these customers have had a document that is as new as the hash. */
+  /** False if a document that is as new as the hash was read for each of these customers. */
   readonly mayRemain: boolean
 }
 
-/** More customers of one partition would need too much memory. */
+/**
+ * Maximum number of these customers in memory. If a partition has more, some are assumed to remain.
+ */
 const MAX_KEPT = 20_000
 
 /** @param isUnknown true if an earlier process has kept hashes. */
@@ -134,7 +136,7 @@ export const createFiller = (deps: FillerDependencies, options: DocumentOptions)
   const { store, fillStore, progress, retryThroughOutage, logger } = deps
   const stateReader = createStateReader(deps.stateSource)
   const reports = createReports(deps)
-  /** Settles when the last task of the queue has ended, for each queue. */
+  /** For each queue: settles when the last task of the queue has ended. */
   const queues: Promise<unknown>[] = Array.from({ length: CONCURRENT }, () => Promise.resolve())
   const inQueue = <T>(partition: number, work: () => Promise<T>): Promise<T> => {
     const queue = partition % CONCURRENT

@@ -1,6 +1,6 @@
 /**
  * Keeps the indexes in step with the customers' hashes. An index has a sorted set for each term. On
- * a single Redis, apply-snapshots.lua itself adds entries if it need not remove others. All other
+ * a single Redis, apply-snapshots.lua itself adds entries if it need not remove entries. All other
  * changes of entries are made here.
  *
  * A reader checks each entry against the customer's hash. So a superfluous entry is harmless, but a
@@ -62,9 +62,9 @@ export interface ErasedEntries {
 }
 
 /**
- * A token beside the position, on a single Redis. Each call requires the token of the call before,
- * and stores another token. A failover loses only the last writes, so a Redis with the last token
- * has the entries of all calls.
+ * A token beside the position, on a single Redis. Each call requires the token of the previous
+ * call, and stores a new token. A failover loses only the last writes, so a Redis with the last
+ * token has the entries of all calls.
  */
 export interface Chain {
   /** Key of the hash of positions. */
@@ -183,14 +183,15 @@ export const createIndexes = (redis: RedisClient, keyPrefix: string): Indexes =>
         if (index === undefined || !isCurrent) return []
         // Redis keeps an entry that has the same timestamp, so the field must still name its term.
         const text = kept.has(customer.customerUuid) ? index.replace(/^\?/, '') : textOf(customer.terms)
-        // Confirm a field even if its text stays. Another process may have changed the field before
-        // these entries were added.
+        // Confirm a field even if its text stays the same. Another process may have changed the
+        // field before these entries were added.
         if (text === '' && index === '') return []
         return [{ key: customerKey(customer.customerUuid, keyPrefix), old: index, text, customer }]
       })
       const changed = await confirm(fields)
       if (changed.length === 0) return token
-      // A newer event was applied in the meantime. Its removals may have come before these entries.
+      // A newer event was applied in the meantime. Its call that removes entries may have run
+      // before these entries were added.
       const stale = changed.map(async ({ key, customer }) =>
         entriesOf({ customer, isCurrent: false, index: (await redis.hget(key, META.index)) ?? '' }),
       )

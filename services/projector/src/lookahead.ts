@@ -19,7 +19,8 @@ export interface LookaheadOptions {
   readonly maxRecords: number
   /**
    * Returns the customer and the version of a record. Undefined if the customer or the version
-   * cannot be read for certain. The record and all later events of its customer are then applied.
+   * cannot be read with certainty. The record and all later events of its customer are then
+   * applied.
    */
   readonly peek: (
     record: RawRecord,

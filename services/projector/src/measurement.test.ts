@@ -24,7 +24,7 @@ const setUp = () => {
   return { measure, state, watermarks, reports, loaded }
 }
 
-it('a measurement reports a foreign member of the consumer group until it has left', async () => {
+it('a measurement reports a foreign member of the consumer group until the member has left', async () => {
   const { measure, state, reports } = setUp()
   state.foreignMember = 'another application is in the consumer group g'
   await measure()

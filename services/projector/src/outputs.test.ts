@@ -60,11 +60,14 @@ it('each producer gets only the partitions of its own topic', async () => {
 it.each([
   ['raw', 12],
   ['state', 14],
-])('documents go to partitions that both topics have, even if %s has fewer', async (fewer, count) => {
-  const { outputs, set } = setUp('state')
-  await outputs.onPartitions(new Map([...partitions, ['raw', 14], ['state', 16], [fewer, count]]))
-  expect(set[1]).toEqual([new Map([['state', count]])])
-})
+])(
+  'documents go to partitions that both topics have, even if the %s topic has fewer partitions',
+  async (fewer, count) => {
+    const { outputs, set } = setUp('state')
+    await outputs.onPartitions(new Map([...partitions, ['raw', 14], ['state', 16], [fewer, count]]))
+    expect(set[1]).toEqual([new Map([['state', count]])])
+  },
+)
 
 it('the projector needs no rights for a state topic that is switched off', async () => {
   const { outputs, set } = setUp()

@@ -45,7 +45,7 @@ export interface PositionStore {
   /**
    * Moves the position from `from` to `to` after `writeChunk` or `writeErasures`.
    * @returns whether the position is `to` now.
-   * @throws LostChunkError if the token is gone.
+   * @throws LostChunkError if the token is no longer stored.
    */
   moveAfter(
     partition: number,
@@ -70,7 +70,8 @@ export interface PositionStore {
   positions(partitions: readonly number[]): Promise<Map<number, string | undefined>>
   /**
    * Returns each position that is within a lookahead's window, with the window, by partition. If
-   * the process that has read the window is gone, the window must be applied again from its start.
+   * the process that has read the window has ended, the window must be applied again from its
+   * start.
    */
   unfinishedWindows(
     partitions: readonly number[],

@@ -101,7 +101,7 @@ describe('lag', () => {
 })
 
 describe('a standstill', () => {
-  it('a partition with records and a still position is reported as a standstill', async () => {
+  it('a partition with records whose position does not move is reported as a standstill', async () => {
     const { progress, positions, pass } = setUp()
     positions.set(1, '4')
     await pass(10_000)
@@ -113,7 +113,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toBeUndefined()
   })
 
-  it('a partition that is idle or has only new records is not a standstill', async () => {
+  it('a partition that is idle or has only new records is not reported as a standstill', async () => {
     const { progress, marks, pass } = setUp()
     await pass(60_000)
     marks.set(0, { low: '0', stable: '20', high: '20' })
@@ -169,7 +169,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toContain('no partition of raw has a leader')
   })
 
-  it('a still partition is reported after ten minutes if its owner moves other partitions', async () => {
+  it('a partition that does not move is reported after ten minutes if its owner moves other partitions', async () => {
     const { progress, positions, pass } = setUp(200)
     for (const partition of positions.keys()) positions.set(partition, '0')
     let turn = 1

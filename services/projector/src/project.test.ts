@@ -34,7 +34,7 @@ const total = ({ newest, poison, stale, duplicate }: ReturnType<typeof project>)
   newest.length + poison.length + stale + duplicate
 
 describe('project', () => {
-  it("project returns each customer's newest event, and counts stale and duplicate events", () => {
+  it("only each customer's newest event is returned, and stale and duplicate events are counted", () => {
     const input = records(
       body('a', 'e2', 2),
       body('b', 'x', 1),
@@ -83,13 +83,13 @@ describe('project', () => {
     ['a timestamp of 0', body('a', 'e', 0), 'invalid-timestamp', 'a'],
     ['a timestamp of 1e308', body('a', 'e', 1e308), 'invalid-timestamp', 'a'],
     ['a timestamp too far in the future', body('a', 'e', RECEIVED + 1001), 'too-far-in-future', 'a'],
-  ])('project quarantines a record with the problem: %s', (_, value, reason, id) => {
+  ])('a record with this problem is quarantined: %s', (_, value, reason, id) => {
     const projected = project(records(value), options)
     expect(projected.poison).toMatchObject([{ reason, ...(id !== undefined && { id }) }])
     expect(total(projected)).toBe(1)
   })
 
-  it('project returns the state document of each newest event, if documents are wanted', () => {
+  it('each newest event has its state document, if documents are wanted', () => {
     const input = records(body('a', 'e1', 1, { firstName: 'Ada' }), body('b', 'x', 1))
     const [without] = project(input, options).newest
     expect(without?.document).toBeUndefined()
@@ -110,7 +110,7 @@ describe('project', () => {
     expect(projected.newest).toHaveLength(1)
   })
 
-  it('project accepts a timestamp at the future limit, and a timestamp as text', () => {
+  it('a timestamp at the future limit is accepted, and a timestamp as text', () => {
     expect(
       project(records(body('a', 'e', RECEIVED + 1000), body('b', 'e', '42')), options).newest.map(
         ({ version }) => version.timestamp,
@@ -119,7 +119,7 @@ describe('project', () => {
   })
 })
 
-describe('project reads only the version of events that are superseded', () => {
+describe('only the version of superseded events is read', () => {
   const keyed = (key: string | null, value: string, more: Partial<RawRecord> = {}): Omit<RawRecord, 'offset'> => ({
     timestamp: String(RECEIVED),
     key: key === null ? null : Buffer.from(key),
@@ -141,7 +141,7 @@ describe('project reads only the version of events that are superseded', () => {
     expect(projected.newest.map(({ version }) => version.id)).toEqual(['e2'])
   })
 
-  it('project quarantines an unusable event that is newer than all usable events', () => {
+  it('an unusable event that is newer than all usable events is quarantined', () => {
     const projected = project(
       inOrder(
         keyed('a', unusable('a', 'e4', 4)),
@@ -161,7 +161,7 @@ describe('project reads only the version of events that are superseded', () => {
     ['is too far in the future', keyed('a', body('a', 'e', RECEIVED + 1001))],
     ['is of another customer than its key', keyed('a', body('b', 'e', undefined))],
     ['has no readable version', keyed('a', body('a', 'e', 'x'))],
-  ])('an unusable event is quarantined although a newer event is usable, if it %s', (_, record) => {
+  ])('an unusable event that %s is quarantined, although a newer event is usable', (_, record) => {
     const projected = project(inOrder(record, keyed('a', body('a', 'e2', 2))), options)
     expect(offsetsOf(projected)).toEqual(['10'])
   })
@@ -175,7 +175,7 @@ describe('project reads only the version of events that are superseded', () => {
     expect(projected.poison).toMatchObject([{ reason: 'named-by-setting', record: { offset: '10' } }])
   })
 
-  it("project finds a customer's newest event even if the record keys differ", () => {
+  it("a customer's newest event is found even if the record keys differ", () => {
     const projected = project(
       inOrder(
         keyed('a', body('a', 'e1', 1)),
@@ -232,7 +232,7 @@ describe('project reads only the version of events that are superseded', () => {
     return { newest, poison }
   }
 
-  it('project returns the same hashes as full parsing, and counts each record once', () => {
+  it('the hashes are the same as if every record were parsed, and each record is counted once', () => {
     const uuid = fc.constantFrom('a', 'b', 'c', 'ü')
     const key = fc.option(fc.constantFrom('a', 'b', 'c', 'ü', 'dealer'), { nil: null, freq: 9 })
     const timestamp = fc.constantFrom<unknown>(1, 2, 3, '2', RECEIVED + 1001, 0, undefined)

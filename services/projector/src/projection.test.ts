@@ -218,9 +218,9 @@ describe('the state topic', () => {
   })
 
   it.each([
-    ['says which customers it lacks if Kafka has deleted raw records', LOW, 1],
+    ['may lack customers, and the log says so, if Kafka has deleted raw records', LOW, 1],
     ['lacks no customer if Kafka has all raw records', '0', 0],
-  ])('a partition with a new state topic %s', async (_, low, warnings) => {
+  ])('the new state topic of a partition %s', async (_, low, warnings) => {
     const warn = vi.spyOn(silent, 'warn')
     onTestFinished(() => warn.mockRestore())
     const { assign, redis, kafka } = withState()
@@ -384,7 +384,7 @@ describe('positions of another cluster', () => {
 describe('a paused partition', () => {
   const settled = () => new Promise(setImmediate)
 
-  it('a partition pauses while quarantine refuses its record, which is stored once', async () => {
+  it('a partition pauses while quarantine refuses its record, and the record is stored once', async () => {
     const { assign, projection, batch, redis, paused, quarantined, before } = setUp()
     await assign()
     const back = Promise.withResolvers<void>()

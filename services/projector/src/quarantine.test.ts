@@ -20,7 +20,7 @@ const kafka = (fate: (record: OutgoingRecord) => 'refused' | 'unavailable' | und
   return { send, stored }
 }
 
-it('sendToQuarantine drops key and detail only of a record that Kafka refuses', async () => {
+it('if Kafka refuses a quarantine record, only this record is sent without key and detail', async () => {
   const { send, stored } = kafka(({ key }) => (String(key) === 'too long' ? 'refused' : undefined))
   await sendToQuarantine(send, [record('a'), record('too long'), record('b')])
   expect(stored).toEqual([
@@ -30,14 +30,14 @@ it('sendToQuarantine drops key and detail only of a record that Kafka refuses', 
   ])
 })
 
-it('sendToQuarantine sends only the headers of a record whose value Kafka refuses', async () => {
+it('if Kafka refuses the value of a quarantine record, only its headers are sent', async () => {
   const { send, stored } = kafka(({ value }) => (value ? 'refused' : undefined))
   await sendToQuarantine(send, [record('a')])
   const detail = expect.stringContaining('the headers say where the record is')
   expect(stored).toEqual([{ ...record('a'), key: null, value: null, headers: { reason: 'not-json', detail } }])
 })
 
-it('if a partition is unavailable, sendToQuarantine uses any partition and keeps the keys', async () => {
+it('if a partition of quarantine is unavailable, records go to any partition and keep their keys', async () => {
   const { send, stored } = kafka(({ key, anyPartition }) =>
     String(key) === 'a' && !anyPartition ? 'unavailable' : undefined,
   )
@@ -48,7 +48,7 @@ it('if a partition is unavailable, sendToQuarantine uses any partition and keeps
   ])
 })
 
-it('sendToQuarantine rejects in an outage, even if the outage begins between two sends', async () => {
+it('a send to quarantine rejects in an outage, even if the outage begins between two attempts', async () => {
   let sends = 0
   const { send, stored } = kafka(() => (sends++ === 0 ? 'refused' : 'unavailable'))
   await expect(sendToQuarantine(send, [record('a')])).rejects.toMatchObject({ kind: 'unavailable' })

@@ -152,7 +152,7 @@ it('a rebuild ends with the newest events, and never makes a hash older', async 
   )
 })
 
-it('a rebuild repairs a hash that claims to be newer than Kafka', async () => {
+it('a rebuild repairs a hash that claims to be newer than all records in Kafka', async () => {
   const forgedSources = fc.constantFrom<string | undefined | null>(
     undefined,
     null,

@@ -275,7 +275,7 @@ describe('a master that is replaced by one that lacks its last writes', () => {
     expect(await client.zrange(indexKey('phone:+1', keyPrefix), '0', '-1')).toEqual(['c0'])
   })
 
-  it('a newer event adds the entries again that a master has lost with its position', async () => {
+  it('after a master has lost entries and its position, a newer event adds the entries again', async () => {
     const { store, keyPrefix, copies } = fresh()
     const indexed = (timestamp: number) => ({ ...snapshot('c0', timestamp), terms: ['phone:+1', 'phone:+2'] as const })
     await store.movePosition(0, undefined, '7')

@@ -98,7 +98,7 @@ describe('applyChunk', () => {
     expect(await Promise.all(customers.map((uuid) => redis.hgetall(keyOf(uuid))))).toEqual(newer.map(asObject))
   })
 
-  it('applyChunk returns applied, duplicate and stale for many customers in one call', async () => {
+  it('one call returns the outcomes applied, duplicate and stale for many customers', async () => {
     const { store } = fresh()
     const at = (timestamp: number, customer: string) => snapshot({ timestamp, id: 'e' }, {}, customer)
     expect(await apply(store, [at(5, 'a'), at(5, 'b'), at(5, 'c')])).toEqual(['applied', 'applied', 'applied'])
@@ -185,7 +185,7 @@ describe('a hash that others have changed', () => {
     expect(await redis.ttl(keyOf('c'))).toBe(-1)
   })
 
-  it('an event removes every old field, even if two new names are equal in UTF-8', async () => {
+  it('an event removes every old field, even if two names of new fields are equal in UTF-8', async () => {
     const { store, keyOf } = fresh()
     await apply(store, [snapshot({ timestamp: 1, id: 'e' }, { gone: 'old' })])
     await apply(store, [snapshot({ timestamp: 2, id: 'e' }, { '\ud800': 'a', '\ud801': 'b' })])
@@ -353,7 +353,7 @@ describe('a Redis that is replaced behind its address', () => {
     },
   )
 
-  it('applyChunk writes only if the position is the expected offset or `to`', async () => {
+  it('a chunk is written only if the position is the start or the end of the chunk', async () => {
     const { store, keyOf } = fresh()
     await store.movePosition(0, undefined, '7')
     expect(await store.applyChunk([snapshot({ timestamp: 1, id: 'e' })], 0, '6', '8')).toEqual({
@@ -448,7 +448,7 @@ describe('a Redis without memory', () => {
 describe('publishedPositions', () => {
   const event = snapshot({ timestamp: 1, id: 'e' })
 
-  it('publishedPositions returns the offset up to which a state topic has all documents', async () => {
+  it('the published position is the offset up to which a state topic has all documents', async () => {
     const { store } = fresh()
     expect(await store.publishedPositions([0])).toEqual(new Map([[0, undefined]]))
     await store.applyChunk([], 0, undefined, '5', { stateTopicId: 'one' })
@@ -458,7 +458,7 @@ describe('publishedPositions', () => {
     expect(await store.publishedPositions([0])).toEqual(new Map([[0, { stateTopicId: 'two', offset: '7' }]]))
   })
 
-  it('publishedPositions stay unchanged if a projector without a state topic moves the position', async () => {
+  it('the published position stays unchanged if a projector without a state topic moves the position', async () => {
     const { store } = fresh()
     await store.applyChunk([], 0, undefined, '5', { stateTopicId: 'one' })
     await store.applyChunk([event], 0, '5', '9')
@@ -568,7 +568,7 @@ describe('movePosition', () => {
 })
 
 describe('unfinishedWindows', () => {
-  it('unfinishedWindows returns a window until the position leaves it', async () => {
+  it('a window is unfinished until the position has reached its end', async () => {
     const { store } = fresh()
     const window = { start: '9', end: '12' }
     await store.movePosition(0, undefined, '9')

@@ -143,7 +143,7 @@ const outcomes = new Map<number, StoreOutcome>([
 ])
 /** First element of the reply of apply-snapshots.lua if it has moved the position. */
 const MOVED = 2
-/** The same element if the call must be repeated with the keys of the marks. */
+/** First element of this reply if the call must be repeated with the keys of the marks. */
 const NEEDS_MARK = 3
 
 export interface Rights {
@@ -156,8 +156,8 @@ const ANNOUNCEMENT_MS = 60_000
 /** Redis does nothing else during a call, so a call is limited to 250 × about 20 µs = 5 ms. */
 const CUSTOMERS_PER_CALL = 250
 /**
- * Maximum entries of a customer that apply-snapshots.lua adds to indexes: 250 × 16 × about 2 µs =
- * 8 ms. The entries of a customer with more terms are added by calls of their own.
+ * Maximum entries of a customer that apply-snapshots.lua adds to indexes: 250 × 16 × about 2 µs = 8
+ * ms. The entries of a customer with more terms are added by separate calls.
  */
 const MAX_ENTRIES_AT_ONCE = 16
 /**
@@ -174,7 +174,7 @@ interface AppliedCall extends Pick<WrittenChunk, 'isInPlace' | 'stored'>, Pick<A
 }
 
 /**
- * @param texts pairs: number of a customer whose entries must be updated, from 1, and its field
+ * @param texts pairs: number (from 1) of a customer whose entries must be updated, and its field
  *   `_index`.
  * @param mayAddEntries true if the entry of the customer's dealer was added.
  */
@@ -472,7 +472,7 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
           done.push(...calls)
           continue
         }
-        // As in a chunk, each call requires the token of the call before.
+        // As in a chunk, each call requires the token of the previous call.
         const newToken = randomUUID()
         const call = { from: progress, requiredToken: token, newToken }
         const applied = await applyAtOnce(part, place, positionArguments(fill, call, keyPrefix))

@@ -12,7 +12,8 @@ ARGV[1]  number of the projection that writes
 ARGV[2]  prefix of _source for the chunk's records, topic/partition/
 ARGV[3]  oldest offset of the partition in Kafka
 ARGV[4]  next offset to apply
-ARGV[5]  '1' = keep every newer hash of a lower projection, '' = keep it only if its record may come
+ARGV[5]  '1' = keep every newer hash of a lower projection, '' = keep a newer hash only if the
+         rebuild has not read its record
 ARGV[6]  number of customers
 ARGV[7]  field of the position, topic/partition. For a fill: field of its progress. If '', the call does
          not use positions and adds no entries, and ARGV[8] to ARGV[15] are missing.
@@ -47,7 +48,7 @@ Reply    first:  2 = done, and the position was moved
          the entries of these customers. All other customers have the entries of their terms, except
          the dealer's entry of a customer that was applied by a call that may not add its entries.
 
-This call adds entries only if it need not remove any.
+This call adds entries only if it need not remove entries.
 
 The field _index has the terms under which Redis may have entries of the customer. In its pending form
 it begins with '?', and each line has the terms of one event, the newest event last. So no crash leaves
@@ -152,7 +153,7 @@ end
 local function next_index(index, terms)
   if index == terms then return index end
   local events = string.gsub(index, '^%?', '')
-  -- A pattern that can begin anywhere would need seconds for the line of 5000 vehicles.
+  -- A pattern without ^ would need seconds for the terms of 5000 vehicles.
   if (string.match(events, '^.*\n(.*)$') or events) == terms then return index end
   return '?' .. events .. '\n' .. terms
 end
@@ -168,7 +169,8 @@ local function needs_entries(outcome, stored, terms)
   return terms ~= '' and outcome ~= -1 and (is_on_cluster or not stored.is_update)
 end
 
--- Adds entries to the index of a term. The key is that of indexKey in @customer-stream/schemas.
+-- Adds entries to the index of a term. The key has the form of indexKey in
+-- @customer-stream/schemas.
 -- Arguments after the term's name and value: score, member, score, member, ...
 -- @return false if Redis has refused the entries, e.g. because another program has written to their
 -- key

@@ -1,5 +1,5 @@
 --[[
-Adds differences between events and the vendor's documentation to those that are stored.
+Adds differences between events and the vendor's documentation to the stored differences.
 
 KEYS[1]  hash of the differences
 ARGV[1]  maximum number of stored differences. Further differences are ignored.
@@ -7,7 +7,8 @@ then for each difference:
          field, first (Unix milliseconds), last (Unix milliseconds), number of events
 
 Reply    first: number of stored differences
-         then for each difference: 1 = it was not stored before, 0 = it was, or the hash is full
+         then for each difference: 1 = the difference was not stored before,
+         0 = it was stored before, or the hash is full
 
 The script is atomic, because several projectors add their differences.
 ]]

@@ -18,8 +18,8 @@ The script is atomic for two reasons:
 ]]
 local fill = ARGV[1] .. '#fill'
 local stored = redis.call('HGET', KEYS[1], fill) or ''
--- If the reply of an earlier attempt was lost, the new progress is already stored. If both are
--- equal, the token decides.
+-- If the reply of an earlier attempt was lost, the new progress is already stored. If the old
+-- and the new progress are equal, the token decides.
 if stored == ARGV[3] and ARGV[2] ~= ARGV[3] then return 1 end
 if stored ~= ARGV[2] then return 0 end
 if ARGV[5] ~= '' and redis.call('HGET', KEYS[1], fill .. '#token') ~= ARGV[5] then return -1 end
