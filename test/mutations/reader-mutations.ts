@@ -97,7 +97,7 @@ export const readerMutations: readonly Mutation[] = [
     to: 'false',
     test: unit(
       `${folder}/customer-events.test.ts`,
-      'a history of many large events keeps only the newest in memory, and none after the client is gone',
+      'a history of large events keeps only the newest in memory, and none after the client disconnects',
     ),
   },
   {
@@ -108,7 +108,7 @@ export const readerMutations: readonly Mutation[] = [
     to: 'return oldest',
     test: unit(
       `${folder}/customer-events.test.ts`,
-      'a history whose newest records are too large together has at least the newest records',
+      'if the newest records are too large together, a history has at least the last of them',
     ),
   },
   {
@@ -117,7 +117,10 @@ export const readerMutations: readonly Mutation[] = [
     file: `${folder}/pipeline/watch.ts`,
     from: 'asOf && isStillComplete(asOf, await readProgress()) ? asOf.at : undefined',
     to: 'asOf?.at',
-    test: unit(`${folder}/pipeline/watch.test.ts`, 'answers do not claim events of the last measurement'),
+    test: unit(
+      `${folder}/pipeline/watch.test.ts`,
+      'answers do not say that Redis is complete as of the last measurement',
+    ),
   },
   {
     rule: 'a history reads a bounded number of bytes',
@@ -138,7 +141,7 @@ export const readerMutations: readonly Mutation[] = [
     to: '',
     test: unit(
       `${folder}/http/list-routes.test.ts`,
-      'a key has four lists at the same time, and its further lists wait',
+      'a key gets four lists at the same time, and its further lists wait',
     ),
   },
   {

@@ -106,7 +106,7 @@ const read = async <Answer>(answer: Response): Promise<Answer> => parseExact(awa
 
 export const ask = async <Answer>(path: string, asked: Asked = {}): Promise<Answer> => read(await open(path, asked))
 
-/** Resolves also with the headers. */
+/** Resolves with the answer and its headers. */
 export const askWithHeaders = async <Answer>(path: string, asked: Asked = {}): Promise<readonly [Answer, Headers]> => {
   const answer = await open(path, asked)
   return [await read<Answer>(answer), answer.headers]
@@ -120,7 +120,7 @@ const CHECKED_PATH = '/v1/customers/-'
 /** Resolves when the reader has accepted the key. */
 export const signIn = async (key: string): Promise<void> => {
   await fetchWith(key, CHECKED_PATH, {}).catch((error: ApiError) => {
-    // An operator must be able to sign in during an outage of Redis, which is 503.
+    // An operator must be able to sign in during an outage of Redis, which gives 503.
     if (![403, 404, 503].includes(error.status)) throw error
   })
   sessionStorage.setItem(STORED_KEY, key)

@@ -10,7 +10,7 @@ export interface ChartProps {
   /** Unix milliseconds. */
   readonly times: readonly number[]
   readonly format: (value: number | null) => string
-  /** At most three. A value that is not known is null, and leaves a gap. */
+  /** At most three series. An unknown value is null, and leaves a gap in the line. */
   readonly series: readonly { readonly name: string; readonly values: readonly (number | null)[] }[]
 }
 
@@ -42,7 +42,7 @@ const optionsOf = ({ series, format }: ChartProps, host: HTMLElement): uPlot.Opt
     axes: [
       {
         ...{ ...axis, space: 80, incrs: [10, 30, 60, 120, 300, 600, 900] },
-        // Lines less than a minute apart need seconds.
+        // Labels less than a minute apart need seconds.
         values: (_plot, times, _axis, _space, seconds) =>
           times.map((at) => formatClock(at * 1000).slice(0, seconds < 60 ? 8 : 5)),
       },

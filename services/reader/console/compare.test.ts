@@ -2,7 +2,7 @@ import { expect, it } from 'vitest'
 import { compareVersions } from './compare.ts'
 import { parseExact } from './exact-json.ts'
 
-it('a comparison names each added, changed and removed value by its place', () => {
+it('a comparison names each added, changed and removed value by its path', () => {
   const before = { a: 1, list: [{ b: 'x' }, { b: 'y' }], gone: null }
   const after = { a: 1, list: [{ b: 'z' }], fresh: [] }
   expect(compareVersions(before, after)).toEqual([
@@ -21,7 +21,7 @@ it('two masked values are not compared, because different values have the same m
   ])
 })
 
-it('each value of a first version is new', () => {
+it("each value of a customer's first version counts as added", () => {
   const after = { a: 1, b: undefined }
   expect(compareVersions(undefined, after)).toEqual([{ path: 'a', kind: 'added', before: undefined, after: 1 }])
 })

@@ -2,7 +2,7 @@
 import { MASK } from './format.ts'
 
 export interface Change {
-  /** Place of the value, for example `customer.emails[0].label`. */
+  /** Path of the value, for example `customer.emails[0].label`. */
   readonly path: string
   /** `masked`: both values are masked, so it is not known whether they are equal. */
   readonly kind: 'added' | 'removed' | 'changed' | 'same' | 'masked'
@@ -12,7 +12,7 @@ export interface Change {
   readonly after: unknown
 }
 
-/** Lists the values of a document by their places. An empty list or object is a value. */
+/** Lists the values of a document by their paths. An empty list or object is a value. */
 const leavesOf = (value: unknown, path = ''): readonly (readonly [string, unknown])[] => {
   if (value === undefined) return []
   if (typeof value !== 'object' || value === null) return [[path, value]]

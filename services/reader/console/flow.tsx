@@ -10,7 +10,7 @@ import { Unavailable } from './unavailable.tsx'
 const MIN_FULL_BAR = 100
 
 const Partitions = ({ lag }: PipelineDocument) => {
-  // A full bar must not mean one record.
+  // A lag of one record must not fill the bar.
   const most = Math.max(MIN_FULL_BAR, ...lag.partitions.map(({ records }) => records ?? 0))
   return (
     <section class="card">

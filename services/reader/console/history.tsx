@@ -71,7 +71,7 @@ interface EventProps {
   readonly events: readonly EventDocument[]
 }
 
-/** The bytes of an event beside its customer. */
+/** The bytes of an event beside the customer that was parsed from them. */
 const RawAndParsed = ({ event, events }: EventProps) => {
   const before = eventBefore(events, event)
   return (

@@ -47,7 +47,7 @@ const Tiles = () => {
         {rates.storedPerSecond ? (
           'in the last minute'
         ) : (
-          // The projectors store this time about once a minute, so it is old while events arrive.
+          // Shown only if no events arrive, because projectors store this time about once a minute.
           <>
             last event <Time at={lastEventAt} isAgo />
           </>

@@ -12,7 +12,8 @@ const redrive = async (id: string, isDryRun: boolean): Promise<RedriveAnswer> =>
   try {
     return await ask<RedriveAnswer>(path, { method: 'POST' })
   } catch (error) {
-    // A record that cannot be redriven must not stop the other records. Only an outage stops all.
+    // A record that cannot be redriven must not stop the other records. Only an outage stops the
+    // run.
     if (error instanceof ApiError && [400, 404, 409, 422].includes(error.status))
       return { id, outcome: 'refused', why: error.message }
     throw error

@@ -19,7 +19,7 @@ const readBlock = (block: string) => {
 
 /**
  * Resolves when the stream ends.
- * @param onId called with the position after which the stream continues, also by a heartbeat.
+ * @param onId called with the position after which the stream continues, also for a heartbeat.
  */
 export const readServerEvents = async (
   answer: Response,

@@ -26,13 +26,13 @@ describe('outcomes', () => {
   const events = [event(0, at(5)), event(1, at(3)), event(2, at(5)), event(3, undefined, 'not-json'), event(4, at(9))]
   const outcomes = (evidence: Evidence) => events.map(createFindOutcome(evidence)).map(({ outcome }) => outcome)
 
-  it('a history of all events knows each outcome', () => {
+  it('a history of all events has the outcome of each event', () => {
     expect(outcomes({ current: 4, next: 5, hasUnknownBefore: false })).toEqual([
       ...['applied', 'older', 'repeat', 'unusable', 'applied'],
     ])
   })
 
-  it('a history without the first events knows one outcome: the current event was applied', () => {
+  it('a history without the first events has only one outcome: the current event was applied', () => {
     expect(outcomes({ current: 4, next: 5, hasUnknownBefore: true })).toEqual([
       ...[undefined, 'older', 'repeat', 'unusable', 'applied'],
     ])
@@ -118,13 +118,13 @@ describe('reading', () => {
     expect(await readOf(3)).toMatchObject({ from: 0, isComplete: true, events: outcomes })
   })
 
-  it('a history has at most 100 events, and a larger one says that events are missing', async () => {
+  it('a history has at most 100 events, and a larger history says that events are missing', async () => {
     const { readEvents } = setUp(Array.from({ length: MAX_EVENTS + 1 }, () => of('c')))
     const { events, isComplete } = await readEvents({ customerUuid: 'c', since: 0, current: undefined, gone })
     expect([events.length, events[0]?.offset, isComplete]).toEqual([MAX_EVENTS, MAX_EVENTS, false])
   })
 
-  it('a history reads a bounded number of bytes, the newest first, and says how far it looked', async () => {
+  it('a history reads a bounded number of bytes, the newest records first, and says how far it looked', async () => {
     const large = { key: 'other', value: Buffer.alloc(1024 * 1024) }
     const { readEvents, fetched } = setUp([of('c'), ...Array(1000).fill(large), of('c')], 1)
     const found = await readEvents({ customerUuid: 'c', since: 0, current: undefined, gone })
@@ -142,7 +142,7 @@ describe('reading', () => {
     expect([found.events.length, fetched.length]).toEqual([25, 25 + 16])
   })
 
-  it('a history whose newest records are too large together has at least the newest records', async () => {
+  it('if the newest records are too large together, a history has at least the last of them', async () => {
     const large = { key: 'other', value: Buffer.alloc(6 * 1024 * 1024) }
     const { readEvents } = setUp([...Array(100).fill(large), of('c'), large, of('c')], 1)
     const found = await readEvents({ customerUuid: 'c', since: 0, current: undefined, gone })
@@ -161,7 +161,7 @@ describe('reading', () => {
     expect([events.map(({ offset }) => offset), isComplete]).toEqual([[32], false])
   })
 
-  it('a history of many large events keeps only the newest in memory, and none after the client is gone', async () => {
+  it('a history of large events keeps only the newest in memory, and none after the client disconnects', async () => {
     setFlagsFromString('--expose-gc')
     const collectGarbage: () => void = runInNewContext('gc')
     const used = () => {

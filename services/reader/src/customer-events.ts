@@ -60,7 +60,7 @@ export interface EventsQuery {
   readonly since: number
   /** The customer in Redis. Undefined if Redis has none. */
   readonly current: StoredCustomer | undefined
-  /** Aborts when the client is gone. The reading then ends early. */
+  /** Aborts when the client has disconnected. The reading then ends early. */
   readonly gone: AbortSignal
 }
 
@@ -172,7 +172,9 @@ const createCollection = (customerUuid: string, topic: string, partition: number
     newest = window.newest
   }
 
-  /** Returns the events that fit into an answer, the newest first, and whether they are all. */
+  /**
+   * Returns the events that fit into an answer, the newest first, and whether these are all events.
+   */
   const withOutcomes = (evidence: Evidence) => {
     const findOutcome = createFindOutcome(evidence)
     const outcomes = new Map(facts.map((each) => [each.offset, findOutcome(each)]))

@@ -108,7 +108,7 @@ it('a customer is not missing while Redis is emptied or being filled', async () 
   // The projector stores the ids of the topic before it stores a position.
   await redis.hset(positions, { 'raw/topic': 'id', 'raw/partitions': '2' })
   expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'filling' })
-  // Another projector has filled its partitions already. The partition 2 was added to the topic.
+  // Another projector has filled its partitions already. Partition 2 was added to the topic.
   await redis.hset(positions, { 'raw/1': '5', 'raw/2': '5', 'raw.other/0': '5' })
   expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'filling' })
   await redis.hset(positions, 'raw/0', '5')
@@ -210,7 +210,7 @@ describe('Redis Cluster', () => {
     return { redis, keyPrefix, copies, positions, customers: createCustomers(redis, positions, keyPrefix) }
   }
 
-  it('a customer is missing only if each copy of the positions is there', async () => {
+  it('a customer counts as missing only if each copy of the positions exists', async () => {
     const { redis, keyPrefix, copies, customers } = await openCluster()
     expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'missing' })
     await redis.hset(customerKey('ada', keyPrefix), HASH)

@@ -56,7 +56,9 @@ export interface StoredVersion {
 /** Customers that have a term. */
 export interface CustomersWithTerm {
   readonly customers: readonly StoredCustomer[]
-  /** Number of customers that were read, from the first. The others would exceed the limit. */
+  /**
+   * Number of customers that were read, in order. The remaining customers would exceed the limit.
+   */
   readonly readCount: number
 }
 

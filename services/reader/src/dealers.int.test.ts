@@ -48,7 +48,7 @@ const setUp = async () => {
 }
 const idsOf = (dealers: readonly Dealer[]) => dealers.map(({ dealerUuid }) => dealerUuid)
 
-it('each dealer has its state, its customers, its last day and its rhythm', async () => {
+it('each dealer has its state, its customers, and its events of the last day and of a usual day', async () => {
   const { redis, keyPrefix, page, put } = await setUp()
   await put('silent', NOW - 3 * 3_600_000, 6)
   await put('active', NOW - 60_000, 6)
@@ -68,7 +68,7 @@ it('each dealer has its state, its customers, its last day and its rhythm', asyn
   expect(silent?.usualEventsByHour).toEqual(Array(24).fill(70_000))
 })
 
-it('a page shows only visible dealers, and the cursor skips and repeats none', async () => {
+it('a page shows only visible dealers, and the cursor skips and repeats no dealer', async () => {
   const { page, put } = await setUp()
   for (const id of ['d', 'b', 'a', 'é', 'c']) await put(id, NOW, 0.01)
   const first = await page({ limit: 2 })
@@ -80,7 +80,7 @@ it('a page shows only visible dealers, and the cursor skips and repeats none', a
   expect([idsOf(own.dealers), own.next]).toEqual([['c'], undefined])
 })
 
-it('without the index the number of customers is not known, and a fill gives no list', async () => {
+it('without the index the number of customers is not known, and during a fill there is no list', async () => {
   const { redis, positionsOf, list, page, put } = await setUp()
   await put('a', NOW, 0.01)
   await redis.hset(positionsOf, 'raw/indexes', 'vin/US')

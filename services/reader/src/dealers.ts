@@ -40,7 +40,7 @@ export type DealersPage =
 
 export type ListDealers = (options: DealersOptions) => Promise<DealersPage>
 
-/** Number of dealers that are judged before other work gets a turn. One takes about 0.1 ms. */
+/** Number of dealers that are checked before other work may run. One dealer takes about 0.1 ms. */
 const DEALERS_PER_TURN = 20
 
 export const createListDealers = (

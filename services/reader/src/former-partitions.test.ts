@@ -3,7 +3,7 @@ import { expect, it } from 'vitest'
 import { createFindFormer } from './former-partitions.ts'
 
 const ids = Array.from({ length: 50 }, (_, i) => `customer-${i}`)
-/** Customers that left partition 0 when the topic got a second partition. */
+/** Customers whose partition was 0 until the topic got a second partition. */
 const moved = ids.filter((id) => partitionOf(id, 2) === 1)
 const stayed = ids.filter((id) => partitionOf(id, 2) === 0)
 

@@ -26,7 +26,10 @@ export type FormerEvents = 'none' | 'earlier' | 'since'
 export type FindFormer = (query: FormerQuery) => Promise<FormerEvents>
 
 export const createFindFormer = (raw: Pick<TopicReader, 'read' | 'offsetAt'>): FindFormer => {
-  /** Partition count for which a partition has only its own keys. No later record changes this. */
+  /**
+   * By partition: the partition count for which the partition has only its own keys. No later
+   * record changes this.
+   */
   const unmixed = new Map<number, number>()
 
   /** Returns true if the first records from an offset on have a foreign key, or are not known. */

@@ -60,7 +60,7 @@ it('a use after an outage gets a new resource and does not fail', async () => {
   expect(log).toEqual(['open 1', 'refresh 1', 'close 1', 'open 2'])
 })
 
-it('a stop closes an unused resource, and a running use closes its own', async () => {
+it('a stop closes an unused resource, and a running use closes its resource at its end', async () => {
   const idle = start()
   await idle.kept.use(async () => undefined)
   await idle.kept.stop()

@@ -80,7 +80,7 @@ it('a candidate that has lost the term, or has no hash, is not a match', async (
   expect(idsOf(await find({ index: 'phone', text: '310 555 0123' }, anyDealer))).toEqual(['kept'])
 })
 
-it('a search by key finds no customer of a dealer whose id only looks the same with the key', async () => {
+it('a search by key finds no customer of another dealer that has the same term', async () => {
   const { redis, positionsOf, put, find } = await setUp()
   await redis.hset(positionsOf, 'raw/indexes', 'dealer,key/US')
   await put('c', 1, 'd', ['key:d/k/1'])
@@ -211,7 +211,7 @@ it.each([1, 7, 500])('pages of %s skip and repeat no customer, even if many have
   expect(listed.toSorted()).toEqual(ids.toSorted())
 })
 
-it('a customer that changes during a list comes again at its new place, and no other is skipped', async () => {
+it('a customer that changes during a list comes again at its new place, and no other customer is skipped', async () => {
   const { redis, keyPrefix, put, listAll } = await setUp()
   for (const [i, id] of ['a', 'b', 'c', 'd', 'e'].entries()) await put(id, i + 1, 'd', [])
   const listed = await listAll(2, async (page) => {

@@ -5,8 +5,8 @@ import { clusterPositionsKeys, type IndexName, positionField, positionsKey } fro
 
 export interface PositionsState {
   /**
-   * True if each partition has a position, and none is being filled from the state topic. A Redis
-   * that was emptied gets the positions of some partitions before those of others.
+   * True if each partition has a position, and none is being filled from the state topic. An
+   * emptied Redis gets the positions of some partitions before the positions of other partitions.
    */
   readonly isFilled: boolean
   /** Undefined if the projector has stored no indexes. */
@@ -50,7 +50,8 @@ const isFilled = (hash: Hash): boolean => {
   const lacksPositions = fields.some((field) => {
     const [, topic] = /^(.*)\/partitions$/.exec(field) ?? []
     if (topic === undefined) return false
-    // A partition that was added later may have a position earlier.
+    // Check each of these partitions, because a partition that was added later may get its position
+    // before them.
     const counted = Array.from({ length: Number(hash[field]) }, (_, partition) => positionField(topic, partition))
     return counted.some((position) => hash[position] === undefined)
   })

@@ -63,8 +63,8 @@ export const readBackwards = async <W extends Window>(
   while (oldest > first && size >= 1) {
     const from = Math.max(first, oldest - size)
     const isFirst = oldest === end && size > 1
-    // Half of the limit is left for a smaller window. Otherwise large records would hide themselves
-    // and all records before them.
+    // Half of the limit is left for a smaller window. Otherwise neither the large records nor the
+    // records before them could be read.
     const window = await readWindow(from, oldest, isFirst ? maxBytes / 2 : maxBytes)
     if (window === undefined) {
       if (!isFirst || signal.aborted) return oldest

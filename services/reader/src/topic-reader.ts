@@ -15,7 +15,10 @@ export interface TopicReader {
   watermarks(): Promise<ReadonlyMap<number, Watermarks>>
   /** Returns the offset of the first record at or after a time, or the end of the partition. */
   offsetAt(partition: number, timestampMs: number): Promise<number | undefined>
-  /** Reads records of a partition from an offset. At most {@link MAX_READS} calls read at once. */
+  /**
+   * Reads records of a partition from an offset. At most {@link MAX_READS} calls read at the same
+   * time.
+   */
   read(partition: number, offset: number, until: number): Promise<FetchedPart>
 }
 

@@ -1,6 +1,7 @@
 /**
- * The newest changes, in memory. Kafka is read once for all streams: each stream is a place in this
- * log. The log is bounded, so a stream that reads too slowly loses its place.
+ * The newest changes, in memory. Kafka is read once for all streams. Each stream keeps the number
+ * of its next change. The log is bounded, so the next change of a slow stream may already be
+ * forgotten.
  */
 import type { FetchedPart } from '@customer-stream/runtime/kafka'
 import { type Change, createChange } from './change.ts'
@@ -52,7 +53,7 @@ export interface ChangeLogLimits {
 export const createChangeLog = ({ maxChanges, maxBytes }: ChangeLogLimits): ChangeLog => {
   let topic: string | undefined
   let entries: (LoggedChange | undefined)[] = []
-  /** Index of the oldest change in `entries`. The entries before it are removed in groups. */
+  /** Index of the oldest change in `entries`. Earlier entries are removed in groups. */
   let head = 0
   let first = 0
   let bytes = 0

@@ -1,7 +1,8 @@
 /**
  * The events of one client. First the stream catches up: it reads older changes from Kafka. Then it
- * is live, and reads the log of changes. It reads only as fast as the client. A stream that loses
- * its place in the log, or whose client reads nothing between two heartbeats, is cut off.
+ * is live, and reads the log of changes. It reads only as fast as the client. A stream is cut off
+ * if its next change is no longer in the log, or if its client reads nothing between two
+ * heartbeats.
  */
 import { Readable } from 'node:stream'
 import type { FetchedPart } from '@customer-stream/runtime/kafka'
@@ -44,8 +45,8 @@ export interface ChangeStream {
   readonly body: Readable
   /**
    * Sends the new changes of the log.
-   * @param from a stream that is not behind skips the changes before this place, because they do
-   *   not concern the stream.
+   * @param from place in the log. A stream that is not behind skips all earlier changes, because
+   *   none of them is for this stream.
    */
   pump(from: LogPlace): void
   /** Sends a heartbeat with the position. Cuts the stream off if its client reads nothing. */
@@ -56,7 +57,7 @@ export interface ChangeStream {
 
 const MAX_BUFFERED_BYTES = 64 * 1024
 
-/** Clients wait for different times, so that not all connect again at the same moment. */
+/** Clients wait for different times, so that not all clients connect again at the same moment. */
 const retryLine = (): string => `retry: ${1000 + Math.floor(Math.random() * 4000)}\n`
 
 /** Events that are sent together. */
@@ -82,7 +83,7 @@ type Group = ReturnType<typeof createGroup>
 
 /**
  * The answer to one client.
- * @param onRead called when the client has read what was sent.
+ * @param onRead called when the client has read all sent bytes.
  */
 const createOutlet = (onRead: () => void, onEnd: (reason: StreamEnd) => void) => {
   let isFull = false
@@ -112,8 +113,9 @@ const createOutlet = (onRead: () => void, onEnd: (reason: StreamEnd) => void) =>
     body,
     isFull: () => isFull,
     /**
-     * Returns true if the client has read nothing since the last call. A client that is behind
-     * fills the buffer again as soon as it has read, so a full buffer alone does not show this.
+     * Returns true if the client has read nothing since the last call. A full buffer alone does not
+     * show this, because a stream that is behind fills the buffer again as soon as its client has
+     * read.
      */
     isStuck: () => {
       const isStuck = isFull && !hasRead
@@ -124,7 +126,7 @@ const createOutlet = (onRead: () => void, onEnd: (reason: StreamEnd) => void) =>
     push: (bytes: string | Buffer) => {
       isFull = !body.push(bytes)
     },
-    /** Resolves when the client has read what was sent, or when the stream has ended. */
+    /** Resolves when the client has read all sent bytes, or when the stream has ended. */
     untilRead: async () => {
       while (isFull && !hasEnded) {
         const { promise, resolve } = Promise.withResolvers<void>()
@@ -237,7 +239,7 @@ export const createChangeStream = (
     beat: () => {
       if (outlet.hasEnded()) return
       if (outlet.isStuck()) return outlet.cutOff()
-      // The events that wait show that the connection is alive.
+      // Send no heartbeat, because the waiting events show that the connection is alive.
       if (outlet.isFull()) return
       outlet.push(`: heartbeat\nid: ${isAligned && place === log.end ? log.id : ownId()}\n\n`)
     },

@@ -55,7 +55,7 @@ export const createChangeView = (
     return wasShown
   }
   const remember = (customerUuid: string, dealerUuid: string | undefined) => {
-    // The newest is the last.
+    // The newest customer is the last.
     if (!remembered.delete(customerUuid)) shownCustomers.add(customerUuid, dealerUuid)
     remembered.add(customerUuid)
     const [oldest] = remembered

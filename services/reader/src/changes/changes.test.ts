@@ -158,7 +158,7 @@ it('the id of each event continues a stream exactly after the event', async () =
     const [first] = later.events
     await openAfter(first?.id ?? id, later.names().slice(1))
   }
-  // No stream repeats an event before this one.
+  // No stream repeats an event before this event.
   site.add(0, 'last', 'a')
   await untilHolds(() => {
     for (const check of checks) check()
@@ -209,7 +209,7 @@ it('a key for a dealer learns nothing of other dealers: no document, no move, no
   expect(a.seen.text).not.toMatch(/ofB|unknown|"b"/)
 })
 
-it('a stream of selected customers shows no others, and removes one that it showed at its start', async () => {
+it('a stream shows only the selected customers, and removes a customer that it knew at its start', async () => {
   const site = setUp()
   const view = viewOf(['a'], { customers: new Set(['x', 'y']), shown: [{ customerUuid: 'x', dealerUuid: 'a' }] })
   const { names } = await open(site, { view })
@@ -291,7 +291,7 @@ it('a stream that is ahead of this process waits, and repeats nothing', async ()
   await untilHolds(() => expect(names()).toEqual(['changed early', 'changed c']))
 })
 
-it('a client that reads too slowly is cut off, and costs only bounded memory', async () => {
+it('a client that reads too slowly is cut off, and needs only bounded memory', async () => {
   const site = setUp({ maxChanges: 50 })
   const opened = await site.changes.open(request())
   if (opened.kind !== 'stream') throw new Error(opened.kind)
@@ -370,7 +370,7 @@ it('without Kafka no stream is opened', async () => {
   expect((await site.changes.open(request())).kind).toBe('unavailable')
 })
 
-it('the customers of each group of events are reported once, and only those with a document', async () => {
+it('the customers of each group of events are reported once, and only customers with a document', async () => {
   const site = setUp()
   const reported: (readonly string[])[] = []
   await open(site, { onChanged: (customers) => reported.push(customers) })
@@ -394,7 +394,7 @@ const expectedOf = ({ customers, dealers }: ViewOptions, changes: readonly (read
 }
 
 it.each([1, 2, 3, 4, 5, 6])(
-  'a stream misses no move of a customer, also if it reads slowly (seed %i)',
+  'a stream misses no move of a customer, even if it reads slowly (seed %i)',
   async (seed) => {
     const site = setUp({ maxChanges: 10_000, maxBytes: 1e9, maxStreams: 100, maxKeyStreams: 100 })
     let state = seed

@@ -50,7 +50,10 @@ export interface ChangesOptions {
 /** Bounds of the memory for all streams. */
 const LOG_LIMITS = { maxChanges: 10_000, maxBytes: 16 * 1024 * 1024 }
 
-/** Older changes of each partition with which the log begins. Clients then continue from memory. */
+/**
+ * Number of older changes of each partition that the log reads at its start. A client that was
+ * connected before can then continue from memory.
+ */
 const LOOK_BACK = 200
 
 /**

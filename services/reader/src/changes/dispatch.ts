@@ -1,6 +1,6 @@
 /**
- * Brings each change of the log to the streams that it concerns. Otherwise each change would cost a
- * pass over all streams.
+ * Sends each change of the log only to the streams that must show the change. Otherwise each change
+ * would need a loop over all streams.
  */
 
 import type { ChangeLog, LogPlace } from './change-log.ts'
@@ -14,9 +14,12 @@ export interface Dispatch {
   readonly shownCustomers: ShownCustomers
   add(stream: ChangeStream, selection: Selection): void
   remove(stream: ChangeStream, selection: Selection): void
-  /** Brings the new changes to their streams, together with further changes of this moment. */
+  /**
+   * Sends the new changes to their streams soon, together with further changes that arrive until
+   * then.
+   */
   schedule(): void
-  /** Brings the new changes to their streams. Then moves the place of each stream in the log. */
+  /** Sends the new changes to their streams. Then moves the place of each stream in the log. */
   passAll(): void
 }
 
@@ -30,9 +33,9 @@ export const createDispatch = (log: ChangeLog): Dispatch => {
   const streams = new Set<ChangeStream>()
   const subscriptions = createSubscriptionIndex<ChangeStream>()
   const shownCustomers = createShownCustomers()
-  /** Place in the log before which the streams have all their changes. */
+  /** Place in the log. All earlier changes were sent to their streams. */
   let reached: LogPlace = { number: 0, offsets: [] }
-  /** Number of the next change that not all streams have passed. */
+  /** Value of `reached.number` at the last pass over all streams. */
   let passed = 0
   let scheduled: NodeJS.Immediate | undefined
 
@@ -50,7 +53,7 @@ export const createDispatch = (log: ChangeLog): Dispatch => {
     }
     return hasMoves ? streams : concerned
   }
-  /** A parsed document needs several times the memory of its record. */
+  /** Frees parsed documents, because each needs several times the memory of its record. */
   const forgetDocuments = (first: number) => {
     for (let number = Math.max(first, log.first); number < log.end; number++) log.at(number).change.forgetDocument()
   }

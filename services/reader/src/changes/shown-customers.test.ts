@@ -3,7 +3,7 @@ import { createShownCustomers } from './shown-customers.ts'
 
 const change = (dealerUuid: string) => ({ customerUuid: 'x', dealerUuid, isErased: false })
 
-it('a new dealer of a customer is a move only while a stream remembers the customer', () => {
+it('a new dealer of a customer counts as a move only while a stream remembers the customer', () => {
   const shown = createShownCustomers()
   expect(shown.move(change('a'))).toBe(false)
   shown.add('x', 'a')
@@ -24,7 +24,7 @@ it('after streams have shown a customer with different dealers, any next dealer 
   expect(shown.move(change('a'))).toBe(true)
 })
 
-it('an erased customer concerns each stream', () => {
+it('the change of an erased customer is for all streams', () => {
   const erased = { customerUuid: 'x', dealerUuid: undefined, isErased: true }
   expect(createShownCustomers().move(erased)).toBe(true)
 })

@@ -1,6 +1,6 @@
 /**
  * Finds customers that move to another dealer. The streams of the old dealer must show such a
- * change, too, as `removed`. Has the customers that streams remember, each with its dealer.
+ * change, too, as `removed`. Keeps the customers that streams remember, each with its dealer.
  */
 import type { ChangeContent } from './change.ts'
 
@@ -16,7 +16,9 @@ export interface ShownCustomers {
   move(content: ChangeContent): boolean
 }
 
-/** Streams have shown the customer with different dealers, because one is behind the other. */
+/**
+ * Streams have shown the customer with different dealers, because one stream is behind the other.
+ */
 const SEVERAL = Symbol()
 
 export const createShownCustomers = (): ShownCustomers => {

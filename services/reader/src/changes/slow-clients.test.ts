@@ -9,7 +9,9 @@ import { createChanges } from './changes.ts'
 
 const TOPIC = 'abcdef01'.repeat(4)
 
-/** The change at an offset, about 500 kB. It is made on reading, so the topic needs no memory. */
+/**
+ * The change at an offset, about 500 kB. It is made when it is read, so the topic needs no memory.
+ */
 const recordAt = (offset: number) => ({
   offset: String(offset),
   timestamp: '0',

@@ -1,6 +1,6 @@
 /**
  * Finds the streams that a change concerns, by customer and by dealer. Otherwise each change would
- * cost a pass over all streams.
+ * need a loop over all streams.
  */
 import type { ChangeContent } from './change.ts'
 import type { Selection } from './change-view.ts'

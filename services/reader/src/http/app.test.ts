@@ -15,7 +15,7 @@ describe('each route', () => {
     // Each GET has a HEAD, which an OpenAPI document does not list.
     .filter(({ method }) => method !== 'HEAD')
   const secured = routes.filter(({ path }) => path !== OPENAPI_PATH && path !== HEALTH_PATH)
-  /** Routes whose answers belong to all dealers. */
+  /** Routes whose answers have data of all dealers. */
   const ofOperators = secured.filter(({ path }) => /^\/v1\/(pipeline|quarantine)/.test(path))
   const ofDealers = secured.filter((route) => !ofOperators.includes(route))
 
@@ -63,12 +63,15 @@ describe('each route', () => {
     expect(answer.json()).toMatchObject({ type: 'forbidden', status: 403 })
   })
 
-  it.each(ofOperators)('$method $path refuses a key for some dealers, or without operate', async ({ path, method }) => {
-    for (const name of ['operator-a', 'full']) {
-      const answer = await app.inject(requestTo({ path, method }, { authorization: `Bearer ${name}-key` }))
-      expect(answer.json(), name).toMatchObject({ type: 'forbidden', status: 403 })
-    }
-  })
+  it.each(ofOperators)(
+    '$method $path refuses a key for some dealers, and a key without the scope operate',
+    async ({ path, method }) => {
+      for (const name of ['operator-a', 'full']) {
+        const answer = await app.inject(requestTo({ path, method }, { authorization: `Bearer ${name}-key` }))
+        expect(answer.json(), name).toMatchObject({ type: 'forbidden', status: 403 })
+      }
+    },
+  )
 
   it.each(ofDealers)('$method $path shows a key nothing of another dealer', async ({ path, method }) => {
     const none: Parameters<typeof start>[0] = {
@@ -109,7 +112,7 @@ it.each([
   }
 })
 
-it('HEAD of the changes begins no stream, which would never end', async () => {
+it('HEAD of the changes begins no stream, because the stream would never end', async () => {
   let streams = 0
   const open = async () => {
     streams += 1
@@ -165,7 +168,7 @@ it('READER_AUTH=off answers without a key, unmasked', async () => {
   expect([answer.statusCode, answer.json().customer.firstName]).toEqual([200, 'Ada'])
 })
 
-it('each answer ends a span without data of the customer, and only a client chooses its trace', async () => {
+it('each answer ends a span without data of the customer, and only a client with a key chooses the trace', async () => {
   const { get, spans } = start()
   const traceparent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
   await get(CUSTOMER, 'full', { traceparent })
@@ -193,7 +196,7 @@ it('/healthz is 200 until SIGTERM, then 503, and counts as no request', async ()
   ]).toEqual([[], 0, 0])
 })
 
-it('a client that reads nothing of its answers loses its connection, so that they need no memory', async () => {
+it('a client that reads no answers is disconnected, so that its answers need no memory', async () => {
   // The answer does not fit into the buffers of both sockets.
   const read = async () => readingOf({ ...HASH, note: 'x'.repeat(16 * 1024 * 1024) })
   const { app } = start({ read, keepAliveTimeoutMs: 100, requestTimeoutMs: 100 })

@@ -211,11 +211,12 @@ const addChecks = (
     if (scope === 'operate' && !client.maySee(undefined))
       throw new ProblemError('forbidden', 'The API key needs the dealers ["*"].')
   }
-  // Without a promise, because each promise of a hook costs every request a turn of microtasks.
+  // Use no promise, because each promise of a hook delays every request by a turn of microtasks.
   app.addHook('onRequest', (request, _reply, done) => {
     request.arrivedAt = performance.now()
     check(request)
-    // Before Redis is read. A 404 has the header too: an event of the customer may still wait.
+    // Call this before Redis is read. A 404 also has the header, because an event of the customer
+    // may still wait.
     if (request.routeOptions.config.isOfRedis) request.completeAsOf = pipeline.completeAsOf()
     done()
   })
@@ -312,7 +313,8 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     reply.type('application/json').send(document),
   )
   app.get(HEALTH_PATH, { config: { scope: 'open' } }, async (_request, reply) => {
-    // Not `/readyz`: an outage affects all instances, and clients must get their 503 problems.
+    // This answer ignores the checks of `/readyz`. An outage affects all instances, and clients
+    // must still get the 503 problems.
     if (!stopping.aborted) return { status: 'ready' }
     return reply.code(503).type(PROBLEM_CONTENT_TYPE).send(problemDocument('unavailable', 'The service stops.'))
   })

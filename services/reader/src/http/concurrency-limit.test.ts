@@ -18,7 +18,7 @@ const setUp = (maxWaitMs?: number) => {
   return { events, request }
 }
 
-it('requests of a group start in their order, and the end of a request starts the next one', async () => {
+it('requests of a group start in their order, and the end of a request starts the next request', async () => {
   const { events, request } = setUp()
   const [a, , c] = ['a', 'b', 'c', 'd', 'e'].map((name) => request(name))
   await request('of another group', 'other').started

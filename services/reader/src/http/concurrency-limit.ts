@@ -1,6 +1,7 @@
 /**
  * Limits how many requests are answered at the same time. Each answer of a list may need 8 MiB, and
- * several times as much while it is made. A request counts until its client has the answer.
+ * several times as much while the answer is created. A request counts until its client has the
+ * answer.
  */
 import { ProblemError } from './problem.ts'
 

@@ -11,8 +11,8 @@ export const writeCursor = (list: Values, place: Values): string =>
   Buffer.from(JSON.stringify([...list, ...place])).toString('base64url')
 
 /**
- * Returns the place in the cursor of a request. A forged cursor with valid content is harmless. It
- * is only a place in a list that the API key may read.
+ * Returns the place in the cursor of a request. A forged cursor with valid content is harmless. The
+ * cursor is only a place in a list that the API key may read.
  * @param sameAs parameters that must be the same in all pages, for the message.
  * @throws ProblemError if the cursor is damaged, or belongs to another list.
  */

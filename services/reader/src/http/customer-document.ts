@@ -74,8 +74,8 @@ export const customerDocument = (stored: StoredCustomer): CustomerDocument | und
 }
 
 /**
- * Returns the document that the reader would answer, if Redis had this state. Undefined if Redis
- * cannot have it.
+ * Returns the document with which the reader would answer if Redis had this state. Undefined if
+ * Redis cannot store this state.
  */
 export const stateDocument = (state: CustomerState): ChangeDocument | undefined => {
   const hash = stateToHash(state, { appliedAt: 0, projection: 0 })

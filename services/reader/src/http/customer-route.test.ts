@@ -56,7 +56,7 @@ describe('the time up to which Redis is complete', () => {
     expect(answer.headers['x-complete-as-of']).toBe('7')
   })
 
-  it('the time is of the arrival of a request, and is checked after the reads', async () => {
+  it('the time of completeness is found when a request arrives, and is checked after the reads', async () => {
     const calls: string[] = []
     const { get } = start({
       pipeline: {
@@ -77,7 +77,7 @@ describe('the time up to which Redis is complete', () => {
   it.each([
     ['without a key', CUSTOMER, 'unknown-key'],
     ['with a wrong parameter', `${CUSTOMER}?x=1`, 'full'],
-  ])('an answer %s is not from Redis, so nothing is checked', async (_, path, key) => {
+  ])('a request %s is not answered from Redis, so nothing is checked', async (_, path, key) => {
     expect(await asOf(start({ pipeline: { completeAsOf: () => async () => 7 } }).get(path, key))).toBeUndefined()
   })
 
@@ -184,11 +184,11 @@ it('an unknown parameter is refused, because a misspelt min-version would not wa
 describe('min-version', () => {
   const stored = (timestamp: number): Reading => readingOf({ ...HASH, _eventTimestamp: `${timestamp}` })
 
-  it('waits until Redis has the version', async () => {
+  it('a request with min-version waits until Redis has the version', async () => {
     let reads = 0
     const { get } = start({ read: async () => stored(++reads < 3 ? 1 : 7), waitMs: 10_000 })
     const answer = await get(`${CUSTOMER}?min-version=7:a7b9`)
-    // Three reads of the version, then one of the customer.
+    // Three reads of the version, then one read of the customer.
     expect([answer.statusCode, answer.json().version.timestamp, reads]).toEqual([200, 7, 4])
   })
 
@@ -215,7 +215,7 @@ describe('min-version', () => {
     expect(answer.json()).toMatchObject({ type: 'version-not-reached', status: 504 })
   })
 
-  it('the version in a header is accepted as min-version, whatever its id has', async () => {
+  it('the version in a header is accepted as min-version, whatever characters its id has', async () => {
     const { get } = start({ read: async () => readingOf({ ...HASH, _eventId: 'é/%?&"\n: x' }) })
     const version = (await get(CUSTOMER)).headers['x-customer-version']
     expect(version).toMatch(/^[!-~]+$/)
@@ -230,7 +230,7 @@ describe('min-version', () => {
     },
   )
 
-  it('a waiting request of another dealer looks like a missing customer', async () => {
+  it('a wait for a customer of another dealer looks like a wait for a missing customer', async () => {
     const answer = await start().get(`${CUSTOMER}?min-version=1:a`, 'dealer-b')
     expect(answer.json()).toMatchObject({ type: 'version-not-reached' })
   })

@@ -16,7 +16,7 @@ it('a silent dealer has the time of its last event', async () => {
   expect(answer.headers['cache-control']).toBe('no-store')
 })
 
-it('a value of a dealer that is not known is null', async () => {
+it('an unknown value of a dealer is null', async () => {
   const dealers: readonly Dealer[] = [{ ...ACTIVITY, state: 'active', customers: undefined }]
   const { get } = start({ listDealers: async () => ({ kind: 'page', dealers, next: undefined }) })
   expect((await get('/v1/dealers')).json().dealers[0]).toMatchObject({ customers: null, silentSince: null })

@@ -92,7 +92,7 @@ const membersOf = (schema: Schema, prefix = ''): readonly Row[] =>
     }),
   )
 
-/** Returns nothing without rows. The keyboard can scroll a table, because it takes the focus. */
+/** Returns '' if there are no rows. The keyboard can scroll a table that has the focus. */
 const table = (what: string, owner: string, heads: Row, rows: readonly Row[]): string => {
   if (rows.length === 0) return ''
   const headCells = heads.map((head) => `<th scope="col">${head}</th>`)

@@ -91,7 +91,7 @@ it.each([
   expect((await start().get(`${DEALER}?${query}`)).json()).toMatchObject({ status: 400, type: 'invalid-parameter' })
 })
 
-it('a key has four lists at the same time, and its further lists wait', async () => {
+it('a key gets four lists at the same time, and its further lists wait', async () => {
   const page = Promise.withResolvers<Page>()
   let lists = 0
   const { get } = start({

@@ -6,7 +6,7 @@ import { expect, it } from 'vitest'
 import { CustomerDocument, customerDocument } from './customer-document.ts'
 import { MASK, maskCustomer } from './mask.ts'
 
-/** Returns the document of a simulated customer with these fields more. */
+/** Returns the document of a simulated customer with these additional fields. */
 const documentOf = (more: object = {}) => {
   const body = JSON.parse(makeCustomersEvent({ payloadForm: 'object' }).body)
   Object.assign(body.payload.customerWithVehicles.customer, more)

@@ -49,7 +49,7 @@ it('a cursor of quarantine continues after the last record, and belongs to one r
     })
 })
 
-it('a reason that no record has and this version does not know is refused with the nearest reason', async () => {
+it('an unknown reason that no record has is refused, and the answer names the nearest known reason', async () => {
   const { get } = start({ quarantine: { list: async () => ({ records: [], hasMore: false, isCut: false }) } })
   const answer = await get('/v1/quarantine?reason=not-jsn', 'operator')
   expect(answer.json()).toMatchObject({ type: 'invalid-parameter', detail: expect.stringContaining('not-json') })
@@ -74,7 +74,7 @@ it('the bytes of a record need the scope pii, and each reveal is reported', asyn
   expect(await count('reader_answers_total', 'ok')).toBe(1)
 })
 
-it('bytes that are not text are in base64, and a record without bytes has neither', async () => {
+it('bytes that are not text are in base64, and a record without bytes has neither text nor base64', async () => {
   const read = (value: Buffer | null) =>
     start({ quarantine: { read: async () => foundRecord(value) } }).get(RECORD, 'revealer')
   expect((await read(Buffer.from([0xff]))).json()).toMatchObject({ base64: '/w==' })
@@ -88,7 +88,7 @@ it.each(['other-3-17', 't.quarantine-3', 't.quarantine-x-1', 't.quarantine-3-17-
   },
 )
 
-it('a redrive has the name of its key, and a dry run has no name', async () => {
+it('a redrive is requested in the name of its API key, and a dry run in no name', async () => {
   const asked: unknown[] = []
   const redrive: Quarantine['redrive'] = async (place, requestedBy) => {
     asked.push([place, requestedBy])

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { matchesTag, readVersionText, versionText } from './version-text.ts'
 
-it('a version is one short word of ASCII, whatever its id has', () => {
+it('a version is one short word of ASCII, whatever characters its id has', () => {
   for (const id of ['a7b9', 'é 😀', '"\r\n,', 'x'.repeat(100_000), '😀'.repeat(1000)]) {
     const text = versionText({ timestamp: 5, id })
     expect(text).toMatch(/^5:[!-~]{1,1000}$/)

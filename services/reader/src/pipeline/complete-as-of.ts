@@ -15,7 +15,9 @@ interface Ends extends CompleteAsOf {
 }
 
 const NONE: Offsets = new Map()
-/** Ends of an hour, because the reader measures every 10 s. */
+/**
+ * Maximum number of noted measurements. They cover an hour, because the reader measures every 10 s.
+ */
 const MAX_NOTED = 360
 
 /** Returns undefined if the end of one partition is not known. */
@@ -40,7 +42,7 @@ export const isStillComplete = (asOf: CompleteAsOf, progress: Measurement['progr
 }
 
 export const createFindCompleteAsOf = (): FindCompleteAsOf => {
-  /** The oldest first. If `isKnown`, Redis has reached the first. */
+  /** Noted ends, the oldest first. If `isKnown`, Redis has reached the first of them. */
   let noted: readonly Ends[] = []
   let isKnown = false
   /** Positions of the last measurement. */

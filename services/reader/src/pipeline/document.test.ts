@@ -47,7 +47,7 @@ const UNKNOWN: Partial<Measurement> = {
   ingresses: undefined,
 }
 
-it('rates are the difference of two measurements by their time', () => {
+it('a rate is the difference between two measurements, divided by the time between them', () => {
   const later = after(10, { raw: ends('30', '40'), reports: reported(10, 25), quarantineEnds: ends('8') })
   expect(pointOf(MEASUREMENT, later)).toEqual({
     at: later.at,
@@ -68,7 +68,7 @@ it.each([
   [15, 10, 150, 10],
   // The projector has stopped, so the whole minute counts.
   [10, 60, 100, 100 / 60],
-])('reports %i s apart in measurements %i s apart have the rate of their own time', (own, seconds, events, rate) => {
+])('the rate is right for reports %i s apart in measurements %i s apart', (own, seconds, events, rate) => {
   const first = { ...MEASUREMENT, reports: reported(1000, 5) }
   const last = after(seconds, { reports: reported(1000 + own * 1000, 5 + events) })
   expect(pointOf(first, last).handledPerSecond).toBeCloseTo(rate, 5)
@@ -230,7 +230,7 @@ describe('whether all is well', () => {
   })
 })
 
-it('a minute that begins before the topic and the projectors were known has rates of the rest', () => {
+it('the rates of a minute leave out the time before the topic and the projectors were known', () => {
   const empty = { ...MEASUREMENT, raw: undefined, reports: new Map() }
   const started = { raw: ends('10', '20'), reports: reported(20, 5) }
   const document = documentOf([empty, after(20, started), after(30, { ...started, reports: reported(30, 25) })], [], 1)
@@ -238,7 +238,7 @@ it('a minute that begins before the topic and the projectors were known has rate
   expect([document.projection.projectors, document.isWell]).toEqual([1, true])
 })
 
-it('a projector that has just started is not a silent projector', () => {
+it('a projector that has just started is not reported as silent', () => {
   const document = documentOf([{ ...MEASUREMENT, reports: new Map() }, after(35, { reports: reported(33) })], [], 1)
   expect(document.reasons).toEqual([])
 })

@@ -82,35 +82,38 @@ it.each([
   ['was emptied', undefined],
   ['has lost its last events', [9n, 20n]],
   ['does not answer', 'no answer'],
-] as const)('after Redis %s, answers do not claim events of the last measurement', async (_, positions) => {
-  vi.useFakeTimers({ toFake: ['performance'] })
-  onTestFinished(() => void vi.useRealTimers())
-  const progressOf = (offsets: readonly bigint[]) => ({
-    ...{ isFilled: true, indexes: undefined, fill: undefined },
-    ...{ positions: new Map(offsets.entries()), complete: new Map(offsets.entries()) },
-  })
-  let found: readonly bigint[] | 'no answer' | undefined = [10n, 20n]
-  let reads = 0
-  const { watch } = createWatch({
-    ask: async (doing) => (doing === 'read topic raw' ? { ...MEASUREMENT.raw, askedAt: 7 } : noAnswer()) as never,
-    positions: {
-      readProgress: async () => {
-        reads += 1
-        return found === 'no answer' ? noAnswer() : found && progressOf(found)
+] as const)(
+  'after Redis %s, answers do not say that Redis is complete as of the last measurement',
+  async (_, positions) => {
+    vi.useFakeTimers({ toFake: ['performance'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const progressOf = (offsets: readonly bigint[]) => ({
+      ...{ isFilled: true, indexes: undefined, fill: undefined },
+      ...{ positions: new Map(offsets.entries()), complete: new Map(offsets.entries()) },
+    })
+    let found: readonly bigint[] | 'no answer' | undefined = [10n, 20n]
+    let reads = 0
+    const { watch } = createWatch({
+      ask: async (doing) => (doing === 'read topic raw' ? { ...MEASUREMENT.raw, askedAt: 7 } : noAnswer()) as never,
+      positions: {
+        readProgress: async () => {
+          reads += 1
+          return found === 'no answer' ? noAnswer() : found && progressOf(found)
+        },
       },
-    },
-  })
-  await watch.measure()
-  const arrived = watch.completeAsOf()
-  expect([await arrived(), await watch.completeAsOf()()]).toEqual([7, 7])
-  // One read for the measurement, and one for both answers.
-  expect(reads).toBe(2)
-  found = positions
-  vi.advanceTimersByTime(100)
-  expect(await arrived()).toBeUndefined()
-})
+    })
+    await watch.measure()
+    const arrived = watch.completeAsOf()
+    expect([await arrived(), await watch.completeAsOf()()]).toEqual([7, 7])
+    // One read for the measurement, and one read for both answers.
+    expect(reads).toBe(2)
+    found = positions
+    vi.advanceTimersByTime(100)
+    expect(await arrived()).toBeUndefined()
+  },
+)
 
-it('while a measurement does not end, the last state becomes a problem after a minute', async () => {
+it('if a measurement does not end, the age of the last state is a problem after a minute', async () => {
   vi.useFakeTimers({ toFake: ['performance'] })
   onTestFinished(() => void vi.useRealTimers())
   const answers = [{ ingresses: undefined, problems: [] }]

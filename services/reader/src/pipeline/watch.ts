@@ -18,7 +18,10 @@ const MAX_POINTS = 360
 const MINUTE_MS = 60_000
 /** Judging a dealer takes about 0.1 ms, and its state changes slowly. */
 const DEALERS_INTERVAL_MS = 60_000
-/** Maximum age of the positions that an answer relies on. Reading them costs much of a lookup. */
+/**
+ * Maximum age of the positions that an answer relies on. Reading the positions is a large part of
+ * the work of a lookup.
+ */
 const POSITIONS_INTERVAL_MS = 100
 
 export interface WatchDependencies {
@@ -49,10 +52,10 @@ export interface PipelineWatch {
   /** Undefined until the first measurement. */
   document(): PipelineDocument | undefined
   /**
-   * Must be called before customers are read. Redis has every event that Kafka had at a time, as of
-   * the last measurement.
-   * @returns a function for the end of the reads. It resolves to this time, Unix milliseconds.
-   *   Undefined if the time is not known, or if Redis has lost data since.
+   * Finds the time up to which Redis has every event, as of the last measurement. Must be called
+   * before customers are read.
+   * @returns a function to call after the reads. The function resolves to this time, Unix
+   *   milliseconds. Undefined if the time is not known, or if Redis has lost data since.
    */
   completeAsOf(): () => Promise<number | undefined>
 }

@@ -77,7 +77,7 @@ it.each(['2', '9'])('a record outside the partition (%s) is not there, and is no
   expect(calls()).toBe(0)
 })
 
-it('a record of a partition without a leader is not called missing, and is not redriven', async () => {
+it('a record of a partition without a leader is not reported as missing, and is not redriven', async () => {
   const { quarantine, calls } = open({})
   const place = { partition: 1, offset: '5' }
   await expect(quarantine.read(place)).rejects.toThrow(KafkaUnavailableError)

@@ -90,7 +90,8 @@ const createRedriveOne = (
       uncertain = sentence
     }
     try {
-      // A failure is not an outage of the service: a reader without the right to write is complete.
+      // Do not report a failure as an outage of the reader, because the reader may have no right to
+      // write.
       const started = start({ record, tail: current, requestedBy, onUncertain }).finally(() => {
         hasEnded = true
       })
