@@ -25,8 +25,9 @@ const reassign = async (
 }
 
 /**
- * Moves the leadership of each partition. Removes the replica of the old leader, and then adds it
- * again. Without the removal, Kafka would apply a new order of replicas only after some time.
+ * Moves the leadership of each partition. Removes the replica of the old leader, and then adds this
+ * replica again. Without the removal, Kafka would apply a new order of replicas only after some
+ * time.
  */
 const moveLeadership = async (harness: FaultHarness): Promise<void> => {
   const before = await partitionsOf(harness)
@@ -126,7 +127,9 @@ const loseStateLeader = async (
 export const brokerFaults: readonly Fault[] = [
   {
     name: 'leader change',
-    how: 'each broker killed and restarted; leadership moved by reassignment while metadata is stale',
+    how:
+      'each broker is killed and restarted; then a reassignment moves the leaders while metadata of clients is ' +
+      'stale',
     inject: async (harness, scale, random) => {
       for (const broker of some(harness, scale, random)) {
         await broker.kill()
@@ -139,7 +142,7 @@ export const brokerFaults: readonly Fault[] = [
   },
   {
     name: 'rolling restart',
-    how: 'each broker stopped in order and restarted',
+    how: 'each broker is stopped and restarted, one after another',
     inject: async (harness, scale, random) => {
       for (const broker of some(harness, scale, random)) {
         await broker.terminate()
@@ -150,7 +153,7 @@ export const brokerFaults: readonly Fault[] = [
   },
   {
     name: 'broker frozen',
-    how: 'SIGSTOP 20 s, SIGCONT',
+    how: 'the broker that leads most partitions gets SIGSTOP, and SIGCONT after 20 s',
     inject: async (harness, scale) => {
       const broker = await leadingBroker(harness)
       await broker.freeze()
@@ -161,7 +164,7 @@ export const brokerFaults: readonly Fault[] = [
   },
   {
     name: 'leader of the state topic gone',
-    how: 'SIGKILL of the broker that leads the state topic: no position moves, events continue; restarted',
+    how: 'the broker that leads the state topic is killed; before its restart no position moves, but events get 202',
     inject: async (harness, _, random) => {
       const broker = random.pick(harness.cluster.brokers)
       await loseStateLeader(harness, broker, () => broker.kill())
@@ -172,7 +175,7 @@ export const brokerFaults: readonly Fault[] = [
   },
   {
     name: 'leader of the state topic hung',
-    how: 'SIGSTOP of the broker that leads the state topic: no position moves, events continue; SIGCONT',
+    how: 'the broker that leads the state topic is frozen; before its SIGCONT no position moves, but events get 202',
     inject: async (harness, scale, random) => {
       const broker = random.pick(harness.cluster.brokers)
       await loseStateLeader(harness, broker, () => broker.freeze())
@@ -184,7 +187,7 @@ export const brokerFaults: readonly Fault[] = [
   },
   {
     name: 'all brokers down, with the spool',
-    how: '202 continues from the disk, even after a SIGKILL of an ingress; events are sent when the brokers are back',
+    how: 'events get 202 from the disk, even after a SIGKILL of an ingress; they are sent when the brokers are back',
     options: { spool: true },
     inject: async (harness, scale) => {
       const { brokers } = harness.cluster
@@ -205,7 +208,7 @@ export const brokerFaults: readonly Fault[] = [
   },
   {
     name: 'network to the brokers',
-    how: 'cut, 3 s delay, half-open, slow trickle, each to the broker that leads most',
+    how: 'the network to the broker that leads most partitions is cut, delays by 3 s, is half-open, and is very slow',
     inject: async (harness, scale) => {
       const failedFlushes = () => sumOver(harness.ingresses, 'ingress_flush_errors_total')
       for (const state of ['cut', { delayMs: 3000 }, 'stalled', slow(2000)] as const) {

@@ -86,8 +86,8 @@ export const lasting = (ms: number): Promise<void> => sleep(ms)
 const SECOND_OF_LOAD = 500
 
 /**
- * Samples the lag. If Redis does not answer, the sample uses the last known positions. The time of
- * recovery needs an answer of Redis after the services were ready.
+ * Samples the lag. If Redis does not answer, the sample uses the last known positions. A sample can
+ * end the recovery only if the services are ready and Redis has answered.
  */
 const watchLag = ({ positions, pipeline: { admin, topics } }: FaultHarness) => {
   let worst = 0

@@ -2,8 +2,8 @@
  * An ingress loads this file before its own code. While a file `disk-is-full` is in the parent
  * folder of SPOOL_DIR, each write through a FileHandle fails as on a full disk. A write that makes
  * the file longer stores half of its bytes before it fails. A write inside the file stores no
- * bytes, because file systems write whole blocks. A limit of the kernel (prlimit, a small file
- * system) would need root or Linux.
+ * bytes, because file systems write whole blocks. Limits of the kernel are not used, because
+ * prlimit needs Linux and a small file system needs root.
  */
 import { existsSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'

@@ -98,7 +98,7 @@ it.each([
       const others = customers.filter((customerUuid) => !isLost(customerUuid))
       let timestamp = 0
       /**
-       * Sends one event of each customer, all in parallel.
+       * Sends one event of each customer. All requests are in parallel.
        * @returns the answers for the lost partitions and for the other partitions.
        */
       const burst = async (to: typeof ingress) => {

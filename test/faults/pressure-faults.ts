@@ -28,8 +28,8 @@ const FILLER = 'x'.repeat(20_000)
 const BURST = 100
 
 /**
- * Sends more requests at the same time than each ingress can buffer. Each request must get 503
- * within the time that the sender waits.
+ * Sends more requests to each ingress at the same time than it can buffer. Each request must get
+ * 503 before the sender's timeout.
  */
 const burst = async ({ ingresses, post }: FaultHarness) => {
   const told = async (ingress: ManagedService, event: MadeEvent) => {
@@ -52,10 +52,10 @@ const shortQueue = { QUEUE_MAX_RECORDS: '50', QUEUE_MAX_BYTES: '1114112' }
 /** Queues of one ingress: one for each topic. */
 const QUEUES = 3
 
-/** Without a pause, the samples alone would use a core, and so delay the answers to the senders. */
+/** Without this pause, the samples would use a whole core and delay the answers to the senders. */
 const SAMPLE_PAUSE_MS = 20
 
-/** Samples the buffered records and bytes of the ingresses until it is stopped. */
+/** Samples the buffered records and bytes of the ingresses until `stop` is called. */
 const watchQueues = ({ ingresses }: FaultHarness) => {
   const most = { records: 0, bytes: 0 }
   let watching = true
@@ -86,7 +86,9 @@ const watchQueues = ({ ingresses }: FaultHarness) => {
   }
 }
 
-/** Asks the ingresses for /livez again and again, until a time of `performance.now()`. */
+/**
+ * Requests /livez until this time of `performance.now()`. Throws if an answer needs more than 1 s.
+ */
 const mustStayAlive = async ({ ingresses }: FaultHarness, until: number) => {
   while (performance.now() < until) {
     for (const { process } of ingresses) {
@@ -101,7 +103,7 @@ const mustStayAlive = async ({ ingresses }: FaultHarness, until: number) => {
 export const pressureFaults: readonly Fault[] = [
   {
     name: 'ingress under pressure',
-    how: 'Kafka frozen, a short queue, much load and bursts: bounded, 503 with Retry-After, /livez answers',
+    how: 'Kafka is frozen, queues are short, load has bursts: memory is bounded, 503 has Retry-After, /livez answers',
     options: { ratePerSecond: 600, ingressEnv: shortQueue },
     inject: async (harness, scale) => {
       const { cluster } = harness
@@ -118,8 +120,8 @@ export const pressureFaults: readonly Fault[] = [
   {
     name: 'disk full, with the spool',
     how:
-      'Kafka frozen, then ENOSPC in the middle of a write: 503 with Retry-After, no 202, /livez answers; an ' +
-      'ingress killed; continues when there is room',
+      'Kafka is frozen, then a write ends with ENOSPC: 503 with Retry-After, no 202, /livez answers; an ingress is ' +
+      'killed; events get 202 again when the disk has room',
     options: { spool: true, ingressEnv: { NODE_OPTIONS: fullDisk } },
     inject: async (harness, scale) => {
       const { cluster, ingresses, pipeline, untilPromised } = harness
@@ -152,7 +154,7 @@ export const pressureFaults: readonly Fault[] = [
   },
   {
     name: 'too few replicas',
-    how: 'two of three brokers down, load and bursts: 503 within the deadline, never 2xx, no memory growth',
+    how: 'two of three brokers are down, load has bursts: 503 within the deadline, never 2xx, no memory growth',
     options: { ingressEnv: shortQueue },
     inject: async (harness, scale, random) => {
       const spared = random.pick(harness.cluster.brokers)
@@ -185,8 +187,8 @@ export const pressureFaults: readonly Fault[] = [
   {
     name: 'disk of Kafka full',
     how:
-      'a broker whose writes fail ends itself; then all brokers: no 202; they start again when there is room, and ' +
-      'events continue',
+      'a broker whose writes fail ends itself; then all brokers end, and no event gets 202; they start again when ' +
+      'the disk has room, and events get 202',
     inject: async (harness, scale, random) => {
       const { brokers } = harness.cluster
       const first = random.pick(brokers)

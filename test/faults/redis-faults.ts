@@ -31,7 +31,10 @@ const untilProjectorsWait = async ({ projectors }: FaultHarness, why = '') => {
   )
 }
 
-/** A projector that waits must stay in the group. */
+/**
+ * Runs the outage. Throws if a projector joins its group again, because a waiting projector must
+ * stay in the group.
+ */
 const keepingTheirPlace = async ({ projectors }: FaultHarness, outage: () => Promise<void>) => {
   const joins = async () =>
     (await Promise.all(projectors.map(({ process }) => readFile(process.logFile, 'utf8')))).map(
@@ -70,7 +73,8 @@ const untilReplaced = (sentinels: RedisWithSentinels, before: LocalRedisServer) 
 
 /**
  * Waits for a replica in sync. Sentinels may change the primary at any time, for example if a busy
- * machine gives it no CPU time for a second. They end its connections then.
+ * machine gives it no CPU time for a second. Then the Sentinels end the connections of the old
+ * primary.
  */
 const untilReplicated = ({ pipeline: { redis } }: FaultHarness) =>
   waitUntil(
@@ -88,9 +92,9 @@ const endReplication = async (node: RedisNode) => {
 export const redisFaults: readonly Fault[] = [
   {
     name: 'Redis lost',
-    how: 'killed, and an empty one in its place: all hashes and positions gone',
+    how: 'Redis is killed and replaced by an empty Redis: all hashes and positions are lost',
     inject: async (harness) => {
-      // A projector that has moved no position yet has nothing to go back to.
+      // Without a position in Redis, a projector could not go back.
       await waitUntil('Redis has positions', harness.positions, ({ size }) => size > 0)
       await harness.redis.server.kill()
       await harness.redis.replace(await harness.cluster.startRedis())
@@ -103,12 +107,12 @@ export const redisFaults: readonly Fault[] = [
   },
   {
     name: 'Redis rolled back',
-    how: 'replaced by an older copy of itself while the projectors run',
+    how: 'Redis is replaced by an older copy of itself while the projectors run',
     inject: async (harness) => {
       const older = await snapshot(harness)
       const copied = await harness.positions()
       await harness.untilPromised(500)
-      // If the copy lacked nothing, no position would go back.
+      // If the copy lacked no event, no position would go back.
       await waitUntil('the projectors have applied events that the copy lacks', harness.positions, (now) =>
         [...now].some(([partition, position]) => position > (copied.get(partition) ?? 0)),
       )
@@ -118,7 +122,7 @@ export const redisFaults: readonly Fault[] = [
   },
   {
     name: 'Redis hung',
-    how: 'SIGSTOP for longer than the timeouts and the session timeout; SIGCONT',
+    how: 'Redis gets SIGSTOP for longer than the timeouts and the session timeout, then SIGCONT',
     inject: async (harness, scale) => {
       await harness.redis.server.pause()
       // First a command times out, and then the connection.
@@ -129,7 +133,7 @@ export const redisFaults: readonly Fault[] = [
   },
   {
     name: 'Redis restarted, loading',
-    how: 'SIGKILL, started again on its own append-only file: LOADING for seconds',
+    how: 'Redis is killed and started again on its append-only file: it answers LOADING for seconds',
     inject: async (harness) => {
       const { server } = harness.redis
       await lengthenLoading(harness)
@@ -146,7 +150,7 @@ export const redisFaults: readonly Fault[] = [
   },
   {
     name: 'Redis read-only',
-    how: 'made a replica, with a full sync, then a primary again',
+    how: 'Redis becomes a replica, with a full sync, and then a primary again',
     inject: async (harness) => {
       const copy = await snapshot(harness)
       const { hostname, port } = new URL(copy.url)
@@ -167,7 +171,7 @@ export const redisFaults: readonly Fault[] = [
   },
   {
     name: 'Redis out of memory',
-    how: 'maxmemory below what it holds, then lifted',
+    how: 'maxmemory is set below the used memory, and then reset',
     inject: async (harness, scale) => {
       const redis = await client(harness)
       await redis.config('SET', 'maxmemory', '1')
@@ -181,7 +185,9 @@ export const redisFaults: readonly Fault[] = [
   },
   {
     name: 'Redis failover by Sentinel',
-    how: 'the primary is killed, and comes back as a replica; then the next one hangs; then a failover by command',
+    how:
+      'the primary is killed, and comes back as a replica; then the new primary hangs; then a command starts a ' +
+      'failover',
     options: { sentinels: true },
     inject: async (harness) => {
       const { sentinels } = harness
@@ -237,7 +243,7 @@ export const redisFaults: readonly Fault[] = [
   },
   {
     name: 'network to Redis',
-    how: 'cut, 3 s delay, half-open, slow trickle',
+    how: 'the network to Redis is cut, delays by 3 s, is half-open, and is very slow',
     inject: async (harness, scale) => {
       const failures = () => sumOver(harness.projectors, 'projector_failures_total')
       for (const state of ['cut', { delayMs: 3000 }, 'stalled', { bytesPerSecond: 2000 }] as const) {

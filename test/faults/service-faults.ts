@@ -139,7 +139,7 @@ const KILLED = 137
 export const serviceFaults: readonly Fault[] = [
   {
     name: 'ingress killed',
-    how: 'SIGKILL under load, restarted',
+    how: 'each ingress is killed under load and restarted',
     inject: async ({ ingresses, untilPromised }) => {
       for (const ingress of ingresses) {
         await ingress.kill()
@@ -151,8 +151,8 @@ export const serviceFaults: readonly Fault[] = [
   {
     name: 'projector killed',
     how:
-      'SIGKILL at any moment, between a chunk’s call of Redis and its reply, before its documents, and between its ' +
-      'documents and its position; restarted',
+      'SIGKILL at any moment; between a call of Redis and its reply; before documents are sent; between the ' +
+      'documents and the position of a chunk; then a restart',
     inject: async ({ projectors, untilPromised, pipeline }, scale) => {
       const moments = [
         'apply-snapshots SIGKILL',
@@ -174,9 +174,8 @@ export const serviceFaults: readonly Fault[] = [
   {
     name: 'state published late',
     how:
-      'a projector is paused between Redis and its documents, another time between its documents and its position ' +
-      '(SIGSTOP for longer than the session timeout), and continues after another projector has published newer ' +
-      'documents',
+      'a projector is paused after its write to Redis, and another time after its documents (SIGSTOP for longer ' +
+      'than the session timeout), and continues after another projector has published newer documents',
     inject: async ({ projectors, untilPromised, pipeline }) => {
       const [paused, other] = projectors as [ManagedService, ManagedService]
       for (const moment of [pipeline.stateTopic, 'move-position']) {
@@ -192,13 +191,13 @@ export const serviceFaults: readonly Fault[] = [
   },
   {
     name: 'state topic deleted',
-    how: 'gone for a while, then an empty one in its place',
+    how: 'the state topic is deleted, and later created again without records',
     inject: async ({ projectors, pipeline }) => {
       const { administrator, stateTopic } = pipeline
       const configEntries = await changedSettings(pipeline, stateTopic)
       const failures = () => sumOver(projectors, 'projector_failures_total', { operation: 'state' })
       await deleteTopic(pipeline, stateTopic)
-      // On a busy machine, requests may have failed before.
+      // On a busy machine, requests may have failed before the topic was deleted.
       const before = await failures()
       await waitUntil('a projector waits for the state topic', failures, (count) => count > before)
       await administrator.createTopics({
@@ -215,15 +214,16 @@ export const serviceFaults: readonly Fault[] = [
   {
     name: 'rebuild interrupted',
     how:
-      'Redis emptied, and the group’s offsets deleted, so all raw records are applied; a projector killed within a ' +
-      'window; another paused within a window for longer than the session timeout, until a third has its partitions',
+      'Redis and the group’s offsets are deleted, so all raw records are applied; a projector is killed while it ' +
+      'applies records read ahead; the other is paused then for longer than the session timeout, and loses its ' +
+      'partitions',
     options: { projectorEnv: READS_AHEAD },
     inject: async (harness, scale) => {
       const { projectors, untilPromised } = harness
       const [killed, paused] = projectors as [ManagedService, ManagedService]
       /**
-       * Removes all data of Redis and all offsets of the group. A projector starts alone, and
-       * pauses within a window.
+       * Removes all data of Redis and all offsets of the group. Starts only this projector. The
+       * projector pauses while it applies records that it has read ahead.
        */
       const pauseWithin = async (projector: ManagedService) => {
         for (const each of projectors) await each.end()
@@ -249,8 +249,8 @@ export const serviceFaults: readonly Fault[] = [
   {
     name: 'fill interrupted',
     how:
-      'Redis emptied; a projector killed while it fills Redis from the state topic; another paused during the fill ' +
-      'for longer than the session timeout, until a third has filled its partitions',
+      'Redis is emptied; a projector is killed while it fills Redis from the state topic; the other is paused ' +
+      'during the fill for longer than the session timeout, and loses its partitions',
     inject: async (harness, scale) => {
       const { projectors, pipeline, untilPromised } = harness
       const [killed, paused] = projectors as [ManagedService, ManagedService]
@@ -271,8 +271,8 @@ export const serviceFaults: readonly Fault[] = [
   {
     name: 'erasure interrupted',
     how:
-      'customers erased; projectors killed between Redis and the tombstone; one paused at that moment for longer ' +
-      'than the session timeout, until the other has executed this erasure and a later one',
+      'customers are erased; projectors are killed between Redis and the tombstone; one is paused at that moment ' +
+      'for longer than the session timeout, until the other has executed this erasure and a later one',
     inject: async (harness, scale) => {
       const { projectors, pipeline, untilPromised } = harness
       const [other, paused] = projectors as [ManagedService, ManagedService]
@@ -327,7 +327,7 @@ export const serviceFaults: readonly Fault[] = [
   },
   {
     name: 'poison',
-    how: 'unusable records among good ones; then quarantine itself gone, and back',
+    how: 'unusable records come among good records; then the quarantine topic is deleted, and created again',
     inject: async (harness) => {
       const { pipeline, projectors } = harness
       const quarantined = () => sumOver(projectors, 'projector_events_total', { outcome: 'quarantined' })
@@ -374,7 +374,7 @@ export const serviceFaults: readonly Fault[] = [
   },
   {
     name: 'clock steps',
-    how: "the services' time jumps back and forth by an hour",
+    how: 'the clocks of the services jump back and forth by an hour',
     options: { ingressEnv: { NODE_OPTIONS: jumpingClock }, projectorEnv: { NODE_OPTIONS: jumpingClock } },
     inject: async ({ ingresses, projectors, pipeline, untilPromised }, scale) => {
       await lasting(2400)
@@ -392,8 +392,8 @@ export const serviceFaults: readonly Fault[] = [
   {
     name: 'shutdown under load',
     how:
-      'SIGTERM to each service, the ingresses behind a load balancer: exit 0, no sender refused or cut off; ' +
-      'started again',
+      'each service gets SIGTERM, the ingresses behind a load balancer: the exit code is 0, no request is refused ' +
+      'or cut off; then the services start again',
     options: { ingressEnv: { SHUTDOWN_DELAY_MS: '1000' } },
     inject: async ({ ingresses, projectors, untilPromised, refused, unanswered }) => {
       for (const ingress of ingresses) {

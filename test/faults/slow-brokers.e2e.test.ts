@@ -145,7 +145,7 @@ describe('/readyz', () => {
     }
   })
 
-  it('in an outage the check of Kafka names the brokers, and the log has the beginning and the end', {
+  it('during an outage the check of Kafka names the brokers, and the log has the outage from beginning to end', {
     timeout: 180_000,
   }, async () => {
     const pipeline = await openPipeline(cluster)
@@ -180,7 +180,7 @@ describe('/readyz', () => {
         () => linesOf(ingress, 'retrying'),
         (lines) => lines > 0,
       )
-      // Without a patch, Node would warn of a leak after so many failures.
+      // Without our patch of kafkajs, Node would warn of a memory leak after so many failures.
       await waitUntil(
         'many flushes have failed',
         () => ingress.metric('ingress_flush_errors_total'),

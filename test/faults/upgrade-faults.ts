@@ -7,7 +7,10 @@ import type { FaultHarness, ManagedIngress, ManagedService } from './harness/fau
 import { observeRedis, olderDocuments, splitKeys } from './harness/order.ts'
 import { mustEnd, replaceIngress } from './harness/replace.ts'
 
-/** Acknowledged events after each replaced process, so that two releases share the load. */
+/**
+ * Number of events that must get 202 after each replaced process, so that two releases share the
+ * load.
+ */
 const EVENTS_BETWEEN = 300
 
 const replaceProjector = async (projector: ManagedService, root: string, env: Readonly<Record<string, string>>) => {
@@ -46,7 +49,8 @@ const replaceIngresses =
   }
 
 /**
- * Runs the steps under load. Demands that no request is cut off, and that no customer goes back.
+ * Runs the steps under load. Throws if a request is cut off, or if a customer goes back to an older
+ * event.
  * @param earlierRebuild steps in which customers may go back, because earlier code fills Redis with
  *   older documents, and publishes beside a projector of another projection.
  */
@@ -84,7 +88,9 @@ export const upgradeFaults = ({ name, hasStateTopic }: Release, root: string): r
   return [
     {
       name: `upgrade from ${name}, rolled back`,
-      how: 'one process after another, first the projectors; then back in the opposite order',
+      how:
+        'one process after another is upgraded, first the projectors; then all are rolled back in the opposite ' +
+        'order',
       options,
       // The earlier release does not publish documents, so the topic is out of date.
       ignoresStateTopic: !hasStateTopic,
@@ -92,13 +98,13 @@ export const upgradeFaults = ({ name, hasStateTopic }: Release, root: string): r
     },
     {
       name: `upgrade from ${name}, repeated`,
-      how: 'upgraded, rolled back, upgraded again',
+      how: 'all processes are upgraded, rolled back, and upgraded again',
       options,
       inject: (harness) => inOrder(harness, [...forward, ...back, ...forward]),
     },
     {
       name: `upgrade from ${name}, new projection`,
-      how: 'projectors upgraded with PROJECTION_VERSION + 1, then rolled back with PROJECTION_VERSION + 2',
+      how: 'projectors are upgraded with PROJECTION_VERSION + 1, then rolled back with PROJECTION_VERSION + 2',
       options: { ...options, projection: third },
       ignoresStateTopic: !hasStateTopic,
       inject: (harness) =>

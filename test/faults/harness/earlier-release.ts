@@ -8,7 +8,7 @@ const run = promisify(execFile)
 const root = fileURLToPath(new URL('../../../', import.meta.url))
 const git = async (...args: readonly string[]) => (await run('git', ['-C', root, ...args])).stdout.trim()
 
-/** Code that was released, or stands for a release. */
+/** A release, or a commit that stands for a release. */
 export interface Release {
   readonly name: string
   readonly commit: string

@@ -115,7 +115,8 @@ export const openFaultHarness = async (cluster: KafkaCluster, options: FaultHarn
     kafkaBrokers: cluster.kafkaBrokers,
     redisUrl: redisCluster?.url ?? redisUrl,
     redisEnv: {
-      // A half-open connection never replies, and the next command needs a new one.
+      // A half-open connection never replies. After this timeout the projector opens a new
+      // connection.
       REDIS_COMMAND_TIMEOUT_MS: '3000',
       ...(redisCluster && { REDIS_CLUSTER: 'true' }),
       ...sentinels?.env,

@@ -3,7 +3,10 @@ import { readTopic } from '@customer-stream/runtime/kafka'
 import { compareVersions, customerKey, type Version } from '@customer-stream/schemas'
 import type { FaultHarness } from './fault-harness.ts'
 
-/** Notes the newest version of each customer. Keeps a sentence for each customer that went back. */
+/**
+ * Keeps the newest version of each customer, and a sentence for each customer that went back to an
+ * older version.
+ */
 const createVersionLog = (place: string) => {
   const newest = new Map<string, Version>()
   const wentBack: string[] = []

@@ -9,7 +9,7 @@ export const mustEnd = async (service: ManagedService): Promise<void> => {
 /**
  * Ends an ingress and starts it again, as behind a load balancer: while `/readyz` does not answer
  * 200, no new request reaches the ingress. The ingress needs a `SHUTDOWN_DELAY_MS`.
- * @param root folder of the working copy whose code runs then.
+ * @param root folder of the working copy whose code runs after the restart.
  */
 export const replaceIngress = async (ingress: ManagedIngress, root?: string): Promise<void> => {
   const unready = async () => {

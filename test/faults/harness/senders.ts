@@ -23,7 +23,7 @@ export interface Senders {
   refused(): number
   statuses(): Readonly<Record<number, number>>
   /**
-   * Returns the attempts without an answer, except those that the senders dropped on purpose.
+   * Returns the attempts without an answer, except attempts that the senders cut off on purpose.
    * `timedOut`: no answer within 5 s, the timeout of the vendor.
    */
   unanswered(): { readonly timedOut: number; readonly failedConnections: number; readonly cutOff: number }
