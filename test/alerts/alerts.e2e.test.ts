@@ -13,7 +13,7 @@ const seconds = (ms: number) => (ms / 1000).toFixed(1).padStart(6)
 
 /** Folder for pictures of the dashboard. `npm run test:alerts -- --pictures` sets it. */
 const picturesFolder = process.env.ALERTS_PICTURES
-/** Time before the first fault and after the last repair that the pictures show. */
+/** The pictures also show this time before the first fault and after the last repair. */
 const MARGIN_SECONDS = 15
 
 const lines: string[] = []
@@ -30,7 +30,7 @@ const fire = async ({ alerts, inject, repair }: Cause) => {
     await site.untilFired(alert)
     return { alert, afterMs: performance.now() - startedAt }
   })
-  // An error of the injection ends the wait.
+  // If the injection fails, do not wait for the alerts.
   try {
     return await Promise.race([Promise.all(all), injected.then(() => Promise.all(all))])
   } finally {

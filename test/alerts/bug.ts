@@ -1,6 +1,6 @@
 /**
  * An ingress loads this file before its own code. While the file `bug-PORT` is in BUG_FOLDER, each
- * request of this ingress fails as by a bug of ours.
+ * request of this ingress fails, as if the ingress had a bug.
  */
 import crypto from 'node:crypto'
 import { existsSync } from 'node:fs'

@@ -13,5 +13,5 @@ export interface Cause {
   repair(site: Site): Promise<unknown>
 }
 
-/** Repairs nothing, for a fault that ends without a repair. */
+/** Does nothing: the repair of a fault that ends by itself. */
 export const none = async (): Promise<void> => {}

@@ -44,7 +44,9 @@ const divide = (text: string, divisor: number) =>
     .replaceAll(/\b(\d+)([smhd])\b/g, (_, count, unit) => `${Math.ceil((count * seconds[unit]!) / divisor)}s`)
     .replace('< 900', `< ${Math.ceil(900 / divisor)}`)
 
-/** Limits of values that a test replaces: by alert, the text in the rule and its replacement. */
+/**
+ * Limits of values that a test replaces. Each alert has the text in its rule and the replacement.
+ */
 export type Limits = Readonly<Record<string, readonly [rule: string, test: string]>>
 
 const withLimit = ({ alert, expr }: Rule, limits: Limits): string => {
@@ -134,7 +136,7 @@ const createQueries = (port: number) => {
 }
 
 /**
- * Starts Prometheus with the example of a configuration, changed to these targets.
+ * Starts Prometheus with the example configuration. Replaces the targets in the configuration.
  * @param targets addresses of the admin ports, by the name of the scrape job.
  */
 export const startMonitoring = async (

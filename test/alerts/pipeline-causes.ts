@@ -76,7 +76,7 @@ const writeHugeDocument = async ({ pipeline }: Site) => {
 }
 
 const certificateFile = ({ files }: Site) => join(files, 'redis-ca.pem')
-/** Asks the reader again and again, until all alerts have fired. */
+/** Sends requests to the reader until all alerts have fired. */
 const askUntil = async ({ reader }: Site, fired: AbortSignal) => {
   while (!fired.aborted) {
     // The answer is an empty page, because ReaderSlow counts only good answers.
@@ -211,13 +211,13 @@ export const frozenProjectorCause: Cause = {
     const [first, second] = projectors
     await restart(first!, {
       KAFKA_BROKERS: cluster.proxiedBrokers.join(','),
-      // A freeze is shorter than this timeout. Otherwise the projector would give up its calls to
-      // Redis, and would publish nothing.
+      // The freeze is shorter than this timeout. Otherwise calls to Redis would time out, and the
+      // projector would publish nothing.
       REDIS_COMMAND_TIMEOUT_MS: '60000',
     })
     while (!fired.aborted) {
-      // A slow Kafka, so that the projector freezes while it publishes documents. After an earlier
-      // step of a chunk it would ask Redis first, and would publish nothing.
+      // Kafka is slow, so that the freeze begins while the projector publishes documents. After an
+      // earlier freeze, the projector would first call Redis, and would publish nothing.
       setBrokerNetworks(site, { delayMs: 200 })
       await sleep(3000)
       first!.process.signal('SIGSTOP')

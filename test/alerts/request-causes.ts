@@ -1,4 +1,4 @@
-/** Faults that a request causes, or a file of an ingress. */
+/** Faults that are caused by requests or by files of an ingress. */
 import { rmSync, writeFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
@@ -14,7 +14,7 @@ const WEBHOOK = '/webhooks/mykaarma'
 const times = <T>(count: number, work: () => Promise<T>): Promise<T[]> =>
   Promise.all(Array.from({ length: count }, work))
 
-/** Sends requests one after another, so that they need one connection. */
+/** Sends requests one after another, so that one connection is enough. */
 const send = async (count: number, { process }: ManagedService, path: string, options: RequestInit) => {
   for (let i = 0; i < count; i++) await (await fetch(process.url + path, options)).text()
 }
@@ -130,7 +130,7 @@ export const requestCauses: readonly Cause[] = [
     fault: 'a client of the reader has an old key',
     alerts: ['ReaderKeyRefused'],
     inject: async ({ reader }, fired) => {
-      // The bug above may also fail these requests for some time.
+      // For some time, the injected bug may also fail these requests.
       const ask = () => askReader(reader, '/v1/customers/nobody', { headers: { authorization: 'Bearer old' } })
       while (!fired.aborted) await times(20, ask).then(() => sleep(500))
     },

@@ -1,4 +1,4 @@
-/** The pipeline in which the causes of alerts are tried: the fault harness with a Prometheus. */
+/** The pipeline in which faults fire alerts: the fault harness with a Prometheus. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -24,7 +24,10 @@ export interface Site extends FaultHarness {
   close(): Promise<void>
 }
 
-/** Limits of values that would need hours or more load than this machine can make. */
+/**
+ * Replaced limits of values. The real limits would need hours, or more load than this machine can
+ * make.
+ */
 const LIMITS = {
   QueueFilling: ['> 5000', '> 25'],
   SpoolOld: ['> 3600', '> 30'],
@@ -41,7 +44,7 @@ const fullDisk = `--import ${new URL('../faults/full-disk.ts', import.meta.url).
 const ingressEnv = (files: string) => ({
   READINESS_TIMEOUT_MS: '500',
   KAFKA_TOPIC_CHECK_MS: '1000',
-  // Half of this limit is the limit of QueueFilling.
+  // The alert QueueFilling fires at half of this limit.
   QUEUE_MAX_RECORDS: '50',
   RECEIVE_MAX_BYTES: '1048576',
   MAX_CONNECTIONS: '200',
@@ -57,7 +60,8 @@ const projectorEnv = ({ kafkaBrokers }: KafkaCluster) => ({
   // Small chunks, so that a slow Redis makes the projectors slower than the senders.
   CHUNK_RECORDS: '2',
   NODE_OPTIONS: shortIntervals,
-  // Not through the proxies, so that a fault of the network affects only the ingresses.
+  // The address of the brokers, not of the proxies, so that a fault of the network affects only the
+  // ingresses.
   KAFKA_BROKERS: kafkaBrokers.join(','),
 })
 

@@ -6,7 +6,10 @@ import type { ManagedService } from '../faults/harness/fault-harness.ts'
 import type { Cause } from './cause.ts'
 import type { Site } from './site.ts'
 
-/** The folder of each spool is in a folder of its own, where full-disk.ts looks for its flag. */
+/**
+ * Each spool has its own parent folder, because full-disk.ts looks there for the file
+ * `disk-is-full`.
+ */
 const spoolOf = ({ files }: Site, ingress: ManagedService) =>
   join(files, `disk-${new URL(ingress.process.url).port}`, 'spool')
 

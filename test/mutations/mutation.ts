@@ -7,7 +7,7 @@ import type { TestReference } from './run-test.ts'
 export interface Mutation {
   /** The rule that the code protects. */
   readonly rule: string
-  /** The damage without this code. */
+  /** The damage that occurs without this code. */
   readonly prevents: string
   readonly file: string
   /** Text that occurs in the file exactly once. */
