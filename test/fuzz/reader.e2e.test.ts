@@ -24,7 +24,10 @@ const untilFound = (path: string) =>
     ([status, text]) => status === 200 && !/"(records|dealers|events)":\[\]/.test(text),
   )
 
-/** Every answer of the reader needs a customer, a dealer, a raw event or a record of quarantine. */
+/**
+ * Stores a customer, a dealer, a raw event and records of quarantine. Without them many requests
+ * would get only 404.
+ */
 beforeAll(async () => {
   pipeline = await openPipeline(inject('brokers'))
   const services = await Promise.all([
@@ -53,7 +56,7 @@ beforeAll(async () => {
  * and Schemathesis would wait for it.
  */
 const endStreams = async () => {
-  // The reader must answer requests with too many headers, not the proxy.
+  // The proxy accepts large headers, so that the reader answers requests with too many headers.
   const server = createServer({ maxHeaderSize: 1024 * 1024 }, (incoming, outgoing) => {
     const { method, headers, url = '' } = incoming
     const upstream = request(`${reader.url}${url}`, { method, headers }, (answer) => {
@@ -64,7 +67,7 @@ const endStreams = async () => {
         upstream.destroy()
       })
     })
-    // Ending a stream is also an error of its request.
+    // When the proxy ends a stream, `upstream` also emits an error.
     upstream.on('error', () => outgoing.destroy())
     incoming.pipe(upstream)
   })
@@ -86,12 +89,12 @@ const fuzz = (url: string, options: readonly string[]) =>
     cwd: pipeline.folder,
     options: [
       ...['--header', 'authorization: Bearer full-api-key'],
-      // Every request has the header, so this check would need another run.
+      // This check needs requests without an API key, but every request here has the key.
       // `services/reader/src/http/app.test.ts` has requests without a key.
       ...['--exclude-checks', 'ignored_auth'],
       // 504 is a documented answer to `min-version`. A metric counts answers with 500.
       ...['--exclude-checks', 'not_a_server_error'],
-      // The document cannot say which texts are phone numbers, and which cursors exist.
+      // The OpenAPI document cannot say which texts are phone numbers, or which cursors exist.
       ...['--exclude-checks', 'positive_data_acceptance'],
       ...options,
     ],
@@ -99,13 +102,15 @@ const fuzz = (url: string, options: readonly string[]) =>
 
 const STREAMS = '/v1/changes'
 
-describe.skipIf(schemathesis === undefined)('each generated request gets a documented answer of the reader', () => {
-  it('for all answers that have an end', { timeout }, async () => {
+describe.skipIf(schemathesis === undefined)('generated requests to the reader', () => {
+  it('each generated request to the reader gets a documented answer, except streams of changes', {
+    timeout,
+  }, async () => {
     const { code, output } = await fuzz(reader.url, ['--exclude-path', STREAMS])
     expect(code, output).toBe(0)
   })
 
-  it('for streams of changes', { timeout }, async () => {
+  it('each generated request for a stream of changes gets a documented answer', { timeout }, async () => {
     const proxy = await endStreams()
     try {
       const { code, output } = await fuzz(proxy.url, ['--include-path', STREAMS])
@@ -115,7 +120,7 @@ describe.skipIf(schemathesis === undefined)('each generated request gets a docum
     }
   })
 
-  it('without an outage or a bug', async () => {
+  it('the reader answers no generated request with internal-error or unavailable', async () => {
     const of = (answer: string) => reader.metric('reader_answers_total', { answer })
     const all = await reader.metric('reader_answers_total')
     process.stdout.write(`${all} answers of the reader, ${await of('ok')} with 200\n`)

@@ -1,4 +1,6 @@
-/** The functions that read foreign bytes, with arbitrary bodies and with changed real events. */
+/**
+ * Tests the functions that read foreign bytes, with arbitrary bodies and with changed real events.
+ */
 import {
   cloudEventOf,
   customerFromHash,
@@ -25,7 +27,7 @@ import { readEvent } from '../../packages/verify/src/read-event.ts'
 import { routeBody } from '../../services/ingress/src/http/webhook-route.ts'
 import { anyBody } from './bodies.ts'
 
-/** Number of properties in this file, which share the time of a long run. */
+/** Number of property tests in this file. They share the time of a long run. */
 const PROPERTIES = 5
 const seconds = Number(process.env.FUZZ_SECONDS ?? 0)
 const limits: fc.Parameters<unknown> =
@@ -96,7 +98,7 @@ it('any body is a customer, or is refused for a documented reason', { timeout },
       expectPlain(state)
     } else expect(Object.keys(QUARANTINE_REASONS)).toContain(read.reason)
   })
-  // Otherwise the bodies would test refusals only.
+  // Without accepted bodies, the test would check only refusals.
   expect(accepted).toBeGreaterThan(0)
 })
 
@@ -123,7 +125,7 @@ it('verify and the services agree about any body', { timeout }, () => {
   })
 })
 
-it('a customer survives the way through document, hash and back', { timeout }, () => {
+it('a customer is unchanged after conversion to a document, to a hash and back', { timeout }, () => {
   forEachBody((body, type) => {
     const state = usable(body, type)
     if (!state) return
