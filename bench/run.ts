@@ -79,7 +79,10 @@ const brokers = await startBrokers({ log: printNotice })
 const bench = { brokers, scale, say: printNotice }
 const machine = await describeMachine(brokers)
 const lines: Line[] = []
-/** Writes the result of each question immediately, so that a later failure loses no result. */
+/**
+ * Writes the result of each question immediately, so that no result is lost if a later question
+ * fails.
+ */
 const write = (fresh: { answers?: Record<string, Asked>; profiles?: Readonly<Record<string, Profiled>> }) => {
   const names = questions.map(({ name }) => name)
   if (scale === 1) writeReport({ machine, answers: {}, ...fresh }, names)

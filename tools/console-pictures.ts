@@ -36,7 +36,7 @@ const seconds = readCommandLine({
   },
 })
 
-/** A customer with some versions, for the look-up. Returns its id. */
+/** Stores a customer with some versions, for the view Look-up. Returns the customer's id. */
 const storeAda = async (pipeline: Pipeline, ingress: ServiceProcess): Promise<string> => {
   const customerUuid = 'Wq7nJhXtGpBmNd3K'
   for (const lastName of ['Byron', 'King', 'Lovelace']) {
@@ -48,7 +48,7 @@ const storeAda = async (pipeline: Pipeline, ingress: ServiceProcess): Promise<st
   return customerUuid
 }
 
-/** Authentic events that no projector can use. */
+/** Sends authentic events that no projector can use. */
 const storeUnusable = async (pipeline: Pipeline, ingress: ServiceProcess): Promise<void> => {
   const future = makeCustomersEvent({ timestamp: Date.now() + 400 * 86_400_000 }).body
   for (const body of [
@@ -73,7 +73,7 @@ const openView = async (page: Page, view: string, customerUuid: string): Promise
     await page.getByRole('row').filter({ hasText: 'not-json' }).getByRole('button').click()
     await page.getByRole('button', { name: 'Reveal the bytes' }).click()
   }
-  // Answers of the reader, and the first frame of each chart.
+  // Wait for the answers of the reader, and for the first frame of each chart.
   await page.waitForLoadState('networkidle')
   await sleep(1000)
 }
@@ -128,7 +128,7 @@ try {
     url: `${ingress.url}/webhooks/mykaarma`,
     secret: pipeline.secret,
     token: pipeline.token,
-    // The load goes on while the pictures are taken.
+    // The load continues while the pictures are taken.
     events: (seconds + 60) * 40,
     customers: 500,
     ratePerSecond: 40,

@@ -46,8 +46,8 @@ signal.addEventListener('abort', () => {
 })
 
 const openBrokers = async (): Promise<Brokers> => {
-  // Hide the description of the brokers, because the step shows it. All other lines report
-  // downloads.
+  // Hide the line that describes the brokers, because the step shows the same text. All other lines
+  // report downloads.
   const log = (line: string) => line.startsWith('brokers ') || screen.print(`  ${line}`)
   const brokers = await screen.during(
     'brokers',

@@ -8,7 +8,7 @@ import { describeSettings, processSettings, type Settings } from '@customer-stre
 import { kafkaSettings } from '@customer-stream/runtime/kafka'
 import { redisSettings } from '@customer-stream/runtime/redis'
 
-/** Leaves out the settings that are described elsewhere with the same default. */
+/** Returns the settings without those that `known` describes with the same default. */
 const without = (settings: Settings, ...known: Settings[]): Settings =>
   Object.fromEntries(
     Object.entries(settings).filter(

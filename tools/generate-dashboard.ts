@@ -378,7 +378,7 @@ const panel = ({ title, unit, queries, steps }: Panel) => ({
   })),
 })
 
-/** Returns the panels with their places: below each title, three panels in a line. */
+/** Returns the panels with their positions: below each title of a row, three panels in a line. */
 const panels = () => {
   let id = 0
   let y = 0

@@ -34,7 +34,7 @@ const run = (command: string, words: readonly string[]): string | undefined => {
   return error?.message ?? stderr.trim().split('\n').at(-1) ?? `exit code ${status}`
 }
 
-/** Installs Schemathesis, unless it is installed. Returns a reason if it cannot be installed. */
+/** Installs Schemathesis if it is missing. If the installation fails, returns the reason. */
 const install = (): string | undefined => {
   if (existsSync(schemathesis)) return undefined
   printNotice(`test:fuzz: installing Schemathesis ${VERSION} into .data`)

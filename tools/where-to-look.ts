@@ -3,7 +3,10 @@ import type { PipelineBrokers } from '@customer-stream/testing'
 
 const productionNames = { topicPrefix: DEFAULT_TOPIC_PREFIX, keyPrefix: DEFAULT_KEY_PREFIX }
 
-/** Returns the settings for a command that must find these names. Empty for the default names. */
+/**
+ * Returns the settings with which a command finds topics and keys of these names. Empty for the
+ * default names.
+ */
 const settingsOf = ({ topicPrefix, keyPrefix }: typeof productionNames): string =>
   topicPrefix === DEFAULT_TOPIC_PREFIX && keyPrefix === DEFAULT_KEY_PREFIX
     ? ''

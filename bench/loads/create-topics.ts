@@ -4,7 +4,8 @@ import type { Pipeline } from '@customer-stream/testing'
 import type { Bench } from '../questions/question.ts'
 
 /**
- * Options of retryWithBackoff without an end, because a new topic may have no leader for a moment.
+ * Options of retryWithBackoff: retries forever, because a new topic may have no leader for a
+ * moment.
  */
 export const endlessRetry = {
   signal: new AbortController().signal,

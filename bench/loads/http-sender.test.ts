@@ -28,7 +28,7 @@ describe('the sender of the load generator', () => {
     expect(bodies).toEqual(['{"name":"Zoë"}', 'token'])
   })
 
-  it('the HTTP sender rejects any answer except 202, so that no refusal is measured', async () => {
+  it('the HTTP sender rejects if the answer is an error, so that no refusal is measured', async () => {
     await open((_received, answer) => answer.writeHead(503, { 'content-length': 0 }).end())
     await expect(sender.send(request)).rejects.toThrow('503')
   })
@@ -44,7 +44,7 @@ describe('the sender of the load generator', () => {
     expect(endOfAnswer(`${head}abcd`)).toBe(head.length + 4)
   })
 
-  it('the HTTP sender uses a connection again for the next request', async () => {
+  it('the HTTP sender reuses a connection for the next request', async () => {
     let connections = 0
     await open((_received, answer) => answer.writeHead(202, { 'content-length': 0 }).end())
     server.on('connection', () => {

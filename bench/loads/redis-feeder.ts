@@ -24,7 +24,7 @@ const hashesOf = (customers: number) =>
   })
 
 /**
- * Runs the projector's script with prepared hashes, to measure Redis without the projector.
+ * Writes prepared hashes by the projector's Lua script, to measure Redis without the projector.
  * @param count number of hashes.
  * @param rounds number of times that each hash is written in one run, each time with a different
  *   key.

@@ -4,7 +4,10 @@ import { waitUntil } from '@customer-stream/runtime'
 
 const headers = { authorization: 'Bearer masked-api-key' }
 
-/** Waits until the reader has the end of the state topic. A ready reader may still answer 503. */
+/**
+ * Waits until the reader has read the state topic to its end. Until then a ready reader may answer
+ * 503.
+ */
 const untilServed = (url: string) =>
   waitUntil(
     'the reader serves streams of changes',

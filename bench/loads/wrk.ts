@@ -1,4 +1,4 @@
-/** Loads an HTTP port with wrk, because wrk uses only a tenth of the CPU of the loaded server. */
+/** Loads an HTTP port with wrk, because wrk needs only a tenth of the CPU of the server. */
 import { execFile } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'

@@ -6,7 +6,10 @@ import { openIngressUnderLoad } from '../loads/ingress-under-load.ts'
 import { type Figure, figureOf } from '../report/measure.ts'
 import type { Bench, Curve, Line, Question } from './question.ts'
 
-/** Accepted factor between two costs. The noise on a shared machine is smaller than this factor. */
+/**
+ * Maximum ratio of two costs that count as equal. On a shared machine, noise stays below this
+ * ratio.
+ */
 const TOLERANCE = 1.3
 const REPETITIONS = 2
 /** Number of events in a run. Such a long run needs no repetitions. */

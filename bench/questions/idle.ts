@@ -14,7 +14,7 @@ export const idle: Question = {
       const services = { ingress: await pipeline.start('ingress'), projector: await pipeline.start('projector') }
       await Promise.all(Object.values(services).map((service) => service.untilReady()))
       const seconds = Math.max(5, Math.round(20 * bench.scale))
-      // Wait until the work of the start is finished.
+      // Wait until the services have finished the work of their start.
       await sleep(5000)
       const doNothing = (service: ServiceProcess) => async () => {
         const before = cpuSeconds(service.pid)

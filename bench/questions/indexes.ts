@@ -29,7 +29,7 @@ const eachCustomer = async ({ redis }: Pipeline, prefix: string, change: (key: s
 
 /**
  * Makes each event of the topic an update: all hashes become older than their events, and the
- * positions are deleted. The terms stay.
+ * positions are deleted. The index terms stay.
  */
 const outdate = async (pipeline: Pipeline, prefix: string) => {
   await eachCustomer(pipeline, prefix, (key) => pipeline.redis.hset(key, '_eventTimestamp', '1'))
@@ -57,7 +57,8 @@ export const indexes: Question = {
       const load = (variant: Variant) => async () => {
         runs += 1
         const keyPrefix = `${pipeline.keyPrefix}indexes-${runs}:`
-        // Reading ahead would only delay the first event, because each customer has one event.
+        // No lookahead: each customer has one event, so reading ahead would only delay the first
+        // event.
         const env = { ...VARIANTS[variant], KAFKA_STATE_TOPIC: 'false', LOOKAHEAD_RECORDS: '0' }
         const before = await usedMemory(pipeline)
         const first = await catchUp(pipeline, { keyPrefix, env })

@@ -19,8 +19,8 @@ const postAt = (rate: number) => `POST, ${rate} events/s`
 const barePostAt = (rate: number) => `POST to a bare handler, ${rate} events/s`
 
 /**
- * Sends by kafkajs, one record at a time. A send starts at its intended time, or when the previous
- * send has ended. So no send waits for another send, and the machine sleeps between sends as
+ * Sends by kafkajs, one record at a time. A send starts at its intended time, or later, when the
+ * previous send has ended. The latency excludes this wait. The machine sleeps between sends as
  * between POSTs.
  */
 const openSends = async ({ kafka, topics }: Pipeline) => {

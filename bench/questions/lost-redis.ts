@@ -23,8 +23,9 @@ const FED_ROUNDS = 6
 const DEFAULT_LOOKAHEAD = 200_000
 
 /**
- * Settings of a projector that reads only the raw topic. The lookahead's window grows with the
- * number of customers, so a window always has the same number of events per customer.
+ * Settings of a projector that reads only the raw topic. The number of records that it reads ahead
+ * is proportional to the number of customers. So the events per customer in these records do not
+ * depend on the scale.
  */
 const withoutState = (customers: number) => ({
   KAFKA_STATE_TOPIC: 'false',

@@ -36,7 +36,10 @@ const curveOf = (name: string, samples: readonly Sample[]): Curve => {
   }
 }
 
-/** Leaves out the first quarter, because the heap grows to its working size in this time. */
+/**
+ * Leaves out the first quarter of the samples, because the heap grows to its working size in this
+ * time.
+ */
 const warmSamples = (samples: readonly Sample[]) => samples.slice(Math.ceil(samples.length / 4))
 
 export const memoryLines = (name: string, events: number, samples: readonly Sample[]): readonly Line[] => {

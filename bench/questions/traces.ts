@@ -15,7 +15,7 @@ const CONNECTIONS = 64
 const SHARES = { '1 % of the traces': [0.01, 1.1], 'all traces': [1, 1.25] } as const
 
 const CALLS = 2_000_000
-/** Maximum share of an event's CPU that the calls of spans need if traces are off. */
+/** Maximum CPU of the calls of spans if traces are off, as a share of an event's CPU. */
 const OFF_SHARE = 0.01
 
 /** Measures the calls of spans that the ingress makes for each event, without traces. */

@@ -25,7 +25,7 @@ describe('the slope of the floor of a saw-tooth curve', () => {
     expect(Math.abs(slopeOfFloor(sawTooth(0)))).toBeLessThan(2)
   })
 
-  it('the slope of the floor is the growth of the lowest values', () => {
+  it('the slope of the floor is the slope of the lowest values of the teeth', () => {
     expect(slopeOfFloor(sawTooth(20))).toBeCloseTo(20, 0)
   })
 
@@ -53,7 +53,7 @@ describe('a ratio of two figures', () => {
   })
 })
 
-it('variants run in turn, and every second round runs in reverse order', async () => {
+it('each round runs all variants, and every second round runs them in reverse order', async () => {
   const order: string[] = []
   const variant = (name: string) => async () => ({ n: order.push(name) })
   await alternate(3, { a: variant('a'), b: variant('b') })

@@ -54,8 +54,8 @@ const FLOOR_PARTS = 10
  * saw-tooth curve: only its minima show the memory that stays after a garbage collection.
  *
  * The function cuts the points into ten equal parts and takes the minimum of each part. The result
- * is the median slope over all pairs of minima (Theil–Sen). Two parts without a major collection
- * hardly change a median.
+ * is the median slope over all pairs of minima (Theil–Sen). Two parts without a major garbage
+ * collection hardly change a median.
  */
 export const slopeOfFloor = (points: readonly Point[]): number => {
   const cut = (part: number) => Math.floor((part * points.length) / FLOOR_PARTS)

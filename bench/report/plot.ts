@@ -18,8 +18,8 @@ const STYLE =
 const label = (value: number): string => value.toLocaleString('en-US', { maximumSignificantDigits: 4 })
 
 /**
- * Returns the measured values as labels. If there are too many labels to read, returns round
- * values.
+ * Returns the measured values as labels of the axis, or round values if there are more than 12.
+ * Leaves out labels that would overlap.
  */
 const xTicks = (measured: readonly number[], round: readonly number[], at: (x: number) => number): number[] => {
   const kept: number[] = []

@@ -6,7 +6,7 @@ import { foldProfile, sharesByPackage } from './profile.ts'
 const OURS = 'file:///home/me/services/customer-stream/services/ingress/src/http/app.ts'
 const KAFKAJS = 'file:///home/me/customer-stream/node_modules/kafkajs/src/protocol/crc32C/index.js'
 
-/** @param samples pairs of a node and the milliseconds it was running, in order. */
+/** @param samples pairs of a node and its running time in milliseconds, in order. */
 const profileOf = (
   nodes: readonly (readonly [id: number, functionName: string, url: string, ...children: number[]])[],
   samples: readonly (readonly [node: number, ms: number])[],

@@ -54,8 +54,9 @@ const packageOf = ({ functionName, url }: CallFrame, caller: Package): Package =
 }
 
 /**
- * Returns the milliseconds that each node itself took. A sample lasts until the next sample.
- * @param afterMs time at the start of the profile that is left out.
+ * Returns the milliseconds that each node needed itself, without its callees. A sample lasts until
+ * the next sample.
+ * @param afterMs samples before this time of the profile are left out.
  */
 const selfMsByNode = ({ samples = [], timeDeltas = [] }: Profiler.Profile, afterMs: number): Map<number, number> => {
   const selfMs = new Map<number, number>()

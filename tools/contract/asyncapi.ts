@@ -1,4 +1,4 @@
-/** AsyncAPI 3 of the topics, with keys, headers and policies. */
+/** AsyncAPI 3 document of the topics, with keys, headers and policies. */
 import {
   DEFAULT_TOPIC_PREFIX,
   erasuresTopicName,

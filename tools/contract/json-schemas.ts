@@ -63,7 +63,7 @@ const eventSchema = (type: EventType): JsonSchema => {
   }
 }
 
-/** Returns the schema of the value of a changelog topic's records. */
+/** Returns the schema of the values in a changelog topic. */
 const valueSchema = (id: string, title: string, schema: object, addition: string): JsonSchema => {
   const { description, ...rest } = plain(schema)
   return {

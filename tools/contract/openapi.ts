@@ -1,11 +1,11 @@
-/** OpenAPI 3.1 of the ingress. */
+/** OpenAPI 3.1 document of the ingress. */
 import { PROBLEM_CONTENT_TYPE, problemSchema } from '@customer-stream/runtime'
 import { HEALTH_PATH, WEBHOOK_PATH } from '../../services/ingress/src/http/app.ts'
 import { SIGNATURE_HEADER, TOKEN_HEADER } from '../../services/ingress/src/http/authenticate.ts'
 import { type Problem, problems } from '../../services/ingress/src/http/problem.ts'
 import { EVENT_TYPES, eventSchemaName } from './json-schemas.ts'
 
-/** Answers to requests with another path or method. */
+/** Answers to requests with an unknown path or a wrong method. */
 const notOfTheOperation: ReadonlySet<Problem> = new Set(['not-found', 'method-not-allowed'])
 
 const responseOf = (types: readonly Problem[], status: number) => ({

@@ -14,7 +14,7 @@ export interface PanelData {
   readonly lines: readonly Line[]
 }
 
-/** Time that a picture shows, and the starts of faults (`marks`). All in Unix seconds. */
+/** Beginning and end of the time axis, and starts of faults (`marks`). All in Unix seconds. */
 export interface Span {
   readonly from: number
   readonly to: number
@@ -28,9 +28,9 @@ const TOP = 44
 const PLOT_HEIGHT = 130
 const ROW = 16
 const BAR = 13
-/** Lines with higher values are not drawn as bars. */
+/** Maximum value of a line that is drawn as a bar. */
 const MAX_AS_BAR = 4
-/** Lines that the legend names. The other lines are drawn in grey. */
+/** Maximum number of lines in the legend. All other lines are grey. */
 const MAX_NAMED = 8
 // Palette of Okabe and Ito. Colour-blind readers can distinguish these colours.
 const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#56b4e9', '#e69f00', '#8c6d31', '#4d4d4d']
@@ -50,7 +50,10 @@ const format = (value: number, unit: string): string => {
 
 const highest = ({ points }: Line): number => Math.max(0, ...points.map(([, value]) => value))
 
-/** Time between two points after which a line is interrupted: the series had no value meanwhile. */
+/**
+ * Maximum time between two connected points. After a longer time, the series had no value in
+ * between.
+ */
 const gapOf = ({ from, to }: Span): number => Math.max(5, ((to - from) / 400) * 2.5)
 
 /** Splits a line where its series had no value. */
@@ -127,7 +130,7 @@ const curves = ({ lines, steps, unit }: PanelData, span: Span, x: Scale): { body
   }
 }
 
-/** Draws one bar for each time in which a line was above 0: for series of 0 and 1. */
+/** Draws series of 0 and 1: one bar for each time in which a line was above 0. */
 const bars = ({ lines }: PanelData, span: Span, x: Scale): { body: string; height: number } => {
   const begin = ({ points }: Line) => points.find(([, value]) => value > 0)?.[0] ?? Number.POSITIVE_INFINITY
   const sorted = lines.toSorted((a, b) => begin(a) - begin(b) || a.name.localeCompare(b.name))

@@ -7,8 +7,8 @@ import { printNotice } from '@customer-stream/cli/interruption'
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /**
- * Builds the console. A failure is only a notice, because everything else works without it. Rejects
- * after an interruption, when the build has ended.
+ * Builds the console. If the build fails, prints a notice, because everything else works without
+ * the console. After Ctrl-C, waits until the build has ended, and rejects.
  */
 export const buildConsole = async (signal: AbortSignal): Promise<void> => {
   const words = ['run', '--silent', 'build', '--workspace', '@customer-stream/reader']

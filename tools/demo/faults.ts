@@ -12,7 +12,7 @@ import { failedRequests } from './sums.ts'
 const PAUSE_MS = 1000
 const REDIS_AWAY_MS = 1500
 const CAUGHT_UP_RECORDS = 200
-/** A fault counts as healed when this share of the events has got 202 after it. */
+/** Share of the events that must get 202 after a fault, before the fault counts as healed. */
 const PROMISED_AGAIN = 0.01
 
 export interface FaultContext {
@@ -89,8 +89,8 @@ const killLeader = async (context: FaultContext): Promise<void> => {
   )
   const startedAt = performance.now()
   await unlessAborted(broker.restart(), signal)
-  // This may take one session timeout. If the killed broker was the coordinator of the projector's
-  // group, the new coordinator waits until the projector joins again.
+  // This may take one session timeout if the killed broker was the coordinator of the projector's
+  // group. The new coordinator then waits until the projector joins again.
   await untilCaughtUp(context)
   screen.step({
     mark: '✔',
@@ -158,8 +158,9 @@ const emptyRedis = async (context: FaultContext): Promise<void> => {
 const pause = (signal: AbortSignal) => unlessAborted(sleep(PAUSE_MS), signal)
 
 /**
- * Injects all faults, one after another, each while events are sent. Kills the leader last, because
- * the projector waits for one session timeout if that broker was also its group's coordinator.
+ * Injects all faults, one after another, while events are sent. Kills the leader last: if that
+ * broker was also the coordinator of the projector's group, the projector waits for one session
+ * timeout.
  */
 export const injectFaults = async (context: FaultContext): Promise<void> => {
   const { signal } = context

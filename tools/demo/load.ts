@@ -10,13 +10,15 @@ import { createMeter } from './meter.ts'
 const RETRY_BASE_MS = 500
 const MEASURE_MS = 200
 
-/** Running sender, with repeats, disorder, and connections that it closes before the answer. */
+/**
+ * Running sender. It repeats and reorders events, and closes some connections before the answer.
+ */
 export interface Load {
   readonly events: number
   readonly progress: Readonly<SimulationProgress>
   /** Returns true if the sender has ended. */
   over(): boolean
-  /** Resolves when each event is promised or given up. */
+  /** Resolves when each event has got 202 or was given up. */
   readonly ended: Promise<unknown>
 }
 
@@ -95,7 +97,7 @@ export const showLoad = async (
       sample = meter.sample(performance.now(), load.progress.promised)
       const wasSettled = isSettled
       lag = await unlessAborted(lagOf(pipeline), signal)
-      if (wasSettled) await settled // Rejects if a fault could not be injected.
+      if (wasSettled) await settled // This rejects if a fault could not be injected.
       if (wasSettled && lag === 0) return
     }
   } finally {

@@ -1,13 +1,13 @@
 const WINDOW_MS = 2000
 
-/** Measures the rate of a count, and estimates the time until the count reaches its total. */
+/** Measures how fast a count grows, and estimates the time until the count reaches its total. */
 export const createMeter = (total: number) => {
   const samples: { readonly at: number; readonly done: number }[] = []
   let first: { readonly at: number; readonly done: number } | undefined
   return {
     /**
-     * @returns the rate of the last two seconds. The time left is estimated from the rate since the
-     *   start, because an outage of some seconds would distort the estimate.
+     * @returns the rate of the last two seconds, and the estimated time left. The estimate uses the
+     *   rate since the start, because an outage of some seconds would distort a shorter rate.
      */
     sample: (at: number, done: number): { readonly perSecond: number; readonly secondsLeft: number | undefined } => {
       first ??= { at, done }

@@ -4,7 +4,7 @@ import { eventRows, outcomeBetween } from './one-customer.ts'
 
 const none = { applied: 1, stale: 2, duplicate: 3, quarantined: 4 }
 
-it("the demo finds an event's outcome by the count that has grown", () => {
+it('the demo finds the outcome of an event: the only outcome whose count has grown', () => {
   expect(outcomeBetween(none, none)).toBeUndefined()
   expect(outcomeBetween(none, { ...none, applied: 2 })).toBe('applied')
   expect(outcomeBetween(none, { ...none, stale: 3 })).toBe('stale')

@@ -72,7 +72,7 @@ const untilCaughtUp = ({ pipeline, signal }: Demo): Promise<unknown> =>
     signal,
   )
 
-/** Sends events without a fault, and shows the outcome of each request and each record. */
+/** Sends events without a fault, and shows the outcomes of all requests and all records as sums. */
 export const showEventsAddUp = async (demo: Demo, { events, faults }: DemoOptions): Promise<Shown> => {
   const { screen, pipeline, services, ledgerPath, signal } = demo
   const mine = faults ? Math.max(1, Math.floor(events * QUIET_SHARE)) : events

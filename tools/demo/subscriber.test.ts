@@ -12,7 +12,7 @@ const read = readState(
 if (!read.ok) throw new Error(read.reason)
 const state = read.value
 
-it('the demo shows a document as JSON with all digits', () => {
+it('the demo shows a document as JSON, with all digits of its numbers', () => {
   const lines = documentLines(state, 200)
   expect(lines.join('').replaceAll(' ', '')).toContain('{"customerUuid":"c","id":12345678901234567890}')
   expect(JSON.parse(lines.join('\n'))).toMatchObject({ version: { timestamp: 5, id: 'e' } })

@@ -12,7 +12,7 @@ it('a sum of the demo shows the total and its parts', () => {
   )
 })
 
-it.each([60, 80, 200])('a sum does not wrap in %i columns', (columns) => {
+it.each([60, 80, 200])('no line of a sum is wider than %i columns', (columns) => {
   for (const line of sumText(readSum(20_475, outcomes), columns).split('\n')) expect(line.length).toBeLessThan(columns)
 })
 

@@ -63,7 +63,7 @@ export const failedRequests = (counts: SenderCounts): number =>
   counts.refused + counts.timedOut + counts.failedConnections + counts.cutOff
 
 /**
- * Returns the sum of all requests, by result.
+ * Returns the number of all requests, as a sum of the numbers for each result.
  * @param ledgerLines number of 202s in the ledger.
  */
 export const sentSum = (counts: SenderCounts, ledgerLines: number): Sum => ({
@@ -79,7 +79,7 @@ export const sentSum = (counts: SenderCounts, ledgerLines: number): Sum => ({
 export type Outcomes = Readonly<Record<'applied' | 'stale' | 'duplicate' | 'quarantined', number>>
 
 /**
- * Returns the sum of the customers' records, by outcome in the projector.
+ * Returns the number of records in the customers topic, as a sum of the numbers for each outcome.
  * @param records number of records in Kafka.
  */
 export const readSum = (records: number, { applied, stale, duplicate, quarantined }: Outcomes): Sum => ({
@@ -94,7 +94,7 @@ export const readSum = (records: number, { applied, stale, duplicate, quarantine
 })
 
 /**
- * Returns the sum of the records in Kafka, by topic.
+ * Returns the number of records in Kafka, as a sum of the numbers for each topic.
  * @param stored number of records between the first and the last offsets.
  */
 export const storedSum = (stored: number, read: { readonly customers: number; readonly other: number }): Sum => ({

@@ -1,7 +1,7 @@
 import { number } from '@customer-stream/cli/layout'
 import { isSound, VERDICT_LEGEND, type Verdict, verdictLines } from '@customer-stream/verify'
 
-/** Number of events that must be in Kafka, from the counts of the senders. */
+/** Counts of the senders, to compare with the verdict. */
 export interface Expected {
   readonly promisedEvents: number
   readonly lost: number

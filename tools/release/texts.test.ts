@@ -51,7 +51,7 @@ it.each([
   ['without an entry', '# Changelog\n\n## Unreleased\n\n## 0.1.0\n\n- Before.\n', 'has no entry'],
   ['without the heading', '# Changelog\n\n- Before.\n', 'must have one heading'],
   ['with two such headings', `${changelog}\n## Unreleased\n\n- Again.\n`, 'must have one heading'],
-])('a changelog %s cannot be released', (_, text, problem) => {
+])('a release refuses a changelog %s', (_, text, problem) => {
   expect(() => releaseChangelog(text, release, [])).toThrow(problem)
 })
 

@@ -9,7 +9,7 @@ export interface Release {
 }
 
 /**
- * Gives the entries under Unreleased the heading of a release, and begins a new, empty section.
+ * Moves the entries under Unreleased below the heading of a release. Unreleased is then empty.
  * @param changes texts of the changesets. They become the release's section "Contract".
  */
 export const releaseChangelog = (changelog: string, { version, date }: Release, changes: readonly string[]): string => {
