@@ -20,9 +20,9 @@ export const hasForeignKey = (records: readonly FetchedRecord[], partition: numb
   records.some(({ key }) => key !== null && partitionOf(key.toString(), count) !== partition)
 
 /**
- * Reads the oldest records of each possible partition. If all their keys belong to this partition,
- * no partition was added after these records. The command then need not read the rest of the
- * partition.
+ * Reads the oldest records of each possible partition. If the keys of these records all belong to
+ * the partition, no partition was added after these records were written. The command then need not
+ * read the rest of the partition.
  */
 export const formerPartitions = async (
   admin: TopicAdmin,

@@ -1,7 +1,7 @@
 /** `customer-stream COMMAND`: the operator's commands. Each command has its own file. */
 import { COMMANDS, type CommandName, isCommand, unknownCommand } from './commands.ts'
 
-/** Words after the name of the command. Resolves to the exit code. */
+/** Runs a command with the words after its name. Resolves to the exit code. */
 type Run = (args: readonly string[]) => Promise<number>
 
 /** Loads each command only when it is used, because the Kafka and Redis clients load slowly. */

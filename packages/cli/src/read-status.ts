@@ -68,7 +68,10 @@ export interface Observation {
   readonly last: Sample
 }
 
-/** Returns the number of offsets in a topic. Compaction and transactions leave fewer records. */
+/**
+ * Returns the number of offsets in a topic. After compaction or transactions the topic has fewer
+ * records.
+ */
 export const recordsIn = ({ partitions }: Pick<TopicStatus, 'partitions'>): number =>
   partitions.reduce((sum, { low, stable }) => sum + Number(BigInt(stable) - BigInt(low)), 0)
 

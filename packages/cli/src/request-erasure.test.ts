@@ -9,7 +9,7 @@ const setUp = () => {
   return { sent, producer: { send: async (records: readonly OutgoingRecord[]) => void sent.push(...records) } }
 }
 
-it('requestErasure writes one record that is a valid erasure', async () => {
+it('a request for an erasure writes one record, which is a valid erasure', async () => {
   const { sent, producer } = setUp()
   const erasure = await requestErasure(producer, 'erasures', request, 1000)
   expect(erasure).toEqual({ erasedAt: 1000, scope: 'forever', reason: 'asked by letter', requestedBy: 'ops' })
@@ -23,7 +23,7 @@ it.each([
   ['an unknown scope', { scope: 'ever' as 'forever' }],
   ['a reason that is too long', { reason: 'x'.repeat(1001) }],
   ['no requestedBy', { requestedBy: undefined as unknown as string }],
-])('requestErasure rejects and writes nothing for %s', async (_, wrong) => {
+])('a request for an erasure with %s is rejected, and writes nothing', async (_, wrong) => {
   const { sent, producer } = setUp()
   await expect(requestErasure(producer, 'erasures', { ...request, ...wrong }, 1000)).rejects.toThrow(RangeError)
   expect(sent).toEqual([])

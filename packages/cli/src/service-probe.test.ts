@@ -29,7 +29,7 @@ const readiness = (code: number, body: unknown): RequestListener => {
   return (_, response) => response.writeHead(code).end(text)
 }
 
-it('askReadiness returns each failed check of a service that is not ready', async () => {
+it('the service probe returns each failed check of a service that is not ready', async () => {
   const checks = [
     { name: 'rebuild', ready: true, detail: 'Redis is being filled' },
     { name: 'redis', ready: false, detail: 'refuses connections' },

@@ -4,7 +4,7 @@ import { counted, duration, grouped, jsonLine, printable, shortened, utc } from 
 const ESCAPE = '\u001b[2J'
 const CONTROLS = `${ESCAPE}\u009b2J\r\n\b\u007f\u202e\u2028\ufeff`
 
-it('printable replaces characters that could control the terminal', () => {
+it('characters that could control the terminal are replaced by their codes', () => {
   expect(printable(`José 李${CONTROLS}`)).toBe(
     'José 李\\u{1b}[2J\\u{9b}2J\\u{d}\\u{a}\\u{8}\\u{7f}\\u{202e}\\u{2028}\\u{feff}',
   )
@@ -22,7 +22,7 @@ it('a shortened text is followed by its full length', () => {
   expect(shortened('a'.repeat(2000), 3)).toBe('aaa… (2,000 characters)')
 })
 
-it('counted adds the noun in singular or plural', () => {
+it('a count is followed by its noun in singular or plural', () => {
   expect([counted(1, 'record'), counted(1234n, 'record'), counted(0, 'query', 'queries')]).toEqual([
     '1 record',
     '1,234 records',

@@ -6,7 +6,7 @@ const select = (words: readonly string[], texts: Readonly<Record<string, string>
   readSelection({ words, texts })
 
 describe('readSelection', () => {
-  it('readSelection sorts the given places, and drops repeated places', () => {
+  it('given places are sorted, and repeated places are dropped', () => {
     expect(select(['2/10', '0/9', '2/9', '0/009']).places).toEqual([
       { partition: 0, offset: '9' },
       { partition: 2, offset: '9' },
@@ -24,7 +24,7 @@ describe('readSelection', () => {
     [[], { since: '2026-01-02', until: '2026-01-01' }, '--until must be after --since'],
     [[], { limit: '1.5' }, '--limit must be a whole number from 0'],
     [[], { limit: '' }, '--limit must be a whole number from 0'],
-  ])('readSelection refuses the words %j with the options %j', (words, texts, message) => {
+  ])('a selection with the words %j and the options %j is refused', (words, texts, message) => {
     expect(() => select(words, texts)).toThrow(message)
   })
 })
