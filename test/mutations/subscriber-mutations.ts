@@ -21,7 +21,7 @@ export const subscriberMutations: readonly Mutation[] = [
   },
   {
     rule: 'a time limit that does not fit into 32 bits is refused',
-    prevents: 'a subscription that ends immediately, because the timer of a too great limit fires immediately',
+    prevents: 'a subscription that ends immediately, because the timer of a too large limit fires immediately',
     file: `${folder}/time-limit.ts`,
     from: ' && limitMs <= MAX_LIMIT_MS',
     to: '',
@@ -49,7 +49,7 @@ export const subscriberMutations: readonly Mutation[] = [
     file: `${folder}/delivery-store.ts`,
     from: 'if (!read.ok) throw',
     to: 'if (!read.ok) continue\n    if (!read) throw',
-    test: chunk('storeChunk rejects with the place of the chunk'),
+    test: chunk('a chunk that cannot be stored rejects with its place'),
   },
   {
     rule: 'a subscription to deliveries seeks to the position of its store',
@@ -132,7 +132,7 @@ export const subscriberMutations: readonly Mutation[] = [
     to: '    Promise.resolve().catch(',
     test: unit(
       `${folder}/heartbeats.test.ts`,
-      'several heartbeats are sent in a session while a batch is handled, and none afterwards',
+      'several heartbeats per session timeout are sent while a batch is handled, and none afterwards',
     ),
   },
   {
@@ -160,7 +160,7 @@ export const subscriberMutations: readonly Mutation[] = [
     test: unit(`${folder}/customer-table.test.ts`, 'a table accepts a batch that kafkajs delivers twice'),
   },
   {
-    rule: 'a table continues at its place after a rebalance',
+    rule: 'a table continues at its offset after a rebalance',
     prevents: 'a table that reads the whole topic again at each rebalance',
     file: `${folder}/customer-table.ts`,
     from: 'consumer.seek({ topic, partition, offset: String(offset) })',

@@ -112,7 +112,7 @@ describe('storeChunk', () => {
     )
   })
 
-  it('if onInvalid stops, storeChunk stores the earlier records, and rejects with the place', async () => {
+  it('if onInvalid returns stop, the earlier records are stored, and the error names the place', async () => {
     const store = createMemoryStore()
     const chunk = chunkOf(bodyOf('a', 1), 'no json', bodyOf('a', 2))
     await expect(storeChunk(chunk, undefined, { store })).rejects.toThrow('t/0 offset 1: not-json: ')
@@ -140,7 +140,7 @@ describe('storeChunk', () => {
     expect(calls).toEqual(['before commit', 'after commit'])
   })
 
-  it('storeChunk asks the store once for the version of each customer', async () => {
+  it('a chunk asks the store once for the version of each customer', async () => {
     const asked: (readonly string[])[] = []
     const memory = createMemoryStore()
     const versions = (uuids: readonly string[]) => {
@@ -153,7 +153,7 @@ describe('storeChunk', () => {
     expect(asked).toEqual([['b', 'a']])
   })
 
-  it('storeChunk refuses an event that is further in the future than maxFutureMs', async () => {
+  it('a chunk refuses an event that is further in the future than maxFutureMs', async () => {
     const store = createMemoryStore()
     const chunk = chunkOf(bodyOf('a', 1011))
     await expect(storeChunk(chunk, undefined, { store, maxFutureMs: 10 })).rejects.toThrow('too-far-in-future')
@@ -173,7 +173,7 @@ describe('storeChunk', () => {
       'store.versions failed: the version of customer a: the event has no id',
       { versions: () => new Map([['a', { timestamp: 5 }]]) },
     ],
-  ])('storeChunk rejects with the place of the chunk: %s', async (message, methods) => {
+  ])('a chunk that cannot be stored rejects with its place: %s', async (message, methods) => {
     const memory = createMemoryStore()
     const store = { ...memory, ...methods } as DeliveryStore
     const failed = storeChunk(chunkOf(bodyOf('a', 6)), undefined, { store })
@@ -184,7 +184,7 @@ describe('storeChunk', () => {
 })
 
 describe('readPosition', () => {
-  it.each([undefined, null])('readPosition returns no position for %s', async (position) => {
+  it.each([undefined, null])('a store that returns %s has no position', async (position) => {
     expect(await readPosition({ ...createMemoryStore(), position: () => position }, 't', 3)).toBeUndefined()
   })
 
@@ -193,7 +193,7 @@ describe('readPosition', () => {
     ['store.position returned the string -1, not a decimal number as text', () => '-1'],
     ['store.position returned the string , not a decimal number as text', () => ''],
     ['store.position failed: oops', () => Promise.reject(new Error('oops'))],
-  ])('readPosition rejects: %s', async (message, position) => {
+  ])('a position that cannot be read rejects: %s', async (message, position) => {
     const store = { ...createMemoryStore(), position } as unknown as DeliveryStore
     await expect(readPosition(store, 't', 3)).rejects.toThrow(`t/3: ${message}`)
   })

@@ -9,7 +9,7 @@ const startWith = (heartbeat: () => Promise<void>) => {
 }
 const errorOf = (type: string) => Object.assign(new Error(type), { type })
 
-it('several heartbeats are sent in a session while a batch is handled, and none afterwards', async () => {
+it('several heartbeats per session timeout are sent while a batch is handled, and none afterwards', async () => {
   const heartbeat = vi.fn(async () => {})
   const beats = startWith(heartbeat)
   await vi.advanceTimersByTimeAsync(SESSION_TIMEOUT_MS)

@@ -109,13 +109,16 @@ const subscriptions = {
 }
 const names = Object.keys(subscriptions) as (keyof typeof subscriptions)[]
 
-/** Longer than the time in which the group removes a silent member (10 s). */
+/**
+ * Duration of an outage. It is longer than the time after which the group removes a silent member
+ * (10 s).
+ */
 const OUTAGE_MS = 15_000
 /** With these options all attempts of a request fail within the outage. */
 const impatient = { requestTimeout: 3000, retry: { retries: 2 } }
 
 it.each(['cut', 'stalled'] as const)(
-  'both subscriptions wait while all connections are %s, and then continue',
+  'both subscriptions wait while all connections are %s, and continue afterwards',
   { timeout: 150_000 },
   async (state) => {
     const { network, kafka } = await openNetwork(impatient)
