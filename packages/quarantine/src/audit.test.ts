@@ -32,7 +32,7 @@ it.each([
   JSON.stringify({ ...entry, topicId: undefined }),
   JSON.stringify({ ...entry, requestedBy: 7 }),
   JSON.stringify({ ...entry, origin: 7 }),
-])('readEntry ignores a record of the audit topic that is not an entry: %j', (value) => {
+])('a record of the audit topic that is not an entry is ignored: %j', (value) => {
   expect(readEntry(value === null ? null : Buffer.from(value))).toBeUndefined()
 })
 

@@ -25,7 +25,7 @@ export interface Accepted {
   readonly send: OutgoingRecord | undefined
 }
 
-/** The producer, the name for the audit, and the rate of an execution. */
+/** The producer, the name of the person for the audit, and the rate of an execution. */
 export interface Execution {
   readonly producer: Pick<VerifiedProducer, 'send' | 'partitionOf'>
   readonly requestedBy: string

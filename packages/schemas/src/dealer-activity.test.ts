@@ -51,7 +51,7 @@ it('a dealer with few events is silent only after a long pause', () => {
   expect(judge(at(5, 1, 12), at(5, 3, 12), isRare).state).toBe('active')
 })
 
-it('opening hours that move by one hour do not make a dealer silent', () => {
+it('a dealer does not become silent if its opening hours change by one hour', () => {
   // Summer time has ended in week 5, so the dealer opens an hour later in UTC.
   const moved = (time: number) => isBusy(time < at(5, 0, 0) ? time : time - HOUR_MS)
   expect(judge(at(5, 1, 18.5), at(5, 2, 8.9), moved).state).toBe('active')

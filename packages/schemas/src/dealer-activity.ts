@@ -15,9 +15,9 @@ export const HOURS_PER_WEEK = WEEK_MS / HOUR_MS
 /** Number of weeks of a dealer's rhythm, all before the week of the dealer's last event. */
 const RHYTHM_WEEKS = 5
 /**
- * Number of weeks whose bits are needed, including the current week. They cover the rhythm, and the
- * pause until a dealer counts as gone. One more week is needed, because the first week of a dealer
- * is not whole.
+ * Number of weeks whose bits are needed, including the current week. These weeks cover the rhythm,
+ * and the pause until a dealer counts as gone. One more week is needed, because the first week of a
+ * dealer is not whole.
  */
 export const WEEKS = 10
 

@@ -80,7 +80,8 @@ export type ParseFault =
   | 'invalid-customer-uuid'
 
 /**
- * A failed parse has the event's id, if the id could be read. This id is the key in quarantine.
+ * If the parse failed, the result has the event's id, if the id is readable. This id is the key in
+ * quarantine.
  */
 export type ParseResult =
   | { readonly ok: true; readonly value: CustomersEvent | OtherEvent }
