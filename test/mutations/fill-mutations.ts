@@ -24,8 +24,8 @@ export const fillMutations: readonly Mutation[] = [
     test: filled('during a fill with a higher projection no customer goes back'),
   },
   {
-    rule: 'another projector continues a fill with the knowledge that hashes were kept',
-    prevents: 'a false hash that stays in Redis after a rebuild',
+    rule: 'a projector that continues the fill of another projector knows that hashes were kept',
+    prevents: 'a wrong hash that stays in Redis after a rebuild',
     file: `${folder}/fill.ts`,
     from: 'createKeptHashes(fill.hasKept)',
     to: 'createKeptHashes(false)',
@@ -49,7 +49,7 @@ export const fillMutations: readonly Mutation[] = [
   },
   {
     rule: 'nothing is published while a partition is being filled',
-    prevents: 'an older document that comes last in the state topic',
+    prevents: 'an older document as the last record of a customer in the state topic',
     file: `${folder}/positions.ts`,
     from: '(fillings.has(partition) ? undefined : stateTopicIds.get(partition))',
     to: 'stateTopicIds.get(partition)',
@@ -72,7 +72,7 @@ export const fillMutations: readonly Mutation[] = [
     test: filled('an empty Redis gets all records that Kafka has'),
   },
   {
-    rule: 'a partition is filled although the state topic may be incomplete, if raw records are gone',
+    rule: 'a partition is filled although the state topic may be incomplete, if raw records were deleted',
     prevents: 'customers that are missing although the state topic has them',
     file: `${folder}/stored-positions.ts`,
     from: "if (!isComplete && low === '0') return fromRaw",
@@ -81,7 +81,7 @@ export const fillMutations: readonly Mutation[] = [
   },
   {
     rule: 'no chunk is published while its partition is being filled',
-    prevents: 'an old document that stands last in the state topic, by a projector that was paused',
+    prevents: 'an old document as the last record of a customer, from a projector that was paused',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: "  if ARGV[13] ~= '' and redis.call('HGET', KEYS[#KEYS], position .. '#fill') then return { 0 } end\n",
     to: '',
@@ -89,7 +89,7 @@ export const fillMutations: readonly Mutation[] = [
   },
   {
     rule: 'on Redis Cluster, no chunk is published while its partition is being filled',
-    prevents: 'an old document that stands last in the state topic, by a projector that was paused',
+    prevents: 'an old document as the last record of a customer, from a projector that was paused',
     file: `${folder}/store.ts`,
     from: 'isInPlace: fills.every((fill) => fill === null)',
     to: 'isInPlace: true',
@@ -176,7 +176,7 @@ export const fillMutations: readonly Mutation[] = [
     test: fillStore('the progress of a fill does not move past lost customers'),
   },
   {
-    rule: 'a part of a fill has a limited number of values',
+    rule: 'each call of a fill has a limited number of values',
     prevents: 'a fill that never ends, because Redis closes the connection',
     file: `${folder}/store.ts`,
     from: ' || values > valuesLeft',

@@ -24,7 +24,7 @@ export const ingressMutations: readonly Mutation[] = [
     test: publisher('during an endless flush, records are answered by the deadline, and still count as buffered'),
   },
   {
-    rule: 'memory counts until the send has ended',
+    rule: 'the memory of a record counts until its send has ended',
     prevents: 'unlimited memory while Kafka hangs and requests are answered at their deadline',
     file: `${folder}/delivery/publisher.ts`,
     from: `answer(entry, 'deadline', `,
@@ -96,7 +96,7 @@ export const ingressMutations: readonly Mutation[] = [
     test: publisher('the bytes of a flush are limited, but one large record may be larger'),
   },
   {
-    rule: 'answered records are not sent',
+    rule: 'a record whose request was already answered is not sent',
     prevents: 'a backlog of records that their senders repeat anyway',
     file: `${folder}/delivery/publisher.ts`,
     from: `        release(entry)
@@ -473,7 +473,7 @@ export const ingressMutations: readonly Mutation[] = [
     test: unit(`${folder}/http/app.test.ts`, 'a trailing slash'),
   },
   {
-    rule: 'no content type leads to the refusal of an authentic body',
+    rule: 'an authentic body is accepted with any content type',
     prevents: 'events lost because of a content type that fastify cannot parse',
     file: `${folder}/http/app.ts`,
     from: `    delete request.headers['content-type']\n`,
@@ -572,7 +572,7 @@ export const ingressMutations: readonly Mutation[] = [
   },
   {
     rule: 'a list with separators only is refused',
-    prevents: 'a list of allowed addresses that allows every address',
+    prevents: 'a list without addresses, which allows every address',
     file: 'packages/runtime/src/process/settings.ts',
     from: "if (value !== '' && entries.length === 0)",
     to: 'if (entries.length < 0)',
@@ -596,7 +596,7 @@ export const ingressMutations: readonly Mutation[] = [
   },
   {
     rule: 'pairs of settings are checked together with single settings',
-    prevents: 'a start for each mistake',
+    prevents: 'a person who must start the service again after each corrected mistake',
     file: 'packages/runtime/src/process/settings.ts',
     from: '  problems.push(...brokenRules(rules, loaded as Loaded<S>, wrong).map(({ problem }) => problem))',
     to: '  void wrong',

@@ -53,8 +53,8 @@ export const kafkaMutations: readonly Mutation[] = [
     test: unit(`${folder}/patches/request-queue.test.ts`, 'an idle connection has no timer'),
   },
   {
-    rule: 'an earlier timeout moves the check of timeouts',
-    prevents: 'a heartbeat that waits as long as the fetch before it',
+    rule: 'a request with an earlier timeout makes the check of timeouts earlier',
+    prevents: 'a heartbeat whose timeout is noticed only after the timeout of an earlier fetch',
     file: `${folder}/patches/request-queue.ts`,
     from: 'if ((checkAt.get(queue) ?? Number.POSITIVE_INFINITY) <= at) return',
     to: 'if (checkAt.has(queue)) return',
@@ -339,7 +339,7 @@ export const kafkaMutations: readonly Mutation[] = [
   },
   {
     rule: 'consumers begin at the oldest record',
-    prevents: 'a jump to the end of a partition without a committed offset, without an error',
+    prevents: 'a consumer that skips all records of a partition without a committed offset, and reports no error',
     file: `${folder}/consumer.ts`,
     from: 'fromBeginning: true',
     to: 'fromBeginning: false',
@@ -358,7 +358,7 @@ export const kafkaMutations: readonly Mutation[] = [
   },
   {
     rule: 'a rebalance waits for a member not longer than its session timeout',
-    prevents: 'the end of all members that wait for a slow member',
+    prevents: 'members that end because they wait too long for a slow member',
     file: `${folder}/consumer.ts`,
     from: 'rebalanceTimeout: options.sessionTimeoutMs,',
     to: '',
@@ -366,7 +366,7 @@ export const kafkaMutations: readonly Mutation[] = [
   },
   {
     rule: 'a handler that throws is reported as dead',
-    prevents: 'kafkajs that retries the same batch forever',
+    prevents: 'a batch that kafkajs retries forever',
     file: `${folder}/consumer.ts`,
     from: '      options.onDead(new Error(',
     to: '      throw error\n      options.onDead(new Error(',
@@ -486,8 +486,8 @@ export const kafkaMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'metadata that has changed is compared again',
-    prevents: 'a partition that was added and is read by nobody',
+    rule: 'the plan of the fetches is made again if any metadata has changed',
+    prevents: 'a new partition that no consumer reads',
     file: `${folder}/patches/fetch-cost.ts`,
     from: 'current.every((each, i) => each === last[i])',
     to: 'current[0] === last[0]',

@@ -59,7 +59,7 @@ export const projectorMutations: readonly Mutation[] = [
   },
   {
     rule: 'the terms of a customer are confirmed by a transaction',
-    prevents: 'a customer that its new phone number never finds, if Redis drops the transactions of its file',
+    prevents: 'a customer who is not found by a new phone number, if Redis drops the transactions of its file',
     file: 'services/projector/src/lua/confirm-terms.lua',
     from: "redis.call('HDEL', key, '_index')\n    redis",
     to: 'redis',
@@ -81,7 +81,7 @@ export const projectorMutations: readonly Mutation[] = [
   },
   {
     rule: 'a hash is replaced as a whole',
-    prevents: 'fields of an older event that stay',
+    prevents: 'fields of an older event that stay in the hash',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `if redis.call('HLEN', key) > (last - first + 1) / 2 + (index == '' and 0 or 1) then`,
     to: `if redis.call('HLEN', key) < 0 then`,
@@ -97,7 +97,7 @@ export const projectorMutations: readonly Mutation[] = [
   },
   {
     rule: 'a rebuild keeps a newer hash whose record it may still read',
-    prevents: 'customers that go back in time during a rebuild',
+    prevents: 'customers that go back to older versions during a rebuild',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: 'return offset and (offset >= next_offset or offset < oldest)',
     to: 'return false',
@@ -444,7 +444,7 @@ export const projectorMutations: readonly Mutation[] = [
   },
   {
     rule: 'positions belong to one topic of one cluster',
-    prevents: 'events of another cluster, or of a topic that was created again, that are never applied',
+    prevents: 'events that are never applied, because their cluster or their topic is new',
     file: `${folder}/stored-positions.ts`,
     from: 'const { deleted, identity } = await claim()',
     to: 'const [deleted, identity] = [0, await readIdentity()]',
@@ -499,7 +499,7 @@ export const projectorMutations: readonly Mutation[] = [
     test: unit(`${folder}/project.test.ts`, 'an unusable event that has a charset'),
   },
   {
-    rule: 'the next newest event replaces an unusable one',
+    rule: 'if the newest event is unusable, the next newest event is applied',
     prevents: 'a customer whose newest usable event is not applied',
     file: `${folder}/project.ts`,
     from: 'poison.push(hash)\n        continue',
@@ -510,7 +510,7 @@ export const projectorMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'a position within a window goes back to the start of the window',
+    rule: 'a position within a lookahead window goes back to the start of the window',
     prevents: 'a customer without its newest usable event, if a process ends during a rebuild',
     file: `${folder}/stored-positions.ts`,
     from: 'await leaveWindows(partitions, watermarks)',
@@ -518,7 +518,7 @@ export const projectorMutations: readonly Mutation[] = [
     test: lookahead('another process applies the window again from its start'),
   },
   {
-    rule: 'the window is stored with the position',
+    rule: 'the lookahead window is stored with the position',
     prevents: 'a customer without its newest usable event, if a process ends during a rebuild',
     file: `${folder}/projection.ts`,
     from: 'window: lookahead.window(partition), stateTopicId }',
@@ -534,7 +534,7 @@ export const projectorMutations: readonly Mutation[] = [
     test: lookahead('a window is applied again if an event that superseded others is unusable'),
   },
   {
-    rule: 'no event is left out before a record of its customer that could not be compared',
+    rule: 'an event is applied if a later record of its customer has no readable version',
     prevents: 'a hash that becomes older for a moment during a rebuild',
     file: `${folder}/lookahead.ts`,
     from: '    if (uncertain.has(customerUuid)) return\n',
@@ -646,7 +646,7 @@ export const projectorMutations: readonly Mutation[] = [
     test: indexes('an entry that Redis refuses is added later'),
   },
   {
-    rule: 'customers of a dealer whose entries Redis refuses are left to the caller',
+    rule: 'if Redis refuses the entries of a dealer, the script returns the customers of this dealer',
     prevents: 'a customer who is missing in the list of changed customers',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: "if not add_to_index('dealer', dealer, unpack(scores)) then",
@@ -702,7 +702,7 @@ export const projectorMutations: readonly Mutation[] = [
     test: indexes('of a fill leaves no entry if a newer event is applied'),
   },
   {
-    rule: 'a field _index that stays as it is is compared, too',
+    rule: 'a field _index is compared even if it does not change',
     prevents: 'late entries of a repeated event, which an erasure does not find',
     file: `${folder}/indexes.ts`,
     from: "if (text === '' && index === '') return []",
@@ -757,7 +757,7 @@ export const projectorMutations: readonly Mutation[] = [
   },
   {
     rule: 'erasures are executed again if the state topic may lack their tombstones',
-    prevents: 'a document of an erased customer that stays in a state topic that was switched off meanwhile',
+    prevents: 'a document of an erased customer that stays, because the state topic was off during the erasure',
     file: `${folder}/erasures.ts`,
     from: 'const executed = hasTombstones ? marked : undefined',
     to: 'const executed = marked',
@@ -775,7 +775,7 @@ export const projectorMutations: readonly Mutation[] = [
     test: unit(`${folder}/erasures.test.ts`, 'does not delay the erasures of other partitions'),
   },
   {
-    rule: 'one failed question for new erasures is not an outage',
+    rule: 'one failed request for new erasures is not an outage',
     prevents: 'a projector that is not ready, because a partition of the erasures topic got another leader',
     file: `${folder}/erasures.ts`,
     from: "attemptOnce(what, 'topic', signal, attempt, 1)",
@@ -864,14 +864,14 @@ export const projectorMutations: readonly Mutation[] = [
   {
     rule: 'a position that has already moved counts only with the token',
     prevents:
-      'an older document as the last record of a customer, because a projector takes the move of another for its own',
+      'an older document as the last record of a customer, because a projector counts the move of another as its own',
     file: `${folder}/lua/move-position.lua`,
     from: "if ARGV[4] ~= '' then",
     to: "if ARGV[4] ~= '' and stored ~= ARGV[3] then",
     test: store('moves no position that another projector has moved to the same offset'),
   },
   {
-    rule: 'a position is only ever moved back by a repair',
+    rule: 'a repair moves a position only back, never forward',
     prevents: 'events that are never applied',
     file: 'packages/runtime/src/redis/lower-position.lua',
     from: 'if not stored or stored <= tonumber(ARGV[2]) then return 0 end',
@@ -880,7 +880,7 @@ export const projectorMutations: readonly Mutation[] = [
   },
   {
     rule: 'the last commit has a time limit',
-    prevents: 'a stop that waits for a Kafka that does not answer, until it is killed',
+    prevents: 'a projector that its supervisor must kill, because Kafka does not answer during the stop',
     file: `${folder}/projection.ts`,
     from: 'answerOf(positions.commit, LAST_COMMIT_MS).catch(() => undefined)',
     to: 'positions.commit()',

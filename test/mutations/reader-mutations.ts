@@ -19,7 +19,7 @@ export const readerMutations: readonly Mutation[] = [
   },
   {
     rule: 'a Redis that lacks the positions of some partitions is not filled',
-    prevents: 'a customer that is said to be missing, while another projector fills its own partitions',
+    prevents: '404 for a customer whose partition another projector still fills',
     file: `${folder}/positions.ts`,
     from: ' && !lacksPositions',
     to: '',
@@ -58,7 +58,7 @@ export const readerMutations: readonly Mutation[] = [
     test: app('shows a key nothing of another dealer'),
   },
   {
-    rule: 'a list is only of a dealer that the key may see',
+    rule: 'a list has customers only of a dealer that the key may see',
     prevents: 'a key that lists customers of another dealer',
     file: `${folder}/http/list-routes.ts`,
     from: `if (!client.maySee(dealerUuid)) throw`,
@@ -91,7 +91,7 @@ export const readerMutations: readonly Mutation[] = [
   },
   {
     rule: 'a history keeps only the events of its answer',
-    prevents: 'a reader without memory, because one customer has many large events',
+    prevents: 'a reader that runs out of memory, because one customer has many large events',
     file: `${folder}/customer-events.ts`,
     from: '(bytes > MAX_ANSWER_BYTES && kept.length > 1)',
     to: 'false',
@@ -112,7 +112,7 @@ export const readerMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'after a loss of data, an answer does not claim the events of the last measurement',
+    rule: 'after a loss of data, an answer does not promise the events of the last measurement',
     prevents: 'an answer that lacks customers, and says that Redis has every event',
     file: `${folder}/pipeline/watch.ts`,
     from: 'asOf && isStillComplete(asOf, await readProgress()) ? asOf.at : undefined',
@@ -135,7 +135,7 @@ export const readerMutations: readonly Mutation[] = [
   },
   {
     rule: 'the lists of an API key have a concurrency limit',
-    prevents: 'a reader without memory, because a client asks for hundreds of lists at once',
+    prevents: 'a reader that runs out of memory, because a client asks for hundreds of lists at once',
     file: `${folder}/http/list-routes.ts`,
     from: ', atOnce: LISTS_AT_ONCE',
     to: '',
@@ -154,7 +154,7 @@ export const readerMutations: readonly Mutation[] = [
   },
   {
     rule: 'a cursor counts only for its own list',
-    prevents: 'a page from the place of another list, which skips customers',
+    prevents: 'a page that skips customers, because its cursor comes from another list',
     file: `${folder}/http/cursor.ts`,
     from: 'isPlace(place) && writeCursor(list, place) === text',
     to: 'isPlace(place)',

@@ -22,7 +22,7 @@ export const redisMutations: readonly Mutation[] = [
   },
   {
     rule: 'a connection that cannot select its database is closed',
-    prevents: 'customers in database 0 while REDIS_URL names another',
+    prevents: 'customers in database 0 although REDIS_URL names another database',
     file,
     from: 'if (isFailedSelect(error)) redis.disconnect(true)',
     to: '',
@@ -45,7 +45,7 @@ export const redisMutations: readonly Mutation[] = [
     test: client('a command rejects immediately if its connection is lost, and is not sent again'),
   },
   {
-    rule: 'the client leaves a primary that has become a replica',
+    rule: 'the client disconnects from a primary that has become a replica',
     prevents: 'READONLY errors forever after a failover',
     file,
     from: `reconnectOnError: (error) => error.message.includes('READONLY'),`,

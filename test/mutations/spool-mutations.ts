@@ -222,7 +222,7 @@ export const spoolMutations: readonly Mutation[] = [
     test: spool('the spool accepts records again after room was freed'),
   },
   {
-    rule: 'a spool with room has room for the largest body',
+    rule: 'a spool reports room only if the largest body fits',
     prevents: 'a process that is ready although its spool refuses everything and Kafka does not answer',
     file: `${folder}/spool/spool.ts`,
     from: 'appender.hasRoomFor(valueBytes)',
@@ -262,7 +262,7 @@ export const spoolMutations: readonly Mutation[] = [
     test: damage('a file with zeros from a frame boundary'),
   },
   {
-    rule: 'an unreadable block costs only its own records',
+    rule: 'an unreadable block of the disk loses only its own records',
     prevents: 'a whole file of acknowledged records lost because of one bad block',
     file: `${folder}/spool/view.ts`,
     from: `gaps.add(block)
@@ -281,7 +281,7 @@ export const spoolMutations: readonly Mutation[] = [
   },
   {
     rule: 'a partition that catches up does not stop the drain of other partitions',
-    prevents: 'healthy records and full disks that wait for minutes',
+    prevents: 'records of healthy partitions, and full disks, that wait for minutes',
     file: `${folder}/spool/drain.ts`,
     from: 'Promise.race([appender.committed, sleep(RETRY_MS), ...running()])',
     to: 'Promise.race(running())',
@@ -289,7 +289,7 @@ export const spoolMutations: readonly Mutation[] = [
   },
   {
     rule: 'an error of the next file does not drop a batch',
-    prevents: 'healthy records that wait until all failing partitions have recovered',
+    prevents: 'records of healthy partitions that wait until all failing partitions have recovered',
     file: `${folder}/spool/drain.ts`,
     from: '              next = begun\n',
     to: '',
@@ -312,7 +312,7 @@ export const spoolMutations: readonly Mutation[] = [
     test: reopening('a record in a deleted file is not acknowledged'),
   },
   {
-    rule: 'a disk that refuses records has no room',
+    rule: 'a spool reports no room while its disk refuses records',
     prevents: 'a process that is ready although its disk is full and Kafka does not answer',
     file: `${folder}/spool/appender.ts`,
     from: '!isFailing && isWithinBounds(bytes)',
@@ -320,7 +320,7 @@ export const spoolMutations: readonly Mutation[] = [
     test: reopening('the spool has no room while the disk fails, and notices the repair without traffic'),
   },
   {
-    rule: 'opening the spool reads one header',
+    rule: 'the spool reads the header of only one file when it opens',
     prevents: 'a liveness probe that restarts an ingress forever while it reads a large spool',
     file: `${folder}/spool/directory.ts`,
     from: 'if (files.segments[0]) await readHeader(files.segments[0])',

@@ -13,7 +13,7 @@ export const toolMutations: readonly Mutation[] = [
     test: unit('packages/quarantine/src/plan.test.ts', 'a redrive refuses an event that an erasure covers'),
   },
   {
-    rule: 'a redrive notes only records that Kafka has stored',
+    rule: 'a redrive writes audit entries only for records that Kafka has stored',
     prevents: 'a record that counts as redriven, but is in no raw topic',
     file: 'packages/quarantine/src/group.ts',
     from: 'if (why !== undefined) onRefused(accepted.record, why)',
@@ -38,7 +38,7 @@ export const toolMutations: readonly Mutation[] = [
   },
   {
     rule: 'a redrive refuses a record that the projector would quarantine again',
-    prevents: 'records that go round in circles',
+    prevents: 'records that return to quarantine after each redrive',
     file: 'packages/quarantine/src/plan.ts',
     from: 'if (!read.ok) return refuse(read.reason)',
     to: `if (!read.ok) return { send: { topic, key, value, timestamp: receivedAt, headers } }`,
@@ -185,7 +185,7 @@ export const toolMutations: readonly Mutation[] = [
   },
   {
     rule: 'a printed correction has the value that the services demand',
-    prevents: 'a command that changes a topic, but not to what the services accept',
+    prevents: 'a printed command that sets a value that the services refuse',
     file: 'packages/runtime/src/kafka/topic-rules.ts',
     from: 'requiredConfig(settings, demand)[name',
     to: `({ ...requiredConfig(settings, demand), 'retention.ms': '1' } as Record<string, string>)[name`,

@@ -6,7 +6,7 @@ const traces = (title: string) => unit(`${folder}/traces.test.ts`, title)
 export const traceMutations: readonly Mutation[] = [
   {
     rule: 'spans are dropped and counted when too many wait',
-    prevents: 'spans that the library drops without a word',
+    prevents: 'spans that the library drops, and no one notices',
     file: `${folder}/open-telemetry.ts`,
     from: 'if (waiting >= MAX_WAITING_SPANS) return onDropped(1)',
     to: 'if (waiting < 0) return onDropped(1)',
@@ -14,7 +14,7 @@ export const traceMutations: readonly Mutation[] = [
   },
   {
     rule: 'a shutdown waits only a moment for the collector',
-    prevents: 'a service that a hanging collector stops from ending in time',
+    prevents: 'a service that ends too late, because the collector hangs',
     file: `${folder}/traces.ts`,
     from: 'answerOf(shutdown, TRACES_STOP_MS)',
     to: 'shutdown()',
