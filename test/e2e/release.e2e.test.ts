@@ -17,8 +17,13 @@ const AUTHOR = {
   GIT_COMMITTER_EMAIL: 'test@localhost',
 }
 
-/** Adds a change: a changeset, an entry of the changelog, and a section of the upgrade guide. */
+/**
+ * Adds a change: a changeset in place of all others, an entry of the changelog, and a section of
+ * the upgrade guide.
+ */
 const addChange = (folder: string) => {
+  for (const name of readdirSync(join(folder, '.changeset')))
+    if (!['README.md', 'config.json'].includes(name)) rmSync(join(folder, '.changeset', name))
   writeFileSync(join(folder, '.changeset/change.md'), "---\n'@customer-stream/schemas': minor\n---\n\nA change.\n")
   const edit = (file: string, change: (text: string) => string) =>
     writeFileSync(join(folder, file), change(readFileSync(join(folder, file), 'utf8')))
