@@ -109,7 +109,7 @@ export const fillMutations: readonly Mutation[] = [
     file: `${folder}/stored-positions.ts`,
     from: 'if (low === undefined || fill.stateTopicId === stateTopicId) continue',
     to: 'continue',
-    test: filled('if the state topic is created again, its fill ends, and all records are applied'),
+    test: filled('if the state topic is created again during a fill, the fill ends, and all records are applied'),
   },
   {
     rule: 'at the end of a fill the position goes back',

@@ -93,7 +93,7 @@ export const ingressMutations: readonly Mutation[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: ' || (batch.length > 0 && bytes + entry.bytes > MAX_FLUSH_BYTES)',
     to: '',
-    test: publisher('the bytes of a flush are limited, but one large record may be larger'),
+    test: publisher('the bytes of a flush are limited, but a flush of one record may be larger'),
   },
   {
     rule: 'a record whose request was already answered is not sent',
@@ -175,7 +175,7 @@ export const ingressMutations: readonly Mutation[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'await Promise.race([outcomes, sleep(',
     to: 'await Promise.race([undefined, sleep(',
-    test: publisher('close stores all accepted records, and refuses further records'),
+    test: publisher('closing a publisher stores all accepted records, and refuses further records'),
   },
   {
     rule: 'closing has a deadline',

@@ -515,7 +515,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/stored-positions.ts`,
     from: 'await leaveWindows(partitions, watermarks)',
     to: 'false',
-    test: lookahead('another process applies the window again from its start'),
+    test: lookahead('a process that takes over a partition within a window applies the window again from its start'),
   },
   {
     rule: 'the lookahead window is stored with the position',
@@ -523,7 +523,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/projection.ts`,
     from: 'window: lookahead.window(partition), stateTopicId }',
     to: 'stateTopicId }',
-    test: lookahead('another process applies the window again from its start'),
+    test: lookahead('a process that takes over a partition within a window applies the window again from its start'),
   },
   {
     rule: 'an unusable event supersedes nothing, even if the event was read ahead',
@@ -611,7 +611,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: ' and next(pending) == nil then',
     to: ' then',
-    test: indexes('the call that applies customers leaves the position to a later call if'),
+    test: indexes('the call that applies customers does not move the position if'),
   },
   {
     rule: 'the call that applies customers moves no position before the entry of each dealer',
@@ -627,7 +627,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: " and (stored.index == '' or stored.index == terms)",
     to: '',
-    test: indexes('a customer is found by its current phone numbers only'),
+    test: indexes('a customer is found only by its current phone numbers'),
   },
   {
     rule: 'a term with escapes in its JSON text is parsed as JSON',
@@ -801,7 +801,7 @@ export const projectorMutations: readonly Mutation[] = [
     to: '',
     test: unit(
       `${folder}/erasures.test.ts`,
-      'an erasure during a fill sets only its mark, and is executed after the fill',
+      'an erasure during a fill sets only the mark of its customer, and is executed after the fill',
     ),
   },
   {

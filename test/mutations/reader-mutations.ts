@@ -130,7 +130,7 @@ export const readerMutations: readonly Mutation[] = [
     to: '',
     test: unit(
       `${folder}/customer-events.test.ts`,
-      'a history whose older records are suddenly large says that it has looked at the newest only',
+      'a history whose older records are suddenly large says that it has read only the newest records',
     ),
   },
   {
@@ -209,7 +209,7 @@ export const readerMutations: readonly Mutation[] = [
     file: `${folder}/find-customers.ts`,
     from: 'if (!(await positions.read()).isFilled)',
     to: 'if (false)',
-    test: lists('a search during which Redis is emptied does not say that nobody is found'),
+    test: lists('if Redis is emptied during a search, the search does not say that nobody was found'),
   },
   {
     rule: 'a search reads at least one hash',
@@ -233,7 +233,7 @@ export const readerMutations: readonly Mutation[] = [
     file: `${folder}/quarantine/quarantine.ts`,
     from: 'if (isRunning) throw',
     to: 'if (false) throw',
-    test: quarantine('a second redrive is refused until the first has ended'),
+    test: quarantine('a second redrive is refused until the first redrive has ended'),
   },
   {
     rule: 'the lock of a redrive stays until its end, even if the request is answered earlier',

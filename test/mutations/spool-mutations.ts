@@ -317,7 +317,7 @@ export const spoolMutations: readonly Mutation[] = [
     file: `${folder}/spool/appender.ts`,
     from: '!isFailing && isWithinBounds(bytes)',
     to: 'isWithinBounds(bytes)',
-    test: reopening('the spool has no room while the disk fails, and notices the repair without traffic'),
+    test: reopening('the spool has no room while the disk fails, and notices the repair even without new records'),
   },
   {
     rule: 'the spool reads the header of only one file when it opens',

@@ -51,7 +51,7 @@ it('a chunk with one sampled record continues the trace of this record', () => {
   })
 })
 
-it('a chunk with several sampled records begins its own trace, and links to at most 128 of them', () => {
+it('a chunk with several sampled records begins its own trace, and links to at most 128 of these records', () => {
   const { spans, tracer } = setUpTracer()
   const records = Array.from({ length: 300 }, (_, i) => recordOf(traceparentOf(i)))
   createChunkSpans(tracer, 'raw')(records, 0, 5)?.end(NOTHING, false)
@@ -59,7 +59,7 @@ it('a chunk with several sampled records begins its own trace, and links to at m
   expect(spans[0]?.links?.length).toBe(128)
 })
 
-it('a chunk without a sampled record has no span, and without a tracer no chunk has one', () => {
+it('a chunk without a sampled record has no span, and without a tracer no chunk has a span', () => {
   const { tracer } = setUpTracer()
   expect(createChunkSpans(tracer, 'raw')([recordOf(undefined), recordOf(traceparentOf(1, '00'))], 0, 5)).toBeUndefined()
   expect(createChunkSpans(undefined, 'raw')([recordOf(traceparentOf(1))], 0, 5)).toBeUndefined()

@@ -25,7 +25,7 @@ const setUp = async () => {
   return { store, storeOf, offsets: async () => [...(await store.peekPositions([0, 1])).values()] }
 }
 
-it('a claim adds the ids of cluster and topic to positions that have none', async () => {
+it('a claim adds the ids of cluster and topic to positions without ids', async () => {
   const { store, offsets } = await setUp()
   expect([await store.claimPositions(here, false), await offsets()]).toEqual([0, ['5', '7']])
   expect([await store.claimPositions(here, false), await offsets()]).toEqual([0, ['5', '7']])

@@ -46,7 +46,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     expect(ttl / HOUR_MS).toBeCloseTo(27, 0)
   })
 
-  it('a large number of events is counted with an error of a few percent, and grows at each save', async () => {
+  it('the count of many events has an error of a few percent, and grows with each save', async () => {
     const { events, count } = setUp()
     for (const part of [0, 1, 2]) {
       events.note(Array.from({ length: 3000 }, (_, i) => event('d', `id-${3000 * part + i}`)))
@@ -62,7 +62,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     expect([await count('d', NOW - 24 * HOUR_MS), await count('d', NOW - 26 * HOUR_MS)]).toEqual([1, 0])
   })
 
-  it("the number of a dealer's events stays if Redis loses the ids of the events", async () => {
+  it("the number of a dealer's events does not fall if Redis loses the ids of the events", async () => {
     const { events, redis, keyPrefix, count } = setUp()
     events.note([event('d', 'a'), event('d', 'b')])
     await events.save()

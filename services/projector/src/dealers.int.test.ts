@@ -51,7 +51,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     expect(ttl).toBeGreaterThan(10 * WEEK_MS)
   })
 
-  it('a dealer that usually sends events is silent after a pause, and is logged once', async () => {
+  it('a dealer that usually sends events counts as silent after a pause, and is logged once', async () => {
     const { dealers, silent, wait } = setUp()
     dealers.note(events)
     await dealers.save()
@@ -75,7 +75,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     expect([await known(), await bits('d', NOW)]).toEqual([['d', String(NOW)], 2])
   })
 
-  it('old events, long ids and too many dealers are not stored', async () => {
+  it('old events, dealers with long ids, and dealers above the maximum number are not stored', async () => {
     const { dealers, known } = setUp()
     dealers.note([received('old', NOW - 12 * WEEK_MS), received('x'.repeat(201), NOW), received('', NOW)])
     await dealers.save()

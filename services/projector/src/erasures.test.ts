@@ -172,7 +172,7 @@ describe('erasures', () => {
     await vi.waitFor(() => expect(redis.erased.has('a')).toBe(true))
   })
 
-  it('an erasure during a fill sets only its mark, and is executed after the fill', async () => {
+  it('an erasure during a fill sets only the mark of its customer, and is executed after the fill', async () => {
     const event = (timestamp: number) => ({
       kind: 'customers' as const,
       customerUuid: 'a',

@@ -109,7 +109,7 @@ it('a partition with a valid position is not filled from the state topic', async
   expect([world.redis.fill, versions(world)]).toEqual([undefined, {}])
 })
 
-it('all raw records are applied if the position is beyond the end', async () => {
+it('all raw records are applied if the position is beyond the end of the partition', async () => {
   const world = withState([stateRecord('a', 20)])
   world.redis.position = '1001'
   await world.assign()
@@ -179,7 +179,7 @@ it('customers that a restored master of Redis Cluster has lost are filled again'
   await vi.waitFor(() => expect(versions(world)).toEqual({ a: 20 }))
 })
 
-it('if the state topic is created again, its fill ends, and all records are applied', async () => {
+it('if the state topic is created again during a fill, the fill ends, and all records are applied', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21)])
   const { promise: never } = Promise.withResolvers<void>()
   world.before.fill = () => never
@@ -305,7 +305,7 @@ const withEarlierHashes = (states: readonly FetchedRecord[], hashes: Readonly<Re
   return world
 }
 
-it('a fill reads the documents once if each kept hash has a document that is as new', async () => {
+it('a fill reads the documents once if each kept hash has a document that is as new as the hash', async () => {
   const world = withEarlierHashes([stateRecord('a', 20), stateRecord('b', 21), stateRecord('a', 22)], { a: 22, b: 20 })
   await world.assign()
   await vi.waitFor(() => expect(world.redis.fill).toBeUndefined())

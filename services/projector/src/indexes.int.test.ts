@@ -96,7 +96,7 @@ const fresh = () => {
 }
 
 describe('an index', () => {
-  it('a customer is found by its current phone numbers only', async () => {
+  it('a customer is found only by its current phone numbers', async () => {
     const { apply, found, indexOf } = fresh()
     await apply([customerOf('a', 1, ['1', '2']), customerOf('b', 1, ['2'])])
     expect([await found('1'), await found('2')]).toEqual([['a'], ['a', 'b']])
@@ -105,7 +105,7 @@ describe('an index', () => {
     expect(await indexOf('a')).toBe('["dealer:d","phone:2","phone:3"]')
   })
 
-  it('a phone number that moves to another customer leads to that customer only', async () => {
+  it('a phone number that moves to another customer finds only that customer', async () => {
     const { apply, found } = fresh()
     await apply([customerOf('a', 1, ['1'])])
     await apply([customerOf('a', 2, []), customerOf('b', 3, ['1'])])
@@ -139,7 +139,7 @@ describe('an index', () => {
     },
   )
 
-  it('an update that changes no term writes the entry of the dealer only', async () => {
+  it('an update that changes no term writes only the entry of the dealer', async () => {
     const { keyPrefix, apply } = fresh()
     await apply([customerOf('a', 5, ['1'])])
     await redis.zadd(`${keyPrefix}index:phone:{1}`, '1', 'a')
@@ -176,7 +176,7 @@ describe('an index', () => {
     expect(await redis.hget(erasedKey('a', keyPrefix), '_index')).toBe(null)
   })
 
-  it('a customer that a fill finds erased has no entry', async () => {
+  it('after a fill has deleted an erased customer, the customer has no entry', async () => {
     const { keyPrefix, store, apply, indexKeys } = fresh()
     await apply([customerOf('a', 4, ['1'])])
     await store.deleteErased('a', 3)
@@ -198,7 +198,7 @@ describe('an index', () => {
     expect(await found('1')).toEqual(['a'])
   })
 
-  it('a tombstone that a fill finds removes no entry of a later event of the customer', async () => {
+  it('a tombstone that a fill reads removes no entry of a later event of the customer', async () => {
     const { store, storeOf, apply, eraseBy, found } = fresh()
     await apply([customerOf('a', 1, ['1'])])
     const erasure = erasureOf('a', { scope: 'until-now', erasedAt: 50 })
@@ -209,7 +209,7 @@ describe('an index', () => {
     expect(await found('1')).toEqual(['a'])
   })
 
-  it('thousands of terms in the field _index block Redis for a moment only', async () => {
+  it('thousands of terms in the field _index block Redis only for a moment', async () => {
     const { apply, indexOf } = fresh()
     const phones = (from: number) => Array.from({ length: 10_000 }, (_, i) => `+1415${from + i}`)
     await apply([customerOf('a', 5, phones(2_000_000), 'a')])
@@ -259,7 +259,7 @@ describe('the call that applies customers', () => {
   it.each([
     ['a term changes', ['2']],
     ['a customer has many terms', ['1', ...MANY]],
-  ])('the call that applies customers leaves the position to a later call if %s', async (_, phones) => {
+  ])('the call that applies customers does not move the position if %s', async (_, phones) => {
     const setup = fresh()
     const { apply, found } = setup
     await apply([customerOf('a', 1, ['1'])])
@@ -270,7 +270,7 @@ describe('the call that applies customers', () => {
   })
 
   it.each(['d', 'a:b}', 'a"b', 'a\\', 'a\\"', '\0\n\u{7f}', 'é😀', '%1', ''])(
-    'entries are added under the keys of the terms, also if a term has special characters: %j',
+    'entries are added under the keys of the terms, even if a term has special characters: %j',
     async (value) => {
       const setup = fresh()
       const { keyPrefix, apply } = setup

@@ -122,7 +122,7 @@ describe('a partition that is far behind', () => {
     expect(quarantined.length).toBe(1)
   })
 
-  it('another process applies the window again from its start', async () => {
+  it('a process that takes over a partition within a window applies the window again from its start', async () => {
     const topic = withUnusableEnd()
     const redis = emptyRedis()
     const first = await openConsumer(topic, { redis, lookaheadRecords: 10_000 })

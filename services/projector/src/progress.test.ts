@@ -144,7 +144,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toContain('an open transaction of another producer holds these records back')
   })
 
-  it('records behind an open transaction do not count for standstillMs', async () => {
+  it('records that wait for an open transaction do not count as a standstill of the process', async () => {
     const { progress, marks, positions, pass } = setUp()
     marks.set(0, { low: '0', stable: '10', high: '25' })
     await pass(90_000)
@@ -198,7 +198,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toBeUndefined()
   })
 
-  it('standstillMs is above 0 only if no partition of the process moves', async () => {
+  it('a process stands still only if none of its partitions moves', async () => {
     const { progress, positions, pass } = setUp()
     positions.set(1, '4')
     await pass(20_000)

@@ -52,7 +52,7 @@ describe('project', () => {
     expect(total(projected)).toBe(input.length)
   })
 
-  it('if the newest event cannot become a hash, it is quarantined, and the next newest is used', () => {
+  it('if the newest event cannot become a hash, it is quarantined, and the next newest event is used', () => {
     const fields = Object.fromEntries(Array.from({ length: 100_001 }, (_, i) => [`f${i}`, i]))
     const projected = project(records(body('a', 'e1', 1), body('a', 'e3', 3, fields), body('a', 'e2', 2)), options)
     expect(projected.newest.map(({ version }) => version.id)).toEqual(['e2'])

@@ -254,7 +254,7 @@ const before = (method: 'hset' | 'hmget' | 'movePosition', run: () => Promise<un
   onTestFinished(() => void Reflect.deleteProperty(target, method))
 }
 
-describe('a master that is replaced by one that lacks its last writes', () => {
+describe('a master that is replaced by a replica without the last writes', () => {
   it('a chunk fails if a master loses its customers before the token is written', async () => {
     const { store, keyPrefix } = fresh()
     await store.movePosition(0, undefined, '7')

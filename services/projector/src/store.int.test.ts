@@ -111,7 +111,7 @@ describe('applyChunk', () => {
     expect(await apply(store, [])).toEqual([])
   })
 
-  it('events in any order, with any repeats, end in the hash of the newest', async () => {
+  it('events in any order, with any repeats, end in the hash of the newest event', async () => {
     const version = fc.record({
       timestamp: fc.integer({ min: 1, max: 3 }),
       id: anyText({ minLength: 1, maxLength: 3 }),
@@ -176,7 +176,7 @@ describe('applyChunk', () => {
   })
 })
 
-describe('a hash that others have changed', () => {
+describe('a hash that other programs have changed', () => {
   it('an event removes a time to live from a customer', async () => {
     const { store, keyOf } = fresh()
     await apply(store, [snapshot({ timestamp: 1, id: 'e' })])

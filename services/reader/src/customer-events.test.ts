@@ -134,7 +134,7 @@ describe('reading', () => {
     expect(fetched.length).toBeLessThanOrEqual(MAX_READ_BYTES / large.value.byteLength)
   })
 
-  it('a history whose older records are suddenly large says that it has looked at the newest only', async () => {
+  it('a history whose older records are suddenly large says that it has read only the newest records', async () => {
     const large = { key: 'other', value: Buffer.alloc(4 * 1024 * 1024) }
     const { readEvents, fetched } = setUp([...Array(100).fill(large), ...Array(25).fill(of('c'))], 1)
     const found = await readEvents({ customerUuid: 'c', since: 0, current: undefined, gone })

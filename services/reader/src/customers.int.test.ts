@@ -49,14 +49,14 @@ it('a customer is not indexed while the projector updates its entries', async ()
   expect(await customers.read('ada', anyDealer)).toMatchObject({ kind: 'found', isIndexed: true })
 })
 
-it('a customer without a hash is missing, also if another application has the key', async () => {
+it('a customer without a hash is missing, even if another application uses the key', async () => {
   const { redis, customers, key } = await setUp()
   expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'missing' })
   await redis.set(key, 'x')
   expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'missing' })
 })
 
-it('a hash without a version is damaged, because a customer may be there', async () => {
+it('a hash without a version counts as damaged, because a customer may be in it', async () => {
   const { redis, customers, key } = await setUp()
   await redis.hset(key, { ...HASH, _eventTimestamp: '' })
   await expect(customers.read('ada', anyDealer)).rejects.toThrow(DamagedCustomerError)
@@ -177,7 +177,7 @@ it('a reader that lacks a right for searches is not ready, unless Redis has no i
   }
 })
 
-it('a Redis that does not answer rejects each read with an error of Redis', async () => {
+it('if Redis does not answer, each read rejects with an error of Redis', async () => {
   const server = await startRedis()
   onTestFinished(() => server.stop())
   const redis = await connectTestRedis({ REDIS_URL: server.url, REDIS_COMMAND_TIMEOUT_MS: '300' })
@@ -219,7 +219,7 @@ describe('Redis Cluster', () => {
     expect(await customers.read('ada', anyDealer)).toMatchObject({ kind: 'found' })
   })
 
-  it('a search, a list and the dealers are complete with a whole cluster, and reject with half of it', async () => {
+  it('a search and the lists are complete with a whole cluster, and reject with half of the cluster', async () => {
     const { redis, keyPrefix, positions, customers } = await openCluster()
     const ids = Array.from({ length: 30 }, (_, i) => `customer-${i}`)
     for (const [i, id] of ids.entries()) {
@@ -249,7 +249,7 @@ describe('Redis Cluster', () => {
     )
   })
 
-  it('half a cluster finds a customer or rejects, and no customer is missing', async () => {
+  it('with half a cluster, a customer is found or the read rejects, and no customer counts as missing', async () => {
     const { redis, keyPrefix, customers } = await openCluster()
     const ids = Array.from({ length: 30 }, (_, i) => `customer-${i}`)
     for (const id of ids) await redis.hset(customerKey(id, keyPrefix), HASH)

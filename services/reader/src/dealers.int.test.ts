@@ -89,7 +89,7 @@ it('without the index the number of customers is not known, and during a fill th
   expect(await list({ maySee: () => true, after: undefined, limit: 1 })).toEqual({ kind: 'filling' })
 })
 
-it('a list of dealers that has begun before the end of a fill is not complete', async () => {
+it('a list of dealers that has begun before the end of a fill is refused', async () => {
   const { redis, positionsOf, list } = await setUp()
   await redis.hset(positionsOf, 'raw/0#fill', 'id/0/1/2/3/complete')
   const read = redis.zrange.bind(redis)

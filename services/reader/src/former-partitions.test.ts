@@ -57,7 +57,7 @@ it('if the leader returns no records, the partition may have events, and is aske
   expect(await find(query)).toBe('none')
 })
 
-it('if no partitions were added, each partition is looked at once', async () => {
+it('if no partitions were added, each partition is checked only once', async () => {
   const { formerOf, reads } = setUp(stayed)
   for (const customer of moved) expect(await formerOf(customer, 0)).toBe('none')
   expect(reads()).toBe(1)

@@ -100,7 +100,7 @@ it('a value of another dealer is searched with the same calls as a value that no
   expect(await commandsOf(VIN)).toEqual(await commandsOf('NOBODY'))
 })
 
-it('a search during which Redis is emptied does not say that nobody is found', async () => {
+it('if Redis is emptied during a search, the search does not say that nobody was found', async () => {
   const { redis, positionsOf, keyPrefix, put, find } = await setUp()
   await put('c', 1, 'd', [`vin:${VIN}`])
   const emptied = vi.spyOn(redis, 'hmget').mockImplementationOnce(async () => {
@@ -111,7 +111,7 @@ it('a search during which Redis is emptied does not say that nobody is found', a
   expect(emptied).toHaveBeenCalled()
 })
 
-it('a damaged hash of another dealer fails no list and no search', async () => {
+it('a damaged hash of another dealer does not fail a list or a search', async () => {
   const { redis, keyPrefix, put, find, list } = await setUp()
   await put('moved', 1, 'd', [`vin:${VIN}`])
   await redis.hset(customerKey('moved', keyPrefix), { dealerUuid: 'e', _eventTimestamp: '', _index: '[' })

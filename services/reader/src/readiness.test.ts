@@ -37,7 +37,7 @@ it('the reader is not ready if Redis does not answer in time', async () => {
   expect(redis).toMatchObject({ name: 'redis', ready: false, detail: expect.stringMatching(/^diagnosed: /) })
 })
 
-it('the reader stays ready in an outage of Kafka, and shows it', async () => {
+it('the reader stays ready in an outage of Kafka, and shows the outage', async () => {
   const kafka = { problem: 'no broker answers' }
   expect(await setUp({ kafka }).checks()).toMatchObject([
     ready,

@@ -47,7 +47,7 @@ it('without a spool, the ingress delivers events to Kafka', async () => {
   expect(await registry.getSingleMetricAsString('ingress_spool_records')).toContain('ingress_spool_records{')
 })
 
-it('openSpool throws if another process uses the spool', async () => {
+it('opening the spool throws if another process uses the spool', async () => {
   const folder = newFolder()
   await setUp(folder).delivery.openSpool()
   await expect(setUp(folder).delivery.openSpool()).rejects.toThrow(SpoolInUseError)

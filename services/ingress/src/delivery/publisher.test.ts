@@ -161,7 +161,7 @@ describe('a publisher', () => {
     expect(sends).toBeLessThan(40)
   })
 
-  it("the outcome of each record has Kafka's error", async () => {
+  it("the outcome of a record that is not stored has Kafka's error", async () => {
     const send = async (records: readonly Named[]) => {
       throw records.some(({ name }) => name === 'poison') ? refused() : unavailable()
     }
@@ -189,7 +189,7 @@ describe('a publisher', () => {
     expect(sizes).toEqual([500, 500, 200])
   })
 
-  it('the bytes of a flush are limited, but one large record may be larger', async () => {
+  it('the bytes of a flush are limited, but a flush of one record may be larger', async () => {
     const sizes: number[] = []
     const publisher = createPublisher(
       async (records: readonly Named[]) => {
@@ -202,7 +202,7 @@ describe('a publisher', () => {
     expect(sizes).toEqual([2, 1, 1, 1])
   })
 
-  it('close stores all accepted records, and refuses further records', async () => {
+  it('closing a publisher stores all accepted records, and refuses further records', async () => {
     const { send, sent } = manualSend()
     const publisher = createPublisher(send, limits)
     const ends: string[] = []
@@ -590,7 +590,7 @@ describe('outages', () => {
 })
 
 describe('close', () => {
-  it('close answers all records by its deadline, even records with a later deadline', async () => {
+  it('closing a publisher answers all records by a deadline, even records with a later deadline', async () => {
     const publisher = createPublisher(() => new Promise<void>(() => {}), limits)
     const outcome = publisher.publish(record('a'), soon())
     // The record's own deadline is a minute away.

@@ -124,7 +124,7 @@ describe('opening', () => {
   })
 })
 
-it('the spool has no room while the disk fails, and notices the repair without traffic', async () => {
+it('the spool has no room while the disk fails, and notices the repair even without new records', async () => {
   const directory = newDirectory()
   const spool = setUp(directory)
   await spool.open()

@@ -157,7 +157,7 @@ describe('a spool', () => {
     expect(names((await reopened(directory)).records)).toEqual(['a'])
   })
 
-  it('close writes all appended records to the disk', async () => {
+  it('closing the spool writes all appended records to the disk', async () => {
     const directory = newDirectory()
     const { spool } = await openAt(directory)
     const appended = numbered(10).map((name) => spool.append(named(name)))

@@ -220,7 +220,7 @@ it('a stream shows only the selected customers, and removes a customer that it k
   await untilHolds(() => expect(names()).toEqual(['removed x', 'changed y']))
 })
 
-it('a document is shown with its types, and without pii it is masked', async () => {
+it('a document is shown with its types, and is masked for a key without the scope pii', async () => {
   const site = setUp()
   const [full, masked] = [await open(site), await open(site, { view: viewOf('*', { isMasked: true }) })]
   site.add(0, 'c', 'a', { loyalty: { level: 12345678901234567890n.toString() }, isBusiness: false })
@@ -253,7 +253,7 @@ it('an old position, a position of another topic, and a position after the end a
   expect(await kind(positionText(tag, ['0', '0', '0', '0']))).toBe('gone')
 })
 
-it('a position is not refused because a partition was added, or has no leader at the moment', async () => {
+it('a position is accepted even if a partition was added, or has no leader at the moment', async () => {
   const site = setUp({ maxChanges: 1 })
   for (let i = 0; i < 5; i++) site.add(0, `c${i}`, 'a')
   const kindOf = async (...offsets: string[]) => {
@@ -317,7 +317,7 @@ it('a client that reads nothing between two heartbeats is cut off', async () => 
   await vi.waitFor(() => expect(opened.body.destroyed).toBe(true))
 })
 
-it('the streams of a key, and all streams, have a limit', async () => {
+it('the number of streams is limited for each key, and for all keys together', async () => {
   const site = setUp({ maxStreams: 3, maxKeyStreams: 2 })
   const kind = async (key: string) => (await site.changes.open(request({ key }))).kind
   const { body } = await open(site)
@@ -347,7 +347,7 @@ it('a topic that was created again ends each stream, and its positions are refus
   expect((await site.changes.open(request({ after: readPosition(seen.lastId) }))).kind).toBe('gone')
 })
 
-it('a position is refused if the topic is created again while Kafka is asked', async () => {
+it('a position is refused if the topic is created again while the position is checked', async () => {
   const site = setUp({ maxChanges: 1 })
   for (let i = 0; i < 5; i++) site.add(0, `c${i}`, 'a')
   site.kafka.onWatermarks = () => site.begin('f'.repeat(32))
@@ -364,7 +364,7 @@ it('a key that is no longer valid ends its stream at the next heartbeat', async 
   await untilHolds(() => expect(seen.hasEnded).toBe(true))
 })
 
-it('without Kafka no stream is opened', async () => {
+it('while Kafka does not answer, no stream is opened', async () => {
   const site = setUp()
   site.kafka.isAvailable = false
   expect((await site.changes.open(request())).kind).toBe('unavailable')

@@ -14,7 +14,7 @@ it('a new dealer of a customer counts as a move only while a stream remembers th
   expect(shown.move(change('a'))).toBe(false)
 })
 
-it('after streams have shown a customer with different dealers, any next dealer may be a move', () => {
+it('after streams have shown a customer with different dealers, any further dealer may count as a move', () => {
   const shown = createShownCustomers()
   // Two slow streams read older changes: the first stream shows the old dealer, and forgets it when
   // it reads on.

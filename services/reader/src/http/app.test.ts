@@ -19,7 +19,7 @@ describe('each route', () => {
   const ofOperators = secured.filter(({ path }) => /^\/v1\/(pipeline|quarantine)/.test(path))
   const ofDealers = secured.filter((route) => !ofOperators.includes(route))
 
-  it('each route is described in openapi.json, and only document, health and console are open', () => {
+  it('each route is in openapi.json, and only the document, the health check and the console need no key', () => {
     const described = Object.entries(openApi('0').paths).flatMap(([path, methods]) =>
       Object.keys(methods).map((method) => `${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`),
     )
@@ -163,7 +163,7 @@ it.each([
   expect(await count('reader_answers_total', type)).toBe(1)
 })
 
-it('READER_AUTH=off answers without a key, unmasked', async () => {
+it('with READER_AUTH=off, a request without a key gets an unmasked answer', async () => {
   const answer = await start({ isOpen: true }).app.inject(CUSTOMER)
   expect([answer.statusCode, answer.json().customer.firstName]).toEqual([200, 'Ada'])
 })
@@ -180,7 +180,7 @@ it('each answer ends a span without data of the customer, and only a client with
   expect(JSON.stringify(spans.map(({ attributes }) => attributes))).not.toContain('ada')
 })
 
-it('/healthz is 200 until SIGTERM, then 503, and counts as no request', async () => {
+it('/healthz is 200 until SIGTERM, then 503, and is not counted as a request', async () => {
   const { app, stopping, spans, count } = start()
   const ask = async () => {
     const { statusCode, body, headers } = await app.inject(HEALTH_PATH)
@@ -232,7 +232,7 @@ it.each([
   ['large headers', `GET / HTTP/1.1\r\nhost: a\r\nx: ${'x'.repeat(20_000)}\r\n\r\n`, 431, 'headers-too-large'],
   ['no host', `GET ${CUSTOMER} HTTP/1.1\r\nconnection: close\r\n\r\n`, 401, 'unauthenticated'],
   ['an expectation', `GET ${CUSTOMER} HTTP/1.1\r\nexpect: x\r\nconnection: close\r\n\r\n`, 401, 'unauthenticated'],
-])('a request with %s, which Node would answer itself, gets a problem', async (_, request, status, type) => {
+])('a request with %s, which Node would answer itself, gets a problem document', async (_, request, status, type) => {
   const problem = `^HTTP/1\\.1 ${status} .*content-type: application/problem\\+json.*"type":"${type}"`
   expect(await sendRaw(request)).toMatch(new RegExp(problem, 's'))
 })

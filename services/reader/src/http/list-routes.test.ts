@@ -11,7 +11,7 @@ const search = (body: unknown, name = 'full', options: Parameters<typeof start>[
   return app.inject({ method: 'POST', url: SEARCH_PATH, headers, payload }).then((answer) => ({ answer, revealed }))
 }
 
-it('a search shows a key its customers, masked without pii, and reports the reveal', async () => {
+it('a search returns the customers that a key may see, masked without pii, and reports a reveal', async () => {
   const { answer, revealed } = await search({ phone: '+1 310 555 0123' })
   expect(answer.json().customers).toMatchObject([{ customerUuid: 'ada', appliedAt: 1728542294131 }])
   expect([answer.headers['cache-control'], revealed]).toEqual(['no-store', ['full ada']])

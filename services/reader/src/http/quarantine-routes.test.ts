@@ -25,7 +25,7 @@ it('the list of quarantine has the facts of each record, and no bytes', async ()
   })
 })
 
-it('a cursor of quarantine continues after the last record, and belongs to one reason', async () => {
+it('a cursor of quarantine continues after the last record, and is valid for only one reason', async () => {
   const asked: unknown[] = []
   const { get } = start({
     quarantine: {

@@ -12,6 +12,6 @@ it('a version is one short word of ASCII, whatever characters its id has', () =>
   )
 })
 
-it('a version is read with any id', () => {
+it('a version with any id can be read', () => {
   expect(readVersionText('5:a:b\n c')).toEqual({ timestamp: 5, id: 'a:b\n c' })
 })

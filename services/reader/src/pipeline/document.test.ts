@@ -104,7 +104,7 @@ describe('requests of the sender', () => {
     ])
   })
 
-  it('an ingress that began again counts from 0, and a new ingress gives no wrong rate', () => {
+  it('an ingress that was restarted counts from 0, and a new ingress gives no wrong rate', () => {
     const before = asked(0, { a: counts(1000, 500) })
     const point = pointOf(before, asked(10, { a: counts(20, 10), b: counts(9999, 9999) }))
     expect([point.receivedPerSecond, point.refusedPerSecond]).toEqual([3, 1])
@@ -119,7 +119,7 @@ describe('requests of the sender', () => {
   })
 })
 
-it('the freshness is interpolated in its bucket, and only of the chunks between the measurements', () => {
+it('the freshness is interpolated in its bucket, and covers only chunks between the measurements', () => {
   const before = {
     ...MEASUREMENT,
     reports: reported(1, 5, [
@@ -140,7 +140,7 @@ it('the freshness is interpolated in its bucket, and only of the chunks between 
   expect(freshness.p99Ms).toBeCloseTo(20, 5)
 })
 
-it('each value of the pipeline document that is not known is null', () => {
+it('each unknown value of the pipeline document is null', () => {
   const unknown = { ...MEASUREMENT, ...UNKNOWN, problems: ['Kafka does not answer.'] }
   const document = documentOf([unknown, after(10, unknown)], [], 1)
   expect(document).toMatchObject({

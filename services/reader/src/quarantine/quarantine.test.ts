@@ -92,7 +92,7 @@ it('a redriven record is not redriven again, but a dropped record is', async () 
   expect(await open({ action: 'dropped' }).quarantine.redrive(PLACE, 'ops')).toEqual({ outcome: 'redriven' })
 })
 
-it('a second redrive is refused until the first has ended', async () => {
+it('a second redrive is refused until the first redrive has ended', async () => {
   const { promise, resolve } = Promise.withResolvers<Redriven>()
   const { quarantine, calls } = open({ redrive: () => promise })
   const first = quarantine.redrive(PLACE, 'ops')
