@@ -21,9 +21,9 @@ export interface CatchUpOptions {
 }
 
 /**
- * Starts a projector in a new group, and measures the time from readiness to the end of the topic.
- * A measurement from the first move of a position would begin too late, because a projector reads
- * ahead before this move.
+ * Starts a projector in a new group, and measures the time from its readiness until it has applied
+ * the whole topic. A measurement from the first move of a position would begin too late, because a
+ * projector reads ahead before this move.
  */
 export const catchUp = async (
   pipeline: Pipeline,

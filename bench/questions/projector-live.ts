@@ -10,8 +10,8 @@ const TARGET_US = 250
 /** Events per second. The rate is so low that most chunks have one event. */
 const PER_SECOND = 250
 /**
- * V8 compiles the code of an event in several steps, the last after thousands of calls. So an event
- * gets cheaper for the first 15,000 events.
+ * V8 compiles the code of an event in several steps, the last after thousands of calls. So the CPU
+ * time of an event decreases during the first 15,000 events.
  */
 const WARM_UP_EVENTS = 30_000
 const WARM_UP_PER_SECOND = 1000

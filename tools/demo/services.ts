@@ -13,8 +13,8 @@ export interface Services {
 }
 
 /**
- * Minimum that Kafka accepts (default of the projector: 15 s). If the killed broker was the group's
- * coordinator, the projector continues only after this time.
+ * Session timeout of the projector: the minimum that Kafka accepts. The default is 15 s. If the
+ * killed broker was the group's coordinator, the projector continues only after this time.
  */
 const SESSION_TIMEOUT_MS = 6000
 

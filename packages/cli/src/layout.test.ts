@@ -57,7 +57,7 @@ const ROWS = [
   '',
 ]
 
-it.each(WIDTHS)('a text folded for %i columns has no wider line, and loses no character', (columns) => {
+it.each(WIDTHS)('a text folded for %i columns has no wider line, and no character is missing', (columns) => {
   for (const row of ROWS) {
     const lines = folded(row, columns).split('\n')
     for (const line of lines) expect(columnsOf(line), line).toBeLessThanOrEqual(columns)

@@ -63,8 +63,8 @@ const pieces = (word: string, width: number): string[] => {
 }
 
 /**
- * Returns the indent of the lines that continue a line: the start of its second column, or two
- * more than its own indent.
+ * Returns the indent for the rest of a folded line: the start of the line's second column, or two
+ * columns more than the line's indent.
  */
 const hangingIndent = (line: string, columns: number): number => {
   const [before = ''] = /^ *\S+(?: \S+)* {2,}/.exec(line) ?? []

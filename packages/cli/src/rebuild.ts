@@ -165,7 +165,6 @@ const rebuild = async ({ admin, redis }: Clients, { isWaiting, isDeleting, isJso
   if (isWaiting) await waitUntilComplete(place)
 
   const startedAt = performance.now()
-  // Fetch the ends again. Otherwise new events, and so a moving projector, would not be noticed.
   const before = await readStates(place)
   await unlessAborted(sleep(OBSERVE_MS), signal)
   const after = await readStates(place)

@@ -45,7 +45,7 @@ it('the service probe returns each failed check of a service that is not ready',
   })
 })
 
-it('a service with ADMIN_TOKEN shows its checks to a request with the token, and says that it needs one', async () => {
+it('the service probe shows the checks of a service with ADMIN_TOKEN, and says if the token is missing', async () => {
   const checks = [{ name: 'redis', ready: true }]
   const url = await serve(({ headers }, response) =>
     response.end(JSON.stringify({ status: 'ready', ...(headers.authorization === 'Bearer t0ken' && { checks }) })),

@@ -13,7 +13,7 @@ export const printable = (text: string): string => text.replace(CONTROL, (charac
 
 /**
  * Returns a whole number such as `1,234`. `toLocaleString` would load the formats of a language,
- * which costs 9 ms of CPU time and 7 MB of memory.
+ * which needs 9 ms of CPU time and 7 MB of memory.
  */
 export const grouped = (count: number | bigint): string => String(count).replace(/\B(?=(\d{3})+$)/g, ',')
 

@@ -3,7 +3,7 @@ import { connectKafka } from './with-clients.ts'
 
 const settings = { KAFKA_BROKERS: ['kafka:9092'], KAFKA_REQUEST_TIMEOUT_MS: 50 }
 
-it('a command gives up a Kafka that accepts connections and never answers', async () => {
+it('a command ends if Kafka accepts connections but never answers', async () => {
   const silent = { connect: () => new Promise<void>(() => {}) }
   await expect(connectKafka(silent, settings)).rejects.toThrow(
     'Kafka at kafka:9092 accepts connections, but did not answer within 0.1 s.',

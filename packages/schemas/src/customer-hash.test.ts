@@ -249,7 +249,7 @@ it('each field of each source gets the name that the rules demand', () => {
       const rule = fieldsByRule(input)
       expect(pairs).toHaveLength(rule.length + 6)
       expect(Object.fromEntries(pairs.slice(0, -6))).toEqual(Object.fromEntries(rule))
-      // The projector adds the field of the indexes.
+      // Leave out the field `_index`, because only the projector adds it.
       const { index: _, ...metadata } = META
       expect(pairs.slice(-6).map(([field]) => field)).toEqual(Object.values(metadata))
     }),

@@ -66,7 +66,7 @@ it('the last day has the active slots of each hour, and their usual number', () 
   expect(usualDay.slice(5, 19)).toEqual(Array(14).fill(0))
 })
 
-it('a time is in the last slot that begins before it', () => {
+it('the slot of a time is the last slot that has begun at this time', () => {
   const time = at(3, 2, 1) + SLOT_MS + 7
   expect(startOfSlot(slotOf(time))).toBe(at(3, 2, 1) + SLOT_MS)
 })

@@ -9,7 +9,10 @@ export interface ProjectorReport {
   readonly at: number
   /** Handled records by outcome. */
   readonly outcomes: Readonly<Record<string, number>>
-  /** Chunks by the time from the receipt of their last event until that event was in Redis. */
+  /**
+   * Histogram of chunks. The measured time is from the receipt of a chunk's last event until this
+   * event was in Redis.
+   */
   readonly freshness: readonly FreshnessBucket[]
 }
 

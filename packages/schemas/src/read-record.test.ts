@@ -41,7 +41,7 @@ describe('a usable record', () => {
     })
   })
 
-  it('an integer that a double cannot hold is a raw number, also in its type', () => {
+  it('an integer that a double cannot hold is a raw number, and its TypeScript type says so', () => {
     const { id, firstName } = eventOf(recordOf(body(customer(',"id":12345678901234567890,"firstName":"Ada"')))).customer
     const number: bigint | number | null | undefined = isRawNumber(id) ? BigInt(id.rawJSON) : id
     const name: string | null | undefined = firstName

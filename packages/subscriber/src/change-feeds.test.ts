@@ -41,7 +41,7 @@ it('a slow reader gets one change per customer, from its last read state to the 
   expect(await read(slow)).toEqual([change('b', null, 1), change('a', 1, 3)])
 })
 
-it('a reader gets no change for a customer that appeared and disappeared unread', async () => {
+it('a reader gets no change for a customer that was added and removed before its next read', async () => {
   const feeds = createChangeFeeds()
   const slow = feeds.open()
   feeds.publish(change('a', null, 1))

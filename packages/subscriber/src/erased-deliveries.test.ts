@@ -41,7 +41,7 @@ const erasures = fc.uniqueArray(fc.tuple(customers, timestamps, fc.constantFrom(
   selector: ([customerUuid]) => customerUuid,
 })
 
-it('a raw subscriber keeps the newest event that no erasure covers, in whatever order it reads both topics', () =>
+it('a raw subscriber keeps the newest event that no erasure covers, for any order of events and erasures', () =>
   fc.assert(
     fc.asyncProperty(deliveries, erasures, fc.infiniteStream(fc.boolean()), async (sent, asked, turns) => {
       const { newest, store, erase } = createStore()
