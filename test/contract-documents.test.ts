@@ -36,7 +36,7 @@ const errorsOf = (name: string, value: unknown) => {
 }
 
 describe('the JSON Schemas', () => {
-  it.each(schemas)('%s is a strict schema of 2020-12', (name) => {
+  it.each(schemas)('%s is a strict JSON Schema of the dialect 2020-12', (name) => {
     const { $schema, $id } = readJson(join(contractFolder, name))
     expect([$schema, $id]).toEqual(['https://json-schema.org/draft/2020-12/schema', expect.stringMatching(/^urn:/)])
     expect(compile(name)).toBeTypeOf('function')

@@ -449,7 +449,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect([...commandsIn(granted)].sort()).toEqual([...needed].sort())
   })
 
-  it('the projector has the right of each command in its scripts', () => {
+  it('the Redis user projector has the right to each command in the Lua scripts', () => {
     const granted = rightsIn(read('docs/operating.md'), 'ACL SETUSER projector on ')
     const folder = 'services/projector/src/lua'
     const scripts = readdirSync(join(root, folder)).map((name) => read(`${folder}/${name}`))
@@ -460,7 +460,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect(called.filter((name) => !granted.includes(`+${name.toLowerCase()}`))).toEqual([])
   })
 
-  it('the Redis user default may not log in, but has all rights, so that a restart loses no transaction', () => {
+  it('the Redis user default may not log in, but has all rights, because Redis may load its file as this user', () => {
     const line = /^user default .*$/m.exec(read('deploy/compose/make-secrets.sh'))?.[0]
     expect(line).toBe('user default off ~* &* +@all')
   })

@@ -89,7 +89,7 @@ it.each([
   expect(problemsWith(SERVICES.projector, { ...SHARED, PHONE_COUNTRY })).toEqual([problem])
 })
 
-it.each(['ingress', 'reader'] as const)('the %s refuses a misspelt setting of the sender', (service) => {
+it.each(['ingress', 'reader'] as const)('the %s refuses a misspelt name that begins with MYKAARMA_', (service) => {
   const problems = problemsWith(SERVICES[service], {
     ...SHARED,
     MYKAARMA_TOKNES: 'a=b',

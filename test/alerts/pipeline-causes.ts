@@ -216,8 +216,9 @@ export const frozenProjectorCause: Cause = {
       REDIS_COMMAND_TIMEOUT_MS: '60000',
     })
     while (!fired.aborted) {
-      // Kafka is slow, so that the freeze begins while the projector publishes documents. After an
-      // earlier freeze, the projector would first call Redis, and would publish nothing.
+      // Kafka is slow, so that the freeze begins while the projector publishes documents. If the
+      // projector froze at an earlier step of a chunk, it would find that another projector has
+      // moved the position, and would publish nothing.
       setBrokerNetworks(site, { delayMs: 200 })
       await sleep(3000)
       first!.process.signal('SIGSTOP')

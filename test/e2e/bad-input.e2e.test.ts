@@ -248,18 +248,21 @@ it.each([
   ['signature', { MYKAARMA_SIGNING_SECRETS: 'main=secret', MYKAARMA_TOKENS: '' }, [202, 401, 202]],
   ['token', { MYKAARMA_SIGNING_SECRETS: '', MYKAARMA_TOKENS: 'main=token' }, [401, 202, 202]],
   ['on', { MYKAARMA_SIGNING_SECRETS: 'main=secret', MYKAARMA_TOKENS: 'main=token' }, [401, 401, 202]],
-])('MYKAARMA_AUTH=%s makes exactly the checks in its name', async (auth, secrets, statuses) => {
-  const service = await pipeline.start('ingress', { ...secrets, MYKAARMA_AUTH: auth })
-  await service.untilReady()
-  const { body } = makeCustomersEvent()
-  const signature = `mykaarma-signature-token: ${sign(body, 'secret')}`
-  const token = 'x-authorization-token: token'
-  const answers = []
-  for (const headers of [[signature], [token], [signature, token]])
-    answers.push(Number((await raw(head(headers, body), service)).slice(9, 12)))
-  expect(answers).toEqual(statuses)
-  await service.end()
-})
+])(
+  'with MYKAARMA_AUTH=%s the ingress makes exactly the checks that this value demands',
+  async (auth, secrets, statuses) => {
+    const service = await pipeline.start('ingress', { ...secrets, MYKAARMA_AUTH: auth })
+    await service.untilReady()
+    const { body } = makeCustomersEvent()
+    const signature = `mykaarma-signature-token: ${sign(body, 'secret')}`
+    const token = 'x-authorization-token: token'
+    const answers = []
+    for (const headers of [[signature], [token], [signature, token]])
+      answers.push(Number((await raw(head(headers, body), service)).slice(9, 12)))
+    expect(answers).toEqual(statuses)
+    await service.end()
+  },
+)
 
 it('names that are sent in ISO-8859-1 and signed in UTF-8 are correct in Redis', async () => {
   const customerUuid = `c${Math.random()}`

@@ -47,7 +47,7 @@ const environments = (): Record<Kind, NodeJS.ProcessEnv> => ({
   local: { CUSTOMER_STREAM_BROKERS: 'local' },
 })
 
-/** Makes programs that write down what they should open, instead of opening a browser. */
+/** Creates fake programs in place of the browser's opener. They write each address to a file. */
 const fakeOpener = () => {
   const folder = mkdtempSync(join(tmpdir(), 'opener-'))
   onTestFinished(() => rmSync(folder, { recursive: true }))

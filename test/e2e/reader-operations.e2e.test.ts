@@ -162,7 +162,7 @@ it('a record with a reason that this version does not know is listed and shown',
   expect(shown.body).toMatchObject({ text: '{', headers })
 })
 
-it('pages of 10,000 records have each record once, and a record that retention has deleted is missing', async () => {
+it('pages of 10,000 records have each record once, but no record that Kafka has deleted', async () => {
   const producer = await openProducer()
   const topic = pipeline.topics.quarantine
   const messages = Array.from({ length: 1000 }, () => ({ value: '{', headers: { reason: 'no-id' } }))

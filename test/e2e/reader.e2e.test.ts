@@ -101,7 +101,7 @@ it('while no projector runs, an answer says until when Redis has all events', as
   expect((await answerFor('bob')).status).toBe(200)
 })
 
-it('a search right after min-version finds the customer by its new values only', async () => {
+it('a search after a request with min-version finds the customer only by its new values', async () => {
   const services = await Promise.all([pipeline.start('ingress'), pipeline.start('projector'), pipeline.start('reader')])
   const [ingress, , reader] = services
   await Promise.all(services.map((service) => service.untilReady()))

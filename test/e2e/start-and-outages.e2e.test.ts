@@ -230,7 +230,7 @@ describe('outages of Redis', () => {
 })
 
 describe('the spool', () => {
-  it('the ingress with a spool acknowledges events without Kafka, and sends them after SIGKILL', async () => {
+  it('the ingress with a spool acknowledges events without Kafka, and sends these events after a SIGKILL', async () => {
     const spool = { SPOOL_DIR: join(pipeline.folder, 'spool'), SPOOL_AFTER_MS: '200' }
     const alone = await pipeline.start('ingress', { ...spool, KAFKA_BROKERS: NOBODY })
     expect(await readiness(alone)).toEqual({ status: 200, body: expect.stringContaining('not connected yet') })

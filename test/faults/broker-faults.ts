@@ -69,9 +69,10 @@ const some = ({ cluster: { brokers } }: FaultHarness, scale: number, random: Ran
 const slow = (bytesPerSecond: number) => ({ bytesPerSecond })
 
 /**
- * Makes one broker the leader of the state topic, and disturbs this broker while events continue.
- * The state topic demands all replicas, so Kafka stores no document until the broker is back.
- * @throws an error if a position moves during the disturbance.
+ * Makes one broker the leader of the state topic, and kills or freezes this broker while events are
+ * sent. The topic needs acknowledgements of all replicas, so Kafka stores no document until the
+ * broker is back.
+ * @throws an error if a position moves before the broker is back.
  */
 const loseStateLeader = async (
   harness: FaultHarness,

@@ -394,7 +394,7 @@ describe.concurrent('a wrong setting', { timeout: 60_000 }, () => {
   })
 })
 
-it('verify --repair --execute fails without each of its rights on Redis, and repairs with all of them', {
+it('verify --repair --execute fails if any one of its rights on Redis is missing, and repairs with all rights', {
   timeout: 120_000,
 }, async () => {
   const rights = ['+eval', '+evalsha', '+hlen', '+hget', '+hset', '+hdel']

@@ -198,7 +198,9 @@ it.each([
   },
 )
 
-it('a reader that lacks any one right at Redis names it and never answers 500', { timeout: 60_000 }, async () => {
+it('a reader that lacks any one right on Redis reports the missing right, and never answers 500', {
+  timeout: 60_000,
+}, async () => {
   const reader = await startReader('redis', TOPICS)
   await reader.untilReady()
   const change = (...rules: readonly string[]) => shared.redis.call('ACL', 'SETUSER', user, ...rules)
