@@ -18,7 +18,7 @@ const replaceNpm = (exitCode: number) => {
 }
 const watchNotices = () => vi.spyOn(process.stderr, 'write').mockReturnValue(true)
 
-it('a console that cannot be built is a notice, and the demo continues', async () => {
+it('if the console cannot be built, the demo prints a notice and continues', async () => {
   replaceNpm(1)
   const notices = watchNotices()
   await buildConsole(new AbortController().signal)

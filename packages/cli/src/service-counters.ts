@@ -81,7 +81,10 @@ export const wrongService = ({ kind, url }: ServiceAddress, { labelsAbove0 }: Me
     : [`--${kind} ${url} is the admin port of the ${actual}. Give the address of the ${kind}.`]
 }
 
-/** An older refusal is not reported. The alert SenderRefused has the same limit. */
+/**
+ * A refusal that is older than this time is not reported. The alert SenderRefused has the same
+ * limit.
+ */
 const REFUSED_WITHIN_MS = 600_000
 /** A refusal this soon after a 202 is not reported, because the sender's events are accepted. */
 const ACCEPTED_WITHIN_MS = 60_000
