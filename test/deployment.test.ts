@@ -488,7 +488,7 @@ describe('Dockerfile', () => {
   it.each([
     ['service', 'CMD'],
     ['cli', 'ENTRYPOINT'],
-  ])('the image %s runs Node itself as a user without rights, and has labels', (stage, command) => {
+  ])('the image %s starts Node without a shell or npm, as a user without rights, and has labels', (stage, command) => {
     expect(last(stage, 'USER')).toBe('node')
     expect(JSON.parse(last(stage, command))).toEqual(expect.arrayContaining(['node']))
     for (const label of ['title', 'version', 'revision'])

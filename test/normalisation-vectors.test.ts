@@ -5,7 +5,7 @@ import { normalisationFile, normalisationVectors } from '../tools/generate-norma
 const stored = readFileSync(normalisationFile, 'utf8')
 const vectors: readonly { kind: string; country?: string; input: string; expect: string | null }[] = JSON.parse(stored)
 
-it('the normalisation vectors are those of the generator (npm run docs)', () => {
+it('the normalisation vectors agree with their generator (if not: npm run docs)', () => {
   expect(stored).toBe(normalisationVectors())
 })
 

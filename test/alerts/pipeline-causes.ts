@@ -175,7 +175,7 @@ export const topicCause: Cause = {
 }
 
 export const missingCause: Cause = {
-  fault: 'no process runs, and Kafka deletes records meanwhile',
+  fault: 'no process runs while Kafka deletes records',
   alerts: ['IngressMissing', 'ProjectorMissing', 'ReaderMissing', 'ProcessDown', 'RecordsLost'],
   inject: async (site) => {
     await site.reader.end()

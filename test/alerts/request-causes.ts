@@ -84,7 +84,7 @@ export const requestCauses: readonly Cause[] = [
     repair: none,
   },
   {
-    fault: 'a request comes from another address',
+    fault: 'a request comes from an address that is not allowed',
     alerts: ['ForbiddenAddress'],
     inject: ({ ingresses }) =>
       send(1, ingresses[0]!, WEBHOOK, { method: 'POST', body: '{}', headers: { 'x-forwarded-for': '203.0.113.7' } }),
@@ -112,13 +112,13 @@ export const requestCauses: readonly Cause[] = [
     repair: none,
   },
   {
-    fault: 'a bug fails each request',
+    fault: 'a bug makes each request fail',
     alerts: ['InternalErrors'],
     inject: async (site, fired) => failRequests(site, site.ingresses[1]!.process, fired),
     repair: none,
   },
   {
-    fault: 'a bug fails a request to the reader',
+    fault: 'a bug makes a request to the reader fail',
     alerts: ['ReaderErrors'],
     inject: async (site, fired) => {
       failRequests(site, site.reader, fired)
@@ -149,7 +149,7 @@ export const requestCauses: readonly Cause[] = [
     repair: none,
   },
   {
-    fault: 'a program writes something else to the erasures topic',
+    fault: 'a program writes a record that is not an erasure to the erasures topic',
     alerts: ['ErasuresUnusable'],
     inject: (site) => produce(site, site.pipeline.erasuresTopic, 'not an erasure'),
     repair: none,

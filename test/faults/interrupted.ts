@@ -17,7 +17,7 @@ const isScript = existsSync(script)
 const text = isScript ? readFileSync(script, 'utf8') : what
 // The first call of a script sends its text. Later calls send its SHA-1.
 const names = [text, hash('sha1', text)]
-/** Kafka's number of a produce request, which is in the bytes after the length of the request. */
+/** Kafka's code of a produce request. In a request, this code follows the length. */
 const PRODUCE = 0
 /** Offset of the length of the client id in a request. */
 const CLIENT_ID_AT = 12

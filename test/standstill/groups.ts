@@ -157,7 +157,7 @@ export const groups: readonly Scenario[] = [
     },
   },
   {
-    name: 'the lag of every partition is shown while no projector owns it',
+    name: 'the lag of every partition is shown while no projector owns the partition',
     atStart: true,
     break: (site) => site.revoke('projector', 'READ', 'group'),
     symptoms: [lagShowsEverything],
@@ -191,7 +191,7 @@ export const groups: readonly Scenario[] = [
     },
   },
   {
-    name: 'a standby projector without partitions is ready and takes over',
+    name: 'a projector without partitions is ready, and gets the partitions when the other projector stops',
     options: { partitions: 1 },
     break: async (site) => {
       const standby = await site.startAnother('projector')

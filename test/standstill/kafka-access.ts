@@ -181,7 +181,7 @@ const login: readonly Scenario[] = [
     },
   },
   {
-    name: 'the token endpoint answers a web page instead of tokens',
+    name: 'the token endpoint answers with a web page instead of tokens',
     atStart: true,
     break: async (site) => {
       const endpoint = await startTokenServer()

@@ -94,7 +94,7 @@ export const redis: readonly Scenario[] = [
     repair: async (site) => changeUrlFile(site, 'another'),
   },
   {
-    name: 'the password of Redis changes without a gap: first added, then changed in the file, then removed',
+    name: 'a new password of Redis is added, then written to the file, and then the old password is removed',
     options: urlInFile,
     break: async (site) => {
       await site.changeRedisUser('>another')
@@ -123,20 +123,20 @@ export const redis: readonly Scenario[] = [
   denied('the Redis user loses HSET', ['hset'], /hset/i),
   denied('the Redis user loses EVALSHA and EVAL', ['evalsha', 'eval'], /eval/i),
   {
-    name: 'the Redis user loses the keys of customers',
+    name: 'the Redis user loses its right to the keys of customers',
     break: (site) => site.changeRedisUser('resetkeys', ...keysBut(site, 'customer')),
     symptoms: [{ of: 'projector', says: [/customer:|REDIS_KEY_PREFIX/] }, blocked('projector')],
     repair: (site) => site.changeRedisUser(`~${site.keyPrefix}customer:*`),
   },
   {
-    name: 'the Redis user has no keys of erased customers, as before erasures existed',
+    name: 'the Redis user has no right to the keys of erasure marks, as before erasures existed',
     atStart: true,
     break: (site) => site.changeRedisUser('resetkeys', ...keysBut(site, 'erased')),
     symptoms: [{ of: 'projector', says: [/erased:/] }, blocked('projector')],
     repair: (site) => site.changeRedisUser(`~${site.keyPrefix}erased:*`),
   },
   {
-    name: 'the Redis user has no keys of indexes, as before indexes existed',
+    name: 'the Redis user has no right to the keys of indexes, as before indexes existed',
     atStart: true,
     break: (site) => site.changeRedisUser('resetkeys', ...keysBut(site, 'index')),
     symptoms: [{ of: 'projector', says: [/index:/] }, blocked('projector')],
@@ -167,7 +167,7 @@ export const redis: readonly Scenario[] = [
   ),
   changed('Redis is full', ['CONFIG', 'SET', 'maxmemory', '1'], ['CONFIG', 'SET', 'maxmemory', '0'], /OOM|memory/i),
   changed(
-    'Redis becomes able to evict customers',
+    'Redis gets a setting that lets it evict customers',
     ['CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru'],
     ['CONFIG', 'SET', 'maxmemory-policy', 'noeviction'],
     /maxmemory-policy/,
