@@ -9,7 +9,6 @@ const PARTS = [
   'kafkajs',
   'ioredis',
   'prom-client',
-  'opentelemetry',
   'libphonenumber',
   'fastify',
   '/ajv/',
@@ -31,8 +30,8 @@ const report = `
   })`
 
 /**
- * Programs, and the parts that they need. None needs OpenTelemetry, the rules of phone numbers, the
- * compiler of JSON schemas, or Node's `fetch`.
+ * Programs, and the parts that they need. None needs the rules of phone numbers, the compiler of
+ * JSON schemas, or Node's `fetch`.
  */
 const PROGRAMS = {
   'services/ingress/start.js': 'kafkajs prom-client fastify NativeModule http',
