@@ -19,7 +19,7 @@ export interface ChangelogSource extends PartitionReader {
    * Returns the watermarks of the partitions whose leader answers. Rejects if no leader answers.
    */
   watermarks(): Promise<ReadonlyMap<number, Watermarks>>
-  /** Rejects if this user may not read the topic. */
+  /** Rejects if the projector's user may not read the topic. */
   readCheck(): Promise<void>
   disconnect(): Promise<void>
 }

@@ -388,8 +388,8 @@ it('erased customers stay erased after a crash at any step, and after all events
 }, 60_000)
 
 it('known limit: an older document stays last if the projector that sent it is killed too early', async () => {
-  // No rule prevents this interleaving. It harms no reader, because readers compare versions.
-  // `verify` finds the document.
+  // No rule prevents this interleaving. The older document harms no reader, because readers compare
+  // versions. `verify` finds the document.
   const events: Event[] = [
     { customer: 'a', version: 1 },
     { customer: 'a', version: 2 },

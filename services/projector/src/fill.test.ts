@@ -254,7 +254,7 @@ it('a fill reports that Kafka returns no records, and ends when Kafka returns th
 
 it('a fill has the documents of all events before the committed offset', async () => {
   const world = withState([stateRecord('a', 20)])
-  // Another projector publishes a document. It also commits the offset that follows the document's
+  // Another projector publishes a document, and commits the offset that follows the document's
   // event.
   world.before.committed = () => {
     world.kafka.states.push(stateRecord('b', 21))

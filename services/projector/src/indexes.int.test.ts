@@ -1,4 +1,4 @@
-/** Indexes in a real Redis: each term of each hash is found, whatever fails in between. */
+/** Indexes in a real Redis: each term of each hash is found, whatever call fails. */
 import { loadSettings } from '@customer-stream/runtime'
 import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
 import { customerKey, type Erasure, erasedKey, type IndexTerm, indexKey } from '@customer-stream/schemas'

@@ -107,7 +107,7 @@ describe('a partition that is far behind', () => {
     expect(consumer.sent.reduce((a, b) => a + b)).toBe(newest.size)
   })
 
-  /** The last record is the newest event of customer-0. It is unusable. */
+  /** The last record is the newest event of customer-0, and is unusable. */
   const withUnusableEnd = (): Topic =>
     topicOf(randomOf(2), {}).map((event, i, { length }) =>
       i === length - 1 ? { ...event, customer: 'customer-0', timestamp: 900, isUsable: false } : event,

@@ -48,8 +48,8 @@ export interface Pauses {
 }
 
 /**
- * A fetch waits at most this time until the records are stored. Then the partition is paused, and
- * the fetch continues with the other partitions.
+ * A fetch waits at most this time until the records are stored. After this time the partition is
+ * paused, and the fetch continues with the other partitions.
  */
 const PATIENCE_MS = 500
 
@@ -68,7 +68,7 @@ export const createPauses = ({
   readonly metrics: Pick<ProjectorMetrics, 'pausedPartitions'>
   /**
    * Starts the time for which a fetch waits for records. `end` aborts no signal, because an abort
-   * costs 40 µs: it creates two errors with stack traces.
+   * takes 40 µs: it creates two errors with stack traces.
    */
   readonly startPatience?: () => { readonly over: Promise<undefined>; end(): void }
 }): Pauses => {

@@ -24,7 +24,7 @@ const fieldsOf = (position: string) => ({
   token: `${position}#token`,
   /** Value: start and end of a lookahead's window. */
   window: `${position}#window`,
-  /** Value: the progress of a fill from the state topic. Its token has a field of its own. */
+  /** Value: the progress of a fill from the state topic. The fill's token has a separate field. */
   fill: `${position}#fill`,
   fillToken: `${position}#fill#token`,
   /** Value: id of the state topic, and the offset up to which the topic has all documents. */

@@ -56,8 +56,8 @@ export interface PositionStore {
   ): Promise<boolean>
   /**
    * Moves a position back to `to` if the position is greater. The owner of the partition then
-   * applies the records since `to` again. This includes the records of a chunk that has not moved
-   * the position yet.
+   * applies the records since `to` again. These records include the records of a chunk that has not
+   * moved the position yet.
    * @returns whether the position was greater.
    */
   lowerPosition(partition: number, to: string): Promise<boolean>

@@ -388,7 +388,7 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
 
   /**
    * Writes the customers, and stores a token beside each copy of the position. Then checks that the
-   * customers and their entries are still there. One call cannot write customers and position,
+   * customers and their entries are still stored. One call cannot write customers and position,
    * because they are in different slots. If a master is replaced before its token is stored, the
    * check finds customers or entries missing. If a master is replaced later, the new master has the
    * customers and entries, or it lacks the token. Without the token, `moveAfter` fails.
@@ -414,8 +414,8 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
 
   /**
    * Erases the customers, stores a token as a chunk does, then removes the entries in indexes. A
-   * late projector cannot add entries after its token was replaced. On Redis Cluster the token
-   * comes last, because there it shows that no master has lost a write.
+   * late projector cannot add entries after its token was replaced. On Redis Cluster the token is
+   * stored last, because there the token shows that no master has lost a write.
    */
   const writeErasures: Store['writeErasures'] = async (erasures, partition, position, topicId) => {
     const place = `${topicId}/${partition}`

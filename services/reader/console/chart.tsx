@@ -117,7 +117,7 @@ export const Chart = (props: ChartProps) => {
   const host = useRef<HTMLDivElement>(null)
   const plot = useRef<uPlot | undefined>(undefined)
   const isOpen = useSignal(false)
-  // The effects below run once. They read the properties of the last render here.
+  // The effects below run once, and read the properties of the last render from this object.
   const latest = useRef(props)
   latest.current = props
 

@@ -1,4 +1,4 @@
-/** The state of the pipeline. It is requested every few seconds while a person can see the page. */
+/** The state of the pipeline, requested every few seconds while a person can see the page. */
 import { signal } from '@preact/signals'
 import type { PipelineDocument } from '../src/http/pipeline-document.ts'
 import { ApiError, ask } from './api.ts'

@@ -125,7 +125,7 @@ const eventOf = (record: FetchedRecord, topic: string, partition: number): Event
 
 /**
  * Keeps the newest events, within the limits of an answer. A customer may have thousands of large
- * events, so older events must not stay in memory. They must be added the oldest first.
+ * events, so older events must not stay in memory. Events must be added the oldest first.
  */
 const createNewest = () => {
   const kept: EventWithoutOutcome[] = []

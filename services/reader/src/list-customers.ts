@@ -49,8 +49,8 @@ export const createListCustomers = (
   }: { readonly positions: Positions; readonly customers: Pick<Customers, 'readWithTerm'>; readonly keyPrefix: string },
 ): ListCustomers => {
   /**
-   * Reads more than `limit` entries after a place, or all. One call reads them at one moment, so a
-   * change during the call neither skips nor repeats an entry.
+   * Reads more than `limit` entries after a place, or all. One call reads all these entries at one
+   * moment, so a change during the call neither skips nor repeats an entry.
    */
   const readPlaces = async (key: string, { since, after, limit }: PageOptions): Promise<Place[]> => {
     for (let count = limit + SPARE; ; count *= 2) {

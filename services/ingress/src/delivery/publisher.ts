@@ -63,8 +63,8 @@ export interface PublisherOptions<R> {
 export interface Publisher<R> {
   /**
    * Queues a record and resolves with its outcome. Never rejects.
-   * @param deadlineAt time on the clock of `performance.now()`. The promise resolves by then,
-   *   whatever Kafka does.
+   * @param deadlineAt time on the clock of `performance.now()`. The promise resolves by this time,
+   *   even if Kafka does not answer.
    * @param onRefused called if Kafka refuses the record, even after the deadline.
    */
   publish(record: R, deadlineAt: number, onRefused?: (error: Error) => void): Promise<Outcome>
@@ -139,8 +139,8 @@ const RETRY_PAUSE_MS = 100
  */
 const PROBE_PAUSE_MS = 500
 /**
- * A flush that lasts longer than this is slow, and its partitions are isolated. Isolation costs
- * little, because the records of a slow partition gather into large flushes.
+ * A flush that lasts longer than this is slow, and its partitions are isolated. Isolation needs
+ * little CPU time, because a slow partition sends its records in few, large flushes.
  */
 const SLOW_FLUSH_MS = 200
 /**

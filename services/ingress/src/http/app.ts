@@ -173,7 +173,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       endSlowly(socket)
     },
     keepAliveTimeout: options.keepAliveTimeoutMs,
-    // Closes the connection of a client that writes requests and reads no answer. This time is
+    // Closes the connection of a client that writes requests and reads no answer. The timeout is
     // longer than any normal pause.
     connectionTimeout: options.keepAliveTimeoutMs + options.requestTimeoutMs,
     // Answer requests on open connections during a shutdown, because a refusal would use one of the

@@ -111,7 +111,7 @@ const transcode = (body: Buffer, contentType: string | undefined): Transcoded | 
  * Checks the signature over the raw body, and the static token, if they are configured. Compares
  * all secrets and tokens in constant time. Otherwise the delay of the answer would reveal how much
  * of a secret matched. Transcodes only the body of a request with a correct token, because
- * transcoding costs time.
+ * transcoding takes time.
  */
 export const createAuthenticate = ({
   secrets,

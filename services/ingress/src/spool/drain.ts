@@ -231,8 +231,8 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
     }
     const startCursors = () => {
       mustRestart ||= cursors.entries().some(([partition, cursor]) => isRenamed(partition, cursor, destination))
-      // Start no cursor now: it would end immediately and be started again. This endless loop would
-      // block the event loop.
+      // Start no cursor now. The cursor would end immediately and be started again: an endless loop
+      // that would block the event loop.
       if (isStopped() || mustRestart) return
       for (const [partition, cursor] of cursors) {
         if (cursor.running || cursor.dueAt > performance.now()) continue

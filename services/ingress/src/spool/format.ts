@@ -88,7 +88,7 @@ export interface Layout {
   readonly firstTimestamp: number | undefined
 }
 
-/** Error: the file has an unknown format version. Such a file is not damaged. */
+/** Error: the file has an unknown format version. The file is not damaged. */
 export class UnknownFormatError extends Error {
   override readonly name = 'UnknownFormatError'
 }

@@ -7,7 +7,8 @@ export interface ReopeningSpool extends Pick<Spool, 'append' | 'hasRoomFor' | 'd
    */
   open(): Promise<void>
   /**
-   * Reason why the spool cannot be used. Undefined for a full disk, because a drain frees its room.
+   * Reason why the spool cannot be used. Undefined for a full disk, because a drain frees disk
+   * space.
    */
   readonly problem: Error | undefined
 }

@@ -135,7 +135,10 @@ export const isScanned = ({ scannedEnd, confirmedEnd }: Segment) => scannedEnd >
 /** Returns true if all records of the file were delivered. */
 export const isDone = (segment: Segment) => isScanned(segment) && segment.delivered.count >= segment.found
 
-/** Makes new file names in a directory durable. A sync of the files themselves does not do this. */
+/**
+ * Makes new file names in a directory durable. A sync of the files does not make their names
+ * durable.
+ */
 export const syncDirectory = async (directory: string) => {
   const handle = await open(directory, 'r')
   try {

@@ -149,7 +149,7 @@ local function compare_with_stored(key, timestamp, id)
   return { order = order, is_known = true, is_update = is_update, is_higher = is_higher, index = index }
 end
 
--- Returns the new text of the field _index. It names all entries that Redis may have.
+-- Returns the new text of the field _index, which names all entries that Redis may have.
 local function next_index(index, terms)
   if index == terms then return index end
   local events = string.gsub(index, '^%?', '')
@@ -160,9 +160,9 @@ end
 
 -- Returns true if the caller must update entries of the customer. On a single Redis, an update
 -- without a change of terms needs no entries. On Redis Cluster entries are on other masters than
--- the hash. So entries of the stored event may be lost, and the chunk may have the stored event
--- again and this newer event. Then only the newer event is applied. A paused projector may have
--- added entries for a stale or erased event.
+-- the hash, so entries of the stored event may be lost. If the chunk has the stored event again and
+-- this newer event, only the newer event is applied, and must add the lost entries. A paused
+-- projector may have added entries for a stale or erased event.
 local function needs_entries(outcome, stored, terms)
   if stored.index ~= terms then return true end
   local is_on_cluster = position == ''
@@ -257,7 +257,7 @@ for i = 1, customers do
   -- Most events need no mark, because the stored event shows that the customer is not erased.
   local outcome = stored.is_kept and 4 or stored.order == 0 and 0 or stored.order < 0 and -1 or stored.is_known and 1
   outcome = outcome or reply_by_mark(KEYS[customers + i], timestamp)
-  -- A lower projection may have other indexes. It must not change the entries of a higher
+  -- A lower projection may have other indexes, so it must not change the entries of a higher
   -- projection.
   local keeps_entries = outcome == 0 and stored.is_higher
   local is_current = outcome == 1 or (outcome == 0 and not keeps_entries)
@@ -303,8 +303,9 @@ for i = 1, customers do
 end
 
 -- One ZADD adds the entries of all customers of a dealer, because a ZADD for each customer would
--- cost up to twice the CPU. `unpack` gets at most 500 values. If the call has failed before, the
--- next attempt adds these entries, because a duplicate and an update both add the dealer's entry.
+-- need up to twice the CPU time. `unpack` gets at most 500 values. If the call has failed before,
+-- the next attempt adds these entries, because a duplicate and an update both add the dealer's
+-- entry.
 for dealer, scores in pairs(scores_of) do
   if not add_to_index('dealer', dealer, unpack(scores)) then
     for i = 1, customers do

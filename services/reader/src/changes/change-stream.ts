@@ -1,8 +1,8 @@
 /**
- * The events of one client. First the stream catches up: it reads older changes from Kafka. Then it
- * is live, and reads the log of changes. It reads only as fast as the client. A stream is cut off
- * if its next change is no longer in the log, or if its client reads nothing between two
- * heartbeats.
+ * The events of one client. First the stream catches up: it reads older changes from Kafka. Then
+ * the stream is live, and reads the log of changes. The stream reads only as fast as its client. A
+ * stream is cut off if its next change is no longer in the log, or if its client reads nothing
+ * between two heartbeats.
  */
 import { Readable } from 'node:stream'
 import type { FetchedPart } from '@customer-stream/runtime/kafka'
@@ -156,7 +156,10 @@ export const createChangeStream = (
   const { topic = '' } = log
   let place = 0
   let isLive = false
-  /** False while the stream is ahead of the log in a partition. Then the log's ids are too old. */
+  /**
+   * False while the stream is ahead of the log in a partition. The ids of the log are then too old
+   * for this stream.
+   */
   let isAligned = false
   const outlet = createOutlet(() => pump(), onEnd)
   const ownId = () =>
@@ -207,7 +210,7 @@ export const createChangeStream = (
   const readPart = async (partition: number) => {
     const until = log.offsets[partition] ?? 0
     const { records, nextOffset } = await readOlder(partition, offsets[partition] ?? 0, until)
-    // The view is closed, so it must remember no customer.
+    // Show nothing, because a closed view must remember no customer.
     if (outlet.hasEnded()) return
     const group = createGroup()
     for (const record of records) add(group, createChange(partition, record))

@@ -158,7 +158,7 @@ it('the id of each event continues a stream exactly after the event', async () =
     const [first] = later.events
     await openAfter(first?.id ?? id, later.names().slice(1))
   }
-  // No stream repeats an event before this event.
+  // When this event arrives, no stream has repeated an earlier event.
   site.add(0, 'last', 'a')
   await untilHolds(() => {
     for (const check of checks) check()

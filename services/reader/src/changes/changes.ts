@@ -37,7 +37,7 @@ export interface Changes {
   open(request: StreamRequest): Promise<OpenedStream>
   /** Receives the records of the state topic. */
   readonly tail: Pick<TopicTailOptions, 'lookBack' | 'onBegin' | 'onPart'>
-  /** Sends heartbeats, until the service stops. Then ends all streams. */
+  /** Sends heartbeats until the service stops, then ends all streams. */
   run(): Promise<void>
 }
 
@@ -58,7 +58,8 @@ const LOOK_BACK = 200
 
 /**
  * Kafka keeps a tombstone for 7 days (`delete.retention.ms`). An older position may lack the
- * tombstone of an erased customer. One day is left for a client that catches up slowly.
+ * tombstone of an erased customer. The difference of one day is for a client that catches up
+ * slowly.
  */
 const MAX_AGE_SECONDS = 6 * 24 * 3600
 

@@ -10,7 +10,7 @@ import { createShownCustomers, type ShownCustomers } from './shown-customers.ts'
 import { createSubscriptionIndex } from './subscription-index.ts'
 
 export interface Dispatch {
-  /** The view of each stream must add the customers that it remembers. */
+  /** The view of each stream must add the customers that the stream remembers. */
   readonly shownCustomers: ShownCustomers
   add(stream: ChangeStream, selection: Selection): void
   remove(stream: ChangeStream, selection: Selection): void
@@ -19,7 +19,7 @@ export interface Dispatch {
    * then.
    */
   schedule(): void
-  /** Sends the new changes to their streams. Then moves the place of each stream in the log. */
+  /** Sends the new changes to their streams, then moves the place of each stream in the log. */
   passAll(): void
 }
 

@@ -16,8 +16,8 @@ it('a new dealer of a customer counts as a move only while a stream remembers th
 
 it('after streams have shown a customer with different dealers, any further dealer may count as a move', () => {
   const shown = createShownCustomers()
-  // Two slow streams read older changes: the first stream shows the old dealer, and forgets it when
-  // it reads on.
+  // Two slow streams read older changes: the first stream shows the old dealer, and forgets the
+  // customer when it reads further.
   shown.add('x', 'a')
   shown.add('x', 'b')
   shown.remove('x')

@@ -10,7 +10,8 @@ import { createChanges } from './changes.ts'
 const TOPIC = 'abcdef01'.repeat(4)
 
 /**
- * The change at an offset, about 500 kB. It is made when it is read, so the topic needs no memory.
+ * The change at an offset, about 500 kB. Each read makes the change again, so the topic needs no
+ * memory.
  */
 const recordAt = (offset: number) => ({
   offset: String(offset),

@@ -1,6 +1,6 @@
 /**
- * Position of a client in the state topic: the id of an event (`Last-Event-ID`). It has the next
- * offset of each partition, so a new stream continues exactly after the event.
+ * Position of a client in the state topic: the id of an event (`Last-Event-ID`). The id has the
+ * next offset of each partition, so a new stream continues exactly after the event.
  */
 
 export interface StreamPosition {

@@ -5,7 +5,7 @@ import { type ApiKey, type ReaderSettings, SCOPES, type Scope } from '@customer-
 export interface Client {
   /** Name of the key. `none` if READER_AUTH is off. */
   readonly name: string
-  /** Dealers whose customers the key may see. Undefined: all. */
+  /** Dealers whose customers the key may see. Undefined: all dealers. */
   readonly dealers: ReadonlySet<string> | undefined
   has(scope: Scope): boolean
   /** Returns true if the key may see customers of this dealer. `undefined`: without a dealer. */

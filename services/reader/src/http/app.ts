@@ -334,7 +334,7 @@ declare module 'fastify' {
      * requests wait. Undefined: no limit.
      */
     atOnce?: number
-    /** True if the answer is from Redis. It then has the header {@link COMPLETE_AS_OF_HEADER}. */
+    /** True if the answer is from Redis, and has the header {@link COMPLETE_AS_OF_HEADER}. */
     isOfRedis?: boolean
   }
   interface FastifyInstance {

@@ -1,6 +1,6 @@
 /**
- * The console: a web page and its files. They need no API key, because the page asks for the key.
- * The page itself has no data of customers.
+ * The console: a web page and its files. The page and its files need no API key, because the page
+ * asks for the key. The page itself has no data of customers.
  */
 import { hash } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'

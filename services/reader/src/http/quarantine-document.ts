@@ -21,7 +21,7 @@ const summary = {
   }),
 }
 
-/** A record in the list of quarantine. It has no data of a customer. */
+/** A record in the list of quarantine, without data of a customer. */
 export const QuarantineSummary = Type.Object(summary)
 export type QuarantineSummary = Static<typeof QuarantineSummary>
 

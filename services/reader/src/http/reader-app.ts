@@ -41,7 +41,7 @@ export const createReaderApp = ({ settings, logger, ...deps }: ReaderAppDependen
       requestTimeoutMs: settings.REQUEST_TIMEOUT_MS,
     },
   )
-  // All streams have ended by then.
+  // All streams have ended before this hook runs.
   app.addHook('onClose', async () => streamReveals.flush())
   return app
 }

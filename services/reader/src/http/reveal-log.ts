@@ -1,6 +1,6 @@
 /**
- * Collects the reveals of streams, because a line for each event of each stream would cost more
- * than the event. If the process is killed, the lines of the last second are lost.
+ * Collects the reveals of streams, because a log line for each event of each stream would need more
+ * work than the event itself. If the process is killed, the lines of the last second are lost.
  */
 export interface RevealLog {
   add(key: string, customerUuids: readonly string[]): void

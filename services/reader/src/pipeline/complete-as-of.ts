@@ -1,6 +1,7 @@
 /**
  * Finds the time up to which Redis has every event. Each measurement notes the ends of the raw
- * topic. If all positions have reached these ends, Redis has every event that Kafka had then.
+ * topic. If all positions have reached these ends, Redis has every event that Kafka had at the time
+ * of the measurement.
  */
 import type { CompleteAsOf, Measurement } from './measurement.ts'
 
@@ -15,9 +16,7 @@ interface Ends extends CompleteAsOf {
 }
 
 const NONE: Offsets = new Map()
-/**
- * Maximum number of noted measurements. They cover an hour, because the reader measures every 10 s.
- */
+/** Maximum number of noted measurements: one hour, because the reader measures every 10 s. */
 const MAX_NOTED = 360
 
 /** Returns undefined if the end of one partition is not known. */
@@ -35,7 +34,9 @@ const completeOf = ({ progress }: Pick<Part, 'progress'>): Offsets | undefined =
 const hasReached = (offsets: Offsets, ends: Offsets): boolean =>
   [...ends].every(([partition, end]) => (offsets.get(partition) ?? -1n) >= end)
 
-/** Returns false if Redis has lost positions since the time was found. It may then lack events. */
+/**
+ * Returns false if Redis has lost positions since the time was found. Redis may then lack events.
+ */
 export const isStillComplete = (asOf: CompleteAsOf, progress: Measurement['progress']): boolean => {
   const positions = completeOf({ progress })
   return positions !== undefined && hasReached(positions, asOf.toReach)

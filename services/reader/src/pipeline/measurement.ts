@@ -51,7 +51,7 @@ export interface CompleteAsOf {
 export interface Measurement {
   /** Unix milliseconds. */
   readonly at: number
-  /** The same time on a clock that never goes back, milliseconds. */
+  /** Time of the measurement on a clock that never goes back, milliseconds. */
   readonly clock: number
   /** A sentence about each question without an answer. */
   readonly problems: readonly string[]

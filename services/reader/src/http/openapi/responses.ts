@@ -17,7 +17,10 @@ const problemResponse = (types: readonly Problem[], status: number) => ({
   },
 })
 
-/** Problems of requests to an unknown path or with a wrong method. They belong to no operation. */
+/**
+ * Problems of requests to an unknown path or with a wrong method. These problems belong to no
+ * operation.
+ */
 const notOfAnOperation: readonly Problem[] = ['not-found', 'method-not-allowed']
 
 /** Problems of few operations only. */
