@@ -76,10 +76,7 @@ export const schemaMutations: readonly Mutation[] = [
     file: `${folder}/json.ts`,
     from: ' || inexactFirst.test(text)',
     to: '',
-    test: unit(
-      `${folder}/json.test.ts`,
-      'mayRound finds each number that a double cannot hold, whatever character precedes it',
-    ),
+    test: unit(`${folder}/json.test.ts`, 'the search finds each number that a double cannot hold, after any character'),
   },
   {
     rule: 'a long number is found after an escaped line break',
@@ -87,9 +84,6 @@ export const schemaMutations: readonly Mutation[] = [
     file: `${folder}/json.ts`,
     from: '[[:,\\snrt]',
     to: '[[:,\\s]',
-    test: unit(
-      `${folder}/json.test.ts`,
-      'mayRound finds each number that a double cannot hold, whatever character precedes it',
-    ),
+    test: unit(`${folder}/json.test.ts`, 'the search finds each number that a double cannot hold, after any character'),
   },
 ]

@@ -67,7 +67,7 @@ const addAll = async (group: ReturnType<typeof createGroup>, records: readonly Q
 }
 const refusal = new NotStoredError('refused', new Error('MESSAGE_TOO_LARGE'))
 
-describe('createGroup', () => {
+describe('a group of records', () => {
   it('a group writes its audit entries only after Kafka has stored the records', async () => {
     const { group, calls } = openGroup()
     await addAll(group, [recordAt(1), recordAt(2)])

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { namesCustomer } from './names-customer.ts'
 
-describe('namesCustomer', () => {
+describe('the customers that a value names', () => {
   it.each([
     ['{"customerUuid":"c1"}', true],
     [JSON.stringify({ payload: '{"customerUuid":"c1"}' }), true],

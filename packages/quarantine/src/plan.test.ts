@@ -30,7 +30,7 @@ const record = (
 const event = makeCustomersEvent({ customerUuid: 'c1', timestamp: 4000 })
 const ofOther = makeCustomersEvent({ customerUuid: 'c2', timestamp: 4000 })
 
-describe('planRedrive', () => {
+describe('the plan of a redrive', () => {
   it('a redrive sends a usable event with the bytes, key, headers and time of its delivery', () => {
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
     const kept = { signature: 's', traceparent, tracestate: 'a=1', 'content-type': 'text/x' }

@@ -27,7 +27,7 @@ const producerWith = (failure: (texts: readonly string[], attempt: number) => Er
   }
 }
 
-describe('sendEach', () => {
+describe('a send of several records', () => {
   it('if Kafka refuses one record, the other records are sent', async () => {
     const producer = producerWith((texts) =>
       texts.includes('b') ? new NotStoredError('refused', new Error('MESSAGE_TOO_LARGE')) : undefined,

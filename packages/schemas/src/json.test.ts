@@ -19,7 +19,7 @@ it('a number that cannot be a double is kept as its text', () => {
   expect(isRawNumber(value) && value.rawJSON).toBe('12345678901234567890')
 })
 
-it('parseJson returns plain numbers if a double holds them, even if the text also has a long number', () => {
+it('the JSON parser returns plain numbers if a double holds them, even if the text also has a long number', () => {
   expect(parseJson('[1.5,1e3,123456789012345,12345678901234567890,1.10]')).toMatchObject([
     1.5,
     1000,
@@ -29,7 +29,7 @@ it('parseJson returns plain numbers if a double holds them, even if the text als
   ])
 })
 
-it('parseJson and JSON.parse agree if a double holds every number', () => {
+it('the JSON parser and JSON.parse agree if a double holds every number', () => {
   fc.assert(
     fc.property(fc.jsonValue(), (value) => {
       const text = JSON.stringify(value)
@@ -44,7 +44,7 @@ it('a body whose hexadecimal ids look like long numbers is parsed only once', ()
   expect(() => parseJson(nested)).not.toThrow()
 })
 
-it('parseJson keeps long numbers at any place, and changes no other text', () => {
+it('the JSON parser keeps long numbers at any place, and changes no other text', () => {
   const long = '12345678901234567890'
   const texts = [
     `{"__proto__":${long},"a":{"__proto__":[-${long}]}}`,
@@ -56,25 +56,25 @@ it('parseJson keeps long numbers at any place, and changes no other text', () =>
 })
 
 it.each(['{12345678901234567890:1}', '[1.2.3.4.5.6.7.8.9.0]', '[12345678901234567890', '-12345678901234567890-'])(
-  'parseJson refuses %s, which is not JSON',
+  'the JSON parser refuses %s, which is not JSON',
   (text) => {
     expect(() => parseJson(text)).toThrow(SyntaxError)
   },
 )
 
-it('parseJson reads a long number without a reviver for each value', () => {
+it('the JSON parser reads a long number without a reviver for each value', () => {
   const parse = vi.spyOn(JSON, 'parse')
   onTestFinished(() => parse.mockRestore())
   parseJson('[12345678901234567890,1]')
   expect(parse.mock.calls.map(([, reviver]) => reviver)).toEqual([undefined, undefined])
 })
 
-it('parseJson reads sixteen megabytes of escapes', () => {
+it('the JSON parser reads sixteen megabytes of escapes', () => {
   const text = `[12345678901234567890,"${'\\"'.repeat(8 * 1024 * 1024)}"]`
   expect((parseJson(text) as unknown[])[1]).toHaveLength(8 * 1024 * 1024)
 })
 
-it('mayRound finds long numbers in JSON that is inside a string, with any escapes', () => {
+it('the search finds long numbers in JSON that is inside a string, with any escapes', () => {
   const blank = fc.constantFrom('', ' ', '\n', '\t', '\r\n')
   const inner = fc
     .tuple(
@@ -94,7 +94,7 @@ it('mayRound finds long numbers in JSON that is inside a string, with any escape
   )
 })
 
-it('mayRound finds each number that a double cannot hold, whatever character precedes it', () => {
+it('the search finds each number that a double cannot hold, after any character', () => {
   const behind = /(?:^|[[:,\s]|\\[nrt])-?(?:\d[\d.]{15,}|\d[\d.]*[eE][+-]?\d{3})/
   const piece = fc.constantFrom(
     ...'0123456789-+.eE"[{:, \n\t\\nrtab'.split(''),

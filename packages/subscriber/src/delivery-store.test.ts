@@ -55,7 +55,7 @@ const contentOf = ({ positions, customers, log }: MemoryStore) => ({
   log,
 })
 
-describe('storeChunk', () => {
+describe('a chunk of deliveries', () => {
   // Use few customers and versions, so that most records are repeats or stale.
   const delivery = fc
     .tuple(fc.constantFrom('a', 'b'), fc.integer({ min: 1, max: 4 }), fc.constantFrom('\u{1F600}', '\uFFFD'))
@@ -183,7 +183,7 @@ describe('storeChunk', () => {
   })
 })
 
-describe('readPosition', () => {
+describe('the position in a store', () => {
   it.each([undefined, null])('a store that returns %s has no position', async (position) => {
     expect(await readPosition({ ...createMemoryStore(), position: () => position }, 't', 3)).toBeUndefined()
   })

@@ -5,7 +5,7 @@ import { readFilters, readSelection } from './selection.ts'
 const select = (words: readonly string[], texts: Readonly<Record<string, string>> = {}) =>
   readSelection({ words, texts })
 
-describe('readSelection', () => {
+describe('the selection of records', () => {
   it('given places are sorted, and repeated places are dropped', () => {
     expect(select(['2/10', '0/9', '2/9', '0/009']).places).toEqual([
       { partition: 0, offset: '9' },
@@ -36,7 +36,7 @@ it('if no record has the given reason, the error names the nearest reason', () =
   expect(() => requireReason('__proto__')).toThrow('this version does not know it')
 })
 
-describe('matches', () => {
+describe('the filters of a selection', () => {
   const body = JSON.stringify({ payload: JSON.stringify({ customer: { customerUuid: 'c1' } }) })
   const record: QuarantinedRecord = {
     partition: 0,
