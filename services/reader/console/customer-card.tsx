@@ -52,7 +52,7 @@ const Origin = ({ document }: { readonly document: CustomerDocument }) => {
 /** Redis keeps the fields of a hash in no order. */
 const NAME = ['firstName', 'middleName', 'lastName', 'company'] as const
 
-/** Returns the parts of the name that the customer has, in the order in which people read them. */
+/** Returns the given parts of the customer's name, in the usual order. */
 const nameParts = (customer: CustomerDocument['customer']) =>
   Object.fromEntries(NAME.filter((name) => name in customer).map((name) => [name, customer[name]]))
 

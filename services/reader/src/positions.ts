@@ -51,7 +51,7 @@ const isFilled = (hash: Hash): boolean => {
     const [, topic] = /^(.*)\/partitions$/.exec(field) ?? []
     if (topic === undefined) return false
     // Check each of these partitions, because a partition that was added later may get its position
-    // before them.
+    // before a counted partition.
     const counted = Array.from({ length: Number(hash[field]) }, (_, partition) => positionField(topic, partition))
     return counted.some((position) => hash[position] === undefined)
   })

@@ -7,8 +7,8 @@ const MAX_CONTENT_TYPE_CHARACTERS = 200
 
 /**
  * Creates the quarantine record for a record that Kafka refuses. Leaves out the record's key and
- * headers, because they may have made the record too large. Keeps the trace context, which is
- * short, and a short content type, without which a reader could not decode the value.
+ * headers, because they may have made the record too large. Keeps the trace context, because it is
+ * short. Keeps a short content type, because a reader needs it to decode the value.
  */
 export const refusedRecord = (
   { topic, value, timestamp, headers }: OutgoingRecord,

@@ -35,7 +35,7 @@ export interface TopicPublishers {
   stuck(): string | undefined
   /**
    * Returns a topic that stores no records because its partitions fail. `error` is the last error
-   * of the first of these partitions that failed.
+   * of the first failing partition.
    */
   outage(): { readonly topic: string; readonly error: Error } | undefined
   connect(): Promise<void>

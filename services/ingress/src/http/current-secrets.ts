@@ -6,8 +6,8 @@ import { type Authenticate, createAuthenticate } from './authenticate.ts'
 type SecretSettings = Pick<IngressSettings, 'MYKAARMA_AUTH' | 'MYKAARMA_SIGNING_SECRETS' | 'MYKAARMA_TOKENS'>
 
 /**
- * Returns a function that checks a request with the secrets and tokens that the settings have at
- * that time, because a file of a secret may change. Returns undefined if MYKAARMA_AUTH is off.
+ * Returns a function that checks a request with the current secrets and tokens of the settings,
+ * because the file of a secret may change. Returns undefined if MYKAARMA_AUTH is off.
  */
 export const authenticateWith = (
   settings: SecretSettings,

@@ -40,7 +40,9 @@ export interface DealerCounts {
   readonly lastEventAt: number | undefined
 }
 
-/** A time, and the positions that show that Redis has every event until then. */
+/**
+ * A time up to which Redis has every event. Positions in Redis at or after `toReach` prove this.
+ */
 export interface CompleteAsOf {
   /** Unix milliseconds. */
   readonly at: number
