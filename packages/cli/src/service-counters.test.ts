@@ -28,7 +28,7 @@ it('status reports an address that belongs to another service, and wrong files o
   expect(secretNotices(projector, readMetrics('', 0))).toEqual([])
 })
 
-it('a sender that is refused and gets no 202 is a problem, until its refusal is ten minutes old', () => {
+it('a refused sender that gets no 202 is a problem, until its last refusal is ten minutes old', () => {
   const now = 1_000_000_000
   const ingress = (acceptedAgo: number | undefined, refusedAgo: number | undefined) => {
     const at = (ago: number | undefined) => (ago === undefined ? 0 : now / 1000 - ago)

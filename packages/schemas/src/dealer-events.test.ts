@@ -46,7 +46,7 @@ it('the number of an hour is unknown if the hour has only active slots, and 0 if
   expect(countEvents(bits, new Map(), NOW, NOW).eventsByHour.slice(-5)).toEqual([0, 0, null, null, null])
 })
 
-it('a week whose events were not counted is left out of the usual day, also its hours without events', () => {
+it('the usual day leaves out a week whose events were not counted, even its hours without events', () => {
   const { bits, counts } = setUp(3.5 * HOURS_PER_WEEK, () => 10)
   // In the week before last, no projector counted, and the dealer sent events in one hour only.
   counts.delete(2968)
