@@ -208,7 +208,7 @@ it('during a failover of Redis each answer is right or 503, and the reader finds
   expect(await reader.end()).toBe(0)
 })
 
-it('a reader never answers 404 for a stored customer while a lost Redis is filled partition by partition', async () => {
+it('while a lost Redis is filled again, the reader never answers 404 for a stored customer', async () => {
   const site = await openPipeline(inject('brokers'))
   onTestFinished(() => site.close())
   const services = await Promise.all([
