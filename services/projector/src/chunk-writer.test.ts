@@ -81,7 +81,7 @@ const newestOf = (events: readonly Event[], from: number, to: number): NewestCus
 
 type Step = () => Promise<void>
 
-/** A fake Redis, in which each call is atomic, as a script is. `step` runs before each call. */
+/** A fake Redis. Each call is atomic, like a Lua script. `step` runs before each call. */
 const storeOf = (
   world: World,
   step: Step,

@@ -34,7 +34,9 @@ export interface ReceivedEvent extends Pick<CustomerHash, 'fieldsAndValues'> {
 export interface Dealers {
   /** Remembers the arrival of these events. */
   note(events: readonly ReceivedEvent[]): void
-  /** Stores what was noted since the last call. Rejects in an outage; the next call stores it. */
+  /**
+   * Stores the arrivals since the last call. Rejects in an outage. The next call then stores them.
+   */
   save(): Promise<void>
   /** Returns the number of silent dealers, and logs each dealer that has become silent. */
   countSilent(): Promise<number>

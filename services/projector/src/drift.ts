@@ -35,8 +35,8 @@ export interface DriftFinder {
   /** Compares at most one of the records. */
   sample(records: readonly RawRecord[]): void
   /**
-   * Stores the differences that were found since the last call. Rejects in an outage; the next call
-   * stores them.
+   * Stores the differences that were found since the last call. Rejects in an outage. The next call
+   * then stores these differences.
    */
   save(): Promise<void>
 }

@@ -126,7 +126,7 @@ interface Step {
   readonly from: string
   /**
    * Undefined if the step replaces the kept hashes. The step then does not move the stored
-   * progress, which is at the end.
+   * progress, which is already at the end.
    */
   readonly kept: KeptHashes | undefined
   readonly signal: AbortSignal

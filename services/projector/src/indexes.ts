@@ -190,7 +190,7 @@ export const createIndexes = (redis: RedisClient, keyPrefix: string): Indexes =>
       })
       const changed = await confirm(fields)
       if (changed.length === 0) return token
-      // A newer event was applied in the meantime. Its call that removes entries may have run
+      // A newer event was applied in the meantime. The removals for the newer event may have run
       // before these entries were added.
       const stale = changed.map(async ({ key, customer }) =>
         entriesOf({ customer, isCurrent: false, index: (await redis.hget(key, META.index)) ?? '' }),

@@ -53,7 +53,7 @@ interface OutagesDependencies {
 /** Reports and logs the waits of a projector. Each wait has a key. */
 const createWaits = ({ causeOf, metrics, logger }: Omit<OutagesDependencies, 'backoff'>) => {
   // Partitions are handled in parallel, so the success of one partition does not end the outage of
-  // another.
+  // another partition.
   const waiting = new Map<symbol | string, { readonly message: string; readonly loggedAt: number }>()
   let undisturbedSince = performance.now()
   const begin = (wait: symbol | string, what: string, failure: Error, failures: number) => {
@@ -86,7 +86,7 @@ const createWaits = ({ causeOf, metrics, logger }: Omit<OutagesDependencies, 'ba
 
 export const createOutages = ({ causeOf, metrics, logger, backoff }: OutagesDependencies): Outages => {
   const waits = createWaits({ causeOf, metrics, logger })
-  /** Attempts that are made once and have failed, by the key of their wait. */
+  /** Failures of `attemptOnce` that no success has ended, by the key of their wait. */
   const failing = new Map<string, { failures: number; readonly forgetSignal: () => void }>()
   const timed = async <T>(what: string, attempt: () => Promise<T>): Promise<T> => {
     const stop = metrics.operationSeconds.startTimer({ operation: what })

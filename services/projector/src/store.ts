@@ -255,7 +255,7 @@ interface PositionCall extends Pick<MoveOptions, 'window' | 'stateTopicId'> {
   readonly newToken: string
   /** True if nothing may be written while the partition is being filled from the state topic. */
   readonly waitsForFill?: boolean
-  /** True if the call moves the position, unless entries must be updated before. */
+  /** True if the call moves the position, unless entries must be updated first. */
   readonly isWholeChunk?: boolean
 }
 

@@ -120,8 +120,7 @@ export const createUndelivered = ({ segments, report, isStillOurs }: Undelivered
       const place = { segment, at, end: behind, id, timestamp, partition: partitionOf(record) }
       yield { ...place, record, behind: { segment: segment.number, at: behind } }
     }
-    // Leave records that have become unreadable out of the count. Otherwise the file would never be
-    // done.
+    // Do not count records that have become unreadable. Otherwise the file would never be done.
     if (isReread && segment.scannedEnd === end)
       segment.found = segment.delivered.count + reread.filter((id) => !segment.delivered.has(id)).length
     segment.scannedEnd = Math.max(segment.scannedEnd, end)

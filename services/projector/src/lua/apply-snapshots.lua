@@ -71,7 +71,7 @@ local reply = { 1 }
 local index_prefix = ''
 -- The field _index of each customer whose entries the caller must update.
 local pending = {}
--- The dealer of customers, and for each dealer: score, customerUuid, score, customerUuid, ...
+-- Dealer of each customer. List for each dealer: score, customerUuid, score, customerUuid, ...
 local dealer_of, scores_of = {}, {}
 
 if position ~= '' then

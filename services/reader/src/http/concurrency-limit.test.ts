@@ -3,7 +3,7 @@ import { createConcurrencyLimit } from './concurrency-limit.ts'
 
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve))
 
-/** Starts requests. At most two of a group run at the same time. */
+/** Starts requests. At most two requests of a group run at the same time. */
 const setUp = (maxWaitMs?: number) => {
   const limit = createConcurrencyLimit(new AbortController().signal, maxWaitMs)
   const events: string[] = []

@@ -1,6 +1,6 @@
 /**
- * The document with which the reader answers. Redis has the text of each field, but not its type.
- * So a member has its documented type if its text fits this type. Otherwise it stays a text.
+ * The document that the reader returns. Redis has the text of each field, but not its type. So a
+ * member has its documented type if its text fits this type. Otherwise it stays a text.
  */
 import {
   Addresses,
@@ -74,8 +74,8 @@ export const customerDocument = (stored: StoredCustomer): CustomerDocument | und
 }
 
 /**
- * Returns the document with which the reader would answer if Redis had this state. Undefined if
- * Redis cannot store this state.
+ * Returns the document that the reader would return if Redis had this state. Undefined if Redis
+ * cannot store this state.
  */
 export const stateDocument = (state: CustomerState): ChangeDocument | undefined => {
   const hash = stateToHash(state, { appliedAt: 0, projection: 0 })

@@ -1,4 +1,4 @@
-/** A dealer as `GET /v1/dealers` answers it. */
+/** A dealer as `GET /v1/dealers` returns it. */
 import type { DealerState } from '@customer-stream/schemas'
 import { type Static, Type } from '@sinclair/typebox'
 

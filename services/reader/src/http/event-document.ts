@@ -1,4 +1,4 @@
-/** The history of a customer as the reader answers it. */
+/** The history of a customer as the reader returns it. */
 import { CustomerState } from '@customer-stream/schemas'
 import { type Static, Type } from '@sinclair/typebox'
 import { OUTCOMES } from '../customer-events.ts'

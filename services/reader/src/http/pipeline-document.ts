@@ -1,4 +1,4 @@
-/** The pipeline as `GET /v1/pipeline` answers it. A value that is not known is null, never 0. */
+/** The pipeline as `GET /v1/pipeline` returns it. An unknown value is null, never 0. */
 import { CustomerState, type DifferenceKind } from '@customer-stream/schemas'
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 

@@ -16,7 +16,7 @@ export const MEASURE_INTERVAL_MS = 10_000
 const MAX_POINTS = 360
 /** Measurements of the last minute, from which rates are calculated. */
 const MINUTE_MS = 60_000
-/** Judging a dealer takes about 0.1 ms, and its state changes slowly. */
+/** The check of a dealer takes about 0.1 ms, and the state of a dealer changes slowly. */
 const DEALERS_INTERVAL_MS = 60_000
 /**
  * Maximum age of the positions that an answer relies on. Reading the positions is a large part of

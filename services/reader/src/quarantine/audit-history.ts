@@ -6,8 +6,8 @@ import { createPartitionReader, partsOf, type TopicAdmin } from '@customer-strea
 const PARTITION = 2 ** 40
 
 /**
- * Keeps the places of the audit's entries about each record. The entries themselves would need five
- * times as much memory, and operators may have handled a million records.
+ * Keeps, for each record, the places of its entries in the audit. The entries themselves would need
+ * five times as much memory, and operators may have handled a million records.
  */
 export const createHistory = () => {
   const places = new Map<number, Map<number, number | readonly number[]>>()
