@@ -38,7 +38,7 @@ const emptyWorld = (): World => ({
   senders: [],
 })
 
-/** An erasure of the erasures topic. Its offset is its index. */
+/** An erasure of the erasures topic. The offset is the index in the list of erasures. */
 interface ErasureOf {
   readonly customer: string
   /** Infinity for an erasure forever. */

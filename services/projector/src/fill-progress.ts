@@ -31,7 +31,10 @@ export const createFillProgress = ({
   readonly metrics: Pick<ProjectorMetrics, 'fillRecords' | 'fillRemaining' | 'fillSecondsLeft'>
   readonly logger: Pick<Logger, 'info'>
 }): FillProgress => {
-  /** Records by partition. A filled partition stays in this map until all partitions are filled. */
+  /**
+   * Numbers of records, by partition. A filled partition stays in this map until all partitions are
+   * filled.
+   */
   const parts = new Map<number, { readonly total: number; left: number }>()
   let startedAt = 0
   let doneSinceStart = 0

@@ -55,7 +55,7 @@ export interface ErasedEntries {
   readonly customerUuid: string
   /** The field `_index` of the mark. '' if the customer has no entries. */
   readonly index: string
-  /** The field `_index` of a newer hash that was kept. Its entries stay. */
+  /** The field `_index` of a newer hash that was kept. The entries of this hash stay. */
   readonly kept: string
   /** Timestamp, Unix milliseconds. Entries of newer events stay. */
   readonly until: number

@@ -15,7 +15,7 @@ type Topic = readonly (Event & { readonly offset: number })[]
 
 const recordOf = ({ customer, timestamp, id, isUsable, offset }: Topic[number]) => {
   const payload = JSON.stringify({ customerWithVehicles: { customer: { customerUuid: customer } } })
-  // Without the last brace the event is unusable. Only a parser notices this.
+  // Without the last brace the event is unusable. Only a parser notices the missing brace.
   const event = { id, timestamp, type: 'customers', payload: isUsable ? payload : payload.slice(0, -1) }
   const value = Buffer.from(JSON.stringify(event))
   return { offset: String(offset), timestamp: '1000', key: Buffer.from(customer), value, headers: {} }

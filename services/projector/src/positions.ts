@@ -118,7 +118,7 @@ export const createPositions = ({
   /** Id of the state topic with which the position of each partition was compared. */
   const stateTopicIds = new Map<number, string | undefined>()
   const proofs = new Map<number, string>()
-  /** Ends the fill of each partition. */
+  /** By partition: controller that ends the fill of the partition. */
   const fillings = new Map<number, AbortController>()
 
   /** Ends an earlier fill. Fills the partition in the background, then loads its position again. */

@@ -211,8 +211,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
   }
 
   /**
-   * Returns true if the records are in quarantine. If not, pauses the partition until they are
-   * stored.
+   * Returns true if the records are in quarantine. If not, pauses the partition until the records
+   * are stored.
    */
   const putIntoQuarantine = (batch: FetchedBatch, poison: readonly OutgoingRecord[]): Promise<boolean> =>
     pauses.sendOrPause(batch, {

@@ -33,7 +33,7 @@ export interface DealersOptions {
 }
 
 export type DealersPage =
-  /** In the order of their ids. `next` is undefined on the last page. */
+  /** Dealers in the order of their ids. `next` is undefined on the last page. */
   | { readonly kind: 'page'; readonly dealers: readonly Dealer[]; readonly next: string | undefined }
   /** Redis was emptied, so dealers may be missing. */
   | { readonly kind: 'filling' }

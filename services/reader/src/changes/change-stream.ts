@@ -168,7 +168,7 @@ export const createChangeStream = (
       Array.from(offsets, (offset = 0) => offsetText(offset)),
     )
 
-  /** @param id of the log after the change. Undefined if the stream is not aligned. */
+  /** @param id position of the log after the change. Undefined if the stream is not aligned. */
   const add = (group: Group, change: Change, id?: string) => {
     offsets[change.partition] = change.offset + 1
     const shown = view.show(change)

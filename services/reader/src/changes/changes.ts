@@ -93,7 +93,8 @@ const refusalOf = async (
     if (marks === undefined) return partition < log.offsets.length ? 'unavailable' : 'gone'
     if (offset < Number(marks.low) || offset > Number(marks.high)) return 'gone'
   }
-  // The topic may have been created again in the meantime. Its offsets have other changes.
+  // The topic may have been created again in the meantime. The new topic has other changes at the
+  // same offsets.
   return position.topic === log.topic ? undefined : 'gone'
 }
 

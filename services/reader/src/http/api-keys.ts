@@ -8,7 +8,10 @@ export interface Client {
   /** Dealers whose customers the key may see. Undefined: all dealers. */
   readonly dealers: ReadonlySet<string> | undefined
   has(scope: Scope): boolean
-  /** Returns true if the key may see customers of this dealer. `undefined`: without a dealer. */
+  /**
+   * Returns true if the key may see customers of this dealer. `undefined`: customers without a
+   * dealer.
+   */
   maySee(dealerUuid: string | undefined): boolean
 }
 

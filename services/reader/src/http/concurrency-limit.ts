@@ -22,7 +22,7 @@ export interface ConcurrencyLimit {
 
 interface Group {
   running: number
-  /** The oldest first. */
+  /** Waiting requests, the oldest first. */
   readonly waiting: Set<() => void>
 }
 

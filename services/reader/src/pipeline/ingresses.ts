@@ -36,7 +36,7 @@ const urlsOf = async (url: string, find: Find): Promise<readonly string[]> => {
     .map(({ address, family }) => `http://${family === 6 ? `[${address}]` : address}:${port || 80}${path}`)
 }
 
-/** Answers of 5xx. The 4xx answers to the sender have a metric of their own. */
+/** Problems that are answered with 5xx. The 4xx answers to the sender have a separate metric. */
 const SERVER_PROBLEMS = ['unavailable', 'too-many-bodies', 'internal-error']
 
 const countsOf = async (url: string, token: string | undefined): Promise<IngressCounts> => {

@@ -159,7 +159,7 @@ export const createTail = (
       const start = end - from > most ? end - most : from > oldest ? from : oldest
       if (start > from) current.isCut = true
       const range = { topic, partition, start, end }
-      // A batch that cannot be read is skipped. The operator's command names it.
+      // A batch that cannot be read is skipped. The operator's command names the batch.
       for await (const part of partsOf(reader, range, { signal, onUnreadable: () => {} }))
         added.push(...part.map((record) => factsOf(readQuarantined(record, partition))))
       next.set(partition, end)
