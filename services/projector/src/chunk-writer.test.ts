@@ -55,7 +55,7 @@ const recordOf = ({ customer, upTo }: ErasureOf, offset: number): PlacedErasure 
   },
 })
 
-/** An event of the raw partition. Its offset is its index. */
+/** An event of the raw partition. The offset is the index in the list of events. */
 interface Event {
   readonly customer: string
   readonly version: number
