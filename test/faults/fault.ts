@@ -1,5 +1,8 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { waitUntil } from '@customer-stream/runtime'
+import { readTopic } from '@customer-stream/runtime/kafka'
 import { PROJECTION_VERSION } from '@customer-stream/schemas'
 import { Random } from '@customer-stream/simulator'
 import type { KafkaCluster } from '@customer-stream/testing'
@@ -214,9 +217,11 @@ export const runFault = async (
       worstLag: lag.stop(),
     }
     if (!isSoundResult(result)) {
-      const faulty = JSON.stringify([...verdict.missing, ...verdict.wrong].slice(0, 5))
+      const faulty = [...verdict.missing, ...verdict.wrong]
+      await writeRecordsOf(harness, new Set(faulty.map(({ customerUuid }) => customerUuid)))
       process.stderr.write(
-        `${fault.name}: the ledger and the logs are in ${harness.pipeline.folder}. Wrong: ${faulty}\n`,
+        `${fault.name}: the ledger, the logs and the records of these customers are in ${harness.pipeline.folder}. ` +
+          `Wrong: ${JSON.stringify(faulty.slice(0, 5))}\n`,
       )
     }
     return result
@@ -224,6 +229,20 @@ export const runFault = async (
     lag.stop()
     await harness.close()
   }
+}
+
+/** Writes the records of these customers to a file, in the order in which Kafka has them. */
+const writeRecordsOf = async (
+  { pipeline: { admin, topics, stateTopic, folder } }: FaultHarness,
+  customers: ReadonlySet<string | null>,
+) => {
+  const lines: string[] = []
+  for (const topic of [topics.customers, stateTopic])
+    await readTopic(admin, topic, ({ key, value, offset, timestamp }, partition) => {
+      if (customers.has(key && String(key)))
+        lines.push(JSON.stringify({ topic, partition, offset, timestamp, value: value && String(value) }))
+    })
+  await writeFile(join(folder, 'records-of-wrong-customers.jsonl'), `${lines.join('\n')}\n`)
 }
 
 const columns: readonly [string, (result: FaultResult) => string | number][] = [
