@@ -79,10 +79,11 @@ const inOrder = async (harness: FaultHarness, steps: readonly Step[], earlierReb
  * Upgrades from a release to this code, in the order of docs/upgrading.md.
  * @param root folder with the code of the release.
  */
-export const upgradeFaults = ({ name, hasStateTopic }: Release, root: string): readonly Fault[] => {
+export const upgradeFaults = ({ name, hasStateTopic, hasIndexes }: Release, root: string): readonly Fault[] => {
   const options = { root, ratePerSecond: 100, ingressEnv: { SHUTDOWN_DELAY_MS: '2000' } }
-  // Customers of the earlier release have no entries in indexes. Indexes need a new projection.
-  const forward = [replaceProjectors(servicesRoot, { INDEXES: 'none' }), replaceIngresses(servicesRoot)]
+  // If customers of the earlier release have no entries in indexes, indexes need a new projection.
+  const env = hasIndexes ? {} : { INDEXES: 'none' }
+  const forward = [replaceProjectors(servicesRoot, env), replaceIngresses(servicesRoot)]
   const back = [replaceIngresses(root), replaceProjectors(root)]
   const [second, third] = [PROJECTION_VERSION + 1, PROJECTION_VERSION + 2]
   return [

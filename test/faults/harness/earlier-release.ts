@@ -13,12 +13,13 @@ export interface Release {
   readonly name: string
   readonly commit: string
   readonly hasStateTopic: boolean
+  readonly hasIndexes: boolean
 }
 
 /** These commits stand for releases, because the first tag is younger. */
 const UNTAGGED: readonly Release[] = [
-  { name: '0.1.0', commit: 'e1ce2d68831b09b5a9161c72fae19dd3f3959976', hasStateTopic: false },
-  { name: '27 November', commit: '77c5fadc502e205b8f239b9ed73a38b97231a608', hasStateTopic: true },
+  { name: '0.1.0', commit: 'e1ce2d68831b09b5a9161c72fae19dd3f3959976', hasStateTopic: false, hasIndexes: false },
+  { name: '27 November', commit: '77c5fadc502e205b8f239b9ed73a38b97231a608', hasStateTopic: true, hasIndexes: false },
 ]
 
 /**
@@ -31,7 +32,7 @@ export const earlierReleases = async (): Promise<readonly Release[]> => {
   const newest = process.env.UPGRADE_FROM ?? tags.split('\n')[0]
   if (!newest) return UNTAGGED
   const known = UNTAGGED.find(({ commit }) => commit.startsWith(newest))
-  return [known ?? { name: newest, commit: newest, hasStateTopic: true }]
+  return [known ?? { name: newest, commit: newest, hasStateTopic: true, hasIndexes: true }]
 }
 
 /** Returns false for a commit that a shallow clone lacks. */
