@@ -15,7 +15,7 @@ it('an open loop does not wait for answers before it starts the next request', a
   for (const gap of gaps) expect(gap).toBeCloseTo(1, 3)
 })
 
-it('an open loop rejects as soon as a request fails', async () => {
+it('an open loop fails as soon as a request fails', async () => {
   const failing = openLoop({ perSecond: 1000, seconds: 3600 }, async (i) => {
     if (i === 3) throw new Error('refused')
   })

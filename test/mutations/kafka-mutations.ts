@@ -421,7 +421,7 @@ export const kafkaMutations: readonly Mutation[] = [
     file: `${folder}/producer.ts`,
     from: '(message as PinnedMessage).partition',
     to: '0 * (message as PinnedMessage).partition',
-    test: unit(`${folder}/producer.test.ts`, 'its next send writes every record'),
+    test: unit(`${folder}/producer.test.ts`, 'the next send writes every record'),
   },
   {
     rule: 'the idempotent producer stays off',

@@ -337,7 +337,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/store.ts`,
     from: 'if (outcome === undefined) throw',
     to: 'if (false) throw',
-    test: unit(`${folder}/store.test.ts`, 'a call rejects if the reply of the script is'),
+    test: unit(`${folder}/store.test.ts`, 'a call fails if the reply of the script is'),
   },
   {
     rule: 'a record that quarantine refuses is sent again without key and detail',
@@ -842,7 +842,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: 'packages/runtime/src/redis/lower-position.lua',
     from: "redis.call('HDEL', KEYS[1], ARGV[1] .. '#token')",
     to: '',
-    test: store('moveAfter rejects if lowerPosition was called after writeChunk'),
+    test: store('moveAfter fails if lowerPosition was called after writeChunk'),
   },
   {
     rule: 'a position goes back to the offset up to which the state topic has all documents',

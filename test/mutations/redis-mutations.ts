@@ -10,7 +10,7 @@ export const redisMutations: readonly Mutation[] = [
     file,
     from: 'commandTimeout: settings.REDIS_COMMAND_TIMEOUT_MS,',
     to: '',
-    test: client('a command without an answer rejects after REDIS_COMMAND_TIMEOUT_MS'),
+    test: client('a command without an answer fails after REDIS_COMMAND_TIMEOUT_MS'),
   },
   {
     rule: 'a silent connection is dropped',
@@ -34,7 +34,7 @@ export const redisMutations: readonly Mutation[] = [
     file,
     from: 'enableOfflineQueue: false,\n    retryStrategy',
     to: 'retryStrategy',
-    test: client('without a connection a command rejects immediately, and is not sent later'),
+    test: client('without a connection a command fails immediately, and is not sent later'),
   },
   {
     rule: 'a command in flight fails with its connection and is not sent again',
@@ -42,7 +42,7 @@ export const redisMutations: readonly Mutation[] = [
     file,
     from: 'maxRetriesPerRequest: 0,',
     to: '',
-    test: client('a command rejects immediately if its connection is lost, and is not sent again'),
+    test: client('a command fails immediately if its connection is lost, and is not sent again'),
   },
   {
     rule: 'the client disconnects from a primary that has become a replica',

@@ -49,7 +49,7 @@ export const subscriberMutations: readonly Mutation[] = [
     file: `${folder}/delivery-store.ts`,
     from: 'if (!read.ok) throw',
     to: 'if (!read.ok) continue\n    if (!read) throw',
-    test: chunk('a chunk that cannot be stored rejects with its place'),
+    test: chunk('a chunk that cannot be stored fails with an error that has its place'),
   },
   {
     rule: 'a subscription to deliveries seeks to the position of its store',
@@ -106,12 +106,12 @@ export const subscriberMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'a subscription rejects when kafkajs stops its consumer',
+    rule: 'a subscription fails when kafkajs stops its consumer',
     prevents: 'a process that continues and reads nothing',
     file: `${folder}/run-consumer.ts`,
     from: '    else fail(new SubscriberError(`the consumer',
     to: '    else void (new SubscriberError(`the consumer',
-    test: customers('a subscription rejects if its consumer ends: kafkajs has no codec for the records'),
+    test: customers('a subscription fails if its consumer ends: kafkajs has no codec for the records'),
   },
   {
     rule: 'the end of a subscription waits for a start of its consumer',

@@ -50,7 +50,7 @@ it('a reader gets no change for a customer that was added and removed before its
   expect(await read(slow)).toEqual([])
 })
 
-it('if change feeds end with an error, reads that wait and later reads reject', async () => {
+it('if change feeds end with an error, waiting and later reads fail', async () => {
   const feeds = createChangeFeeds()
   const waiting = feeds.open().next()
   const late = feeds.open()

@@ -252,14 +252,14 @@ it('the staleness of a table grows while Kafka is stalled', async () => {
   expect(table.get('a')?.version.timestamp).toBe(2)
 })
 
-it('a table rejects if its topic does not exist, and the error names the topic', async () => {
+it('a table fails if its topic does not exist, and the error names the topic', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   const table = open({ ...topic, name: `${topic.name}.other` })
   await expect(table.closed).rejects.toThrow(`${topic.name}.other`)
   await expect(table.closed).rejects.toBeInstanceOf(SubscriberError)
 })
 
-it('a table is closed by its signal, and later calls reject', async () => {
+it('a table is closed by its signal, and later calls fail', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   const stop = new AbortController()
   const table = open(topic, { signal: stop.signal })

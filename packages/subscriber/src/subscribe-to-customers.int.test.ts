@@ -312,19 +312,19 @@ describe('an invalid record', () => {
 })
 
 describe('a consumer that has died', () => {
-  it('a subscription rejects if its consumer ends: kafkajs has no codec for the records', async () => {
+  it('a subscription fails if its consumer ends: kafkajs has no codec for the records', async () => {
     const topic = await createStateTopic(kafkaBrokers, { config: { 'compression.type': 'zstd' } })
     await topic.write(stateOf('a', 1))
     await expect(start(topic).ended).rejects.toThrow(/has ended: .*ZSTD compression not implemented/)
   })
 
-  it('a subscription rejects if its consumer ends: the topic does not exist', async () => {
+  it('a subscription fails if its consumer ends: the topic does not exist', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     const subscriber = start({ ...topic, name: `${topic.name}.other` })
     await expect(subscriber.ended).rejects.toThrow(`${topic.name}.other`)
   })
 
-  it('a subscription rejects if its consumer ends: no broker answers', async () => {
+  it('a subscription fails if its consumer ends: no broker answers', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     const kafka = topic.kafka.constructor as new (config: object) => StateTopic['kafka']
     const nowhere = new kafka({ brokers: ['127.0.0.1:1'], retry: { retries: 0 }, logLevel: 0 })

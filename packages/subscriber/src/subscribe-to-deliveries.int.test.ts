@@ -361,14 +361,14 @@ describe('an invalid delivery', () => {
 })
 
 describe('a consumer of deliveries that has died', () => {
-  it('a subscription rejects if its consumer ends: kafkajs has no codec for the records', async () => {
+  it('a subscription fails if its consumer ends: kafkajs has no codec for the records', async () => {
     const topic = await createRawTopic(kafkaBrokers, { config: { 'compression.type': 'zstd' } })
     await topic.deliver(['a', 1])
     const { ended } = start(topic, createMemoryStore())
     await expect(ended).rejects.toThrow(/has ended: .*ZSTD compression not implemented/)
   })
 
-  it('a subscription rejects if its consumer ends: the topic does not exist', async () => {
+  it('a subscription fails if its consumer ends: the topic does not exist', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     const { ended } = start({ ...topic, name: `${topic.name}.other` }, createMemoryStore())
     await expect(ended).rejects.toThrow(`${topic.name}.other`)

@@ -68,7 +68,7 @@ it('readNewest returns the records that it has read before an abort', async () =
   expect([isCut, offsets.length < 100]).toEqual([true, true])
 })
 
-it('readNewest rejects with the error of Kafka', async () => {
+it('readNewest fails with the error of Kafka', async () => {
   const denied = Object.assign(new Error('denied'), { type: 'TOPIC_AUTHORIZATION_FAILED' })
   const reader: PartitionReader = { fetch: () => Promise.reject(denied) }
   await expect(read(0, 1, 10, { reader, fetched: [] })).rejects.toBe(denied)

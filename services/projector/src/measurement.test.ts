@@ -42,7 +42,7 @@ it('a measurement loads the positions of partitions with a new leader', async ()
   expect(loaded).toEqual([watermarks])
 })
 
-it('a measurement rejects and keeps the reported problem if Kafka does not answer', async () => {
+it('a measurement fails, and keeps the reported problem, if Kafka does not answer', async () => {
   const { measure, state, reports, loaded } = setUp()
   state.outage = new Error('no answer')
   await expect(measure()).rejects.toBe(state.outage)

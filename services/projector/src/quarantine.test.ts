@@ -48,7 +48,7 @@ it('if a partition of quarantine is unavailable, records go to any partition and
   ])
 })
 
-it('a send to quarantine rejects in an outage, even if the outage begins between two attempts', async () => {
+it('a send to quarantine fails in an outage, even if the outage begins between two attempts', async () => {
   let sends = 0
   const { send, stored } = kafka(() => (sends++ === 0 ? 'refused' : 'unavailable'))
   await expect(sendToQuarantine(send, [record('a')])).rejects.toMatchObject({ kind: 'unavailable' })

@@ -497,7 +497,7 @@ describe('writeChunk and moveAfter', () => {
     expect(await redis.exists(keyOf('c'))).toBe(0)
   })
 
-  it('moveAfter rejects if another projector has written a chunk after writeChunk', async () => {
+  it('moveAfter fails if another projector has written a chunk after writeChunk', async () => {
     const { store } = fresh()
     const { token } = await store.writeChunk([event], 0, undefined, '7')
     await store.writeChunk([event], 0, undefined, '8')
@@ -522,7 +522,7 @@ describe('writeChunk and moveAfter', () => {
 })
 
 describe('lowerPosition', () => {
-  it('moveAfter rejects if lowerPosition was called after writeChunk', async () => {
+  it('moveAfter fails if lowerPosition was called after writeChunk', async () => {
     const { store } = fresh()
     const { token } = await store.writeChunk([snapshot({ timestamp: 1, id: 'e' })], 0, undefined, '7')
     expect(await store.lowerPosition(0, '3')).toBe(false)

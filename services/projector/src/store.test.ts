@@ -14,6 +14,6 @@ it.each([
   ['too short', [1]],
   ['an unknown state', [9, 1]],
   ['empty', []],
-])('a call rejects if the reply of the script is %s', async (_, replies) => {
+])('a call fails if the reply of the script is %s', async (_, replies) => {
   await expect(answering(replies).applyChunk([customer], 0, '1', '2')).rejects.toThrow('apply-snapshots.lua replied')
 })

@@ -177,7 +177,7 @@ it('a reader that lacks a right for searches is not ready, unless Redis has no i
   }
 })
 
-it('if Redis does not answer, each read rejects with an error of Redis', async () => {
+it('if Redis does not answer, each read fails with an error of Redis', async () => {
   const server = await startRedis()
   onTestFinished(() => server.stop())
   const redis = await connectTestRedis({ REDIS_URL: server.url, REDIS_COMMAND_TIMEOUT_MS: '300' })
@@ -219,7 +219,7 @@ describe('Redis Cluster', () => {
     expect(await customers.read('ada', anyDealer)).toMatchObject({ kind: 'found' })
   })
 
-  it('a search and the lists are complete with a whole cluster, and reject with half of the cluster', async () => {
+  it('a search and the lists are complete with a whole cluster, and fail with half of the cluster', async () => {
     const { redis, keyPrefix, positions, customers } = await openCluster()
     const ids = Array.from({ length: 30 }, (_, i) => `customer-${i}`)
     for (const [i, id] of ids.entries()) {
@@ -249,7 +249,7 @@ describe('Redis Cluster', () => {
     )
   })
 
-  it('with half a cluster, a customer is found or the read rejects, and no customer counts as missing', async () => {
+  it('with half a cluster, a customer is found or the read fails, and no customer counts as missing', async () => {
     const { redis, keyPrefix, customers } = await openCluster()
     const ids = Array.from({ length: 30 }, (_, i) => `customer-${i}`)
     for (const id of ids) await redis.hset(customerKey(id, keyPrefix), HASH)

@@ -160,7 +160,7 @@ describe('leadership moves to a broker that has already answered, while the meta
     expect(log).toEqual({ 0: ['value 0'], 1: [] })
   })
 
-  it('the verified producer rejects, and its next send writes every record', async () => {
+  it('a send of the verified producer fails, and the next send writes every record', async () => {
     const { kafka, log, moveLeadership } = createCluster()
     const producer = await verified(kafka)
     moveLeadership(1, 1)

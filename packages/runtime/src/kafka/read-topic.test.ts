@@ -76,7 +76,7 @@ describe('readPartition', () => {
   it.each([
     ['fails', new Error('away'), 'away'],
     ['returns nothing', { records: [], nextOffset: '0' }, 'Kafka returns no record of t/0 at or after offset 0'],
-  ])('readTopic rejects if Kafka %s for 30 seconds', async (_, answer, message) => {
+  ])('the read of a topic fails if Kafka %s for 30 seconds', async (_, answer, message) => {
     let now = 0
     vi.spyOn(performance, 'now').mockImplementation(() => (now += 20_000))
     onTestFinished(() => void vi.restoreAllMocks())
@@ -98,7 +98,7 @@ describe('readPartition', () => {
       unreadable: { offset: '0', nextOffset: '3', error },
     })
 
-    it('readTopic rejects at an unreadable batch, and names its partition and offset', async () => {
+    it('the read of a topic fails at an unreadable batch, and the error names its partition and offset', async () => {
       await expect(read([without(new Error('damaged'))]).reading).rejects.toThrow(
         'the batch of records at t/0/0 cannot be read: damaged',
       )

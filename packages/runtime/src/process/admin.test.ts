@@ -14,7 +14,7 @@ it('a readiness check with a problem is not ready, and a long text of the proble
   expect(readinessCheck('kafka', 'x'.repeat(10_000)).detail?.length).toBeLessThan(1000)
 })
 
-it('answerOf rejects with the server’s error, or with ETIMEDOUT if the server does not answer', async () => {
+it('answerOf fails with the server’s error, or with ETIMEDOUT if the server does not answer', async () => {
   await answerOf(async () => 'anything', 1000)
   await expect(answerOf(() => Promise.reject(new Error('no broker')), 1000)).rejects.toThrow('no broker')
   await expect(answerOf(() => new Promise(() => {}), 5)).rejects.toMatchObject({

@@ -26,7 +26,7 @@ it('a wait with a given pause asks again after this pause', async () => {
   expect(times.at(-1)! - times[0]!).toBeGreaterThan(15)
 })
 
-it('a wait that reaches its deadline rejects, and the error has the last answer', async () => {
+it('a wait fails at its deadline, and the error has the last answer', async () => {
   const late = waitUntil(
     'it is 2',
     () => 1,

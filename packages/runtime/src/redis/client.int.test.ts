@@ -42,7 +42,7 @@ const untilStatus = (redis: RedisClient, what: string, satisfied: (status: strin
   waitUntil(what, () => redis.status, satisfied, { timeoutMs: 5000 })
 
 describe('a server that hangs', () => {
-  it('a command without an answer rejects after REDIS_COMMAND_TIMEOUT_MS', async () => {
+  it('a command without an answer fails after REDIS_COMMAND_TIMEOUT_MS', async () => {
     const redis = await throughNetwork(200)
     network.set('stalled')
     await expect(redis.ping()).rejects.toThrow('Command timed out')
@@ -88,7 +88,7 @@ describe('a database that does not exist', () => {
 })
 
 describe('a connection that is lost', () => {
-  it('without a connection a command rejects immediately, and is not sent later', async () => {
+  it('without a connection a command fails immediately, and is not sent later', async () => {
     const redis = await throughNetwork()
     network.set('cut')
     await untilStatus(redis, 'the client knows', (status) => status !== 'ready')
@@ -98,7 +98,7 @@ describe('a connection that is lost', () => {
     expect(await redis.get(key)).toBeNull()
   })
 
-  it('a command rejects immediately if its connection is lost, and is not sent again', async () => {
+  it('a command fails immediately if its connection is lost, and is not sent again', async () => {
     const direct = await connect(testRedisUrl())
     const redis = await throughNetwork()
     // The server never replies to these two commands, so the connection is lost before the reply.

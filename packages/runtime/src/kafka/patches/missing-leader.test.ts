@@ -97,7 +97,7 @@ describe('end offsets', () => {
     expect(refreshMetadata).toHaveBeenCalledOnce()
   })
 
-  it('the request for end offsets rejects if no leader answers', async () => {
+  it('the request for end offsets fails if no leader answers', async () => {
     await expect(setUp([1, 2], [1, 2]).ask()).rejects.toThrow('no answer of')
   })
 })
