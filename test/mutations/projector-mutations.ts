@@ -614,12 +614,12 @@ export const projectorMutations: readonly Mutation[] = [
     test: indexes('the call that applies customers does not move the position if'),
   },
   {
-    rule: 'the call that applies customers moves no position before the entry of each dealer',
+    rule: 'the call that applies customers moves no position before the entries in the indexes of the dealers',
     prevents: 'a customer with many terms who is missing in the list of changed customers',
     file: `${folder}/store.ts`,
     from: 'calls === 1 && isComplete &&',
     to: 'calls === 1 &&',
-    test: indexes('the dealer’s entry of a customer with many terms gets the time of each update'),
+    test: indexes('the entry in the dealer’s index of a customer with many terms gets the time of each update'),
   },
   {
     rule: 'the call that applies customers adds no entries if it must remove others',
@@ -639,19 +639,19 @@ export const projectorMutations: readonly Mutation[] = [
   },
   {
     rule: 'the field _index is pending if Redis refuses an entry',
-    prevents: 'a customer who is not found, because a newer event adds only the entry of the dealer',
+    prevents: 'a customer who is not found, because a newer event adds only the entry in the dealer’s index',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: "    redis.call('HSET', KEYS[i], '_index', index)",
     to: '',
     test: indexes('an entry that Redis refuses is added later'),
   },
   {
-    rule: 'if Redis refuses the entries of a dealer, the script returns the customers of this dealer',
+    rule: 'if Redis refuses the entries in a dealer’s index, the script returns the customers of this dealer',
     prevents: 'a customer who is missing in the list of changed customers',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: "if not add_to_index('dealer', dealer, unpack(scores)) then",
     to: "if add_to_index('dealer', dealer, unpack(scores)) == nil then",
-    test: indexes('a dealer’s entry that Redis refuses after an update is added later'),
+    test: indexes('an entry in a dealer’s index that Redis refuses after an update is added later'),
   },
   {
     rule: 'each call that adds entries checks the token of the previous call',

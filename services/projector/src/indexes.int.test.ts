@@ -128,7 +128,7 @@ describe('an index', () => {
   })
 
   it.each([['few'], ['many']])(
-    'the dealer’s entry of a customer with %s terms gets the time of each update',
+    'the entry in the dealer’s index of a customer with %s terms gets the time of each update',
     async (terms) => {
       const { keyPrefix, apply } = fresh()
       const phones = terms === 'few' ? ['1'] : MANY
@@ -139,7 +139,7 @@ describe('an index', () => {
     },
   )
 
-  it('an update that changes no term writes only the entry of the dealer', async () => {
+  it('an update that changes no term writes only the customer’s entry in the dealer’s index', async () => {
     const { keyPrefix, apply } = fresh()
     await apply([customerOf('a', 5, ['1'])])
     await redis.zadd(`${keyPrefix}index:phone:{1}`, '1', 'a')
@@ -302,7 +302,7 @@ describe('the call that applies customers', () => {
     },
   )
 
-  it('a dealer’s entry that Redis refuses after an update is added later', async () => {
+  it('an entry in a dealer’s index that Redis refuses after an update is added later', async () => {
     const { keyPrefix, apply, indexOf, store } = fresh()
     await apply([customerOf('a', 1, ['1']), customerOf('b', 1, ['1'])])
     const key = `${keyPrefix}index:dealer:{d}`

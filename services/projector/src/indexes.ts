@@ -119,7 +119,7 @@ const chunksOf = <T>(items: readonly T[], size: number): T[][] =>
 const entriesOf = ({ customer, isCurrent, index }: IndexUpdate): Entry[] => {
   const { customerUuid, version, terms = [] } = customer
   const entry = (action: Action) => (term: IndexTerm) => ({ action, term, customerUuid, timestamp: version.timestamp })
-  // The score of a dealer's entry is the time of the customer's last change.
+  // The score of an entry in a dealer's index is the time of the customer's last change.
   if (index === undefined) return terms.filter((term) => term.startsWith('dealer:')).map(entry('+'))
   const indexed = new Set(filedTerms(index))
   // A paused projector may have added the terms of this event after they were removed.

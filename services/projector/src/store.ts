@@ -176,7 +176,7 @@ interface AppliedCall extends Pick<WrittenChunk, 'isInPlace' | 'stored'>, Pick<A
 /**
  * @param texts pairs: number (from 1) of a customer whose entries must be updated, and its field
  *   `_index`.
- * @param mayAddEntries true if the entry of the customer's dealer was added.
+ * @param mayAddEntries true if the entry in the dealer's index was added.
  */
 const indexUpdatesOf = (
   customers: readonly IndexedCustomer[],

@@ -45,8 +45,8 @@ Reply    first:  2 = done, and the position was moved
                  4 = kept: a newer hash of a lower projection is stored, which a call without ARGV[5]
                      would replace
          then for some customers: number of the customer, text of the field _index. The caller updates
-         the entries of these customers. All other customers have the entries of their terms, except
-         the dealer's entry of a customer that was applied by a call that may not add its entries.
+         the entries of these customers. All other customers have the entries of their terms. Only the
+         entry in the dealer's index is missing, if the call may not add the customer's entries.
 
 This call adds entries only if it need not remove entries.
 
@@ -304,8 +304,8 @@ end
 
 -- One ZADD adds the entries of all customers of a dealer, because a ZADD for each customer would
 -- need up to twice the CPU time. `unpack` gets at most 500 values. If the call has failed before,
--- the next attempt adds these entries, because a duplicate and an update both add the dealer's
--- entry.
+-- the next attempt adds these entries: a duplicate and an update both add the entry in the dealer's
+-- index.
 for dealer, scores in pairs(scores_of) do
   if not add_to_index('dealer', dealer, unpack(scores)) then
     for i = 1, customers do
