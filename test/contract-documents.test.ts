@@ -48,7 +48,7 @@ describe('the JSON Schemas', () => {
     ['mpis', 'mpis.partial.json'],
     ['messages', 'messages.partial.json'],
     ['service-orders', 'service-orders.partial.json'],
-  ] as const)('%s accepts the sample %s, and its payload', (type, sample) => {
+  ] as const)('the JSON Schema of %s accepts the sample %s, as delivered and with a parsed payload', (type, sample) => {
     const event = readJson(join(root, 'packages/schemas/src/fixtures', sample))
     expect(errorsOf(eventSchemaName(type), event)).toEqual([])
     const payload = typeof event.payload === 'string' ? JSON.parse(event.payload) : event.payload

@@ -614,7 +614,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
   const podsOf = (objects: readonly Parts[]) =>
     objects.flatMap(({ spec }) => spec.template?.spec ?? spec.jobTemplate?.spec.template.spec ?? [])
 
-  it('each service and verify accept the settings of their pods', (context) => {
+  it('each program accepts the settings that the chart gives its pod', (context) => {
     context.skip(noHelm !== undefined, noHelm)
     const containers = podsOf(objectsOf()).flatMap((pod) => pod.containers)
     expect(containers.map(({ name }) => name).toSorted()).toEqual(['ingress', 'projector', 'reader', 'verify'])

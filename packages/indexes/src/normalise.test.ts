@@ -66,7 +66,7 @@ describe('an e-mail address', () => {
     expect(normaliseEmail('RENE\u{301}E@example.com')).toBe(normaliseEmail('ren\u{e9}e@example.com'))
   })
 
-  it('an e-mail address keeps its plus-tag and its dots, because the mail may reach another person', () => {
+  it('an e-mail address keeps its plus-tag and its dots: without them it may belong to another person', () => {
     expect(normaliseEmail('A.da+cars@example.com')).toBe('a.da+cars@example.com')
   })
 

@@ -56,7 +56,7 @@ describe('the time up to which Redis is complete', () => {
     expect(answer.headers['x-complete-as-of']).toBe('7')
   })
 
-  it('the time of completeness is found when a request arrives, and is checked after the reads', async () => {
+  it('the time up to which Redis is complete is found before the reads, and is checked after them', async () => {
     const calls: string[] = []
     const { get } = start({
       pipeline: {
