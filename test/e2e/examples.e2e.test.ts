@@ -261,7 +261,8 @@ describe.each(LANGUAGES)('the example in %s', (language: Language) => {
     const before = await program.run('raw', settings)
     expect(fromSnapshots(before.stdout)).toEqual(await inRedis())
     expect([unusable, unusable + 1]).toContain(skippedIn(before.stderr))
-    // After the restart there are only two new events: an older and a newer one.
+    // Between the two runs, two events arrive. The first is older than the customer in Redis, the
+    // second is newer.
     const [older, newer] = [`${language}-older`, `${language}-newer`]
     await post(makeCustomersEvent({ customerUuid: 'customer-2', id: older, timestamp: began - 1_000_000 }).body)
     await post(makeCustomersEvent({ customerUuid: 'customer-3', id: newer, timestamp: Date.now() }).body)

@@ -353,8 +353,8 @@ describe('with the records of one test', () => {
     const rawBefore = await count(pipeline.topics.customers)
     const redrive = ['redrive', '--reason', 'refused-by-kafka', ...EXECUTE]
     /**
-     * Stops a redrive after some of its records. The whole redrive would take longer than 10 s, so
-     * it has not sent all records by then.
+     * Stops a redrive after some of its records. At 60 records a second, the whole redrive would
+     * take longer than 10 s, so the signal arrives before the redrive has sent all records.
      */
     const stopWith = async (signal: NodeJS.Signals) => {
       const auditBefore = await count(auditTopic)

@@ -108,8 +108,9 @@ export interface Store extends PositionStore {
   ): Promise<WrittenChunk>
   /**
    * Writes each customer of a fill whose event is newer than the stored event. Moves no position.
-   * @param fill `keepsNewer`: keep the newer hashes of a lower projection. `progress`: the stored
-   *   progress. On a single Redis, nothing is written if another progress is stored.
+   * @param fill `keepsNewer`: keep the newer hashes of a lower projection. `progress`: the
+   *   progress that the caller expects in Redis. On a single Redis, nothing is written if Redis has
+   *   another progress.
    */
   applyStates(
     customers: readonly IndexedCustomer[],
@@ -153,11 +154,15 @@ export interface Rights {
 
 const ANNOUNCEMENT_MS = 60_000
 
-/** Redis does nothing else during a call, so a call is limited to 250 × about 20 µs = 5 ms. */
+/**
+ * Maximum customers of a call. Redis does nothing else during a call, which takes 250 customers ×
+ * about 20 µs = 5 ms.
+ */
 const CUSTOMERS_PER_CALL = 250
 /**
- * Maximum entries of a customer that apply-snapshots.lua adds to indexes: 250 × 16 × about 2 µs = 8
- * ms. The entries of a customer with more terms are added by separate calls.
+ * Maximum entries of a customer that apply-snapshots.lua adds to indexes. The entries of a
+ * call take at most 250 customers × 16 entries × about 2 µs = 8 ms. The entries of a customer with
+ * more terms are added by separate calls.
  */
 const MAX_ENTRIES_AT_ONCE = 16
 /**

@@ -60,7 +60,7 @@ export const keepOpen = <T>({ open, refresh, close, maxAgeMs }: KeepOpenOptions<
       try {
         return await work(await obtain())
       } catch (error) {
-        // After a failure, kafkajs' client fails for all its topics.
+        // A kafkajs client that could not get the metadata of one topic fails for all its topics.
         await drop()
         throw error
       } finally {

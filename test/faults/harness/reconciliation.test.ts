@@ -13,8 +13,9 @@ const finalCounts: FinalCounts = {
 }
 
 /**
- * Returns a reconciliation whose counts all match. `a` was promised and stored twice, `b` once.
- * `lost` was stored but never promised. The fault itself sent `poison`.
+ * Returns a reconciliation whose counts all match. `a` was promised twice and stored twice. `b` was
+ * promised once and stored once. `lost` was stored but never promised. The fault itself sent
+ * `poison`.
  */
 const balanced = (): Reconciliation => {
   const reconciliation = createReconciliation('c')

@@ -283,8 +283,8 @@ export const createPartitionConsumer = (
     joined = false
   })
   // A member without the right to fetch can join, so a join alone does not end the problem. Wait
-  // for twice maxWaitMs after the join. By then each broker has answered a fetch, or the consumer
-  // has crashed.
+  // for twice maxWaitMs after the join. In this time each broker answers a fetch, or the consumer
+  // crashes.
   consumer.on(consumer.events.FETCH, () => {
     if (problem && joined && performance.now() - joinedAt > 2 * options.maxWaitMs) setProblem(undefined)
   })

@@ -390,7 +390,7 @@ describe('the partition consumer', () => {
       () => slow.assigned.length,
       (joins) => joins > 0,
     )
-    // This start lasts until the group no longer waits for the other member.
+    // The start of the second member ends when the group stops waiting for the slow member.
     const { assigned } = await startConsumer(undefined, slow)
     await waitUntil(
       'the new member has joined',

@@ -51,7 +51,8 @@ interface Session {
 const SESSION_MS = 30_000
 
 /**
- * @param open opens a new client. After a failure, kafkajs' client fails for all its topics.
+ * @param open opens a new client. A failure ends a session and its client, because a kafkajs client
+ *   that could not get the metadata of one topic fails for all its topics.
  * @returns the redrive, and a function that closes its clients.
  */
 export const createRedrive = (
