@@ -15,7 +15,7 @@ readCommandLine({
 
   Starts brokers and all services, and restarts a service when a source file changes. Ctrl-C ends it.
   CUSTOMER_STREAM_BROKERS=docker or local chooses where the brokers run.
-  KAFKA_BROKERS and REDIS_URL name running ones.`,
+  If KAFKA_BROKERS and REDIS_URL name brokers and a Redis that already run, the services use them.`,
   options: {},
   read: () => undefined,
 })

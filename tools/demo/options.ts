@@ -27,8 +27,8 @@ export const demoCommandLine: CommandLine<DemoOptions> = {
   --events N   number of events, ${MIN_EVENTS} or more (${number(DEFAULT_EVENTS)})
 
   Ctrl-C stops and removes everything; a second Ctrl-C ends immediately.
-  CUSTOMER_STREAM_BROKERS=docker or local chooses where the brokers run. KAFKA_BROKERS and REDIS_URL name running
-  ones: then only the ingress is killed.`,
+  CUSTOMER_STREAM_BROKERS=docker or local chooses where the brokers run. If KAFKA_BROKERS and REDIS_URL name brokers
+  and a Redis that already run, the demo uses them, and kills only the ingress.`,
   options: { keep: 'flag', open: 'flag', 'no-faults': 'flag', events: 'text' },
   read: ({ flags, texts }) => {
     const { events = String(DEFAULT_EVENTS) } = texts

@@ -165,7 +165,9 @@ const filter = (name: string, description: string) => ({
 const getEvents = () => ({
   operationId: 'getCustomerEvents',
   summary: 'Returns the history of a customer.',
-  description: 'Needs the scope `read`. The newest events of the raw topic, as far as the reader looks back.',
+  description:
+    'Needs the scope `read`. Lists the newest events of the customer in the raw topic. `searched` says which ' +
+    'records were read.',
   parameters: [
     { name: 'customerUuid', in: 'path', required: true, schema: { type: 'string', minLength: 1 } },
     {
