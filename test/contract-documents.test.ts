@@ -115,7 +115,7 @@ describe('asyncapi.json', () => {
   const file = join(contractFolder, 'asyncapi.json')
 
   // The time limit is long because the parser needs seconds of CPU.
-  it('asyncapi.json is valid for the parser of AsyncAPI', { timeout: 60_000 }, async () => {
+  it('the parser of AsyncAPI accepts asyncapi.json', { timeout: 60_000 }, async () => {
     const { document, diagnostics } = await fromFile(new Parser(), file).parse()
     expect(
       diagnostics.filter(({ severity }) => severity <= 1).map(({ message, path }) => [path.join('.'), message]),
@@ -146,7 +146,7 @@ it('asyncapi.json accepts an entry of the audit that a command writes', () => {
 })
 
 it.each(['openapi.json', 'reader-openapi.json'])(
-  '%s is valid for the linter of OpenAPI',
+  'the linter of OpenAPI accepts %s',
   { timeout: 60_000 },
   async (name) => {
     const file = join(contractFolder, name)

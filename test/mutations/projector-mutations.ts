@@ -699,7 +699,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/indexes.ts`,
     from: 'if (changed.length === 0) return token',
     to: 'if (changed.length >= 0) return token',
-    test: indexes('of a fill leaves no entry if a newer event is applied'),
+    test: indexes('leaves no old entry if a newer event is applied'),
   },
   {
     rule: 'a field _index is compared even if it does not change',
@@ -707,7 +707,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/indexes.ts`,
     from: "if (text === '' && index === '') return []",
     to: 'if (text === index) return []',
-    test: indexes('of a fill leaves no entry if a newer event is applied'),
+    test: indexes('leaves no old entry if a newer event is applied'),
   },
   {
     rule: 'the last line of the field _index is found in linear time',

@@ -49,7 +49,7 @@ export const subscriberMutations: readonly Mutation[] = [
     file: `${folder}/delivery-store.ts`,
     from: 'if (!read.ok) throw',
     to: 'if (!read.ok) continue\n    if (!read) throw',
-    test: chunk('a chunk that cannot be stored fails with an error that has its place'),
+    test: chunk('if a chunk cannot be stored, the error names its place'),
   },
   {
     rule: 'a subscription to deliveries seeks to the position of its store',

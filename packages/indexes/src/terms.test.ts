@@ -71,7 +71,7 @@ describe('the terms of a customer', () => {
     expect(termsOf({ dealerUuid: 'd2', customer })).toContain('key:d2/k')
   })
 
-  it('a customer without a dealer has no key', () => {
+  it('a customer without a dealer has no term of the index key', () => {
     expect(termsOf({ dealerUuid: null, customer: { customerKey: 'k' } })).toEqual([])
   })
 

@@ -47,7 +47,7 @@ describe('the plan of a redrive', () => {
     })
   })
 
-  it('a redrive sends an event of another type to the same topic, with the same key, as the ingress', () => {
+  it('a redrive sends an event of another type to the topic, and with the key, that the ingress uses', () => {
     const other = JSON.stringify({ id: 'e1', dealeruuid: 'd1', type: 'appointments', timestamp: 1, payload: '{}' })
     expect(planRedrive(record(other), options)).toMatchObject({
       send: { topic: topics.other, key: Buffer.from('d1'), headers: {} },

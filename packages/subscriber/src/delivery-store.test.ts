@@ -173,7 +173,7 @@ describe('a chunk of deliveries', () => {
       'store.versions failed: the version of customer a: the event has no id',
       { versions: () => new Map([['a', { timestamp: 5 }]]) },
     ],
-  ])('a chunk that cannot be stored fails with an error that has its place: %s', async (message, methods) => {
+  ])('if a chunk cannot be stored, the error names its place: %s', async (message, methods) => {
     const memory = createMemoryStore()
     const store = { ...memory, ...methods } as DeliveryStore
     const failed = storeChunk(chunkOf(bodyOf('a', 6)), undefined, { store })
@@ -193,7 +193,7 @@ describe('the position in a store', () => {
     ['store.position returned the string -1, not a decimal number as text', () => '-1'],
     ['store.position returned the string , not a decimal number as text', () => ''],
     ['store.position failed: oops', () => Promise.reject(new Error('oops'))],
-  ])('a position that cannot be read ends with an error: %s', async (message, position) => {
+  ])('the read of a position fails, and the error names the partition: %s', async (message, position) => {
     const store = { ...createMemoryStore(), position } as unknown as DeliveryStore
     await expect(readPosition(store, 't', 3)).rejects.toThrow(`t/3: ${message}`)
   })

@@ -385,7 +385,7 @@ it('a failover that loses the entries but not the customers does not move the po
 it.each([
   ['a new document', []],
   ['a document of the stored event', [customerOf('a', 1, ['1', ...MANY])]],
-])('%s of a fill leaves no entry if a newer event is applied before the entries are added', async (_, stored) => {
+])('a fill with %s leaves no old entry if a newer event is applied before the entries are added', async (_, stored) => {
   const { store, storeOf, apply, found } = fresh()
   await apply(stored)
   let isOvertaken = false

@@ -54,7 +54,7 @@ type Found = Awaited<ReturnType<Awaited<ReturnType<typeof setUp>>['find']>>
 const idsOf = (found: Found) =>
   found.kind === 'found' ? found.customers.map(({ customer }) => customer.customerUuid) : found.kind
 
-it('a search finds the customers with the VIN, the newest first, and only of visible dealers', async () => {
+it('a search by VIN lists only customers of visible dealers, the newest first', async () => {
   const { put, find } = await setUp()
   await put('old', 1, 'd', [`vin:${VIN}`])
   await put('new', 3, 'other', [`vin:${VIN}`])

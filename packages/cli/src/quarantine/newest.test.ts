@@ -19,7 +19,7 @@ it.each([
   expect(kept(limit, [50, 60, 10, 40, 20])).toEqual(expected)
 })
 
-it('values of the same time stay in their order', () => {
+it('values with the same time keep their order', () => {
   expect(kept(3, [7, 7, 7, 7])).toEqual([1, 2, 3])
 })
 

@@ -119,7 +119,7 @@ describe('loadSettings', () => {
     ['MAX_BODY_SIZE', 'MAX_BODY_BYTES'],
     ['ALLOWED_ADDRESSES', 'MYKAARMA_ALLOWED_ADDRESSES'],
     ['spool_dir', 'SPOOL_DIR'],
-  ])('%s is refused as a misspelt %s', (name, meant) => {
+  ])('the variable %s is refused as a misspelt %s', (name, meant) => {
     expect(() => load({ [name]: 'x' })).toThrow(`${name} is not a setting; the nearest is ${meant}`)
   })
 

@@ -9,7 +9,7 @@ import { startLocalKafka } from './local-kafka.ts'
 import { startLocalRedis } from './local-redis.ts'
 import { openRun } from './run.ts'
 
-it('Kafka and Redis store data in their folders, with any characters in the path', { timeout: 120_000 }, async () => {
+it('Kafka and Redis store data in their folders, whatever characters the path has', { timeout: 120_000 }, async () => {
   const root = mkdtempSync(join(tmpdir(), 'brokers-'))
   const run = await openRun(join(root, `Zoë, o'b "q" %41 #x: [é] 日本`))
   try {

@@ -570,7 +570,7 @@ describe('charsets', () => {
     ])
   })
 
-  it('a copy in quarantine has the charset, too', async () => {
+  it('a copy in quarantine keeps the header content-type with its charset', async () => {
     const { post, published } = start()
     await post('é', { 'content-type': 'text/plain; charset=utf-16' })
     expect(published[0]?.headers).toMatchObject({ reason: 'not-json', 'content-type': 'text/plain; charset=utf-16' })

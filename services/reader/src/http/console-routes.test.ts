@@ -3,7 +3,7 @@ import { expect, it } from 'vitest'
 import { CONSOLE_PATHS } from './console-routes.ts'
 import { start } from './fixtures/start-app.ts'
 
-it.each(CONSOLE_PATHS)('%s needs no key, and runs and loads only files of the reader', async (url) => {
+it.each(CONSOLE_PATHS)('the file %s of the console needs no key, and loads only files of the reader', async (url) => {
   const { app } = start()
   const answer = await app.inject({ url, headers: { 'accept-encoding': 'gzip' } })
   // A working copy without a build answers with a problem.

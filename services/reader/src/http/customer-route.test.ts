@@ -141,7 +141,7 @@ it.each([
 it.each([
   ['no customer', { kind: 'missing' }, 404, 'customer-not-found'],
   ['an emptied Redis', { kind: 'filling' }, 503, 'unavailable'],
-] as const)('%s is answered with a problem', async (_, reading, status, type) => {
+] as const)('the answer for %s is a problem document', async (_, reading, status, type) => {
   const answer = await start({ read: async () => reading }).get(CUSTOMER)
   expect([answer.headers['content-type'], answer.json()]).toEqual([
     'application/problem+json; charset=utf-8',

@@ -4,7 +4,7 @@ import { MEASUREMENT } from '../pipeline/fixtures/measurement.ts'
 import { start } from './fixtures/start-app.ts'
 import type { PipelineDocument } from './pipeline-document.ts'
 
-it('before its first measurement the reader answers 503, and after it the document', async () => {
+it('the reader answers 503 before its first measurement, and with the document afterwards', async () => {
   let document: PipelineDocument | undefined
   const { get } = start({ pipeline: { document: () => document } })
   expect((await get('/v1/pipeline', 'operator')).json()).toMatchObject({ type: 'unavailable', status: 503 })

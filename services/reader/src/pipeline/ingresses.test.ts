@@ -31,7 +31,7 @@ it('without an address no ingress is asked', async () => {
   expect(await askIngresses({ INGRESS_ADMIN_URLS: [] })).toEqual({ ingresses: undefined, problems: [] })
 })
 
-it('the counts have the requests of the sender, and not the requests of strangers', async () => {
+it('the counts include the requests of the sender, but not the requests of strangers', async () => {
   const url = `http://127.0.0.1:${await serve(METRICS, 't0ken')}`
   const { ingresses, problems } = await askIngresses({ INGRESS_ADMIN_URLS: [url], ADMIN_TOKEN: 't0ken' })
   expect([ingresses, problems]).toEqual([new Map([[url, { accepted: 7, refused: 9, eventsAtRisk: 1 }]]), []])

@@ -70,7 +70,7 @@ it('pages of quarantine have each record once, although new records arrive', asy
   expect(named.records.map(({ offset }) => offset)).toEqual(['4'])
 })
 
-it.each(['2', '9'])('a record outside the partition (%s) is not there, and is not redriven', async (offset) => {
+it.each(['2', '9'])('no record is found or redriven at an offset outside the partition: %s', async (offset) => {
   const { quarantine, calls } = open({})
   expect(await quarantine.read({ partition: 0, offset })).toBeUndefined()
   expect(await quarantine.redrive({ partition: 0, offset }, 'ops')).toBeUndefined()
