@@ -99,8 +99,8 @@ export const isRawNumber = (value: unknown): value is RawNumber => RawJson.isRaw
 /**
  * `JSON.parse` without loss of digits.
  * @param rounds false if the caller knows that the text has no number that would be rounded.
- * @throws SyntaxError if the text is not JSON. RangeError if the text has a number that would be
- *   rounded, and also is nested several thousand levels deep.
+ * @throws SyntaxError if the text is not JSON. RangeError if the text is nested several thousand
+ *   levels deep and has a number that would be rounded.
  */
 export const parseJson = (text: string, rounds = mayRound(text)): unknown =>
   rounds ? parseExactly(text) : JSON.parse(text)

@@ -119,7 +119,8 @@ const payloadFields = (envelope: JsonObject, content: JsonObject, customer: Json
       if (value === null || value === undefined) continue
       const name = given.toWellFormed()
       const field = name.startsWith('_') ? `_${name}` : name
-      // Two names of one source may become equal in UTF-8. Redis then has the later value.
+      // Names that differ only in unpaired surrogates become equal in UTF-8. If both names are from
+      // one source, Redis has the later value.
       const isTaken =
         (takenBy.get(field) ?? source) !== source || (source !== 'envelope' && ENVELOPE_NAMES.includes(field))
       if (!isTaken) takenBy.set(field, source)

@@ -47,7 +47,7 @@ export interface FoundPositions {
 }
 
 export interface StoredPositions {
-  /** Compares the ids of cluster and topic. See {@link createClaim}. */
+  /** Compares the ids of cluster and topic with the stored ids. See {@link createClaim}. */
   readonly claim: ReturnType<typeof createClaim>
   /**
    * Replaces the positions that are not usable, then returns all positions. Rejects in an outage.

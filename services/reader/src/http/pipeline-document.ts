@@ -45,7 +45,9 @@ export const PipelineDocument = Type.Object(
     isWell: Type.Boolean({ description: 'True if `reasons` is empty.' }),
     summary: Type.String({ description: 'One sentence: whether all is well.' }),
     reasons: Type.Array(Type.String(), { description: 'One sentence for each problem, with the next step.' }),
-    notices: Type.Array(Type.String(), { description: 'Sentences about things to look at that are not outages.' }),
+    notices: Type.Array(Type.String(), {
+      description: 'One sentence for each condition that a person should check, although it is not a problem.',
+    }),
     rates: Type.Object({
       receivedPerSecond: Rate('Requests of the sender at all ingresses.'),
       storedPerSecond: Rate('Events that Kafka stored in the topic of customers.'),
