@@ -80,8 +80,8 @@ const shared = {
 
 export default defineConfig({
   test: {
-    // Tests on brokers often wait. Five workers used only three quarters of two cores.
-    maxWorkers: 6,
+    // Tests on brokers often wait. Three workers used only two thirds of two cores.
+    maxWorkers: 5,
     // Concurrent tests of one file. Each test starts two services. Two cores are enough for six
     // such tests.
     maxConcurrency: 6,
