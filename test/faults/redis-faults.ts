@@ -193,18 +193,17 @@ export const redisFaults: readonly Fault[] = [
       const { sentinels } = harness
       if (!sentinels) throw new Error('this scenario needs Sentinels')
       await harness.untilPromised(500)
-      const killed = await sentinels.primary()
-      await killed.kill()
-      await untilReplaced(sentinels, killed)
-      await harness.untilPromised(200)
-      await killed.restart()
-      await untilReplicated(harness)
-      const hung = await sentinels.primary()
-      await hung.pause()
-      await untilReplaced(sentinels, hung)
-      await harness.untilPromised(200)
-      await hung.resume()
-      await untilReplicated(harness)
+      for (const [fail, repair] of [
+        ['kill', 'restart'],
+        ['pause', 'resume'],
+      ] as const) {
+        const failed = await sentinels.primary()
+        await failed[fail]()
+        await untilReplaced(sentinels, failed)
+        await harness.untilPromised(200)
+        await failed[repair]()
+        await untilReplicated(harness)
+      }
       const replaced = await sentinels.primary()
       await sentinels.failOver()
       await untilReplaced(sentinels, replaced)
