@@ -435,10 +435,21 @@ export const kafkaMutations: readonly Mutation[] = [
     ),
   },
   {
+    rule: 'after a failed send, the partition gets a new epoch',
+    prevents: 'an older document that stays the last record, because a broker stored it after a hang',
+    file: `${folder}/batch-numbers.ts`,
+    from: 'numbers.epoch === batch.epoch)',
+    to: 'numbers.epoch !== batch.epoch)',
+    test: brokers(
+      `${folder}/late-batches.int.test.ts`,
+      'Kafka refuses a batch that comes after a later batch of the producer',
+    ),
+  },
+  {
     rule: 'producers refresh their metadata every second',
     prevents: 'five minutes in which kafkajs writes to a hanging leader, until its metadata expires',
     file: `${folder}/producer.ts`,
-    from: 'metadataMaxAge: metadataMaxAgeMs,',
+    from: '      metadataMaxAge: metadataMaxAgeMs,\n',
     to: '',
     test: deposedLeader,
   },

@@ -23,7 +23,11 @@ export const createKafkaClients = ({ settings, options, logger }: KafkaClientsOp
     stateSource: createChangelogSource(admin, createAdmin(openKafka()), stateTopic),
     erasuresSource: createChangelogSource(admin, createAdmin(openKafka()), erasuresTopic),
   }
-  const outputs = createOutputs(() => createVerifiedProducer(openKafka(), options.producer), sources, options.outputs)
+  const outputs = createOutputs(
+    (more) => createVerifiedProducer(openKafka(), { ...options.producer, ...more }),
+    sources,
+    options.outputs,
+  )
   // No log, because kafkajs would log the expected failure of each write check as an error.
   const silent = logger.child({}, { level: 'silent' })
   const writeCheck = createWriteCheck(createKafka(settings, { ...options.writeCheck, logger: silent }))

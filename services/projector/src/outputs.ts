@@ -3,7 +3,12 @@
  * projector.
  */
 import { maxDocumentBytes, type ProjectorTopics, projectorDemands } from '@customer-stream/configuration'
-import type { OutgoingRecord, TopicWatchOptions, VerifiedProducer } from '@customer-stream/runtime/kafka'
+import type {
+  OutgoingRecord,
+  ProducerOptions,
+  TopicWatchOptions,
+  VerifiedProducer,
+} from '@customer-stream/runtime/kafka'
 import type { ChangelogSource } from './changelog-source.ts'
 
 export interface Outputs extends Pick<TopicWatchOptions, 'demands' | 'onPartitions'> {
@@ -46,13 +51,14 @@ export const partsOf = (records: readonly OutgoingRecord[], maxBytes: number): O
  *   topic, it fails for all topics of that client.
  */
 export const createOutputs = (
-  open: () => VerifiedProducer,
+  open: (options: Pick<ProducerOptions, 'refusesLateBatches'>) => VerifiedProducer,
   sources: Readonly<Record<'stateSource' | 'erasuresSource', Pick<ChangelogSource, 'readCheck'> | undefined>>,
   topics: ProjectorTopics,
 ): Outputs => {
   const { topic, quarantineTopic, stateTopic, erasuresTopic } = topics
-  const quarantine = open()
-  const state = stateTopic === undefined ? undefined : open()
+  const quarantine = open({})
+  // Readers of the state topic use the last record of a customer, e.g. after a compaction.
+  const state = stateTopic === undefined ? undefined : open({ refusesLateBatches: true })
   const producers = [
     [quarantineTopic, quarantine] as const,
     ...(stateTopic && state ? [[stateTopic, state] as const] : []),

@@ -1,4 +1,4 @@
-import type { Admin, Kafka, RetryOptions } from 'kafkajs'
+import type { Kafka } from 'kafkajs'
 import type { Fetched } from './patches/fetch.ts'
 
 /** Request of Kafka's protocol, as kafkajs represents it. */
@@ -18,6 +18,7 @@ interface Broker {
   readonly versions: Readonly<Record<number, { readonly maxVersion: number }>>
   readonly connectionPool: { send<T>(request: ProtocolRequest<T>): Promise<T> }
   metadata(topics: readonly string[]): Promise<unknown>
+  initProducerId(request: { readonly transactionTimeout: number }): Promise<{ readonly producerId: string }>
   fetch(request: {
     readonly maxWaitTime: number
     readonly maxBytes: number
@@ -45,6 +46,7 @@ export interface Cluster {
   refreshMetadata(): Promise<void>
   refreshMetadataIfNecessary(): Promise<void>
   findBroker(node: { readonly nodeId: string }): Promise<Broker>
+  findControllerBroker(): Promise<Broker>
   /** Returns the partitions by the node id of their leader. */
   findLeaderForPartitions(topic: string, partitions: readonly number[]): Readonly<Record<string, readonly number[]>>
   findTopicPartitionMetadata(topic: string): readonly { readonly partitionId: number }[]
@@ -58,26 +60,25 @@ export interface Cluster {
 }
 type CreateCluster = (options: object) => Cluster
 
-/** Creates kafkajs' admin client. Also returns the client's private cluster object. */
-export const createAdminWithCluster = (
-  kafka: Kafka,
-  retry: RetryOptions,
-): { readonly administrator: Admin; readonly cluster: Cluster } => {
+/**
+ * Creates a client of kafkajs, e.g. an admin client. Also returns the client's private cluster
+ * object.
+ */
+export const withCluster = <T>(kafka: Kafka, create: () => T): { readonly client: T; readonly cluster: Cluster } => {
   const key = Object.getOwnPropertySymbols(kafka).find(
     ({ description }) => description === 'private:Kafka:createCluster',
   )
   if (key === undefined) throw new Error('this version of kafkajs creates its clusters in another way: see cluster.ts')
-  const client = kafka as unknown as Record<symbol, CreateCluster>
-  const createCluster = client[key] as CreateCluster
+  const creator = kafka as unknown as Record<symbol, CreateCluster>
+  const createCluster = creator[key] as CreateCluster
   let created: Cluster | undefined
-  client[key] = (clusterOptions) => {
+  creator[key] = (clusterOptions) => {
     created = createCluster(clusterOptions)
     return created
   }
   try {
-    const administrator = kafka.admin({ retry })
-    return { administrator, cluster: created as Cluster }
+    return { client: create(), cluster: created as unknown as Cluster }
   } finally {
-    client[key] = createCluster
+    creator[key] = createCluster
   }
 }

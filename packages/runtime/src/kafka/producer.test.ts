@@ -92,11 +92,13 @@ const createCluster = () => {
     findBroker: async ({ nodeId }: { nodeId: string }) => brokers.get(Number(nodeId)),
     targetTopics: new Set(['t']),
   }
+  const creator = Symbol('private:Kafka:createCluster')
   const kafka = {
-    producer: (options: object) => createKafkajsProducer({ cluster, logger: silent, ...options }),
-  } as unknown as Kafka
+    [creator]: () => cluster,
+    producer: (options: object) => createKafkajsProducer({ cluster: kafka[creator](), logger: silent, ...options }),
+  }
   return {
-    kafka,
+    kafka: kafka as unknown as Kafka,
     log,
     /** Number of times that kafkajs wanted to refresh its metadata. */
     refreshes: () => refreshes,

@@ -1,5 +1,7 @@
 import { partitionOfKey } from '@customer-stream/schemas/partitioner'
-import kafkajs, { type Message, type RecordMetadata } from 'kafkajs'
+import kafkajs, { type Message, type Producer, type RecordMetadata } from 'kafkajs'
+import { type BatchNumbers, createNumbering, type Numbering } from './batch-numbers.ts'
+import { type Cluster, withCluster } from './cluster.ts'
 import { errorType } from './error-type.ts'
 import { type KafkaClient, kafkajsOf } from './kafka-client.ts'
 
@@ -58,6 +60,11 @@ export interface ProducerOptions {
   readonly metadataMaxAgeMs: number
   readonly produceTimeoutMs: number
   /**
+   * If true, Kafka stores no record of a failed send after a record of a later send to the same
+   * partition. Default: false, for readers that compare versions.
+   */
+  readonly refusesLateBatches?: boolean
+  /**
    * Called with the number of records to resend, because the produce response did not include their
    * partition.
    */
@@ -73,10 +80,88 @@ const refusals: ReadonlySet<string> = new Set([
   'CORRUPT_MESSAGE',
 ])
 
-type PinnedMessage = Message & { readonly partition: number }
+/** The first message of a partition in a send may have the numbers of its batch. */
+type PinnedMessage = Message & { readonly partition: number; readonly numbers?: BatchNumbers }
 type Batch = Map<string, PinnedMessage[]>
 
 const MAX_RESENDS = 3
+/** Kafka uses this timeout for transactions only. */
+const TRANSACTION_TIMEOUT_MS = 60_000
+
+/** Opens kafkajs' producer. Also returns its private cluster object. */
+const openProducer = (kafka: KafkaClient, metadataMaxAgeMs: number) => {
+  const creator = kafkajsOf(kafka)
+  return withCluster(creator, () =>
+    creator.producer({
+      idempotent: false,
+      allowAutoTopicCreation: false,
+      metadataMaxAge: metadataMaxAgeMs,
+      // kafkajs' retries are off, because kafkajs would retry the whole request and delay healthy
+      // partitions. The publisher retries the failed records of each partition.
+      retry: { retries: 0 },
+      createPartitioner:
+        () =>
+        ({ message }) =>
+          (message as PinnedMessage).partition,
+    }),
+  )
+}
+
+const requestProducerId = async (cluster: Cluster): Promise<bigint> => {
+  try {
+    const broker = await cluster.findControllerBroker()
+    const { producerId } = await broker.initProducerId({ transactionTimeout: TRANSACTION_TIMEOUT_MS })
+    return BigInt(producerId)
+  } catch (error) {
+    // The metadata may name a broker that is gone.
+    await cluster.refreshMetadata().catch(() => undefined)
+    throw new NotStoredError('unavailable', error)
+  }
+}
+
+/**
+ * Sends a batch once. Resolves with the acknowledged partitions, as topic/partition.
+ * @throws NotStoredError if no partition is acknowledged.
+ */
+type SendOnce = (batch: Batch) => Promise<ReadonlySet<string>>
+
+const sendsOnce =
+  (producer: Producer, timeout: number): SendOnce =>
+  async (batch) => {
+    try {
+      const acks: readonly (RecordMetadata | null)[] = await producer.sendBatch({
+        acks: -1,
+        timeout,
+        compression: kafkajs.CompressionTypes.None,
+        topicMessages: [...batch].map(([topic, messages]) => ({ topic, messages })),
+      })
+      const stored = acks.filter((ack) => ack?.errorCode === 0)
+      return new Set(stored.map((ack) => `${ack?.topicName}/${ack?.partition}`))
+    } catch (error) {
+      throw new NotStoredError(refusals.has(errorType(error) ?? '') ? 'refused' : 'unavailable', error)
+    }
+  }
+
+/** Gives each partition's batch its numbers. */
+const numbersBatches =
+  (numbering: Numbering, sendOnce: SendOnce): SendOnce =>
+  async (batch) => {
+    const open = new Map<string, BatchNumbers>()
+    try {
+      for (const [topic, messages] of batch)
+        for (const [partition, group] of Map.groupBy(messages, (message) => message.partition)) {
+          const name = `${topic}/${partition}`
+          const numbers = await numbering.next(name, group.length)
+          open.set(name, numbers)
+          Object.assign(group[0] as PinnedMessage, { numbers })
+        }
+      const acknowledged = await sendOnce(batch)
+      for (const name of acknowledged) open.delete(name)
+      return acknowledged
+    } finally {
+      for (const [name, numbers] of open) numbering.abandon(name, numbers)
+    }
+  }
 
 /**
  * Creates a producer whose `send` resolves only if Kafka has acknowledged every partition.
@@ -93,24 +178,22 @@ const MAX_RESENDS = 3
  *
  * kafkajs' idempotent producer stays off, because after a timeout it gives another batch the same
  * sequence number. The broker then acknowledges that batch as a duplicate and does not store it
- * (tulios/kafkajs#598). Duplicates are harmless here, because readers compare versions.
+ * (tulios/kafkajs#598). With `refusesLateBatches`, each attempt has numbers of its own: see
+ * `batch-numbers.ts`. Kafka may store a record twice, which is harmless, because readers compare
+ * versions.
  */
 export const createVerifiedProducer = (
   kafka: KafkaClient,
-  { metadataMaxAgeMs, produceTimeoutMs, onUnacknowledged }: ProducerOptions,
+  { metadataMaxAgeMs, produceTimeoutMs, refusesLateBatches = false, onUnacknowledged }: ProducerOptions,
 ): VerifiedProducer => {
-  const producer = kafkajsOf(kafka).producer({
-    idempotent: false,
-    allowAutoTopicCreation: false,
-    metadataMaxAge: metadataMaxAgeMs,
-    // kafkajs' retries are off, because kafkajs would retry the whole request and delay healthy
-    // partitions. The publisher retries the failed records of each partition.
-    retry: { retries: 0 },
-    createPartitioner:
-      () =>
-      ({ message }) =>
-        (message as PinnedMessage).partition,
-  })
+  const { client: producer, cluster } = openProducer(kafka, metadataMaxAgeMs)
+  const sendPlain = sendsOnce(producer, produceTimeoutMs)
+  const sendOnce = refusesLateBatches
+    ? numbersBatches(
+        createNumbering(() => requestProducerId(cluster)),
+        sendPlain,
+      )
+    : sendPlain
   let partitionCounts: ReadonlyMap<string, number> = new Map()
   let nextPartition = 0
   let refresher: NodeJS.Timeout | undefined
@@ -122,19 +205,6 @@ export const createVerifiedProducer = (
     if (count === undefined) throw new NotStoredError('unavailable', `the partitions of ${topic} are not known yet`)
     const partition = key === null || isUnbound(record) ? unbound % count : partitionOfKey(key, count)
     return { key, value, partition, timestamp: String(timestamp), ...(headers && { headers }) }
-  }
-
-  const sendOnce = async (batch: Batch): Promise<(RecordMetadata | null)[]> => {
-    try {
-      return await producer.sendBatch({
-        acks: -1,
-        timeout: produceTimeoutMs,
-        compression: kafkajs.CompressionTypes.None,
-        topicMessages: [...batch].map(([topic, messages]) => ({ topic, messages })),
-      })
-    } catch (error) {
-      throw new NotStoredError(refusals.has(errorType(error) ?? '') ? 'refused' : 'unavailable', error)
-    }
   }
 
   /**
@@ -166,9 +236,7 @@ export const createVerifiedProducer = (
       }
       for (let resends = 0; batch.size > 0; resends++) {
         if (resends > MAX_RESENDS) throw new NotStoredError('unavailable', 'partitions stay without an acknowledgement')
-        const acknowledged = new Set<string>()
-        for (const ack of await sendOnce(batch))
-          if (ack?.errorCode === 0) acknowledged.add(`${ack.topicName}/${ack.partition}`)
+        const acknowledged = await sendOnce(batch)
         const open: Batch = new Map()
         let unacknowledged = 0
         for (const [topic, messages] of batch) {

@@ -1,5 +1,5 @@
 import kafkajs, { type Admin } from 'kafkajs'
-import { type Cluster, createAdminWithCluster } from './cluster.ts'
+import { type Cluster, withCluster } from './cluster.ts'
 import { type KafkaClient, kafkajsOf } from './kafka-client.ts'
 
 export interface PartitionDescription {
@@ -91,7 +91,10 @@ const ONE_RETRY = { retries: 1, initialRetryTime: 100, maxRetryTime: 1000 }
  *   own retries needs the error early.
  */
 export const createAdmin = (kafka: KafkaClient, { isPatient = false }: { isPatient?: boolean } = {}): TopicAdmin => {
-  const { administrator, cluster } = createAdminWithCluster(kafkajsOf(kafka), isPatient ? {} : ONE_RETRY)
+  const creator = kafkajsOf(kafka)
+  const { client: administrator, cluster } = withCluster(creator, () =>
+    creator.admin({ retry: isPatient ? {} : ONE_RETRY }),
+  )
   const admin: TopicAdmin = {
     connect: () => administrator.connect(),
     disconnect: () => administrator.disconnect(),

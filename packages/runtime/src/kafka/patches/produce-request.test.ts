@@ -78,6 +78,21 @@ describe('encodeProduce', () => {
       expect(encodeProduce(args).buffer.equals(await kafkajsBytes(args))).toBe(true)
   })
 
+  it('a batch with numbers has the same bytes as a batch of kafkajs’ idempotent producer', async () => {
+    const given = { key: Buffer.from('k'), value: Buffer.from('v'), timestamp: '1700000000000' }
+    const numbers = { producerId: 2n ** 62n, epoch: 32_767, sequence: 2 ** 31 - 2 }
+    const { topicData, ...plain } = requestOf(given, given)
+    const [{ topic, partitions }] = topicData as [(typeof topicData)[0]]
+    const idempotent = {
+      ...plain,
+      producerId: String(numbers.producerId),
+      producerEpoch: numbers.epoch,
+      topicData: [{ topic, partitions: partitions.map((each) => ({ ...each, firstSequence: numbers.sequence })) }],
+    }
+    const sent = encodeProduce(requestOf({ ...given, numbers }, given)).buffer
+    expect(sent.equals(await kafkajsBytes(idempotent))).toBe(true)
+  })
+
   it('records without a timestamp get the time of the request', async () => {
     const now = 1_700_000_000_123
     const plain = { key: null, value: Buffer.from('v') }

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module'
+import type { BatchNumbers } from '../batch-numbers.ts'
 import { crc32c } from '../crc32c.ts'
 import { RequestBytes } from './request-bytes.ts'
 
@@ -10,6 +11,8 @@ interface Message {
   /** Unix milliseconds. Default: now. */
   readonly timestamp?: string | number | null
   readonly headers?: Readonly<Record<string, Bytes | readonly Bytes[]>> | undefined
+  /** Numbers of the batch that begins with this message. Default: the batch has no producer id. */
+  readonly numbers?: BatchNumbers
 }
 
 /** Arguments of a produce request of kafkajs. */
@@ -42,6 +45,7 @@ interface RecordPlan {
 }
 interface BatchPlan {
   readonly partition: number
+  readonly numbers: BatchNumbers | undefined
   readonly records: readonly RecordPlan[]
   readonly firstTimestamp: number
   readonly maxTimestamp: number
@@ -81,7 +85,7 @@ class Writer extends RequestBytes {
   int32(value: number) {
     this.at = this.buf.writeInt32BE(value, this.at)
   }
-  int64(value: number) {
+  int64(value: number | bigint) {
     this.at = this.buf.writeBigInt64BE(BigInt(value), this.at)
   }
   varint(value: number) {
@@ -126,7 +130,7 @@ const planBatch = (partition: number, messages: readonly Message[], now: number)
     bytes += varintBytes(record.bodyBytes) + record.bodyBytes
     return record
   })
-  return { partition, records, firstTimestamp, maxTimestamp, bytes }
+  return { partition, numbers: messages[0]?.numbers, records, firstTimestamp, maxTimestamp, bytes }
 }
 
 const writeRecord = (to: Writer, { message, timestampDelta, headers, bodyBytes }: RecordPlan, offsetDelta: number) => {
@@ -143,7 +147,7 @@ const writeRecord = (to: Writer, { message, timestampDelta, headers, bodyBytes }
   }
 }
 
-const writeBatch = (to: Writer, { records, firstTimestamp, maxTimestamp, bytes }: BatchPlan) => {
+const writeBatch = (to: Writer, { numbers, records, firstTimestamp, maxTimestamp, bytes }: BatchPlan) => {
   const start = to.at
   to.int64(0) // first offset: the broker sets it
   to.int32(bytes - BEFORE_LENGTH_BYTES)
@@ -154,9 +158,9 @@ const writeBatch = (to: Writer, { records, firstTimestamp, maxTimestamp, bytes }
   to.int32(records.length - 1)
   to.int64(firstTimestamp)
   to.int64(maxTimestamp)
-  to.int64(-1) // producer id: not idempotent
-  to.int16(0)
-  to.int32(0)
+  to.int64(numbers?.producerId ?? -1)
+  to.int16(numbers?.epoch ?? 0)
+  to.int32(numbers?.sequence ?? 0)
   to.int32(records.length)
   for (const [i, record] of records.entries()) writeRecord(to, record, i)
   to.buf.writeUInt32BE(crc32c(to.buf, start + CHECKED_FROM, to.at), start + CHECKED_FROM - 4)
