@@ -237,6 +237,16 @@ describe.each(pages)('%s', (page) => {
   })
 })
 
+it.each(pages.filter((page) => page.startsWith('packages/')))(
+  '%s links only to files that its package contains',
+  (page) => {
+    const home = page.split('/').slice(0, 2).join('/')
+    const links = [...withoutCode(read(page)).matchAll(/\]\(([^)\s#]+)/g)].map(([, path = '']) => path)
+    const files = links.filter((link) => !/^[a-z]+:/.test(link)).map((link) => join(dirname(page), link))
+    expect(files.filter((file) => !file.startsWith(`${home}/`))).toEqual([])
+  },
+)
+
 describe('docker-compose.yml', () => {
   const lines = read('docker-compose.yml').split('\n')
   const ports = lines.flatMap((line) => /^ +- '(.+:\d+)'$/.exec(line)?.[1] ?? [])
