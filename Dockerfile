@@ -49,7 +49,13 @@ LABEL org.opencontainers.image.title="customer-stream/cli" \
   org.opencontainers.image.version="${VERSION}" \
   org.opencontainers.image.revision="${COMMIT}"
 ENV CUSTOMER_STREAM_COMMIT=${COMMIT}
+# Not in /tmp: for temporary files of verify, compose and the chart put an empty folder there.
+ENV NODE_COMPILE_CACHE=/home/node/.compile-cache
 USER node
+# Fills the compile cache. With it, a command starts with half the CPU. These two commands load most
+# of the modules of all commands. The flags must equal those below.
+RUN for command in verify status; do \
+  node --conditions=customer-stream-source -- packages/cli/start.js $command --help > /dev/null || exit 1; done
 ENTRYPOINT ["node", "--conditions=customer-stream-source", "--", "packages/cli/start.js"]
 
 FROM manifests AS dependencies

@@ -495,6 +495,19 @@ describe('Dockerfile', () => {
       expect(last(stage, 'LABEL')).toContain(`org.opencontainers.image.${label}="`)
   })
 
+  it.each([
+    ['service', 'CMD'],
+    ['cli', 'ENTRYPOINT'],
+  ])('the build of the image %s fills the compile cache as the user and with the flags of a start', (stage, start) => {
+    const lines = stages.get(stage) ?? []
+    const fill = lines.findIndex((line) => line.startsWith('RUN '))
+    const words = (JSON.parse(last(stage, start)) as string[]).join(' ')
+    expect(lines[fill]).toContain(words)
+    const before = lines.slice(0, fill)
+    expect(before).toContain('USER node')
+    expect(before.some((line) => line.startsWith('ENV NODE_COMPILE_CACHE='))).toBe(true)
+  })
+
   it('the health check of an image asks /livez, and the health checks of both compose files ask /readyz', () => {
     const check = /HEALTHCHECK .*CMD (\[.+\])/.exec(stages.get('service')?.join('\n') ?? '')?.[1] ?? '[]'
     const words = ['node', '/app/packages/runtime/health-check.js']
