@@ -85,7 +85,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     readonly cap_drop?: readonly string[]
     readonly mem_limit?: string
     readonly command?: readonly string[]
-    readonly deploy?: { readonly replicas: number }
+    readonly networks?: readonly string[] | Readonly<Record<string, { readonly aliases: readonly string[] }>>
   }
   const compose = parse(read('deploy/compose.production.yml'), { merge: true }) as {
     readonly name: string
@@ -95,12 +95,15 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
   const services = Object.entries(compose.services)
   const both = { ...ingressSettings, ...projectorSettings }
   const ours = {
-    ingress: ingressSettings,
-    projector: projectorSettings,
+    'ingress-1': ingressSettings,
+    'ingress-2': ingressSettings,
+    'projector-1': projectorSettings,
+    'projector-2': projectorSettings,
     reader: readerSettings,
     cli: { ...both, SQLITE_TMPDIR: {} },
     topics: both,
   }
+  const kindOf = (name: string) => name.replace(/-\d$/, '')
 
   it('the API key of docker-compose.yml may use every view of the console, and the first redrive works', () => {
     const { services: desk } = parse(read('docker-compose.yml')) as {
@@ -121,12 +124,10 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect(unknownIn(settings, compose.services[name]?.environment ?? {})).toEqual([])
   })
 
-  it.each(['ingress', 'projector', 'reader', 'cli', 'topics'] as const)(
-    'the container %s accepts its settings',
-    (name) => {
-      expect(() => accept[name](withExamples(compose.services[name]?.environment ?? {}))).not.toThrow()
-    },
-  )
+  it.each(Object.keys(ours))('the container %s accepts its settings', (name) => {
+    const settings = withExamples(compose.services[name]?.environment ?? {})
+    expect(() => accept[kindOf(name) as keyof typeof accept](settings)).not.toThrow()
+  })
 
   it.for(['docker-compose.yml', 'deploy/compose.production.yml'])('docker compose accepts %s', (file, context) => {
     const noCompose = missing('docker', 'compose', 'version')
@@ -161,8 +162,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     const files = ['redis.conf', 'sentinel.conf', 'kafka-users.sh'].map((name) => read(`deploy/compose/${name}`))
     const [redis, sentinel, users] = files.map((text) => text.replaceAll('$user', 'ingress'))
     for (const [name, service] of services) {
-      const kind = name.replace(/-\d$/, '')
-      const mounted = { redis, sentinel, 'kafka-users': users }[kind] ?? ''
+      const mounted = { redis, sentinel, 'kafka-users': users }[kindOf(name)] ?? ''
       const named = `${JSON.stringify(service)} ${mounted}`.matchAll(/\/run\/secrets\/([\w.-]+)/g)
       const others = ['projector', 'reader', 'operator'].map((user) => `kafka-${user}.password`)
       const own = name === 'kafka-users' ? others : []
@@ -185,11 +185,20 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     const { scrape_configs: jobs } = parse(read('deploy/compose/prometheus.yml')) as {
       readonly scrape_configs: readonly { job_name: string; static_configs: [{ targets: readonly string[] }] }[]
     }
-    const replicasOf = (service: string) => compose.services[service]?.deploy?.replicas ?? 1
     for (const service of ['ingress', 'projector', 'reader'])
       expect(jobs.find((job) => job.job_name === `customer-stream-${service}`)?.static_configs[0].targets).toEqual(
-        Array.from({ length: replicasOf(service) }, (_, i) => `${compose.name}-${service}-${i + 1}:9464`),
+        Object.keys(ours).flatMap((name) => (kindOf(name) === service ? [`${name}:9464`] : [])),
       )
+  })
+
+  it('the proxy and the reader of the production compose file find both ingresses by one name', () => {
+    for (const name of ['ingress-1', 'ingress-2'])
+      expect(compose.services[name]?.networks).toEqual({
+        inside: { aliases: ['ingress'] },
+        edge: { aliases: ['ingress'] },
+      })
+    expect(read('deploy/compose/Caddyfile')).toContain('dynamic a ingress 8080 {')
+    expect(compose.services.reader?.environment?.INGRESS_ADMIN_URLS).toBe('http://ingress:9464')
   })
 
   /** Copies the scripts of the site into a new folder. */
@@ -512,10 +521,13 @@ describe('Dockerfile', () => {
     const check = /HEALTHCHECK .*CMD (\[.+\])/.exec(stages.get('service')?.join('\n') ?? '')?.[1] ?? '[]'
     const words = ['node', '/app/packages/runtime/health-check.js']
     expect(JSON.parse(check)).toEqual([...words, 'livez'])
-    for (const file of ['docker-compose.yml', 'deploy/compose.production.yml'])
-      for (const service of ['ingress', 'projector', 'reader']) {
+    for (const [file, names] of [
+      ['docker-compose.yml', ['ingress', 'projector', 'reader']],
+      ['deploy/compose.production.yml', ['ingress-1', 'ingress-2', 'projector-1', 'projector-2', 'reader']],
+    ] as const)
+      for (const name of names) {
         const { services } = parse(read(file), { merge: true })
-        expect(services[service].healthcheck.test).toEqual(['CMD', ...words, 'readyz'])
+        expect(services[name].healthcheck.test).toEqual(['CMD', ...words, 'readyz'])
       }
     expect(read('.dockerignore')).toContain('\n!packages/runtime/health-check.js\n')
   })
