@@ -5,7 +5,6 @@ import { writeState } from '@customer-stream/schemas'
 import { openTcpProxy } from '@customer-stream/testing'
 import kafkajs from 'kafkajs'
 import { expect, inject, it, onTestFinished } from 'vitest'
-import { plainKafka } from './fixtures/plain-kafka.ts'
 import { createStateTopic, type StateTopic } from './fixtures/state-topic.ts'
 import { stateOf } from './fixtures/states.ts'
 import { type CustomerTable, type CustomerTableOptions, openCustomerTable, SubscriberError } from './index.ts'
@@ -161,9 +160,7 @@ it('a table continues at its offset after its group has rebalanced', async () =>
   await table.untilCaughtUp()
   const { groups } = await topic.admin.listGroups()
   const groupId = groups.find((group) => group.groupId.startsWith(groupIdPrefix))?.groupId ?? ''
-  // kafkajs shares the offsets of a group between all consumers of one client. A member that leaves
-  // would delete the offsets of the table.
-  const stranger = plainKafka(kafkaBrokers).consumer({ groupId })
+  const stranger = topic.kafka.consumer({ groupId })
   const joined = Promise.withResolvers<void>()
   stranger.on(stranger.events.GROUP_JOIN, () => joined.resolve())
   await stranger.connect()

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Consumer, ConsumerConfig, ConsumerRunConfig, Kafka } from 'kafkajs'
+import { createConsumer } from './own-offsets.ts'
 
 /** Error that has ended a subscription or a table. `cause` is the original error. */
 export class SubscriberError extends Error {
@@ -88,7 +89,7 @@ export const runConsumer = async ({ kafka, topic, config, signal, setUp }: RunOp
     failure ??= error instanceof SubscriberError ? error : new SubscriberError(messageOf(error), { cause: error })
     end()
   }
-  const consumer = kafka.consumer({
+  const consumer = createConsumer(kafka, {
     maxWaitTimeInMs: MAX_WAIT_MS,
     ...config,
     allowAutoTopicCreation: false,

@@ -7,7 +7,6 @@ import { fileURLToPath } from 'node:url'
 import { waitUntil } from '@customer-stream/runtime'
 import { writeState } from '@customer-stream/schemas'
 import { describe, expect, inject, it, onTestFinished } from 'vitest'
-import { plainKafka } from './fixtures/plain-kafka.ts'
 import { createStateTopic, type StateTopic } from './fixtures/state-topic.ts'
 import { stateOf } from './fixtures/states.ts'
 import { type CustomerChange, type CustomerSubscription, SubscriberError, subscribeToCustomers } from './index.ts'
@@ -21,8 +20,7 @@ const start = (topic: StateTopic, options: Partial<CustomerSubscription> = {}) =
   const stopping = new AbortController()
   const seen: string[] = []
   const ended = subscribeToCustomers({
-    // kafkajs shares the offsets of a group between all consumers of one client.
-    kafka: plainKafka(kafkaBrokers),
+    kafka: topic.kafka,
     topic: topic.name,
     groupId: topic.name,
     signal: stopping.signal,

@@ -3,7 +3,6 @@ import { waitUntil } from '@customer-stream/runtime'
 import { type CustomerEvent, decide, partitionOf, type Version } from '@customer-stream/schemas'
 import { describe, expect, inject, it, onTestFinished } from 'vitest'
 import { createMemoryStore, type MemoryStore, withSteps } from './fixtures/memory-store.ts'
-import { plainKafka } from './fixtures/plain-kafka.ts'
 import { createRawTopic, type Delivery, type RawTopic } from './fixtures/raw-topic.ts'
 import { type DeliveryStore, type DeliverySubscription, SubscriberError, subscribeToDeliveries } from './index.ts'
 
@@ -13,8 +12,7 @@ const { kafkaBrokers } = inject('brokers')
 const start = (topic: RawTopic, store: DeliveryStore, options: Partial<DeliverySubscription> = {}) => {
   const stopping = new AbortController()
   const ended = subscribeToDeliveries({
-    // kafkajs shares the offsets of a group between all consumers of one client.
-    kafka: plainKafka(kafkaBrokers),
+    kafka: topic.kafka,
     topic: topic.name,
     groupId: topic.name,
     store,
