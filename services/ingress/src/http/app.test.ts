@@ -386,6 +386,11 @@ describe('the order of checks', () => {
     expect([answer.statusCode, answer.json().type]).toEqual([status, slug])
   })
 
+  it('the answer 413 names the limit', async () => {
+    const answer = await start().post('x'.repeat(10_001))
+    expect(answer.json().detail).toBe('A body may have at most 10000 bytes.')
+  })
+
   it('a body of exactly the limit is accepted', async () => {
     const body = valid.padEnd(10_000)
     expect((await start().post(body)).statusCode).toBe(202)

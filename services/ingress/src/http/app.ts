@@ -299,7 +299,8 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
       return reply.hijack()
     }
     const problem = problemOfError(error)
-    return refuse(reply, problem, undefined, problem === 'internal-error' ? error : undefined)
+    const detail = problem === 'too-large' ? `A body may have at most ${options.maxBodyBytes} bytes.` : undefined
+    return refuse(reply, problem, detail, problem === 'internal-error' ? error : undefined)
   })
 
   for (const method of nodeHttp().METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method)

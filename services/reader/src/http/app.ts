@@ -274,10 +274,12 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   app.setNotFoundHandler(() => {
     throw new ProblemError('not-found')
   })
-  app.setErrorHandler((error: Error, _request, reply) => {
+  app.setErrorHandler((error: Error, { routeOptions }, reply) => {
     const problem = problemOfError(error)
+    const limit = `A body may have at most ${routeOptions.bodyLimit} bytes.`
+    const detail = problem === 'too-large' ? limit : detailOf(error)
     const needsPerson = error instanceof DamagedCustomerError || problem === 'internal-error' || isWrongType(error)
-    return refuse(reply, problem, detailOf(error), needsPerson ? error : undefined)
+    return refuse(reply, problem, detail, needsPerson ? error : undefined)
   })
   const count = (request: FastifyRequest, reply: FastifyReply): void => {
     // After SIGTERM, each answer closes its connection, so that no client has an open connection

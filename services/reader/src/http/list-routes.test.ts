@@ -37,6 +37,11 @@ it.each<[body: unknown, status: number, type: string]>([
   expect((await search(body)).answer.json()).toMatchObject({ status, type })
 })
 
+it('the answer to a search that is too large names the limit', async () => {
+  const { answer } = await search({ phone: 'x'.repeat(100_000) })
+  expect(answer.json().detail).toBe('A body may have at most 16384 bytes.')
+})
+
 it.each([
   ['no-term', 400, 'invalid-parameter'],
   ['no-index', 503, 'unavailable'],
