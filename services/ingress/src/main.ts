@@ -10,7 +10,7 @@ import {
   settingsOrExit,
 } from '@customer-stream/runtime'
 import { createAdminApp } from '@customer-stream/runtime/admin-app'
-import { createDiagnose } from '@customer-stream/runtime/kafka'
+import { createDiagnose, quotaDelay } from '@customer-stream/runtime/kafka'
 import { createObstacles, createRegistry, createTraces, watchSecretFiles } from '@customer-stream/runtime/service'
 import { topicNames } from '@customer-stream/schemas'
 import { createDelivery, type Delivery } from './delivery/delivery.ts'
@@ -39,7 +39,7 @@ const metrics = createIngressMetrics(registry, {
 const delivery: Delivery = createDelivery({ settings, topics, metrics, obstacles, logger })
 const { publish, publishers, spool } = delivery
 const connection = createKafkaConnection({ settings, topics, delivery, obstacles, diagnose, logger })
-const watched = { connection, publishers, spool, obstacles, diagnose, onStuck: lifecycle.fail }
+const watched = { connection, quotaDelay, publishers, spool, obstacles, diagnose, onStuck: lifecycle.fail }
 const limits = { maxBodyBytes: settings.MAX_BODY_BYTES, stopping: stopping.signal }
 const { checks, watch } = createReadiness({ ...watched, ...limits })
 const parts = { settings, publish, topics, metrics, logger, tracer: traces.tracer, stopping: stopping.signal }

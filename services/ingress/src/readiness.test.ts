@@ -12,6 +12,7 @@ const setUp = (changed: Partial<ReadinessDependencies> = {}) => {
   const stuck: string[] = []
   const readiness = createReadiness({
     connection: { topicsChecked: true, warnings: [], outage: async () => undefined },
+    quotaDelay: () => undefined,
     publishers: { outage: () => undefined, stuck: () => undefined },
     spool: undefined,
     obstacles,
@@ -33,6 +34,15 @@ const spoolWith = (hasRoom: boolean, problem?: Error) => ({
 it('the ingress is ready if Kafka answers, and shows a warning about the topics', async () => {
   const connection = { topicsChecked: true, warnings: ['w'], outage: async () => undefined }
   expect(await setUp({ connection }).checks()).toEqual([{ name: 'kafka', ready: true, detail: 'w' }])
+})
+
+it('the ingress that a quota delays is ready, and shows the quota', async () => {
+  const connection = { topicsChecked: true, warnings: ['w'], outage: async () => undefined }
+  const quotaDelay = () => 'delayed by 5 s'
+  expect(await setUp({ connection, quotaDelay }).checks()).toEqual([
+    { name: 'kafka', ready: true, detail: 'delayed by 5 s' },
+  ])
+  expect(await setUp({ connection: noAnswer, quotaDelay }).checks()).toMatchObject([{ detail: 'no broker answers' }])
 })
 
 it('the ingress is not ready before its topics are checked, and reports this reason', async () => {

@@ -10,6 +10,8 @@ import type { ReopeningSpool } from './spool/reopening-spool.ts'
 
 export interface ReadinessDependencies {
   readonly connection: Pick<KafkaConnection, 'topicsChecked' | 'warnings' | 'outage'>
+  /** Returns a sentence about a quota that delays this process. Undefined if there is none. */
+  readonly quotaDelay: () => string | undefined
   readonly publishers: Pick<TopicPublishers, 'outage' | 'stuck'>
   readonly spool: Pick<ReopeningSpool, 'hasRoomFor' | 'size' | 'problem'> | undefined
   readonly obstacles: Obstacles
@@ -32,7 +34,7 @@ const NO_ROOM =
   'store get 503. Free or repair the disk, and read the log line spool-failed.'
 
 export const createReadiness = (deps: ReadinessDependencies): Readiness => {
-  const { connection, publishers, spool, obstacles, diagnose, maxBodyBytes, stopping, onStuck } = deps
+  const { connection, quotaDelay, publishers, spool, obstacles, diagnose, maxBodyBytes, stopping, onStuck } = deps
 
   const outageOfTopic = (): Diagnosis | undefined => {
     const outage = publishers.outage()
@@ -58,11 +60,8 @@ export const createReadiness = (deps: ReadinessDependencies): Readiness => {
   return {
     checks: async () => {
       const problem = await kafkaProblem()
-      const [warning] = connection.warnings
-      const kafka =
-        problem === undefined && warning !== undefined
-          ? { name: 'kafka', ready: true, detail: warning }
-          : readinessCheck('kafka', problem)
+      const warning = quotaDelay() ?? connection.warnings[0]
+      const kafka = { ...readinessCheck('kafka', problem ?? warning), ready: problem === undefined }
       if (!spool || stopping.aborted) return [kafka]
       // A process with room in its spool can acknowledge events without Kafka, so it stays ready.
       // Otherwise a load balancer would send it no requests, and events would be lost.

@@ -14,6 +14,7 @@ import {
   createKafkaCheck,
   createPartitionConsumer,
   createTopicWatch,
+  quotaDelay,
   readTopicIdentity,
 } from '@customer-stream/runtime/kafka'
 import { causeOf, createRedis } from '@customer-stream/runtime/redis'
@@ -67,7 +68,8 @@ const kafkaOutage = createKafkaCheck({ admin, diagnose, ...options.kafkaCheck })
 const clients = { admin, outputs, consumer, redis, store }
 const checks = { topicWatch, redisCheck, kafkaOutage, measure, obstacles, metrics, logger }
 const startup = createStartup({ ...clients, ...checks, diagnose, lifecycle }, options.startup)
-const readiness = createReadiness({ startup, ...checks, consumer, projection, progress, groupId: options.groupId })
+const watched = { startup, ...checks, quotaDelay, consumer, projection, progress }
+const readiness = createReadiness({ ...watched, groupId: options.groupId })
 const adminApp = createAdminApp({ registry, checks: readiness, settings })
 const watchdog = createWatchdog({ ...clients, projection, progress, lifecycle }, options.watchdog)
 

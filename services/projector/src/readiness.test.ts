@@ -4,6 +4,7 @@ import { createReadiness, type ReadinessDependencies } from './readiness.ts'
 const well: ReadinessDependencies = {
   startup: { phase: 'running' },
   kafkaOutage: async () => undefined,
+  quotaDelay: () => undefined,
   redisCheck: { outage: async () => undefined },
   consumer: { joined: true, problem: undefined },
   projection: { waitingFor: undefined, fillProgress: undefined },
@@ -72,4 +73,13 @@ it('a projector is ready while Redis is being filled, and reports the progress',
   const checks = await createReadiness({ ...well, projection: { waitingFor: undefined, fillProgress: '3 of 4' } })()
   expect(checks.every(({ ready }) => ready)).toBe(true)
   expect(checks[0]).toEqual({ name: 'rebuild', ready: true, detail: '3 of 4' })
+})
+
+it('a projector that a quota delays is ready, and shows the quota', async () => {
+  const checks = await createReadiness({ ...well, quotaDelay: () => 'delayed by 5 s' })()
+  expect(checks).toContainEqual({ name: 'kafka', ready: true, detail: 'delayed by 5 s' })
+})
+
+it('an outage of Kafka hides an earlier delay by a quota', async () => {
+  expect(await notReady({ kafkaOutage: away, quotaDelay: () => 'delayed by 5 s' })).toEqual(['kafka: no answer'])
 })

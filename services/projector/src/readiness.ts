@@ -13,6 +13,8 @@ export interface ReadinessDependencies {
   readonly startup: Pick<Startup, 'phase'>
   /** Returns the reason why Kafka does not answer. Undefined if Kafka answers. */
   readonly kafkaOutage: () => Promise<Diagnosis | undefined>
+  /** Returns a sentence about a quota that delays this process. Undefined if there is none. */
+  readonly quotaDelay: () => string | undefined
   readonly redisCheck: Pick<RedisCheck, 'outage'>
   readonly consumer: Pick<PartitionConsumer, 'joined' | 'problem'>
   readonly projection: Pick<Projection, 'waitingFor' | 'fillProgress'>
@@ -38,7 +40,7 @@ const withoutRepeats = (checks: readonly ReadinessCheck[]): ReadinessCheck[] =>
   })
 
 export const createReadiness = (deps: ReadinessDependencies): (() => Promise<ReadinessCheck[]>) => {
-  const { startup, kafkaOutage, redisCheck, consumer, projection, progress, obstacles, groupId } = deps
+  const { startup, kafkaOutage, quotaDelay, redisCheck, consumer, projection, progress, obstacles, groupId } = deps
   return async () => {
     if (startup.phase === 'stopping') return notStarted('stopping')
     if (startup.phase === 'starting') return notStarted(obstacles.worst?.message ?? NO_ANSWER_YET)
@@ -52,9 +54,11 @@ export const createReadiness = (deps: ReadinessDependencies): (() => Promise<Rea
     const standstill = kafka ? undefined : progress.standstill
     // The projector is ready while Redis is being filled, because new events are applied.
     const rebuild = fillProgress === undefined ? [] : [{ name: 'rebuild', ready: true, detail: fillProgress }]
+    // A delayed projector is ready, because it applies events.
+    const delay = kafka ? undefined : quotaDelay()
     return withoutRepeats([
       ...rebuild,
-      readinessCheck('kafka', kafka?.message),
+      { ...readinessCheck('kafka', kafka?.message ?? delay), ready: kafka === undefined },
       readinessCheck('redis', redis?.message),
       readinessCheck('blocked', obstacles.blocked?.message),
       readinessCheck('group', notJoined),

@@ -11,6 +11,7 @@ import {
   settingsOrExit,
 } from '@customer-stream/runtime'
 import { createAdminApp } from '@customer-stream/runtime/admin-app'
+import { quotaDelay } from '@customer-stream/runtime/kafka'
 import { connectRedis, createRedis, createRedisDiagnose } from '@customer-stream/runtime/redis'
 import { createObstacles, createRegistry, createTraces, watchSecretFiles } from '@customer-stream/runtime/service'
 import { followChanges } from './changes/follow-changes.ts'
@@ -49,7 +50,8 @@ const changes = followChanges({ settings, kafka, metrics, stopping: stopping.sig
 const ofKafka = { settings, redis, positions, listDealers, kafka, metrics }
 const kafkaParts = createKafkaParts({ ...ofKafka, stopping: stopping.signal })
 const timeoutMs = settings.READINESS_TIMEOUT_MS
-const readiness = createReadiness({ customers, kafka, diagnose, obstacles, timeoutMs, stopping: stopping.signal })
+const watched = { customers, kafka, quotaDelay, diagnose, obstacles }
+const readiness = createReadiness({ ...watched, timeoutMs, stopping: stopping.signal })
 const parts = { settings, customers, find, list, listDealers, changes, ...kafkaParts, metrics, logger }
 const app = createReaderApp({ ...parts, tracer: traces.tracer, stopping: stopping.signal })
 const adminApp = createAdminApp({ registry, checks: readiness.checks, settings })

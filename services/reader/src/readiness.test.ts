@@ -9,6 +9,7 @@ const setUp = (changed: Partial<ReadinessDependencies> = {}) => {
   const readiness = createReadiness({
     customers: { check: async () => undefined },
     kafka: { problem: undefined },
+    quotaDelay: () => undefined,
     diagnose: ({ message }) => ({ blocked: false, reason: 'outage', message: `diagnosed: ${message}` }),
     obstacles,
     timeoutMs: 50,
@@ -43,6 +44,11 @@ it('the reader stays ready in an outage of Kafka, and shows the outage', async (
     ready,
     { name: 'kafka', ready: true, detail: 'no broker answers' },
   ])
+})
+
+it('the reader that a quota of Kafka delays is ready, and shows the quota', async () => {
+  const checks = await setUp({ quotaDelay: () => 'delayed by 5 s' }).checks()
+  expect(checks).toContainEqual({ name: 'kafka', ready: true, detail: 'delayed by 5 s' })
 })
 
 it('the reader is not ready during a shutdown, even if Redis answers', async () => {

@@ -9,6 +9,8 @@ import type { ReaderKafka } from './kafka.ts'
 export interface ReadinessDependencies {
   readonly customers: Pick<Customers, 'check'>
   readonly kafka: Pick<ReaderKafka, 'problem'>
+  /** Returns a sentence about a quota that delays this process. Undefined if there is none. */
+  readonly quotaDelay: () => string | undefined
   readonly diagnose: (error: Error) => Diagnosis
   readonly obstacles: Pick<Obstacles, 'report'>
   readonly timeoutMs: number
@@ -23,13 +25,13 @@ export interface Readiness {
 }
 
 export const createReadiness = (deps: ReadinessDependencies): Readiness => {
-  const { customers, kafka, diagnose, obstacles, timeoutMs, stopping } = deps
+  const { customers, kafka, quotaDelay, diagnose, obstacles, timeoutMs, stopping } = deps
   const problem = (): Promise<Diagnosis | undefined> =>
     answerOf(customers.check, timeoutMs).then(() => undefined, diagnose)
   return {
     checks: async () => [
       readinessCheck('redis', stopping.aborted ? 'stopping' : (await problem())?.message),
-      { ...readinessCheck('kafka', kafka.problem), ready: true },
+      { ...readinessCheck('kafka', kafka.problem ?? quotaDelay()), ready: true },
     ],
     watch: async () => obstacles.report('redis', await problem()),
   }

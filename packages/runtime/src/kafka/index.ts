@@ -9,6 +9,7 @@ export { createPartitionReader, type FetchedPart, type PartitionReader } from '.
 export { readUncommitted } from './patches/isolation.ts'
 export * from './probe.ts'
 export * from './producer.ts'
+export { quotaDelay } from './quota.ts'
 export * from './read-topic.ts'
 export type { UnreadableBatch } from './record-batches.ts'
 export * from './settings.ts'

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import '../client.ts'
+import { quotaDelay } from '../quota.ts'
 
 interface Queue {
   maybeThrottle(throttleMs: number | null): void
@@ -88,7 +89,7 @@ it('a connection without enforced timeouts has no timer', () => {
   expect(vi.getTimerCount()).toBe(0)
 })
 
-it('a delay by a quota of Kafka is logged, because no request fails', () => {
+it('a delay by a quota of Kafka is logged and noted, because no request fails', () => {
   const lines: object[] = []
   const logger = { debug() {}, error: (message: string, fields: object) => lines.push({ message, ...fields }) }
   const { queue } = openQueue({ logger, broker: 'kafka:9092', clientId: 'ingress' })
@@ -99,4 +100,5 @@ it('a delay by a quota of Kafka is logged, because no request fails', () => {
       ...{ broker: 'kafka:9092', clientId: 'ingress', throttleMs: 100 },
     },
   ])
+  expect(quotaDelay()).toContain('kafka:9092 has delayed requests of the client id ingress by 0.1 s')
 })

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module'
+import { noteQuotaDelay } from '../quota.ts'
 
 interface SocketRequest {
   /** Unix milliseconds. */
@@ -28,19 +29,20 @@ const require = createRequire(import.meta.url)
 const REPORTED_THROTTLE_MS = 100
 
 /**
- * Logs that Kafka delays the requests of a client that exceeds a quota. kafkajs 2.2.4 logs this
- * only at the level debug. Nothing else shows the reason, because no request fails.
+ * Logs and notes that Kafka delays the requests of a client that exceeds a quota. kafkajs 2.2.4
+ * logs this only at the level debug. Nothing else shows the reason, because no request fails.
  */
-export const patchThrottleLog = (): void => {
+export const patchThrottle = (): void => {
   const { prototype } = require('kafkajs/src/network/requestQueue') as {
     prototype: RequestQueue & { maybeThrottle(throttleMs: number | null | undefined): void }
   }
   const { maybeThrottle } = prototype
   prototype.maybeThrottle = function (throttleMs) {
     maybeThrottle.call(this, throttleMs)
-    if ((throttleMs ?? 0) < REPORTED_THROTTLE_MS) return
-    const { broker, clientId } = this
-    this.logger.error('Kafka delays this client, because it exceeds a quota', { broker, clientId, throttleMs })
+    if (!throttleMs || throttleMs < REPORTED_THROTTLE_MS) return
+    const delay = { broker: this.broker, clientId: this.clientId, throttleMs }
+    noteQuotaDelay(delay)
+    this.logger.error('Kafka delays this client, because it exceeds a quota', delay)
   }
 }
 
