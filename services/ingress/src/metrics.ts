@@ -7,7 +7,7 @@ import { EVENT_TYPES, SUSPICIONS } from './http/webhook-route.ts'
 import type { SpoolDamage } from './spool/segment.ts'
 
 const problemNames = Object.keys(problems) as Problem[]
-// The object types make a missing name a compile error.
+// The keys are typed, so the compiler reports a missing name.
 const ends = Object.keys({
   stored: 1,
   spooled: 1,

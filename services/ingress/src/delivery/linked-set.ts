@@ -11,9 +11,9 @@ export interface Linked<T> {
  * Set of objects in the order of insertion, for members that are added and deleted with each event.
  *
  * A `Set` would keep removed members in memory. V8 replaces the table of a `Set` after some
- * insertions, and links the old table to the new table. When an old table has survived two
- * collections of the young generation, it keeps all later tables, and the members in them. Only a
- * major collection removes these tables. A removed member of a `LinkedSet` refers to no other
+ * insertions, and links the old table to the new table. A table that survives two minor collections
+ * of garbage moves to the old generation. It then keeps all later tables and their members in
+ * memory until the next major collection. A removed member of a `LinkedSet` refers to no other
  * member.
  */
 export class LinkedSet<T extends Linked<T>> implements Iterable<T> {

@@ -15,11 +15,11 @@
  * stores one of its flushes within SLOW_FLUSH_MS. So a partition that fails or is slow (no leader,
  * too few in-sync replicas, a broker that hangs) delays no other partition.
  *
- * A failing partition always keeps one record to retry. If the deadlines of all its records are
- * over, the smallest record stays as a probe. When Kafka stores the probe, the partition works
- * again, even if no new record arrives. The request of the probe has already got 503, so the sender
- * may repeat the event. Kafka may then have the event twice, which harms no reader. The probes need
- * memory for one record of each failing partition.
+ * A failing partition always keeps one record to retry. If the deadlines of all its records have
+ * passed, the publisher keeps the smallest record as a probe. When Kafka stores the probe, the
+ * partition works again, even if no new record arrives. The request of the probe has already got
+ * 503, so the sender may repeat the event. Kafka may then have the event twice, which harms no
+ * reader. The probes need memory for one record of each failing partition.
  *
  * Guarantees:
  * - Each record gets its answer by its deadline.
@@ -267,9 +267,9 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   }
 
   /**
-   * Handles a slow flush that has stored records although its partitions have failed since the
-   * flush began. `outage` counts only failures that begin after the last stored record. So this
-   * function moves the start of these failures to the time of this success.
+   * Called after a flush has stored records. If another flush of the same partition has failed in
+   * the meantime, moves the start of this failure to now. Otherwise `outage` would not count the
+   * failure, because it counts only failures that begin after the last stored record.
    */
   const restartFailures = (stored: readonly Entry<R>[]) => {
     if (isolated.size === 0) return
@@ -354,10 +354,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     requeue(queue.waiting.splice(0))
   }
 
-  /**
-   * If the partition of an unbound record has become known, moves the record to the queue of this
-   * partition.
-   */
+  /** Moves each unbound record whose partition is known now to the queue of this partition. */
   const bind = () => {
     const isBound = ({ record }: Entry<R>) => options.partitionOf?.(record) !== undefined
     const bound = unbound.waiting.filter(isBound)
@@ -429,8 +426,8 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
       )
       const [first] = failed.flatMap(({ failure }) => failure ?? []).toSorted((a, b) => a.since - b.since)
       if (!first || performance.now() - first.since < OUTAGE_AFTER_MS) return undefined
-      // The producer sends unbound records to another partition at each attempt. So if they fail,
-      // all partitions count as failing.
+      // The producer sends unbound records to another partition at each attempt. So if unbound
+      // records fail, all partitions count as failing.
       return { partitions: failed.includes(unbound) ? Number.POSITIVE_INFINITY : failed.length, error: first.error }
     },
     close: async (deadlineAt) => {

@@ -57,9 +57,9 @@ const QUARANTINE_DEADLINE_MS = 30_000
  */
 const DRAIN_MS = 250
 /**
- * A topic is unavailable if this many partitions have begun to fail, and no record was stored after
- * that. If fewer than this many partitions were healthy, all of the healthy partitions must have
- * begun to fail. One failing partition among healthy partitions is not an outage of the topic.
+ * A topic has an outage if this many partitions began to fail after the last stored record. If the
+ * topic had fewer healthy partitions, all of them must have begun to fail. One failing partition
+ * among healthy partitions is not an outage of the topic.
  */
 const OUTAGE_PARTITIONS = 3
 

@@ -131,7 +131,8 @@ const problemOfError = (error: { code?: string; statusCode?: number }): Problem 
 export const createApp = (deps: AppDependencies, options: AppOptions): FastifyInstance => {
   const { metrics } = deps
   const spans = createRequestSpans(deps.tracer, WEBHOOK_PATH)
-  // Sockets on which the handler of parser errors has answered, and counted, a request.
+  // Sockets on which the handler of parser errors has answered, with the problem of the answer. The
+  // answer is already counted.
   const answeredByParser = new WeakMap<Duplex, Problem>()
   const rawAnswer = (problem: Problem) => {
     metrics.answers.inc({ answer: problem })
@@ -229,7 +230,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     if (!request.isAuthentic) {
       reply.header('connection', 'close')
       const { socket } = request.raw
-      // Node calls `destroySoon` after the answer. The original function would close the socket
+      // Node calls `destroySoon` after the answer. Node's own `destroySoon` would close the socket
       // immediately.
       if (!request.raw.complete && socket) socket.destroySoon = () => endSlowly(socket)
     }

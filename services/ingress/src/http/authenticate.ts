@@ -2,7 +2,10 @@ import { isAscii, isUtf8 } from 'node:buffer'
 import { createHmac, createSecretKey, hash, type KeyObject, timingSafeEqual } from 'node:crypto'
 import { declaredEncoding, decodeText } from '@customer-stream/schemas'
 
-/** Headers of a request. A repeated header matches no secret: Node joins the values with commas. */
+/**
+ * Headers of a request. A repeated header matches no secret, because Node joins the values with
+ * commas.
+ */
 export interface Credentials {
   readonly signature: string | undefined
   readonly token: string | undefined
@@ -19,7 +22,10 @@ export interface Authenticated {
   readonly secret: string
   /** `none` if tokens are not checked. */
   readonly token: string
-  /** Charset of the body. Defined only if the sender signed the same text in another charset. */
+  /**
+   * Charset of the body, if the sender signed the same text in another charset. Otherwise
+   * undefined.
+   */
   readonly encoding?: string
 }
 

@@ -37,8 +37,9 @@ const NO_BLOCK = Buffer.alloc(0)
  * Collects the chunks of one body. Node creates a separate Buffer for each chunk, so a body in
  * one-byte chunks would use 300 times its size.
  *
- * This is a class, because V8 gives an object literal with getters its own hidden class in the old
- * generation. Until the next major collection, each hidden class would keep the chunks of its body.
+ * This is a class, because V8 creates a new hidden class for each object literal with getters. The
+ * hidden class would keep the chunks of the body in memory until the next major collection of
+ * garbage.
  */
 class BodyParts {
   bytes = 0
@@ -103,8 +104,9 @@ interface Receiving {
  * Receives request bodies as bytes, with a limit for each body and a limit for all bodies together.
  * Without limits any stranger could fill the memory, because the sender is not authenticated yet.
  * If all bodies together exceed the limit, the body without progress for the longest time is
- * dropped. So stalled bodies do not block other senders. A body that is alone is never dropped for
- * this limit, because the largest body needs more memory than `maxBodyBytes`.
+ * dropped. So stalled bodies do not block other senders. If only one body is being received, the
+ * limit for all bodies does not apply. Otherwise a body of `maxBodyBytes`, which needs more memory
+ * than its bytes, could be dropped.
  */
 export const createReceiveBody = ({ maxBodyBytes, maxBytesTogether }: ReceiveBodyOptions) => {
   // Incomplete bodies, sorted by the time of their last progress.

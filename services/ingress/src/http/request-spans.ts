@@ -56,7 +56,7 @@ export const createRequestSpans = (tracer: Tracer | undefined, route: string): R
       // Only requests to the webhook have a time of arrival.
       const span = request.span ?? (request.arrivedAt > 0 ? spanOfRefused(request) : undefined)
       const facts = { ...always, 'http.response.status_code': status }
-      // OpenTelemetry counts only answers from 500 as errors of the server.
+      // In OpenTelemetry, only a status code of 500 or higher is an error of the server.
       if (status < 500) span?.end({ ...facts, 'error.type': problem })
       else span?.end(facts, problem)
       const context = span?.context ?? contextOfSender(request)

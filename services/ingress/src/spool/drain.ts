@@ -326,8 +326,8 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
         if (appender.mayWriteTo(last)) await Promise.race([appender.committed, ...running()])
         else if (isStopped()) return 'stopped'
         else if (running().length > 0) await Promise.race([appender.committed, sleep(RETRY_MS), ...running()])
-        // If a readable file has an undelivered record, but no cursor has its place, read all files
-        // again.
+        // A readable file has an undelivered record, and no cursor has the record's place. Read all
+        // files again.
         else if (cursors.size === 0 && segments.some((segment) => segment.retryAt === 0 && !isDone(segment)))
           await restart()
         // If a cursor has finished a file in the meantime, continue the loop, which deletes the

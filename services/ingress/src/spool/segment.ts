@@ -247,7 +247,10 @@ export const createSegment = async (
   }
 }
 
-/** Reports damage once for each offset. Marks the file for `.damaged`, except for a torn tail. */
+/**
+ * Reports damage once for each offset. Marks the file, so that it is later renamed to `.damaged`. A
+ * torn tail does not mark the file.
+ */
 export const noteDamage = (segment: Segment, damage: Omit<SpoolDamage, 'file'>, report: Report) => {
   if (damage.what !== 'torn-tail') segment.damaged = true
   if (segment.reported.has(damage.offset)) return
