@@ -30,8 +30,9 @@ export const NO_ID = 'no-id'
 /**
  * @param admin a client for several topics. Used only to read the id of the topic. If the topic is
  *   missing, this request harms no other topic.
- * @param reading a client for this topic alone. If one topic is missing, a client of kafkajs fails
- *   for all its topics. A fetch that waits for records also delays other requests to its broker.
+ * @param reading a client for this topic alone, for two reasons. If one topic is missing, a kafkajs
+ *   client fails for all its topics. While a fetch waits for records, other requests of the same
+ *   client to the same broker wait too.
  * @param topic undefined if the topic is switched off.
  */
 export const createChangelogSource = (

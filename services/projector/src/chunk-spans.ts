@@ -2,7 +2,7 @@ import { isSampled, type Span, type TraceContext, type Tracer } from '@customer-
 import { traceContextOf } from '@customer-stream/schemas'
 import type { Projected, RawRecord } from './project.ts'
 
-/** OpenTelemetry's usual limit. A chunk may have more records than this. */
+/** OpenTelemetry's default limit of links. A chunk may have more records. */
 const MAX_LINKS = 128
 
 export interface ChunkSpan {

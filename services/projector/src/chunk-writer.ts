@@ -121,8 +121,8 @@ const recordsOfErasures = (
   topic: string,
 ): OutgoingRecord[] =>
   erasures.flatMap(({ customerUuid, erasure }, i) =>
-    // Use a timestamp that is not in the future: Kafka may refuse a future timestamp, or compact
-    // its segment later.
+    // Use a timestamp that is not in the future. Kafka may refuse a future timestamp, or compact
+    // the segment of the record too late.
     stored[i] === 'erased' ? [tombstone(customerUuid, topic, Math.min(erasure.erasedAt, Date.now()))] : [],
   )
 

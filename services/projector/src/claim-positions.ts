@@ -1,8 +1,8 @@
 /**
  * Stores the ids of the topic and the cluster, and the settings of the indexes, in Redis, together
  * with the positions. If the positions belong to another cluster or to other indexes, nothing is
- * applied until a person acts. The obstacle `positions` names the settings that the person can
- * change.
+ * applied until a person acts. Readiness and log then name the settings that the person can change
+ * (obstacle `positions`).
  */
 import type { Logger, Obstacles } from '@customer-stream/runtime'
 import type { TopicIdentity } from '@customer-stream/runtime/kafka'

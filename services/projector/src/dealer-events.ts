@@ -36,8 +36,8 @@ type Scripts = RedisClient & {
 const MAX_ID_LENGTH = 200
 
 /**
- * Returns a number instead of an id, because a noted id would keep the text of its event in memory
- * (FNV-1a). Two ids of an hour rarely have the same number.
+ * Returns the hash of an id (FNV-1a). The id itself would keep the whole text of its event in
+ * memory. Two ids of one hour rarely have the same hash.
  */
 const numberOf = (id: string): number => {
   let number = 0x811c9dc5
@@ -53,7 +53,10 @@ export const createDealerEvents = (
 ): DealerEvents => {
   redis.defineCommand('countEvents', { lua: script('count-events'), numberOfKeys: 2 })
   const scripts = redis as Scripts
-  /** Numbers of ids, by dealer and hour. An id may be there twice, because Redis counts it once. */
+  /**
+   * Hashes of ids, by dealer and hour. A list may have an id twice, because Redis counts the id
+   * once.
+   */
   const noted = new Map<string, Map<number, number[]>>()
   let size = 0
 

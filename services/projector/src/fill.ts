@@ -37,12 +37,14 @@ export type FillPartition = (partition: number, fill: Fill, signal: AbortSignal)
 const CONCURRENT = 4
 
 /**
- * Customers whose hash has a lower projection, and is newer than all their documents that were read
- * so far. The fill keeps such a hash, because a newer document may follow.
+ * Customers whose hash was written by a lower projection, and is newer than all documents of the
+ * customer that were read so far. The fill keeps such a hash, because a newer document may follow.
  */
 interface KeptHashes {
   note(applied: AppliedStates): void
-  /** False if a document that is as new as the hash was read for each of these customers. */
+  /**
+   * False if the fill has read, for each of these customers, a document that is as new as the hash.
+   */
   readonly mayRemain: boolean
 }
 

@@ -82,8 +82,8 @@ export interface Indexes {
    */
   update(indexUpdates: readonly IndexUpdate[], chain?: Chain): Promise<string>
   /**
-   * Removes the entries of erased customers, then the field `_index` of each mark. Has the result
-   * and the errors of {@link Indexes.update}.
+   * Removes the entries of erased customers, then the field `_index` of each mark. Resolves and
+   * rejects like {@link Indexes.update}.
    */
   erase(erased: readonly ErasedEntries[], chain?: Chain): Promise<string>
   /**
@@ -122,7 +122,8 @@ const entriesOf = ({ customer, isCurrent, index }: IndexUpdate): Entry[] => {
   // The score of an entry in a dealer's index is the time of the customer's last change.
   if (index === undefined) return terms.filter((term) => term.startsWith('dealer:')).map(entry('+'))
   const indexed = new Set(filedTerms(index))
-  // A paused projector may have added the terms of this event after they were removed.
+  // The event is not in the hash, so its entries must not stay. A projector that was paused may
+  // have added these entries late.
   if (!isCurrent) return terms.filter((term) => !indexed.has(term)).map(entry('='))
   for (const term of terms) indexed.delete(term)
   return [...terms.map(entry('+')), ...[...indexed].map(entry('-'))]

@@ -115,8 +115,8 @@ const openWindow = (start: string, { maxRecords, peek, customerOf }: LookaheadOp
   const newest = new Map<string, { readonly version: Version; readonly index: number }>()
   /**
    * Customers with a record whose version is uncertain. After this record, no event of its customer
-   * is marked as superseded. Otherwise that record could replace the hash although the record is
-   * older than an event that was left out.
+   * is marked as superseded. Otherwise that record could replace the hash, although an event that
+   * was left out is newer.
    */
   const uncertain = new Set<string>()
   let isReading = true

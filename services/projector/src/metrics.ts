@@ -2,7 +2,7 @@ import { Counter, Gauge, Histogram, type Registry, startAtZero } from '@customer
 import type { QuarantineReason } from './project.ts'
 import type { StoreOutcome } from './store.ts'
 
-// The type check finds a missing outcome or reason.
+// The keys are typed, so the compiler reports a missing outcome or reason.
 const outcomes = Object.keys({ applied: 1, duplicate: 1, stale: 1, erased: 1, quarantined: 1 } satisfies Record<
   StoreOutcome | 'quarantined',
   1

@@ -86,7 +86,7 @@ const createWaits = ({ causeOf, metrics, logger }: Omit<OutagesDependencies, 'ba
 
 export const createOutages = ({ causeOf, metrics, logger, backoff }: OutagesDependencies): Outages => {
   const waits = createWaits({ causeOf, metrics, logger })
-  /** Failures of `attemptOnce` that no success has ended, by the key of their wait. */
+  /** Failures of `attemptOnce` since its last success, by the key of the wait. */
   const failing = new Map<string, { failures: number; readonly forgetSignal: () => void }>()
   const timed = async <T>(what: string, attempt: () => Promise<T>): Promise<T> => {
     const stop = metrics.operationSeconds.startTimer({ operation: what })

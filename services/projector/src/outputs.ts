@@ -19,7 +19,7 @@ export interface Outputs extends Pick<TopicWatchOptions, 'demands' | 'onPartitio
   disconnect(): Promise<unknown>
 }
 
-/** Upper bound for the bytes of a record besides its key, value and headers. */
+/** Upper limit for the bytes of a record without its key, value and headers. */
 const RECORD_BYTES = 100
 
 const bytesOf = ({ key, value, headers = {} }: OutgoingRecord): number =>

@@ -137,7 +137,7 @@ const repeatedIn = (keys: readonly (string | undefined)[]): ReadonlySet<string |
   return repeated
 }
 
-// Must be a separate function, because a closure inside another function would keep the parsed
+// This function must not be inside another function. Otherwise its closure would keep the parsed
 // event in memory.
 const always =
   <Value>(value: Value) =>

@@ -135,7 +135,8 @@ const endOfChunk = (records: readonly RawRecord[], start: number, maxRecords: nu
  */
 const LAST_COMMIT_MS = 2000
 /**
- * Pause before the next attempt to apply a record that met a bug, or to read an unreadable batch.
+ * Pause before the next attempt to apply a record whose projection failed through a bug, or to read
+ * an unreadable batch.
  */
 const RETRY_BLOCKED_MS = 10_000
 
@@ -222,9 +223,9 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     })
 
   /**
-   * Projects the records. If a record meets a bug of this projector, projects only records before
-   * it.
-   * @returns undefined if the first record meets the bug. The partition is then paused.
+   * Projects the records. If a record cannot be projected because of a bug, projects some records
+   * before this record.
+   * @returns undefined if the first record cannot be projected. The partition is then paused.
    */
   const projectUpTo = (
     records: readonly RawRecord[],

@@ -60,7 +60,8 @@ export const isOffset = (stored: string | undefined): stored is string => stored
 /**
  * Returns the metadata of a committed offset: `raw topic id/state topic id`. The commit means that
  * this state topic has the documents of all events before the offset in this raw topic. Empty if an
- * id is unknown, because a topic that was created again could then not be recognised.
+ * id is unknown. Without both ids, a topic that was deleted and created again could not be
+ * recognised.
  */
 const proofOf = (topicId: string | undefined, stateTopicId: string | undefined): string =>
   topicId === undefined || stateTopicId === undefined || stateTopicId === NO_ID ? '' : `${topicId}/${stateTopicId}`

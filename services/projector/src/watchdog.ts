@@ -15,7 +15,7 @@ import type { Projection } from './projection.ts'
 const QUIET_SESSIONS = 2
 /**
  * The process ends if no position moves for this many session timeouts. A rebalance takes less
- * time, and so does a fetch that waits for its turn.
+ * time. A fetch that waits for other fetches also takes less time.
  */
 const STALLED_SESSIONS = 4
 

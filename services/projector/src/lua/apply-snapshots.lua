@@ -257,7 +257,7 @@ for i = 1, customers do
   -- Most events need no mark, because the stored event shows that the customer is not erased.
   local outcome = stored.is_kept and 4 or stored.order == 0 and 0 or stored.order < 0 and -1 or stored.is_known and 1
   outcome = outcome or reply_by_mark(KEYS[customers + i], timestamp)
-  -- A lower projection may have other indexes, so it must not change the entries of a higher
+  -- A lower projection may have other indexes, so it must not change entries of a higher
   -- projection.
   local keeps_entries = outcome == 0 and stored.is_higher
   local is_current = outcome == 1 or (outcome == 0 and not keeps_entries)

@@ -17,8 +17,9 @@ for i, key in ipairs(KEYS) do
     changed[#changed + 1] = i
   elseif new ~= old then
     -- Two commands make a transaction: see store_twice in apply-snapshots.lua. Otherwise Redis
-    -- could keep the field, but not the entries that it names. HDEL is first, because a full Redis
-    -- accepts it, and checks its memory limit only before the first write of a script.
+    -- could keep the field, but not the entries that it names. HDEL is first, because Redis checks
+    -- its memory limit only before the first write of a script, and never for HDEL. So this script
+    -- also works on a full Redis.
     redis.call('HDEL', key, '_index')
     redis.call('HSET', key, '_index', new)
     if new == '' then redis.call('HDEL', key, '_index') end
