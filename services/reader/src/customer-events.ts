@@ -34,7 +34,7 @@ export interface CustomerEvent {
   /** Undefined if the outcome is not known. */
   readonly outcome: Outcome | undefined
   readonly reason: string | undefined
-  /** True if Redis has the customer from this event. */
+  /** True if the customer's hash in Redis is from this event. */
   readonly isCurrent: boolean
   /** Undefined if the event is unusable. */
   readonly state: CustomerState | undefined
@@ -81,7 +81,7 @@ type EventWithoutOutcome = Omit<CustomerEvent, keyof EventOutcome>
 type Facts = Pick<EventWithoutOutcome, 'offset' | 'version' | 'reason'>
 
 export interface Evidence {
-  /** Offset of the record from which Redis has the customer. */
+  /** Offset of the record that the customer's hash in Redis is from. */
   readonly current: number | undefined
   /** Offset of the next record to apply. */
   readonly next: number | undefined
@@ -166,7 +166,7 @@ const createCollection = (customerUuid: string, topic: string, partition: number
 
   const close = (window: ReturnType<typeof open>) => {
     facts = [...window.facts, ...facts]
-    // Otherwise an older event could take the place of an event that did not fit.
+    // An event did not fit into the answer. Older events must not take its place.
     if (newest.isFull()) return
     for (const event of newest.kept) window.newest.add(event)
     newest = window.newest
@@ -203,7 +203,7 @@ export const createReadEvents =
     const range = { partition, first, end, maxBytes: MAX_READ_BYTES, signal: gone }
     const [from, former] = await Promise.all([
       readBackwards(raw, range, collection.open, collection.close),
-      // Another partition may fail, and the events of this partition are known.
+      // If another partition cannot be read, answer with the events of this partition.
       findFormer({ customerUuid, since, count, marks }).catch(() => 'since' as const),
     ])
     const [, currentOffset] = /^.*\/(\d+)$/.exec(current?.source ?? '') ?? []

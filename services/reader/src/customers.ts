@@ -167,8 +167,8 @@ export const createCustomers = (redis: RedisClient, positions: Positions, keyPre
       return { customers, readCount }
     },
     check: async () => {
-      // No customer, dealer or term is empty. The reads show that Redis answers and grants all
-      // rights.
+      // These reads find nothing, because no customer, dealer or term is empty. But they fail if
+      // Redis does not answer, or if a right is missing.
       const [{ indexes }] = await Promise.all([
         positions.read(),
         readHash(''),

@@ -70,7 +70,7 @@ export const createListDealers = (
 
   return async ({ maySee, after, limit }) => {
     const { indexes, isFilled } = await positions.read()
-    // The fill may end during the other reads.
+    // Check before the other reads, because the fill may end during these reads.
     if (!isFilled) return { kind: 'filling' }
     const known = (await readKnown())
       .filter(({ dealerUuid }) => maySee(dealerUuid) && (after === undefined || dealerUuid > after))

@@ -49,7 +49,7 @@ export const createFindCustomers = (
       .catch(unlessWrongType([]))
     if (!maySee(dealer ?? undefined) || !hasTerm(customerUuid, index ?? undefined, term)) return []
     const version = readVersion({ id, timestamp })
-    // `readWithTerm` reports a hash without a version.
+    // Sort a hash without a version first. `readWithTerm` then reads this hash and reports it.
     return [{ customerUuid, version: version.ok ? version.value : { timestamp: Number.MAX_SAFE_INTEGER, id: '' } }]
   }
 
@@ -67,7 +67,7 @@ export const createFindCustomers = (
     if (!indexes?.indexes.includes(query.index)) return { kind: 'no-index' }
     const term = termOf(query, indexes.country)
     if (term === undefined) return { kind: 'no-term' }
-    // The fill may end during the other reads.
+    // Check before the other reads, because the fill may end during these reads.
     if (!isFilled) return { kind: 'filling' }
     // The term has dealer and key in one text, so another dealer could have the same term.
     const isWanted: MaySee = (dealer) => maySee(dealer) && (query.dealer === undefined || query.dealer === dealer)

@@ -27,18 +27,21 @@ export type FindFormer = (query: FormerQuery) => Promise<FormerEvents>
 
 export const createFindFormer = (raw: Pick<TopicReader, 'read' | 'offsetAt'>): FindFormer => {
   /**
-   * By partition: the partition count for which the partition has only its own keys. No later
-   * record changes this.
+   * For each partition: a partition count of the topic. With this count, all keys in the partition
+   * belong to the partition. Later records do not change this.
    */
   const unmixed = new Map<number, number>()
 
-  /** Returns true if the first records from an offset on have a foreign key, or are not known. */
+  /**
+   * Returns true if one of the first records from an offset on has the key of another partition, or
+   * if these records cannot be read.
+   */
   const isMixed = async (partition: number, from: number, end: number, count: number): Promise<boolean> => {
     for (let offset = from; offset < end; ) {
       const { records, nextOffset } = await raw.read(partition, offset, end)
       const keys = records.flatMap(({ key }) => key ?? [])
       if (keys.length > 0) return keys.some((key) => partitionOf(key.toString(), count) !== partition)
-      // A leader that has just changed returns no records, so the keys are not known.
+      // A new leader may return no records for a moment, so the keys are not known.
       if (Number(nextOffset) <= offset) return true
       offset = Number(nextOffset)
     }

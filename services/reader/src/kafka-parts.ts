@@ -34,7 +34,10 @@ export interface KafkaParts {
   stopRedrives(): Promise<void>
 }
 
-/** An error that is not of Kafka already has a sentence for the operator. */
+/**
+ * Only errors of Kafka need an explanation. The message of any other error is already a sentence
+ * for the operator.
+ */
 const createExplainRedrive = (settings: ReaderSettings) => {
   const diagnose = createDiagnose(settings, 'request')
   return (error: Error & { readonly code?: string }): string =>

@@ -2,7 +2,7 @@
 
 export interface KeepOpenOptions<T> {
   readonly open: () => Promise<T>
-  /** Updates a resource of an earlier use. After a failure the next use gets a new resource. */
+  /** Updates an open resource before its next use. If this fails, the use gets a new resource. */
   readonly refresh: (resource: T) => Promise<void>
   readonly close: (resource: T) => Promise<unknown>
   /** Maximum age of a resource. A running use may last longer. */

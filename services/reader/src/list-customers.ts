@@ -63,7 +63,7 @@ export const createListCustomers = (
   }
 
   return async (dealerUuid, options) => {
-    // The fill may end during the other reads.
+    // Check before the other reads, because the fill may end during these reads.
     if (!(await positions.read()).isFilled) return { kind: 'filling' }
     const term: IndexTerm = `dealer:${dealerUuid.toWellFormed()}`
     const places = await readPlaces(indexKey(term, keyPrefix), options)

@@ -71,8 +71,8 @@ export const createReaderMetrics = (registry: Registry) => {
     requestSeconds: new Histogram({
       name: 'reader_request_seconds',
       help:
-        'Time from the headers of a request until its answer, by class of the answer. A wait for a version is ' +
-        'included. Answers of Node’s HTTP parser are not included.',
+        'Time from the headers of a request until its answer, by class of the answer. Includes the wait for a ' +
+        '`min-version`. Answers of Node’s HTTP parser are not included.',
       buckets: SECONDS,
       labelNames: ['class'],
       registers,

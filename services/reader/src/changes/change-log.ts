@@ -69,7 +69,8 @@ export const createChangeLog = ({ maxChanges, maxBytes }: ChangeLogLimits): Chan
   }
   const forgetOldest = () => {
     const { change } = entries[head]!
-    // The group may be large, so its changes must not stay in memory until it is removed.
+    // Free the memory of the change now. The places of old changes are removed later, in large
+    // groups.
     entries[head++] = undefined
     first += 1
     bytes -= change.bytes

@@ -190,7 +190,8 @@ export const createChangeStream = (
     if (outlet.hasEnded() || !isLive) return
     if (place < log.first) {
       if (outlet.isFull()) return outlet.cutOff()
-      // The burst was larger than the log, so the client is not too slow.
+      // More changes came at once than the log holds. The client is not too slow, so read the
+      // changes from Kafka.
       isLive = false
       isAligned = false
       return startCatchUp()

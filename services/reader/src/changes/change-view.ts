@@ -22,7 +22,10 @@ export interface ViewOptions extends Selection {
 export interface ShownChange {
   readonly customerUuid: string
   readonly name: 'changed' | 'removed'
-  /** Returns the event with this id. Undefined if its document is nested too deep. */
+  /**
+   * Returns the bytes of a server-sent event with this id. Undefined if its document is nested too
+   * deep.
+   */
   event(id: string): Buffer | undefined
 }
 

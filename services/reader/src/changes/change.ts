@@ -20,11 +20,12 @@ export interface Change {
   /** Undefined if the record is neither a document nor a tombstone. */
   content(): ChangeContent | undefined
   /**
-   * Returns the event `changed` with this id. All streams with the same id share its bytes.
-   * Undefined if the record has no document, or if the document is nested too deep.
+   * Returns the bytes of a server-sent event: its type is `changed`, its data is the document.
+   * Streams that send the same id share the bytes. Undefined if the record has no document, or if
+   * the document is nested too deep.
    */
   event(id: string, isMasked: boolean): Buffer | undefined
-  /** Frees the memory of everything but the record. A later call parses the record again. */
+  /** Frees the memory of the parsed document. A later call parses the record again. */
   forgetDocument(): void
 }
 
@@ -50,7 +51,7 @@ const parse = (record: KeyAndValue): Parsed => {
 
 /**
  * Copies the bytes of a record. Otherwise a small record would keep the whole response of Kafka in
- * memory. Memory of Node's pool would keep 64 KiB for a small record.
+ * memory. A copy in Node's buffer pool could keep 64 KiB for a small record.
  */
 const copyOf = (bytes: Buffer): Buffer => {
   const copy = Buffer.allocUnsafeSlow(bytes.byteLength)

@@ -41,7 +41,7 @@ export const createDispatch = (log: ChangeLog): Dispatch => {
 
   /** Returns the streams that must show a change at or after this number. */
   const concernedFrom = (first: number): Iterable<ChangeStream> => {
-    // A burst was larger than the log, so its changes are unknown.
+    // The log no longer has all of these changes, so any stream may need one of them.
     if (first < log.first) return streams
     const concerned = new Set<ChangeStream>()
     let hasMoves = false
@@ -60,7 +60,7 @@ export const createDispatch = (log: ChangeLog): Dispatch => {
   const pass = () => {
     passed = reached.number
     for (const stream of streams) stream.pump(reached)
-    // Slow streams and new streams have parsed older records again.
+    // Slow streams and new streams may have parsed older records again.
     forgetDocuments(log.first)
   }
   const dispatch = () => {

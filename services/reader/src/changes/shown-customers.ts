@@ -5,9 +5,11 @@
 import type { ChangeContent } from './change.ts'
 
 export interface ShownCustomers {
-  /** A stream remembers the customer, which it has shown as a customer of this dealer. */
+  /**
+   * Must be called when a stream has shown a customer of this dealer and remembers the customer.
+   */
   add(customerUuid: string, dealerUuid: string | undefined): void
-  /** A stream no longer remembers the customer. */
+  /** Must be called when a stream no longer remembers the customer. */
   remove(customerUuid: string): void
   /**
    * Must be called for each change, in order. Returns true if a stream may remember the customer as
@@ -17,7 +19,8 @@ export interface ShownCustomers {
 }
 
 /**
- * Streams have shown the customer with different dealers, because one stream is behind the other.
+ * Stands for several dealers: streams have shown the customer with different dealers, because one
+ * stream is behind another.
  */
 const SEVERAL = Symbol()
 

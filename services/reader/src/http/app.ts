@@ -78,7 +78,10 @@ export interface AppOptions {
 export const OPENAPI_PATH = '/openapi.json'
 export const HEALTH_PATH = '/healthz'
 
-/** With this header, a key with the scope `pii` gets masked answers, and reveals nothing. */
+/**
+ * With this header, a key with the scope `pii` gets the same masked answers as a key without the
+ * scope.
+ */
 const MASK_HEADER = 'x-mask'
 
 /** Unix milliseconds, or `unknown`: Redis has every event that Kafka had at this time. */
@@ -159,7 +162,7 @@ const openServer = (metrics: ReaderMetrics, options: AppOptions, refuse: Refuse)
   })
   app.server.maxConnections = options.maxConnections
   app.server.on('drop', () => metrics.dropped.inc())
-  // Ignore an unknown expectation. Node would answer 417 without a problem document.
+  // Ignore an unknown `Expect` header. Node would answer 417 without a problem document.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
   app.server.on('connection', (socket) => {
     metrics.connections.inc()

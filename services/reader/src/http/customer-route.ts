@@ -83,8 +83,8 @@ export const addCustomerRoute = (
     const version = versionText(stored.version)
     // fastify's own serializer would change long numbers.
     const body = JSON.stringify(document)
-    // The version is not enough: a repair or a rebuild changes the answer of a version, and so does
-    // the scope `pii`.
+    // A tag of the version alone would be wrong. A repair, a rebuild or the scope `pii` may change
+    // the answer although the version stays the same.
     const tag = `"${version};${crc32(body).toString(16)}"`
     reply.headers({
       etag: tag,

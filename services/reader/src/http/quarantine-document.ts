@@ -7,7 +7,7 @@ const summary = {
   offset: Type.String({ pattern: '^[0-9]+$' }),
   receivedAt: Type.Integer({ description: 'Time of receipt at the ingress, Unix milliseconds.' }),
   reason: Type.String({ description: 'A newer service may write a reason that this version does not know.' }),
-  explanation: Type.String({ description: 'A sentence about the reason.' }),
+  explanation: Type.String({ description: 'Meaning of the reason, one sentence for people.' }),
   stage: Type.String({ description: 'The service that wrote the record. Empty if it is not known.' }),
   source: Type.Union([Type.String(), Type.Null()], {
     description: '`topic/partition/offset` of the raw record, or the topic that refused the record.',

@@ -29,7 +29,7 @@ export const createEndSpan =
     })
     const status = reply.statusCode
     const facts = { 'http.request.method': method, 'http.route': route, 'http.response.status_code': status }
-    // OpenTelemetry counts only answers from 500 as errors of the server.
+    // In OpenTelemetry, only a status code of 500 or higher is an error of the server.
     if (problem === undefined || status >= 500) span.end(facts, problem)
     else span.end({ ...facts, 'error.type': problem })
     return traceIdOf(span.context)

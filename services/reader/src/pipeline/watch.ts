@@ -47,7 +47,7 @@ export interface WatchOptions {
 }
 
 export interface PipelineWatch {
-  /** Measures once. Never rejects, because a failed question is a part of the answer. */
+  /** Measures once. Never rejects, because the document also names the questions that failed. */
   measure(): Promise<void>
   /** Undefined until the first measurement. */
   document(): PipelineDocument | undefined
