@@ -272,7 +272,8 @@ export const observe = async (
     await unlessAborted(sleep(PAUSE_MS), signal)
     last = { ...first, at: performance.now(), progress: await progress() }
   }
-  // Read the positions before the ends. Otherwise a position could be beyond an end that is older.
+  // Read the positions before the ends. Otherwise a position could be after an end that was read
+  // earlier.
   const reached = await progress()
   const marks = await unlessAborted(readWatermarks(admin, of.topic), signal)
   const now = partitions.map((each) => ({ ...each, ...marks.get(each.partition) }))

@@ -1,4 +1,4 @@
-/** Facts about a service that only its metrics have, as sentences. */
+/** Writes sentences about facts that only the metrics of a service have. */
 import type { MetricsSample } from '@customer-stream/runtime'
 import type { ServiceAddress, ServiceKind } from './service-probe.ts'
 import { counted, duration } from './terminal-text.ts'

@@ -9,10 +9,10 @@ import type { IngressSettings } from './ingress.ts'
 import type { ProjectorSettings } from './projector.ts'
 
 /**
- * Upper bound for the size of a state document, divided by the size of its event. A document has
- * each number in its usual form, so 1e20 and its comma (5 bytes) become 22 bytes: 4.4 times. A byte
- * of another charset becomes at most 3 bytes. A document has the customerUuid twice. The record
- * overhead of the topic has room for the second copy, because a key has at most 32 KiB.
+ * Upper bound for the size of a state document, divided by the size of its event. A document writes
+ * numbers up to 1e20 without an exponent. So `1e20,` (5 bytes) becomes 22 bytes, 4.4 times as many.
+ * A byte of another charset becomes at most 3 bytes. A document has the customerUuid twice. The
+ * record overhead of the topic has room for the second copy, because a key has at most 32 KiB.
  */
 const DOCUMENT_GROWTH = 5
 

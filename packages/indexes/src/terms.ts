@@ -63,8 +63,8 @@ export const indexTerms = (
   for (const index of sortedNames) {
     if (!indexes.includes(index)) continue
     const own: IndexTerm[] = []
-    // Redis stores a lone surrogate as U+FFFD. This term must equal the same term as read from
-    // Redis.
+    // Redis stores a lone surrogate as U+FFFD. Use the same form here, so that this term equals the
+    // term that is read from Redis.
     for (const value of valuesOf(index, customer, country))
       if (value.length <= MAX_LENGTH) own.push(`${index}:${value.toWellFormed()}`)
     for (const term of own.length > 1 ? withoutRepeats(own) : own) terms.push(term)

@@ -84,7 +84,7 @@ const compare = (schema: TSchema, value: unknown, path: string, found: Differenc
  */
 export const differencesOf = ({ envelope, customerWithVehicles }: CustomersEvent): readonly Difference[] => {
   const found: Difference[] = []
-  // The parsed payload is compared instead of this text.
+  // Leave out the payload here, which is a text. The next line compares its parsed content.
   compare(Envelope, { ...envelope, payload: null }, 'envelope', found)
   compare(CustomersPayload.properties.customerWithVehicles, customerWithVehicles, '', found)
   return found

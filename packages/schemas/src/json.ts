@@ -24,11 +24,12 @@ if (typeof RawJson.rawJSON !== 'function' || typeof Promise.withResolvers !== 'f
 }
 
 /**
- * A double keeps 15 significant digits and exponents up to 308, so `JSON.parse` keeps a literal
- * below both bounds. In JSON, a bracket, colon, comma or blank precedes a number. `inexactFirst`
- * finds a number at the start of the text. A blank of JSON inside a string is `\n`, `\r`, `\t` or a
- * space. The pattern has these letters without the backslash, which makes it a third faster. A
- * match inside a word costs time, but does no harm.
+ * A double keeps 15 significant digits and exponents up to 308. So `JSON.parse` rounds no number
+ * that has fewer than 16 digits and an exponent of fewer than 3 digits. In JSON, a bracket, colon,
+ * comma or blank precedes a number. `inexactFirst` finds a number at the start of the text. If the
+ * JSON is inside a string, its blanks are spaces and the escapes `\n`, `\r` and `\t`. The pattern
+ * looks only for the letters of these escapes, because it is then a third faster. A match inside a
+ * word costs time, but does no harm.
  */
 const inexactNumber = /[[:,\snrt]-?\d(?:[\d.]{15}|[\d.]*[eE][+-]?\d{3})/
 const inexactFirst = /^-?\d(?:[\d.]{15}|[\d.]*[eE][+-]?\d{3})/

@@ -7,8 +7,8 @@ import type { EachBatchPayload } from 'kafkajs'
 export const SESSION_TIMEOUT_MS = 10_000
 export const HEARTBEAT_INTERVAL_MS = 3000
 /**
- * kafkajs sends no heartbeat within `HEARTBEAT_INTERVAL_MS` after the answer to the last heartbeat.
- * A timer of the same interval would send only every second heartbeat.
+ * kafkajs ignores a request for a heartbeat within `HEARTBEAT_INTERVAL_MS` after the last answer.
+ * With a timer of the same interval, kafkajs would ignore every second request.
  */
 const ATTEMPT_INTERVAL_MS = 500
 

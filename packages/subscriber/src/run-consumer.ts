@@ -95,8 +95,8 @@ export const runConsumer = async ({ kafka, topic, config, signal, setUp }: RunOp
     allowAutoTopicCreation: false,
     retry: {
       // kafkajs calls this function, and then emits CRASH, if the failure may be an outage. kafkajs
-      // must not restart the consumer. `disconnect` cannot stop a start that is in progress. So the
-      // consumer would join the group again after the end of the run.
+      // must not restart the consumer, because `disconnect` cannot stop a start that is in
+      // progress. The consumer would then join the group again after the end of the run.
       restartOnFailure: async () => {
         isOutage = true
         return false

@@ -1,4 +1,4 @@
-import { OF_THE_COPY } from './evidence.ts'
+import { COPY_METADATA } from './evidence.ts'
 import type { StateDocument } from './read-event.ts'
 
 /**
@@ -15,5 +15,5 @@ export const differingFields = (
   const stored = new Map(Object.entries(hash).map(wellFormed))
   const expected = new Map([...fields].map(wellFormed))
   const names = new Set([...stored.keys(), ...expected.keys()])
-  return [...names].filter((name) => !OF_THE_COPY.has(name) && stored.get(name) !== expected.get(name)).sort()
+  return [...names].filter((name) => !COPY_METADATA.has(name) && stored.get(name) !== expected.get(name)).sort()
 }

@@ -21,8 +21,8 @@ export interface WithoutEvents {
 }
 
 /**
- * Returns a function of an event's source. It returns true if the event arrived after the raw topic
- * was read.
+ * Returns a function that looks at the source of an event. The function returns true if the event
+ * arrived after the raw topic was read.
  */
 const createIsNewer = ({ topics, ranges, readEnds }: WithoutEvents) => {
   let ends: ReadonlyMap<number, bigint> = new Map()

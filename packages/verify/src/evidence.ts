@@ -7,10 +7,11 @@ import type { Repairable } from './repair.ts'
 export type Digest = Uint8Array
 
 /**
- * Fields of metadata that differ between copies of one event. compareHash compares these fields
- * except `_index`. The comparison of the indexes reads `_index`.
+ * Metadata that may differ between two correct copies of one event. A digest leaves these fields
+ * out. `compareHash` checks all of them except `_index`, which the comparison of the indexes
+ * checks.
  */
-export const OF_THE_COPY: ReadonlySet<string> = new Set([
+export const COPY_METADATA: ReadonlySet<string> = new Set([
   '_receivedAt',
   '_appliedAt',
   '_source',
@@ -23,7 +24,7 @@ export const OF_THE_COPY: ReadonlySet<string> = new Set([
  * copies of an event is left out. A lone surrogate counts as U+FFFD, because Redis stores U+FFFD.
  */
 export const contentOf = (fields: Iterable<readonly [string, string]>): Digest => {
-  const kept = [...fields].filter(([field]) => !OF_THE_COPY.has(field))
+  const kept = [...fields].filter(([field]) => !COPY_METADATA.has(field))
   const wellFormed = kept.map(([field, value]) => [field.toWellFormed(), value.toWellFormed()] as const)
   const sorted = wellFormed.sort(([a], [b]) => (a < b ? -1 : 1))
   return hash('sha256', JSON.stringify(sorted), 'buffer')

@@ -45,8 +45,8 @@ const LZ4_BLOCK_BYTES = [64, 256, 1024, 4096].map((kib) => kib * 1024)
 const LZ4_STORED = 0x80000000
 
 /**
- * Decompresses an LZ4 frame. The frame reader of lz4js is not used, because it expects a block's
- * checksum before the block. In the format the checksum is after the block.
+ * Decompresses an LZ4 frame. The frame reader of lz4js is not used, because it looks for the
+ * checksum of a block before the block. LZ4 has this checksum after the block.
  */
 const fromLz4 = (bytes: Buffer): Buffer => {
   if (bytes.readUInt32LE(0) !== LZ4_MAGIC) throw new RangeError('the bytes are not an LZ4 frame')

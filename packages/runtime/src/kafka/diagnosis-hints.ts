@@ -17,8 +17,8 @@ export const rights: Readonly<Record<string, string>> = {
 }
 
 /**
- * Returns the request whose right includes all other rights for this work (`doing`). Undefined if
- * there is no such request.
+ * Returns the request whose right includes all other rights that this work (`doing`) needs.
+ * Undefined if there is no such request.
  */
 export const rightNeededTo = (doing: string, type: string): string | undefined => {
   if (doing.startsWith('write to')) return 'Produce'
@@ -51,7 +51,7 @@ export const groupHints: Readonly<Record<string, string>> = {
     'The group has as many members as the brokers allow: stop some members, or raise group.max.size.',
 }
 
-/** Texts about an outage by Node's name of the error. Each text completes "The broker …". */
+/** Texts about an outage, by Node's name of the error. Each text completes "The broker …". */
 export const outageCodes: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'refuses connections (ECONNREFUSED)',
   ECONNRESET: 'broke the connection (ECONNRESET)',

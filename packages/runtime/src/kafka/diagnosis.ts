@@ -67,7 +67,7 @@ const tlsHint = (settings: KafkaSettings, { code = '', errors, broker }: Facts):
   if (certificateCodes.test(code))
     return 'The certificate of the broker is from an authority that is not trusted here. Check KAFKA_SSL_CA.'
   if (noTlsCodes.has(code)) return 'The port does not speak TLS. Check KAFKA_SSL and the port in KAFKA_BROKERS.'
-  // A broker may refuse later connections, because a certificate expires while the service runs.
+  // A certificate may expire while the service runs. The broker then refuses new connections.
   if ((code.includes('ALERT') || closing.length > 0) && hasExpired('KAFKA_SSL_CERT', settings.KAFKA_SSL_CERT))
     return 'The broker refused KAFKA_SSL_CERT, which has expired. Renew KAFKA_SSL_CERT and KAFKA_SSL_KEY.'
   if (code.includes('ALERT'))

@@ -192,7 +192,8 @@ const findReplicaProblems = (
   if (inSync > fewest)
     addProblem(
       `min.insync.replicas is ${inSync}, and a partition has ${fewest} replicas: Kafka would store nothing`,
-      // With too few replicas, the required value could also be too high.
+      // Give no correction if a partition has too few replicas. The required value could be higher
+      // than their number.
       fewest < settings.KAFKA_REPLICATION_FACTOR ? undefined : 'min.insync.replicas',
     )
 }

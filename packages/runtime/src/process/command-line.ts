@@ -97,7 +97,7 @@ export const readCommandLine = <Read>(
     process.exit(0)
   }
   const said = parsed.problems.map((problem) => `${line.name}: ${problem}\n`).join('')
-  // The problems are last, because a long usage would move them out of a small terminal.
+  // Print the problems last. Above a long usage text they could scroll out of a small terminal.
   process.stderr.write(parsed.ofSettings ? said : `${line.usage.trimEnd()}\n\n${said}`)
   process.exit(2)
 }

@@ -302,7 +302,8 @@ const means = (name: string, setting: string): boolean => {
   if (!setting.includes('_') || setting.length < 8) return false
   if (name.toUpperCase().replaceAll(/[.-]/g, '_') === setting) return true
   const wrongLetters = setting.length >= 12 ? 3 : 2
-  // The distance is slow, and each start compares each variable with each setting.
+  // Compare the lengths first. `distance` is slow, and each start compares each variable with each
+  // setting.
   const isNear = Math.abs(name.length - setting.length) <= wrongLetters && distance(name, setting) <= wrongLetters
   if (isNear) return true
   if (units.test(setting) && withoutUnit(name) === withoutUnit(setting)) return true

@@ -124,8 +124,8 @@ const rows: readonly Row[] = [
     hint: 'Raise its maxclients, or close other clients.',
   },
   {
-    // If the server closes the connection without a reset, as Kafka does, ioredis reports no
-    // reason.
+    // Kafka and some other servers close the connection without a reset. ioredis then reports no
+    // reason, only "Connection is closed".
     pattern: /ECONNRESET|EPIPE|Connection is closed/,
     happened: 'closes the connection',
     hint:

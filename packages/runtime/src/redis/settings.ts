@@ -54,7 +54,8 @@ export const redisSettings = {
         '`redis://[user:password@]host:port[/database]`, `rediss://…` or `unix://[user:password@]/path[?db=number]`',
     }),
     secret: true,
-    // Variables that many programs have for the parts of an address. The error names REDIS_URL.
+    // Many programs have variables for the parts of an address. An error about such a variable
+    // names REDIS_URL.
     parts: ['HOST', 'USER', 'USERNAME', 'PASSWORD', 'DB', 'DATABASE'].map((part) => `REDIS_${part}`),
     // Open clients keep their address, so only the login may change without a restart.
     fixedPart: (url: string) =>
