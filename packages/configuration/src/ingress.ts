@@ -57,7 +57,7 @@ export const ingressSettings = {
     default: 1_048_576,
     minimum: 1024,
     maximum: 16_777_216,
-    description: 'A larger request body is refused with 413. With `SPOOL_DIR` at most 16711680.',
+    description: 'A larger request body is refused with 413. With `SPOOL_DIR`, the largest allowed value is 16711680.',
   }),
   RECEIVE_MAX_BYTES: integer({
     default: 67_108_864,

@@ -79,7 +79,9 @@ export const readerSettings = {
   },
   MAX_FUTURE_MS: {
     ...projectorSettings.MAX_FUTURE_MS,
-    description: 'Limit of a redrive. Give reader and projector the same value.',
+    description:
+      'A redrive refuses an event whose timestamp is later than its receipt by more than this time. Give reader ' +
+      'and projector the same value.',
   },
   MYKAARMA_CHARSET: optionalText({
     description:

@@ -83,8 +83,8 @@ export const redisSettings = {
   REDIS_ALLOW_EVICTION: flag({
     default: false,
     description:
-      'Start although Redis may evict customers for lack of memory (`maxmemory-policy` `allkeys-…`). The projector ' +
-      'does not notice an evicted customer. If Redis evicts a mark, an erased customer comes back.',
+      'If `true`, the projector starts although Redis may evict customers (`maxmemory-policy` `allkeys-…`). The ' +
+      'projector does not notice an evicted customer. If Redis evicts a mark, an erased customer comes back.',
   }),
   REDIS_COMMAND_TIMEOUT_MS: integer({
     default: 3000,
