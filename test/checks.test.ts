@@ -13,6 +13,8 @@ const failureOf = (script: string): Promise<string> =>
   )
 
 // Unit tests do not fill two cores, so the checks run at the same time.
-it('types, lint and the rules of imports have no problem (npm run check)', { timeout: 300_000 }, async () => {
+it('the type check, the linter and the check of imports find no problem (npm run check)', {
+  timeout: 300_000,
+}, async () => {
   expect(await failureOf('check')).toBe('')
 })

@@ -119,7 +119,7 @@ describe('a changeset', () => {
     expect(isDeclared(changeset(type), at)).toBe(expected)
   })
 
-  it('a changeset declares only changes that it names, and only for its own package', () => {
+  it('a changeset declares only the changes in its text, and only for its own package', () => {
     expect(isDeclared(changeset('major', 'Some fields are gone.'))).toBe(false)
     expect(isDeclared(changeset('major', `\`${STATE}\` has no \`departmentUuid\`.`))).toBe(false)
     expect(isDeclared(changeset('major', '`customers.schema.json` has no `dealerUuid`.'))).toBe(false)

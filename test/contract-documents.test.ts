@@ -36,7 +36,7 @@ const errorsOf = (name: string, value: unknown) => {
 }
 
 describe('the JSON Schemas', () => {
-  it.each(schemas)('%s is a strict JSON Schema of the dialect 2020-12', (name) => {
+  it.each(schemas)('a strict validator accepts %s as a JSON Schema of the dialect 2020-12', (name) => {
     const { $schema, $id } = readJson(join(contractFolder, name))
     expect([$schema, $id]).toEqual(['https://json-schema.org/draft/2020-12/schema', expect.stringMatching(/^urn:/)])
     expect(compile(name)).toBeTypeOf('function')
@@ -55,7 +55,7 @@ describe('the JSON Schemas', () => {
     expect(errorsOf(eventSchemaName(type), { ...event, payload })).toEqual([])
   })
 
-  it('each JSON Schema accepts the simulated events of its own type, and of no other type', () => {
+  it('each JSON Schema accepts the simulated events of its own type, and refuses all other types', () => {
     const random = new Random(1)
     const events = [
       ...EVENT_TYPES.filter((type) => type !== 'customers').map((type) => makeOtherEvent({ type }, random)),
@@ -123,7 +123,7 @@ describe('asyncapi.json', () => {
     expect(document?.allChannels().length).toBe(6)
   })
 
-  it('asyncapi.json has strict header schemas, and refers to each payload schema', () => {
+  it('a strict validator accepts the schemas in asyncapi.json, which refers to each schema file', () => {
     const messages = Object.values<{ headers?: object; payload?: { $ref?: string } }>(
       readJson(file).components.messages,
     )
@@ -137,7 +137,7 @@ describe('asyncapi.json', () => {
   })
 })
 
-it('asyncapi.json accepts an entry of the audit that a command writes', () => {
+it('the schema in asyncapi.json accepts the audit entries that commands write', () => {
   const { AuditEntry } = readJson(join(contractFolder, 'asyncapi.json')).components.messages
   const entry = { partition: 3, offset: '17', topicId: null, action: 'dropped', at: 1, requestedBy: 'ops' } as const
   const { value } = entryRecord('t', { ...entry, note: 'a test', origin: 't/0/1@2' })

@@ -58,7 +58,7 @@ it('a command with --help prints its help and ends', { timeout }, async () => {
   expect(await run(['topics', '--help'])).toEqual(await runInShared(['topics', '--help']))
 })
 
-it('--help of a command lists each option and each word in lines of at most 80 columns', { timeout }, async () => {
+it('--help of a command lists each option and each argument in lines of at most 80 columns', { timeout }, async () => {
   // The help of quarantine names its words, and the help of each word names options.
   const [ofQuarantine = []] = COMMANDS.quarantine.words
   const lines = [...commands.map(([name]) => [name]), ...ofQuarantine.map((word) => ['quarantine', word])]
@@ -126,7 +126,7 @@ it('npx customer-stream works in the repository', { timeout }, async () => {
 })
 
 it.each(['stdout', 'stderr'] as const)(
-  'a closed %s ends customer-stream without a message',
+  'customer-stream ends without a message if the reader of its %s has ended',
   { timeout },
   async (closed) => {
     const words = closed === 'stdout' ? ['--help'] : ['nothing']
@@ -158,7 +158,7 @@ const fileWith = (lines: readonly string[]): string => {
   return file
 }
 
-it('config check names every problem at once, and shows no secret', { timeout }, async () => {
+it('config check names all problems in one run, and shows no secret', { timeout }, async () => {
   const file = fileWith([
     'KAFKA_BROKERS=a:1',
     'KAFKA_TOPICS_PREFIX=x',
@@ -181,7 +181,7 @@ it('config check names every problem at once, and shows no secret', { timeout },
   expect([json.code, JSON.parse(json.stdout)]).toMatchObject([1, { service: 'ingress', ok: false, problems }])
 })
 
-it('config check reads the environment, and shows given values and defaults', { timeout }, async () => {
+it('config check reads the environment, and shows the given values and the defaults', { timeout }, async () => {
   const env = { KAFKA_BROKERS: 'a:1', REDIS_URL: 'redis://user:hush@a:1', CHUNK_RECORDS: '5' }
   const { code, stdout } = await runInShared(['config', 'check', 'projector'], env)
   expect({ code }).toEqual({ code: 0 })
@@ -258,7 +258,7 @@ it.each([
   ['quarantine drop --reason not-json'],
   ['quarantine redrive --reason not-json'],
   ['simulate --url http://SERVER/ --secret s --token t --events 9 --customers 9'],
-])('Ctrl-C ends the command `%s` soon, even if no server answers', { timeout }, async (line) => {
+])('Ctrl-C ends the command `%s` within seconds, even if no server answers', { timeout }, async (line) => {
   const silent = createServer((socket) => socket.on('error', () => undefined))
   const address = `127.0.0.1:${await portOf(silent)}`
   const env = { ...essentials, KAFKA_BROKERS: address, REDIS_URL: `redis://${address}` }
@@ -334,15 +334,11 @@ it('status ends within its limit, even if Kafka, Redis and a service never answe
   expect(stdout).toMatch(/✘ ingress \S+ does not answer: no answer within 3 s/)
 })
 
-it.each([40, 80, 200])(
-  'a report has no line of more than %i columns on a terminal of this width',
-  { timeout },
-  async (columns) => {
-    const words = ['config', 'check', 'ingress']
-    const env = { KAFKA_BROKERS: 'localhost:9092', KAFKA_SSL_CA: 'x'.repeat(300) }
-    const [piped, shown] = [await runInShared(words, env), await runInShared(words, env, columns)]
-    expect(widest(shown.stdout)).toBeLessThanOrEqual(columns)
-    expect(shown.stdout.replaceAll(/\s/g, '')).toBe(piped.stdout.replaceAll(/\s/g, ''))
-    expect(widest(piped.stdout)).toBeGreaterThan(80)
-  },
-)
+it.each([40, 80, 200])('on a terminal of %i columns, no line of a report is longer', { timeout }, async (columns) => {
+  const words = ['config', 'check', 'ingress']
+  const env = { KAFKA_BROKERS: 'localhost:9092', KAFKA_SSL_CA: 'x'.repeat(300) }
+  const [piped, shown] = [await runInShared(words, env), await runInShared(words, env, columns)]
+  expect(widest(shown.stdout)).toBeLessThanOrEqual(columns)
+  expect(shown.stdout.replaceAll(/\s/g, '')).toBe(piped.stdout.replaceAll(/\s/g, ''))
+  expect(widest(piped.stdout)).toBeGreaterThan(80)
+})

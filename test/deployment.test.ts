@@ -149,7 +149,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect(foreign.length).toBeGreaterThan(5)
   })
 
-  it('our containers have a read-only file system, no privileges, and a memory limit', () => {
+  it('each of our containers has a read-only file system, no privileges, and a memory limit', () => {
     for (const name of Object.keys(ours))
       expect(compose.services[name]).toMatchObject({
         read_only: true,
@@ -158,7 +158,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
       })
   })
 
-  it('each container gets exactly the secrets that it reads', () => {
+  it('each container gets exactly the secrets that its program reads', () => {
     const files = ['redis.conf', 'sentinel.conf', 'kafka-users.sh'].map((name) => read(`deploy/compose/${name}`))
     const [redis, sentinel, users] = files.map((text) => text.replaceAll('$user', 'ingress'))
     for (const [name, service] of services) {
@@ -535,7 +535,7 @@ describe('Dockerfile', () => {
   it.each([
     ['service', ['services/ingress', 'services/projector', 'services/reader']],
     ['cli', ['packages/cli']],
-  ])('the image %s has the sources of each package that its program needs', (stage, programs) => {
+  ])('the image %s has the source code of each package that its program imports', (stage, programs) => {
     const packagesOf = (folder: string): string[] =>
       Object.keys(JSON.parse(read(`${folder}/package.json`)).dependencies)
         .filter((name) => name.startsWith('@customer-stream/'))
@@ -651,7 +651,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     }
   })
 
-  it('autoscaling never removes an ingress with a spool, because its disk may have events', (context) => {
+  it('autoscaling never removes an ingress with a spool, because events may be on the disk of the spool', (context) => {
     context.skip(noHelm !== undefined, noHelm)
     const scalerOf = (...words: readonly string[]) =>
       objectsOf(...words).find(
@@ -664,7 +664,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     expect(scalerOf()).toBeUndefined()
   })
 
-  it('each pod has the service account and the allowed connections of the values', (context) => {
+  it("each pod has the service account and the allowed connections that the chart's values name", (context) => {
     context.skip(noHelm !== undefined, noHelm)
     const rules = [{ ports: [{ port: 9098 }] }, { ports: [{ port: 443 }] }]
     const objects = objectsOf(
@@ -679,7 +679,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     for (const { spec } of policies) expect(spec.egress).toEqual(expect.arrayContaining(rules))
   })
 
-  it('a command may reach all admin ports, even if no other pod except Prometheus may', (context) => {
+  it('the network policy lets commands reach all admin ports, even if else only Prometheus may', (context) => {
     context.skip(noHelm !== undefined, noHelm)
     const prometheus = [{ podSelector: { matchLabels: { app: 'prometheus' } } }]
     const policies = objectsOf('--set-json', `networkPolicy.monitoring=${JSON.stringify(prometheus)}`).filter(
@@ -800,7 +800,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     }
   })
 
-  it('the chart has no object of the reader unless the values switch it on', (context) => {
+  it("the chart has no objects for the reader unless the chart's values switch the reader on", (context) => {
     context.skip(noHelm !== undefined, noHelm)
     const readers = (...words: readonly string[]) =>
       objectsOf(...words).flatMap(({ kind, metadata }) => (metadata.name.endsWith('reader') ? [kind] : []))
@@ -811,7 +811,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     ])
   })
 
-  it('only the named peers reach the public port of the reader', (context) => {
+  it('the network policy lets only the named peers reach the public port of the reader', (context) => {
     context.skip(noHelm !== undefined, noHelm)
     const crm = [{ podSelector: { matchLabels: { app: 'crm' } } }]
     const policy = objectsOf('--set-json', `networkPolicy.readers=${JSON.stringify(crm)}`).find(
@@ -834,7 +834,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     })
   })
 
-  it('the readers scale by CPU', (context) => {
+  it('the chart can scale the readers by CPU', (context) => {
     context.skip(noHelm !== undefined, noHelm)
     const scaler = objectsOf().find(
       ({ kind, metadata }) => kind === 'HorizontalPodAutoscaler' && metadata.name.endsWith('reader'),
@@ -842,7 +842,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     expect(scaler?.spec.metrics).toMatchObject([{ type: 'Resource', resource: { name: 'cpu' } }])
   })
 
-  it('the projectors scale by CPU, and by the lag if the values name its metric', (context) => {
+  it("the projectors scale by CPU, and also by the lag if the chart's values name a metric of the lag", (context) => {
     context.skip(noHelm !== undefined, noHelm)
     const metricsOf = (...words: readonly string[]) =>
       objectsOf('--set', 'projector.autoscaling.enabled=true', ...words).find(

@@ -89,10 +89,13 @@ const answersIn = (section: string) => {
 it.each([
   ['ingress', 'HTTP', ['202'], problems],
   ['reader', 'The reader', ['200', '304'], readerProblems],
-])('docs/contracts.md lists exactly the answers of the %s, with their status', (_, section, others, known) => {
-  const answers = Object.entries(known).map(([type, { status }]) => `${status} ${type}`)
-  expect(answersIn(section)).toEqual([...others, ...answers].toSorted())
-})
+])(
+  'docs/contracts.md lists exactly the answers that the %s gives, with their status codes',
+  (_, section, others, known) => {
+    const answers = Object.entries(known).map(([type, { status }]) => `${status} ${type}`)
+    expect(answersIn(section)).toEqual([...others, ...answers].toSorted())
+  },
+)
 
 it('docs/contracts.md explains exactly the reasons of quarantine', () => {
   const [, table = ''] = read('docs/contracts.md').split('#### Reasons')
@@ -116,7 +119,7 @@ it('docs/operating.md has an alarm for each answer that refuses a request', () =
   ).toEqual([])
 })
 
-it('README.md shows the right hash for its example event', () => {
+it('README.md shows the hash that our code makes from the example event', () => {
   const [, event = '', hash = ''] = /```json\n(.*?)```.*?```\n(customerUuid .*?)```/s.exec(read('README.md')) ?? []
   const parsed = parseEvent(Buffer.from(event))
   if (!parsed.ok || parsed.value.kind !== 'customers') throw new Error('the README has no event of a customer')
@@ -209,7 +212,7 @@ it('docs/performance.md and its plots agree with bench/report/results.json (if n
 describe.each(pages)('%s', (page) => {
   const markdown = read(page)
 
-  it('each link of a page leads to an existing file and heading', () => {
+  it('each link in a document leads to an existing file and heading', () => {
     const broken = [...withoutCode(markdown).matchAll(/\]\(([^)\s]+)\)/g)].flatMap(([, target = '']) => {
       if (/^[a-z]+:/.test(target)) return []
       const [path = '', anchor] = target.split('#')
@@ -220,7 +223,7 @@ describe.each(pages)('%s', (page) => {
     expect(broken).toEqual([])
   })
 
-  it('a page names only files, npm scripts and settings that exist', () => {
+  it('a document names only files, npm scripts and settings that exist', () => {
     const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
     const commands = [...markdown.matchAll(/npm run (?:--silent )?([a-z0-9:-]+)/g)].map(([, name = '']) => name)
     if (page !== UPGRADE_GUIDE) expect(commands.filter((name) => !(name in scripts))).toEqual([])
@@ -260,7 +263,7 @@ describe('docker-compose.yml', () => {
     ).toEqual([])
   })
 
-  it('no container of docker-compose.yml waits for another, so a port in use is reported early', () => {
+  it('no container of docker-compose.yml waits for another, so a port in use is reported at once', () => {
     expect(lines.filter((line) => line.includes('condition:'))).toEqual([])
   })
 

@@ -82,7 +82,7 @@ describe('the rules of Prometheus', () => {
     expect(unknownIn(expr, ['size'])).toEqual(['ingress_answers_total{reply}', 'ingress_answer', 'color', 'size'])
   })
 
-  it.each(rules)('$alert has a severity, a summary, a description and a section of the runbook', (rule) => {
+  it.each(rules)('$alert has a severity, a summary, a description and a link to its section of the runbook', (rule) => {
     expect(['critical', 'warning']).toContain(rule.labels.severity)
     expect(rule.labels.component).toBe('customer-stream')
     expect(rule.annotations.summary).not.toMatch(/\.$/)
@@ -99,14 +99,14 @@ describe('the rules of Prometheus', () => {
     'ReaderKeyRefused',
   ]
   it.each(rules.filter(({ alert }) => !ofMany.includes(alert)))(
-    'the text of $alert is also right for the number 1',
+    'the text of $alert is correct English if its number is 1',
     (rule) => {
       const { summary, description } = rule.annotations
       expect(`${summary}\n${description}`).not.toMatch(/\$value (\| printf "%\.0f" )?\}\} (?!in\b)[a-z]/)
     },
   )
 
-  it('each alert about single events also fires if the counter of a new process begins above 0', () => {
+  it('each alert about single events also fires if the counter of a new process starts above 0', () => {
     const counters = rules.flatMap(({ expr }) => {
       const [, counter] = /^increase\((\S+)\[10m\]\) > 0/.exec(expr) ?? []
       return counter === undefined ? [] : [{ counter, expr }]
@@ -138,7 +138,7 @@ describe('the documents of the alerts', () => {
       return /^`/.test(metrics) ? [{ metrics, when, alert }] : []
     })
 
-  it('docs/operating.md has one row for each alert, and each row has an alert', () => {
+  it('docs/operating.md has one row for each alert, and each row names an alert', () => {
     const named = rows.filter(({ when }) => when !== 'none').map(({ alert }) => alert)
     expect(named.toSorted()).toEqual(alerts.map((alert) => `[${alert}](runbook.md#${alert.toLowerCase()})`).toSorted())
   })
@@ -202,7 +202,7 @@ describe('the dashboard of Grafana', () => {
 })
 
 describe('promtool', { timeout: 60_000 }, () => {
-  it('promtool accepts the alert rules and the example of a configuration', async (context) => {
+  it('promtool accepts the alert rules and the example configuration', async (context) => {
     context.skip(promtool === undefined, NO_PROMETHEUS)
     expect(await runPromtool(['check', 'rules', rulesFile])).toBe('accepted')
     expect(await runPromtool(['check', 'config', `${folder}/prometheus.yml`])).toBe('accepted')

@@ -21,7 +21,7 @@ describe('docs/security.md', () => {
       return { who, what, defence, tests }
     })
 
-  it('each row of the table of threats names who, what and a defence', () => {
+  it('each row of the table of threats names an attacker, an attack and a defence', () => {
     expect(threats.length).toBeGreaterThan(20)
     expect(threats.filter(({ who, what, defence }) => who === '' || what === '' || defence === '')).toEqual([])
   })

@@ -52,18 +52,22 @@ const WITHOUT_ADMIN_PORT = {
   NODE_ENV: 'production',
 }
 
-it.each(Object.entries(PROGRAMS))('%s loads only the parts that it needs', { timeout: 30_000 }, (program, parts) => {
-  const { stderr } = spawnSync(
-    process.execPath,
-    [
-      `--import=data:text/javascript,${encodeURIComponent(report)}`,
-      '--conditions=customer-stream-source',
-      ...program.split(' '),
-    ],
-    { cwd: root, env: { ...process.env, ...WITHOUT_ADMIN_PORT }, encoding: 'utf8' },
-  )
-  expect(/loaded: (.*)/.exec(stderr)?.[1]).toBe(parts)
-})
+it.each(Object.entries(PROGRAMS))(
+  '%s loads at its start only the libraries that it needs',
+  { timeout: 30_000 },
+  (program, parts) => {
+    const { stderr } = spawnSync(
+      process.execPath,
+      [
+        `--import=data:text/javascript,${encodeURIComponent(report)}`,
+        '--conditions=customer-stream-source',
+        ...program.split(' '),
+      ],
+      { cwd: root, env: { ...process.env, ...WITHOUT_ADMIN_PORT }, encoding: 'utf8' },
+    )
+    expect(/loaded: (.*)/.exec(stderr)?.[1]).toBe(parts)
+  },
+)
 
 it('a command stores its compiled code, so that only its first start compiles', () => {
   const { NODE_COMPILE_CACHE: _, ...env } = process.env

@@ -4,12 +4,15 @@ import { whereToLook } from './where-to-look.ts'
 it.each([
   [['a:1'], ' KAFKA_REPLICATION_FACTOR=1\n'],
   [['a:1', 'b:1', 'c:1'], ' REDIS_URL=redis://r:1\n'],
-])('the printed commands set only what differs from the defaults, for the brokers %j', (kafkaBrokers, end) => {
-  const text = whereToLook(
-    { kafkaBrokers, redisUrl: 'redis://r:1' },
-    { ingress: { url: 'u', adminUrl: 'a' }, reader: 'r' },
-    { secret: 's', token: 't', apiKey: 'k' },
-  )
-  expect(/export .*\n/.exec(text)?.[0]).toContain(end)
-  expect(text).toContain('\n  Console: r/ with the API key k\n')
-})
+])(
+  'the printed commands set only the settings that differ from the defaults, for the brokers %j',
+  (kafkaBrokers, end) => {
+    const text = whereToLook(
+      { kafkaBrokers, redisUrl: 'redis://r:1' },
+      { ingress: { url: 'u', adminUrl: 'a' }, reader: 'r' },
+      { secret: 's', token: 't', apiKey: 'k' },
+    )
+    expect(/export .*\n/.exec(text)?.[0]).toContain(end)
+    expect(text).toContain('\n  Console: r/ with the API key k\n')
+  },
+)

@@ -28,12 +28,12 @@ describe('the sender of the load generator', () => {
     expect(bodies).toEqual(['{"name":"Zoë"}', 'token'])
   })
 
-  it('a send of the HTTP sender fails if the answer is an error, so that no refusal is measured', async () => {
+  it('the HTTP sender fails if the answer is an error, so that no refusal is measured', async () => {
     await open((_received, answer) => answer.writeHead(503, { 'content-length': 0 }).end())
     await expect(sender.send(request)).rejects.toThrow('503')
   })
 
-  it('a send of the HTTP sender fails if the connection closes before the answer', async () => {
+  it('the HTTP sender fails if the connection closes before the answer', async () => {
     await open((received) => received.socket.destroy())
     await expect(sender.send(request)).rejects.toThrow()
   })

@@ -21,15 +21,15 @@ describe('the slope of the floor of a saw-tooth curve', () => {
   const sawTooth = (growth: number) =>
     Array.from({ length: 75 }, (_, i) => ({ x: i / 75, y: 24 + growth * (i / 75) + ((i % 17) / 17) * 70 }))
 
-  it('the slope of the floor is about 0 if each tooth falls back to the same value', () => {
+  it('the floor of a saw-tooth curve has a slope of about 0 if all minima are equal', () => {
     expect(Math.abs(slopeOfFloor(sawTooth(0)))).toBeLessThan(2)
   })
 
-  it('the slope of the floor is the slope of the lowest values of the teeth', () => {
+  it('the floor of a saw-tooth curve has the slope of the minima', () => {
     expect(slopeOfFloor(sawTooth(20))).toBeCloseTo(20, 0)
   })
 
-  it('the slope of the floor is NaN for fewer than two points', () => {
+  it('the floor of a curve with fewer than two points has the slope NaN', () => {
     expect(slopeOfFloor([{ x: 1, y: 1 }])).toBeNaN()
   })
 })

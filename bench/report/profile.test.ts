@@ -44,7 +44,7 @@ const profile = profileOf(
 )
 
 describe('a profile', () => {
-  it('a function called twice from one place has one frame, and idle time has no frame', () => {
+  it('two calls of a function from one place share one frame, and idle time has no frame', () => {
     const root = foldProfile(profile)
     expect(root.totalMs).toBe(100)
     expect([...root.callees.values()].map(({ name, totalMs }) => [name, totalMs])).toEqual([
@@ -58,7 +58,7 @@ describe('a profile', () => {
     ])
   })
 
-  it('a built-in function of V8 counts as work of its caller', () => {
+  it('the time of a built-in function of V8 counts for its caller', () => {
     expect(
       sharesByPackage(foldProfile(profile)).map(({ package: of, share }) => [of, Math.round(share * 100)]),
     ).toEqual([

@@ -85,14 +85,14 @@ describe.skipIf(prometheus === undefined || process.platform !== 'linux')('alert
   )
 
   it.skipIf(picturesFolder === undefined)(
-    'the dashboard is drawn from the data of this run',
+    'pictures of the dashboard are drawn from the data of this run',
     async () => {
       await draw(picturesFolder!)
     },
     60_000,
   )
 
-  it('Redis agrees with Kafka after all faults', async () => {
+  it('after all faults, Redis has the newest event of each customer in Kafka', async () => {
     expect(await site.pipeline.verify()).toMatchObject({ wrongCount: 0, notQuarantined: { count: 0 } })
   }, 120_000)
 })

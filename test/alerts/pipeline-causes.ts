@@ -97,7 +97,7 @@ const useTls = async (site: Site) => {
 }
 
 export const certificateCause: Cause = {
-  fault: 'a certificate expires tomorrow; then its file is empty',
+  fault: 'a certificate expires tomorrow, and then the file of the certificate is emptied',
   alerts: ['CertificateExpires', 'CertificateExpiresSoon', 'SecretFilesUnusable'],
   inject: async (site) => {
     writeFileSync(certificateFile(site), authority.ca + certificateUntil(1))
@@ -191,7 +191,7 @@ export const missingCause: Cause = {
 }
 
 export const lostRedisCause: Cause = {
-  fault: 'Redis loses its data, and a document of the state topic cannot be read',
+  fault: 'Redis loses its data, and one document of the state topic cannot be read',
   alerts: ['ProjectorRewound', 'StatesUnreadable'],
   inject: async (site) => {
     const { server } = site.redis
@@ -290,7 +290,7 @@ const writeWeeks = async ({ pipeline }: Site) => {
 }
 
 export const silentDealerCause: Cause = {
-  fault: 'a dealer sent events in each hour of some weeks, and has sent none for two days',
+  fault: 'a dealer that usually sends events every hour has sent none for two days',
   alerts: ['DealersSilent'],
   inject: writeWeeks,
   repair: ({ pipeline, ingresses }) => pipeline.post(ingresses[0]!.process, makeCustomersEvent({ dealeruuid }).body),

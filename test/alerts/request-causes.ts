@@ -91,7 +91,7 @@ export const requestCauses: readonly Cause[] = [
     repair: none,
   },
   {
-    fault: 'bodies stall',
+    fault: 'senders stop in the middle of their bodies',
     alerts: ['TooManyBodies'],
     inject: async ({ ingresses }, fired) => {
       const sockets = await openSockets(4, ingresses[0]!, STALLED_BODY)
@@ -127,7 +127,7 @@ export const requestCauses: readonly Cause[] = [
     repair: none,
   },
   {
-    fault: 'a client of the reader has an old key',
+    fault: 'a client of the reader uses a key that was removed',
     alerts: ['ReaderKeyRefused'],
     inject: async ({ reader }, fired) => {
       // For some time, the injected bug may also fail these requests.
@@ -143,7 +143,7 @@ export const requestCauses: readonly Cause[] = [
     repair: none,
   },
   {
-    fault: 'an event has its timestamp in the wrong unit',
+    fault: 'an event has a timestamp in the wrong unit',
     alerts: ['SuspiciousEvents', 'RecordsQuarantined'],
     inject: postSuspicious,
     repair: none,

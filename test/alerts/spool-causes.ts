@@ -35,7 +35,7 @@ const damageSpool = (folder: string) => {
 }
 
 export const spoolCause: Cause = {
-  fault: 'ingresses with a spool: Kafka is cut off, a file is damaged, the disk is full, the folder is missing',
+  fault: 'ingresses with a spool have no connection to Kafka, a damaged file, a full disk or no folder',
   alerts: ['SpoolDrainFailing', 'SpoolOld', 'SpoolDamaged', 'SpoolRecordsLost', 'SpoolDiskFailing', 'SpoolBlocked'],
   inject: async (site) => {
     const { ingresses, cluster } = site

@@ -104,7 +104,7 @@ describe('raw requests', () => {
     },
   )
 
-  it('the ingress refuses a body of 10 MB, before or while the body arrives', async () => {
+  it('the ingress refuses a body of 10 MB, even before the body has arrived', async () => {
     const large = 'x'.repeat(10_000_000)
     expect(await raw(head(['expect: 100-continue'], large).slice(0, 1000))).toMatch(/ 413 /)
     expect(await raw(head([], large))).toMatch(/^HTTP\/1.1 413 /)
@@ -116,7 +116,7 @@ describe('raw requests', () => {
     ['chunks that another coding hides', 'transfer-encoding: chunked, identity'],
     ['a coding that is almost "chunked"', 'transfer-encoding: xchunked'],
     ['a header name with a blank', 'content-length : 5'],
-  ])('a request with %s is refused, and no second request is read from it', async (_, framing) => {
+  ])('a request with %s is refused, and no part of its body is read as a second request', async (_, framing) => {
     const hidden = 'GET /hidden HTTP/1.1\r\nhost: x\r\n\r\n'
     const answer = await raw(`POST /webhooks/mykaarma HTTP/1.1\r\nhost: x\r\n${framing}\r\n\r\n0\r\n\r\n${hidden}`)
     expect(answer.match(/HTTP\/1.1 \d+/g)).toEqual(['HTTP/1.1 400'])
@@ -164,7 +164,7 @@ describe('senders that are not authentic', () => {
     [405, keptAlive('PUT /webhooks/mykaarma', 'x'.repeat(1_000_000))],
     [413, keptAlive('POST /webhooks/mykaarma', 'x'.repeat(2_000_000))],
     [200, keptAlive('GET /healthz')],
-  ])('a sender without authentication loses its connection after the answer %i', async (status, request) => {
+  ])('the ingress closes the connection of an unauthenticated sender after the answer %i', async (status, request) => {
     // Resolves when the service closes the connection.
     expect(await raw(request)).toMatch(new RegExp(`^HTTP/1.1 ${status} `))
   })
@@ -223,7 +223,7 @@ describe('senders that are not authentic', () => {
   const { body } = makeCustomersEvent()
 })
 
-it('the ingress counts a body once if its sender closes the connection', async () => {
+it('the ingress counts an aborted body once if the sender closes the connection', async () => {
   const { hostname, port } = new URL(ingress.url)
   const count = () => ingress.metric('ingress_answers_total')
   const before = await count()
@@ -264,7 +264,7 @@ it.each([
   },
 )
 
-it('names that are sent in ISO-8859-1 and signed in UTF-8 are correct in Redis', async () => {
+it('names in a body that is sent in ISO-8859-1 and signed in UTF-8 are correct in Redis', async () => {
   const customerUuid = `c${Math.random()}`
   const customer = { customerUuid, firstName: 'José', lastName: 'Müller' }
   const body = JSON.stringify({
@@ -482,7 +482,7 @@ describe('ids and timestamps', () => {
     )
   })
 
-  it('if one id comes with several timestamps, the newest version is applied', async () => {
+  it('if events with one id have several timestamps, the newest timestamp is applied', async () => {
     const customerUuid = `c${Math.random()}`
     const at = (timestamp: number, firstName: string) =>
       makeCustomersEvent({ customerUuid, id: 'same', timestamp, customer: { firstName } }).body

@@ -121,7 +121,7 @@ it('the console refuses a wrong API key, and forgets the key after the sign-out'
   expect(await page.evaluate('sessionStorage.length')).toBe(0)
 })
 
-it('a customer is found by id, phone, e-mail and VIN, masked until revealed, and each reveal is logged', async () => {
+it('the console finds a customer by id, phone, e-mail and VIN, masks the data, and logs each reveal', async () => {
   const customer = {
     firstName: 'Grace',
     middleName: 'B.',
@@ -159,7 +159,7 @@ it('a customer is found by id, phone, e-mail and VIN, masked until revealed, and
   await page.getByText('The value cannot be looked up').waitFor()
 })
 
-it('after the sign-out the page does not show data that an earlier key has read', async () => {
+it('after the sign-out the console shows no data that an earlier key has read', async () => {
   const { customerUuid } = await store()
   const page = await openConsole()
   await signIn(page, 'full-api-key')
@@ -172,7 +172,7 @@ it('after the sign-out the page does not show data that an earlier key has read'
   expect(await page.getByText(customerUuid).count()).toBe(0)
 })
 
-it('a slow answer does not replace the answer of a later look-up', async () => {
+it('a slow answer of an earlier look-up does not replace the answer of a later look-up', async () => {
   const [slow, late] = [await store(), await store()]
   const page = await openConsole()
   await signIn(page, 'full-api-key')
@@ -195,7 +195,7 @@ it('a slow answer does not replace the answer of a later look-up', async () => {
   expect(await page.getByText(slow.customerUuid).count()).toBe(0)
 })
 
-it('a key without the scope pii reveals nothing, and the page says why', async () => {
+it('with a key without the scope pii the console reveals nothing, and says why', async () => {
   const { customerUuid } = await store({ customer: { lastName: 'Hopper' } })
   const page = await openConsole()
   await signIn(page, 'masked-api-key')
@@ -266,7 +266,7 @@ it.each(['light', 'dark'] as const)('axe finds no violation in the %s theme', as
   expect(await violationsOf(page, theme)).toEqual([])
 })
 
-it('the view of the flow shows a change while it happens, and reveals nothing', async () => {
+it('the view Flow shows a change while it happens, and reveals no personal data', async () => {
   const page = await openConsole()
   await signIn(page, 'full-api-key')
   await openView(page, 'Flow')
@@ -279,7 +279,7 @@ it('the view of the flow shows a change while it happens, and reveals nothing', 
   expect(reveals()).toBe(before)
 })
 
-it('the history of a customer shows each event, and marks the changes since the previous version', async () => {
+it('the history in the console shows each event, and marks what the event has changed', async () => {
   const { customerUuid, timestamp } = await store({ customer: { lastName: 'Byron' } })
   await store({ customerUuid, timestamp: timestamp + 1, customer: { lastName: 'Lovelace' } })
   const page = await openConsole()
@@ -297,7 +297,7 @@ it('the history of a customer shows each event, and marks the changes since the 
   expect(await violationsOf(page, 'light')).toEqual([])
 })
 
-it('no view is wider than the window, from 360 to 3840 pixels', async () => {
+it('no view of the console is wider than the window, from 360 to 3840 pixels', async () => {
   const { customerUuid } = await store({ customer: { lastName: 'x'.repeat(300) } })
   const id = await quarantine(Buffer.from('{'.repeat(300)))
   const page = await openConsole()
@@ -337,7 +337,7 @@ it('no view is wider than the window, from 360 to 3840 pixels', async () => {
   expect(tooWide).toEqual([])
 })
 
-it('a person signs in, opens a view, selects a record and leaves a dialog with the keyboard alone', async () => {
+it('with the keyboard alone a person can sign in, open a view, select a record and leave a dialog', async () => {
   const id = await quarantine(Buffer.from('{keyboard'))
   const page = await openConsole()
   const focused = () =>
@@ -366,7 +366,7 @@ it('a person signs in, opens a view, selects a record and leaves a dialog with t
   expect(await focused()).toBe('Redrive the selected records')
 })
 
-it('a long raw event is shown up to a limit, because a browser needs seconds for a megabyte', async () => {
+it('the console shows a long raw event only up to a limit, because a megabyte takes a browser seconds', async () => {
   const { customerUuid } = await store({ customer: { company: 'x'.repeat(100_000) } })
   const page = await openConsole()
   await signIn(page, 'full-api-key')
@@ -394,7 +394,7 @@ const quarantine = async (body: Buffer): Promise<string> => {
   return after.find(isNew)!
 }
 
-it('a record of quarantine shows its reason, and its bytes as text after a logged reveal', async () => {
+it('the console shows the reason of a quarantine record, and its bytes as text after a logged reveal', async () => {
   const id = await quarantine(Buffer.from(`{${MARKUP}`))
   const page = await openConsole()
   await signIn(page, 'full-api-key')
@@ -419,7 +419,7 @@ it('a record of quarantine shows its reason, and its bytes as text after a logge
   expect(await violationsOf(page, 'light')).toEqual([])
 })
 
-it('a redrive needs a dry run and a confirmation, and then the customer appears', async () => {
+it('a redrive in the console needs a dry run and a confirmation, and then the customer is in Redis', async () => {
   const [customerUuid, timestamp] = [`zoe-${Date.now()}`, Date.now()]
   const payload = JSON.stringify({ customerWithVehicles: { customer: { customerUuid, firstName: 'Zo\u00eb' } } })
   const body = Buffer.from(JSON.stringify({ id: customerUuid, timestamp, type: 'customers', payload }), 'latin1')
@@ -452,7 +452,7 @@ it('a redrive needs a dry run and a confirmation, and then the customer appears'
   await page.getByText('1 customer found.').waitFor()
 })
 
-it('an opened record gets the focus, and Cancel ends the dry run and keeps the selection', async () => {
+it('in the console an opened record gets the focus, and Cancel ends a dry run but keeps the selection', async () => {
   const ids = [await quarantine(Buffer.from('{cancel')), await quarantine(Buffer.from('[cancel'))]
   const page = await openConsole()
   await signIn(page, 'full-api-key')
@@ -525,7 +525,7 @@ it('a stopped redrive sends no more records, and the page shows how many records
   expect(asked).toHaveLength(1)
 })
 
-it('for a key without the scope operate, Overview raises no alarm and requests the pipeline only once', async () => {
+it('with a key without the scope operate, Overview shows no problem and asks for the pipeline only once', async () => {
   const page = await openConsole()
   await page.clock.install()
   let asked = 0
@@ -543,7 +543,7 @@ it('for a key without the scope operate, Overview raises no alarm and requests t
   expect(asked).toBe(1)
 })
 
-it('a key without the scope operate sees no quarantine, not even the list of an earlier key', async () => {
+it('with a key without the scope operate, the console shows no quarantine, not even an earlier list', async () => {
   const id = await quarantine(Buffer.from('{'))
   const page = await openConsole()
   await signIn(page, 'full-api-key')
@@ -556,7 +556,7 @@ it('a key without the scope operate sees no quarantine, not even the list of an 
   expect(await page.locator('main').textContent()).not.toContain(id)
 })
 
-it('the view of dealers shows the customers and the state of each dealer', async () => {
+it('the view Dealers shows the customers and the state of each dealer', async () => {
   const dealeruuid = `dealer-${Date.now()}`
   await store({ dealeruuid })
   const page = await openConsole()
@@ -575,7 +575,7 @@ it('the view of dealers shows the customers and the state of each dealer', async
   )
 })
 
-it('Overview and Flow show the figures of a running pipeline', async () => {
+it('the views Overview and Flow show the figures of a running pipeline', async () => {
   const page = await openConsole()
   await signIn(page, 'full-api-key')
   const figureOf = async (name: string) =>
@@ -605,7 +605,7 @@ it('Overview and Flow show the figures of a running pipeline', async () => {
   expect(await lags.count()).toBeGreaterThan(1)
 })
 
-it('the page shows the beginning and the end of an outage of Redis or the reader', async () => {
+it('the console shows when an outage of Redis or of the reader begins and ends', async () => {
   const redis = await startRedis({ args: ['--appendfsync', 'always'] })
   onTestFinished(() => redis.stop())
   const client = await pipeline.connectRedis(redis.url)
@@ -636,7 +636,7 @@ it('the page shows the beginning and the end of an outage of Redis or the reader
   await page.getByText('Checked at').waitFor()
 })
 
-it('a refresh keeps all dealers that a person has loaded', async () => {
+it('a refresh of the view Dealers keeps all dealers that a person has loaded', async () => {
   const ids = Array.from({ length: 600 }, (_, i) => `many-${String(i).padStart(3, '0')}`)
   const key = dealersKey(pipeline.keyPrefix)
   await pipeline.redis.zadd(key, ...ids.flatMap((id) => [String(Date.now()), id]))
@@ -654,7 +654,7 @@ it('a refresh keeps all dealers that a person has loaded', async () => {
   expect(await page.getByText('many-000').count()).toBe(1)
 })
 
-it('the first view needs less than 150 kB', async () => {
+it('the first view of the console loads less than 150 kB', async () => {
   const files = ['/', '/console.js', '/console.css', '/icon.svg']
   const sizes = await Promise.all(
     files.map(async (file) => {

@@ -6,7 +6,7 @@ import { openPipeline } from '@customer-stream/testing'
 import { expect, inject, it, onTestFinished } from 'vitest'
 import { commandOf } from './run-command.ts'
 
-it('drift lists a field that the documentation lacks, then forgets it', { timeout: 120_000 }, async () => {
+it('drift lists an undocumented field until drift --clear deletes the list', { timeout: 120_000 }, async () => {
   const pipeline = await openPipeline(inject('brokers'))
   onTestFinished(() => pipeline.close())
   const run = commandOf(pipeline, inject('brokers'))

@@ -66,7 +66,7 @@ it('erase removes the customer, and names each topic that still has data of the 
   })
 })
 
-it('for a customer who came back after an erasure, erase --status finds only newer data', async () => {
+it('if a customer has new events after an erasure, erase --status lists only newer data', async () => {
   await store('back', 1)
   await erase(['back', ...ASKED, '--scope', 'until-now'])
   await store('back', Date.now() + 1000)
@@ -114,7 +114,7 @@ it.each([
   expect(await erase(args)).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining(message) })
 })
 
-it('erase refuses to run if erasures are switched off', async () => {
+it('erase refuses to run with KAFKA_ERASURES_TOPIC=false', async () => {
   expect(await erase(['a', ...ASKED], { KAFKA_ERASURES_TOPIC: 'false' })).toMatchObject({
     code: 2,
     stderr: expect.stringContaining('KAFKA_ERASURES_TOPIC=false, so no projector executes erasures'),

@@ -140,7 +140,7 @@ it('a customer who never existed can be erased, and erased again', async () => {
   expect(await compareAll()).toMatchObject(SOUND)
 })
 
-it('records that are not erasures are skipped and counted', async () => {
+it('records of the erasures topic that are not erasures are skipped and counted', async () => {
   const kafkajs = kafkajsOf(pipeline.kafka).producer()
   await kafkajs.connect()
   const values = ['', 'not JSON', '{"scope":"forever"}', null]
@@ -234,7 +234,7 @@ it('an erased customer stays erased when Redis is lost and filled again', async 
   expect(await Promise.all(['a', 'b', 'c', 'nobody'].map(stored))).toEqual([null, String(NOW + 5001), null, null])
 })
 
-it('an erased customer is erased again when Redis is restored from a dump older than the erasure', async () => {
+it('a customer is erased again after Redis is restored from a dump older than the erasure', async () => {
   await post('j', NOW)
   await untilStored('j', NOW)
   const dump = await Promise.all(
@@ -270,7 +270,7 @@ it('an erased customer stays erased when a higher projection or another group re
   expect(await compareAll()).toMatchObject(SOUND)
 })
 
-it('without a state topic an erasure changes only Redis; a new state topic gets the tombstone later', async () => {
+it('without a state topic an erasure changes only Redis, and a later state topic gets the tombstone', async () => {
   await post('d', NOW)
   await post('silent', NOW)
   await untilStored('d', NOW)
@@ -297,7 +297,7 @@ it('without a state topic an erasure changes only Redis; a new state topic gets 
   expect(await compareAll()).toMatchObject(SOUND)
 })
 
-it('a projector that finds an empty Redis executes erasures before events', async () => {
+it('a projector that finds an empty Redis executes all erasures before it applies events', async () => {
   await post('f', NOW)
   await untilStored('f', NOW)
   await projector.end()
@@ -327,7 +327,7 @@ it('erasures are ignored while KAFKA_ERASURES_TOPIC=false, and executed later', 
   expect(await compareAll()).toMatchObject(SOUND)
 })
 
-it('verify finds an erased customer without a mark, and a second erasure repairs it', async () => {
+it('verify finds an erased customer whose mark in Redis is missing, and a second erasure repairs this', async () => {
   await erase('a')
   expect(await compareAll()).toMatchObject(SOUND)
   await pipeline.redis.del(erasedKey('a', pipeline.keyPrefix))

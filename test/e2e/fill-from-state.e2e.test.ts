@@ -97,7 +97,7 @@ const projections = async () => {
   return [keys.length, new Set(await Promise.all(keys.map((key) => pipeline.redis.hget(key, '_projection'))))]
 }
 
-it('a state topic that was switched on later, or lost with Redis, gets all documents', async () => {
+it('a state topic gets all documents if it was switched on later, or was lost together with Redis', async () => {
   for (let version = 1; version <= 3; version++) await storeAll(version)
   await untilNewest()
   await untilCommitted()
@@ -119,7 +119,7 @@ it('a state topic that was switched on later, or lost with Redis, gets all docum
   await untilSound()
 })
 
-it('a new event is in Redis long before the end of a fill, and /readyz shows the progress of the fill', async () => {
+it('during a long fill, a new event is applied at once, and /readyz shows the progress of the fill', async () => {
   const { hostname, port } = new URL(inject('brokers').redisUrl)
   const network = await openTcpProxy({ host: hostname, port: Number(port) })
   onTestFinished(() => network.close())

@@ -223,7 +223,7 @@ describe('with the records of one test', () => {
     expect(JSON.parse(Buffer.concat(parts).toString()).text).toHaveLength(900_000)
   })
 
-  it('a body in an undeclared charset is redriven once, with the time of its receipt', async () => {
+  it('quarantine redrive sends a body in an undeclared charset once, with its time of receipt', async () => {
     expect((await pipeline.post(ingress, inLatin1('jose', 'Jos\u00e9'))).status).toBe(400)
     const [{ place, receivedAt }] = (await list()).records
     const rawBefore = await count(pipeline.topics.customers)
@@ -280,7 +280,7 @@ describe('with the records of one test', () => {
     expect(await count(pipeline.topics.other)).toBe(0)
   })
 
-  it('a redrive makes no copy of a customer who is erased while it runs', async () => {
+  it('a redrive makes no copy of a customer who is erased during the redrive', async () => {
     const ids = Array.from({ length: 6 }, (_, i) => `late-${i}`)
     await putIntoQuarantine(
       ids.map((customerUuid) => ({
@@ -300,7 +300,7 @@ describe('with the records of one test', () => {
     expect((await count(pipeline.topics.customers)) - rawBefore).toBe(5)
   })
 
-  it('list hides a dropped record, and redrive sends it only if the operator names its place', async () => {
+  it('quarantine list hides a dropped record, and redrive sends it only if the operator names its place', async () => {
     const { body } = makeCustomersEvent({ customerUuid: 'dropped', timestamp: 1 })
     await putIntoQuarantine([{ value: Buffer.from(body), headers: { reason: 'refused-by-kafka' } }])
     const [{ place }] = (await list()).records
@@ -316,7 +316,7 @@ describe('with the records of one test', () => {
     await untilApplied('dropped')
   })
 
-  it('another copy of a dropped original is not listed', async () => {
+  it('quarantine list does not show another copy of a dropped record', async () => {
     const origin = { topic: pipeline.topics.customers, partition: '5', offset: '47', reason: 'too-far-in-future' }
     const copy = { value: 'x', headers: origin, timestamp: '1700000000000' }
     await putIntoQuarantine([copy])
@@ -330,7 +330,7 @@ describe('with the records of one test', () => {
     expect((await run(['show', earlier])).stdout).toMatch(/handled +another copy of the original was dropped\n/)
   })
 
-  it('copies of one original are listed once', async () => {
+  it('quarantine list shows several copies of one record once', async () => {
     const origin = { topic: pipeline.topics.customers, partition: '5', offset: '77', reason: 'not-json' }
     const copy = { value: 'x', headers: origin, timestamp: '1700000000000' }
     await putIntoQuarantine([copy, copy, copy])

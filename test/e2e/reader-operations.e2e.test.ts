@@ -49,7 +49,7 @@ const untilPipeline = (what: string, isTrue: (document: PipelineDocument) => boo
     ({ body }) => isTrue(body),
   )
 
-it('the pipeline counts what was stored, handled and quarantined, and says that all is well', async () => {
+it('GET /v1/pipeline counts stored, handled and quarantined records, and says that all is well', async () => {
   await untilPipeline('the reader knows the projector', ({ projection }) => projection?.projectors === 1)
   for (let i = 0; i < 5; i++) expect((await pipeline.post(ingress, makeCustomersEvent({}).body)).status).toBe(202)
   expect((await pipeline.post(ingress, Buffer.from('not json'))).status).toBe(400)
@@ -78,7 +78,7 @@ it('the pipeline counts what was stored, handled and quarantined, and says that 
   expect(body.history.length).toBeGreaterThan(0)
 })
 
-it('a record is listed, shown and redriven once, and its customer appears', async () => {
+it('the reader lists, shows and redrives a quarantine record once, and its customer is then in Redis', async () => {
   const customerUuid = 'zoe'
   // Only the reader knows the charset, so the ingress puts the body into quarantine.
   const payload = JSON.stringify({ customerWithVehicles: { customer: { customerUuid, firstName: 'Zo\u00eb' } } })
@@ -133,7 +133,7 @@ it('a customer who is erased between two redrives does not come back', async () 
   expect(await redrive(1)).toMatchObject({ outcome: 'refused', refused: 'erased' })
 })
 
-it('a record of 1 MiB is shown with all its bytes', async () => {
+it('the reader shows a quarantine record of 1 MiB with all its bytes', async () => {
   const body = Buffer.alloc(1_048_576, 'a')
   expect((await pipeline.post(ingress, body)).status).toBe(400)
   const { records } = await waitUntil(
@@ -147,7 +147,7 @@ it('a record of 1 MiB is shown with all its bytes', async () => {
   expect(answer.body).toMatchObject({ outcome: 'refused', refused: 'not-json' })
 })
 
-it('a record with a reason that this version does not know is listed and shown', async () => {
+it('the reader lists and shows a quarantine record whose reason this version does not know', async () => {
   const producer = await openProducer()
   const headers = { reason: 'from-the-future', stage: '<b>' }
   await producer.send({ topic: pipeline.topics.quarantine, messages: [{ value: '{', headers }] })
@@ -162,7 +162,7 @@ it('a record with a reason that this version does not know is listed and shown',
   expect(shown.body).toMatchObject({ text: '{', headers })
 })
 
-it('pages of 10,000 records have each record once, but no record that Kafka has deleted', async () => {
+it('the pages of quarantine list 10,000 records once each, and leave out records that Kafka has deleted', async () => {
   const producer = await openProducer()
   const topic = pipeline.topics.quarantine
   const messages = Array.from({ length: 1000 }, () => ({ value: '{', headers: { reason: 'no-id' } }))

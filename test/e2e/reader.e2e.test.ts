@@ -33,7 +33,7 @@ const untilAnswer = (reader: ServiceProcess, path: string, status: number, name?
     (found) => found === status,
   )
 
-it('a client reads its own write, and gets its changes with a new ETag', async () => {
+it('a client reads its own write with min-version, and each change has a new ETag', async () => {
   const services = await Promise.all([pipeline.start('ingress'), pipeline.start('projector'), pipeline.start('reader')])
   const [ingress, , reader] = services
   await Promise.all(services.map((service) => service.untilReady()))
@@ -143,7 +143,7 @@ const putCustomer = async (redis: Pipeline['redis']) => {
   })
 }
 
-it('an outage of Redis gives 503 in time, and the reader recovers alone', async () => {
+it('during an outage of Redis the reader answers 503 in time, and then recovers without help', async () => {
   // With `everysec` Redis may delay a write while it syncs an earlier write, so a killed Redis
   // could lose it.
   const redis = await startRedis({ args: ['--appendfsync', 'always'] })
@@ -177,7 +177,7 @@ it('an outage of Redis gives 503 in time, and the reader recovers alone', async 
   expect(await reader.end()).toBe(0)
 })
 
-it('during a failover of Redis each answer is right or 503, and the reader finds the new primary', {
+it('during a failover of Redis each answer is correct or 503, and the reader finds the new primary', {
   timeout: 60_000,
 }, async () => {
   const site = await startRedisWithSentinels()

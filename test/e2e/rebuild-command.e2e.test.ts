@@ -38,7 +38,9 @@ const untilComplete = () =>
   )
 const keyOf = (projection: number) => positionsKey(projection, pipeline.keyPrefix)
 
-it('the rebuild command follows a rebuild to its end, then deletes old positions', { timeout: 120_000 }, async () => {
+it('the rebuild command shows a rebuild up to its end, and then deletes the old positions', {
+  timeout: 120_000,
+}, async () => {
   const idle = await rebuild()
   expect(idle.stdout).toBe(
     'Projection 1 is complete: all partitions of the raw topic are applied.\n' +

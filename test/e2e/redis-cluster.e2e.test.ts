@@ -92,7 +92,7 @@ describe('a projector on Redis Cluster', () => {
     expect(await redisFailures()).toBe(0)
   })
 
-  it('the verify command works on Redis Cluster', async () => {
+  it('the verify command compares all customers on Redis Cluster', async () => {
     await simulation(400).run.run()
     const env = {
       ...process.env,
@@ -173,7 +173,7 @@ describe('a projector on Redis Cluster', () => {
   it.each([
     ['came back empty', 'none'],
     ['was set back to a backup', 'backup'],
-  ] as const)('a projector fills a master that %s, even without new events', async (_, data) => {
+  ] as const)('on Redis Cluster, a projector fills a master that %s, even without new events', async (_, data) => {
     const { run, ledgerPath } = simulation(1000)
     const [, , master] = cluster.masters
     if (!master) throw new Error('there are fewer than three masters')

@@ -71,7 +71,9 @@ const changesAfter = async (folder: string, line: string): Promise<string> => {
   return (await run('git', ['status', '--porcelain'], { cwd: folder })).stdout
 }
 
-it('npm run release makes the next release, and refuses a second release', { timeout: 300_000 }, async () => {
+it('npm run release makes the next release, and refuses to run with changes that are not committed', {
+  timeout: 300_000,
+}, async () => {
   const folder = await copyRepository(addChange)
   const read = (file: string) => readFileSync(join(folder, file), 'utf8')
   const { stdout } = await releaseIn(folder)

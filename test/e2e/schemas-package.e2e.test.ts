@@ -15,7 +15,7 @@ beforeAll(async () => {
   for (const word of ['subscriber', 'other']) project.write(`${word}.ts`, sampleOf('packages/schemas/README.md', word))
 })
 
-it("the schema package's samples compile, and its types reject wrong uses", async () => {
+it('the samples of the schema package compile, and its types reject wrong uses', async () => {
   project.write(
     'typed.ts',
     "import { readVersion } from '@customer-stream/schemas'\nconst version: string = readVersion({})\n",
@@ -27,7 +27,7 @@ it("the schema package's samples compile, and its types reject wrong uses", asyn
   ])
 })
 
-it("the schema package's sample keeps the newest state, and fails if kafkajs stops", async () => {
+it('the sample of the schema package keeps the newest state, and fails if kafkajs stops', async () => {
   const pipeline = await openPipeline(inject('brokers'))
   const producer = kafkajsOf(pipeline.kafka).producer()
   try {

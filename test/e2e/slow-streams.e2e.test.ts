@@ -58,7 +58,7 @@ const openPublisher = async () => {
   }
 }
 
-it('clients that stop reading are cut off, other clients get each change, and a later stream lacks none', async () => {
+it('clients that stop reading are cut off, other clients get each change, and so does a later stream', async () => {
   const [reader, publish] = await Promise.all([startReader(), openPublisher()])
   const customers = Array.from({ length: CHANGES }, (_, i) => `c${i}`)
   const [fast, ...slow] = await Promise.all(Array.from({ length: SLOW_CLIENTS + 1 }, () => openClient(reader)))

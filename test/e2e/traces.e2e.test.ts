@@ -36,7 +36,7 @@ const applied = (customerUuid: string) =>
     (count) => count === 1,
   )
 
-it('one trace shows an event from its request to Redis, and has no data of the customer', async () => {
+it('one trace follows an event from its request to Redis, and contains no data of the customer', async () => {
   const headers = 'authorization=Basic%20c2VjcmV0'
   const { ingress, projector } = await startBoth({
     OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
@@ -113,7 +113,7 @@ it('quarantine and the log name the trace of an event that is refused or cannot 
   expect(lines.map((line) => JSON.parse(line).trace_id)).toEqual([refused?.traceId])
 })
 
-it('if a collector never answers, no event is lost, and both services end in time', async () => {
+it('if the trace collector never answers, no event is lost, and both services stop in time', async () => {
   collector.answerWith(() => undefined)
   const { ingress, projector } = await startBoth({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.url })
   const events = Array.from({ length: 300 }, () => makeCustomersEvent())
@@ -133,7 +133,7 @@ it('if a collector never answers, no event is lost, and both services end in tim
   }
 })
 
-it('if no collector listens, no event is lost', async () => {
+it('if no trace collector listens, no event is lost', async () => {
   const { ingress, projector } = await startBoth({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1' })
   const { body, customerUuid } = makeCustomersEvent()
   expect((await pipeline.post(ingress, body)).status).toBe(202)

@@ -68,7 +68,7 @@ const traces = async () => {
   ].sort()
 }
 
-it('verify without a ledger finds that Redis matches the topic, and leaves nothing in Kafka', async () => {
+it('verify without a ledger finds that Redis agrees with Kafka, and leaves no topic or group in Kafka', async () => {
   const before = await traces()
   expect(before).toEqual([...Object.values(pipeline.topics), pipeline.stateTopic, pipeline.erasuresTopic].sort())
   expect(await verify()).toMatchObject({ code: 0, records: stored, customers: CUSTOMERS, wrong: 0 })
@@ -100,7 +100,7 @@ it('verify compares only a share of the customers with --sample', async () => {
   expect(records).toBeLessThanOrEqual(2 * customers + stored - 2 * CUSTOMERS)
 })
 
-it('verify fails if there was nothing to compare', async () => {
+it('verify fails if no customer could be compared', async () => {
   const ledgerPath = join(pipeline.folder, 'empty.jsonl')
   writeFileSync(ledgerPath, '')
   const withLedger = await verify('--ledger', ledgerPath)
@@ -223,7 +223,7 @@ describe('transactions of another producer in the raw topic', () => {
   })
 })
 
-it('verify continues after a batch of the state topic that cannot be read, and names it', async () => {
+it('verify continues after an unreadable batch of the state topic, and names this batch', async () => {
   const producer = kafkajsOf(pipeline.kafka).producer()
   await producer.connect()
   // Compression 1 is gzip. A batch of more than 256 MiB is never decompressed.
@@ -308,7 +308,7 @@ it('verify --indexes finds a missing entry, and --repair adds it again', async (
   expect(await pipeline.redis.zscore(indexed, customerUuid)).not.toBe(null)
 })
 
-it('an interrupted verify ends with code 130, and leaves nothing in Kafka', async () => {
+it('an interrupted verify ends with exit code 130, and leaves no topic or group in Kafka', async () => {
   // No projector runs, so the command waits for a projector until the signal comes.
   await projector.end()
   expect((await pipeline.post(ingress, makeCustomersEvent().body)).status).toBe(202)

@@ -129,8 +129,8 @@ export const brokerFaults: readonly Fault[] = [
   {
     name: 'leader change',
     how:
-      'each broker is killed and restarted; then a reassignment moves the leaders while metadata of clients is ' +
-      'stale',
+      'each broker is killed and restarted; then a reassignment moves the leaders while the clients have stale ' +
+      'metadata',
     inject: async (harness, scale, random) => {
       for (const broker of some(harness, scale, random)) {
         await broker.kill()
@@ -188,7 +188,7 @@ export const brokerFaults: readonly Fault[] = [
   },
   {
     name: 'all brokers down, with the spool',
-    how: 'events get 202 from the disk, even after a SIGKILL of an ingress; they are sent when the brokers are back',
+    how: 'events get 202 from the spool, even after a SIGKILL of an ingress, and are sent when the brokers are back',
     options: { spool: true },
     inject: async (harness, scale) => {
       const { brokers } = harness.cluster
@@ -209,7 +209,7 @@ export const brokerFaults: readonly Fault[] = [
   },
   {
     name: 'network to the brokers',
-    how: 'the network to the broker that leads most partitions is cut, delays by 3 s, is half-open, and is very slow',
+    how: 'the network to the broker that leads most partitions is cut, then delayed by 3 s, half-open, and very slow',
     inject: async (harness, scale) => {
       const failedFlushes = () => sumOver(harness.ingresses, 'ingress_flush_errors_total')
       for (const state of ['cut', { delayMs: 3000 }, 'stalled', slow(2000)] as const) {

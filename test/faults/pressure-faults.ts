@@ -103,7 +103,7 @@ const mustStayAlive = async ({ ingresses }: FaultHarness, until: number) => {
 export const pressureFaults: readonly Fault[] = [
   {
     name: 'ingress under pressure',
-    how: 'Kafka is frozen, queues are short, load has bursts: memory is bounded, 503 has Retry-After, /livez answers',
+    how: 'Kafka is frozen while short queues get bursts: memory is bounded, 503 has Retry-After, /livez answers',
     options: { ratePerSecond: 600, ingressEnv: shortQueue },
     inject: async (harness, scale) => {
       const { cluster } = harness
@@ -154,7 +154,7 @@ export const pressureFaults: readonly Fault[] = [
   },
   {
     name: 'too few replicas',
-    how: 'two of three brokers are down, load has bursts: 503 within the deadline, never 2xx, no memory growth',
+    how: 'two of three brokers are down during bursts: 503 within the deadline, never 2xx, no memory growth',
     options: { ingressEnv: shortQueue },
     inject: async (harness, scale, random) => {
       const spared = random.pick(harness.cluster.brokers)

@@ -122,7 +122,7 @@ export const redisFaults: readonly Fault[] = [
   },
   {
     name: 'Redis hung',
-    how: 'Redis gets SIGSTOP for longer than the timeouts and the session timeout, then SIGCONT',
+    how: 'Redis gets SIGSTOP for longer than all timeouts, the session timeout included, and then SIGCONT',
     inject: async (harness, scale) => {
       await harness.redis.server.pause()
       // First a command times out, and then the connection.
@@ -186,7 +186,7 @@ export const redisFaults: readonly Fault[] = [
   {
     name: 'Redis failover by Sentinel',
     how:
-      'the primary is killed, and comes back as a replica; then the new primary hangs; then a command starts a ' +
+      'the primary is killed, and comes back as a replica; then the new primary hangs; then an operator starts a ' +
       'failover',
     options: { sentinels: true },
     inject: async (harness) => {
@@ -242,7 +242,7 @@ export const redisFaults: readonly Fault[] = [
   },
   {
     name: 'network to Redis',
-    how: 'the network to Redis is cut, delays by 3 s, is half-open, and is very slow',
+    how: 'the network to Redis is cut, then delayed by 3 s, half-open, and very slow',
     inject: async (harness, scale) => {
       const failures = () => sumOver(harness.projectors, 'projector_failures_total')
       for (const state of ['cut', { delayMs: 3000 }, 'stalled', { bytesPerSecond: 2000 }] as const) {

@@ -151,8 +151,8 @@ export const serviceFaults: readonly Fault[] = [
   {
     name: 'projector killed',
     how:
-      'SIGKILL at any moment; between a call of Redis and its reply; before documents are sent; between the ' +
-      'documents and the position of a chunk; then a restart',
+      'a projector is killed at any moment, then between a call of Redis and its reply, before documents are ' +
+      'sent, and between the documents and the position of a chunk; it restarts each time',
     inject: async ({ projectors, untilPromised, pipeline }, scale) => {
       const moments = [
         'apply-snapshots SIGKILL',
@@ -215,7 +215,7 @@ export const serviceFaults: readonly Fault[] = [
     name: 'rebuild interrupted',
     how:
       'Redis and the group’s offsets are deleted, so all raw records are applied; a projector is killed while it ' +
-      'applies records read ahead; the other is paused then for longer than the session timeout, and loses its ' +
+      'applies records read ahead; then the other is paused for longer than the session timeout, and loses its ' +
       'partitions',
     options: { projectorEnv: READS_AHEAD },
     inject: async (harness, scale) => {
@@ -271,8 +271,8 @@ export const serviceFaults: readonly Fault[] = [
   {
     name: 'erasure interrupted',
     how:
-      'customers are erased; projectors are killed between Redis and the tombstone; one is paused at that moment ' +
-      'for longer than the session timeout, until the other has executed this erasure and a later one',
+      'customers are erased; projectors are killed between Redis and the tombstone; then one is paused there for ' +
+      'longer than the session timeout, until the other has executed this erasure and a later one',
     inject: async (harness, scale) => {
       const { projectors, pipeline, untilPromised } = harness
       const [other, paused] = projectors as [ManagedService, ManagedService]
@@ -327,7 +327,7 @@ export const serviceFaults: readonly Fault[] = [
   },
   {
     name: 'poison',
-    how: 'unusable records come among good records; then the quarantine topic is deleted, and created again',
+    how: 'some records are unusable; then the quarantine topic is deleted, and created again',
     inject: async (harness) => {
       const { pipeline, projectors } = harness
       const quarantined = () => sumOver(projectors, 'projector_events_total', { outcome: 'quarantined' })

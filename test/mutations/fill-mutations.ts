@@ -8,7 +8,7 @@ const anyLoss = 'Redis and the state topic end with the newest events after any 
 /** Rules of a rebuild from the state topic. */
 export const fillMutations: readonly Mutation[] = [
   {
-    rule: 'of the documents in one fetch, the newest document counts',
+    rule: 'if a fetch has several documents of a customer, only the newest is applied',
     prevents: 'an older customer in Redis, because an older document came last in the state topic',
     file: `${folder}/fill-documents.ts`,
     from: 'if (known && peeked && compareVersions(peeked, known) <= 0) continue',
@@ -24,7 +24,7 @@ export const fillMutations: readonly Mutation[] = [
     test: filled('during a fill with a higher projection no customer goes back'),
   },
   {
-    rule: 'a projector that continues the fill of another projector knows that hashes were kept',
+    rule: "a projector that continues another projector's fill knows whether hashes were kept",
     prevents: 'a wrong hash that stays in Redis after a rebuild',
     file: `${folder}/fill.ts`,
     from: 'createKeptHashes(fill.hasKept)',
@@ -48,7 +48,7 @@ export const fillMutations: readonly Mutation[] = [
     test: unit(`${folder}/erasures.test.ts`, 'a partition waits while its erasures cannot be read'),
   },
   {
-    rule: 'nothing is published while a partition is being filled',
+    rule: 'no document is published while a partition is being filled',
     prevents: 'an older document as the last record of a customer in the state topic',
     file: `${folder}/positions.ts`,
     from: '(fillings.has(partition) ? undefined : stateTopicIds.get(partition))',
@@ -72,7 +72,7 @@ export const fillMutations: readonly Mutation[] = [
     test: filled('an empty Redis gets all records that Kafka has'),
   },
   {
-    rule: 'a partition is filled although the state topic may be incomplete, if raw records were deleted',
+    rule: 'if raw records were deleted, a partition is filled even from an incomplete state topic',
     prevents: 'customers that are missing although the state topic has them',
     file: `${folder}/stored-positions.ts`,
     from: "if (!isComplete && low === '0') return fromRaw",
@@ -112,7 +112,7 @@ export const fillMutations: readonly Mutation[] = [
     test: filled('if the state topic is created again during a fill, the fill ends, and all records are applied'),
   },
   {
-    rule: 'at the end of a fill the position goes back',
+    rule: 'the end of a fill moves the position back',
     prevents: 'events whose documents are never published',
     file: `${folder}/lua/move-fill.lua`,
     from: 'if position and position > tonumber(ARGV[4]) then',
@@ -141,10 +141,10 @@ export const fillMutations: readonly Mutation[] = [
     file: `${folder}/store.ts`,
     from: 'requiredToken: token, newToken }',
     to: "requiredToken: '', newToken }",
-    test: fillStore('a fill of several calls does not continue after lost customers'),
+    test: fillStore('a fill that needs several calls does not continue after Redis has lost customers'),
   },
   {
-    rule: 'on Redis Cluster, a fill reads its entries of indexes again',
+    rule: 'on Redis Cluster, a fill reads back the index entries that it has added',
     prevents: 'a customer who is not found after the failover of a master during a fill',
     file: `${folder}/fill-store.ts`,
     from: '      await assertUpdated(applied?.indexUpdates ?? [])\n',
@@ -152,7 +152,7 @@ export const fillMutations: readonly Mutation[] = [
     test: fillStore('the progress of a fill does not move past lost entries of indexes'),
   },
   {
-    rule: 'on Redis Cluster, a hash of a lower projection is not the hash that a rebuild has written',
+    rule: 'on Redis Cluster, a rebuild does not accept a hash of a lower projection as its own',
     prevents: 'hashes of the old layout after the failover of a master during a rebuild',
     file: `${folder}/store.ts`,
     from: 'order < 0 || isOldLayout)',
@@ -165,10 +165,10 @@ export const fillMutations: readonly Mutation[] = [
     file: `${folder}/lua/move-fill.lua`,
     from: 'if stored ~= ARGV[2] then return 0 end',
     to: '',
-    test: fillStore('after a new fill has begun, an earlier fill changes nothing'),
+    test: fillStore('an earlier fill changes nothing after a new fill of the partition has begun'),
   },
   {
-    rule: 'on a cluster a fill continues only if Redis still has its customers',
+    rule: 'on Redis Cluster, a fill continues only if no master has lost its customers',
     prevents: 'customers that are missing after a master was replaced',
     file: `${folder}/fill-store.ts`,
     from: 'await assertStored(redis, applied?.stored ?? [], options)',
@@ -184,12 +184,12 @@ export const fillMutations: readonly Mutation[] = [
     test: fillStore('a fill stores many customers with many fields'),
   },
   {
-    rule: 'a fill sends at most 250 customers',
+    rule: 'a fill sends at most 250 customers to Redis at the same time',
     prevents: 'a fill that never ends on a slow network, because parallel calls exceed their time limit',
     file: `${folder}/store.ts`,
     from: 'for (const part of partsOf(customers)) {',
     to: 'for (const part of [customers]) {',
-    test: fillStore('a fill sends at most 250 customers'),
+    test: fillStore('a fill sends at most 250 customers to Redis at the same time'),
   },
   {
     rule: 'a fill reports that Kafka returns no records',
@@ -208,7 +208,7 @@ export const fillMutations: readonly Mutation[] = [
     test: filled('applies a document that was published again'),
   },
   {
-    rule: 'documents go to partitions that the raw topic has too',
+    rule: 'documents go only to partitions that the raw topic also has',
     prevents: 'customers that are missing after Redis is lost while the state topic has more partitions',
     file: `${folder}/outputs.ts`,
     from: 'Math.min(raw, own)',

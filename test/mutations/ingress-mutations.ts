@@ -21,7 +21,7 @@ export const ingressMutations: readonly Mutation[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: 'entry.deadlineAt <= now',
     to: 'entry.deadlineAt < 0',
-    test: publisher('during an endless flush, records are answered by the deadline, and still count as buffered'),
+    test: publisher('during a flush that never ends, requests are answered at the deadline, but records stay buffered'),
   },
   {
     rule: 'the memory of a record counts until its send has ended',
@@ -29,7 +29,7 @@ export const ingressMutations: readonly Mutation[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: `answer(entry, 'deadline', `,
     to: `settle(entry, 'deadline', `,
-    test: publisher('during an endless flush, records are answered by the deadline, and still count as buffered'),
+    test: publisher('during a flush that never ends, requests are answered at the deadline, but records stay buffered'),
   },
   {
     rule: 'a refused batch is halved until the refused record is alone',
@@ -40,7 +40,7 @@ export const ingressMutations: readonly Mutation[] = [
     test: publisher("if Kafka refuses some records of a batch, the batch's other records are stored"),
   },
   {
-    rule: 'a requested record that Kafka refuses goes to quarantine',
+    rule: 'the record of a request goes to quarantine if Kafka refuses the record',
     prevents: 'an authentic event that is lost when its sender gives up',
     file: `${folder}/delivery/topic-publishers.ts`,
     from: ', (error) => copyToQuarantine(record, error)',
@@ -64,7 +64,7 @@ export const ingressMutations: readonly Mutation[] = [
     test: publisher('the publisher refuses a record that would exceed its limit of records or bytes'),
   },
   {
-    rule: 'an isolated partition uses no more of the queue than it leaves free',
+    rule: 'an isolated partition never uses more of the queue than the part that stays free',
     prevents: '503 for all events, when a failing or slow partition has filled the queue',
     file: `${folder}/delivery/publisher.ts`,
     from: 'return mustLeaveRoom && (',
@@ -81,7 +81,7 @@ export const ingressMutations: readonly Mutation[] = [
   },
   {
     rule: 'a flush has a limit of records',
-    prevents: 'two seconds of copying for 20 000 records: kafkajs copies arrays in quadratic time',
+    prevents: 'two seconds for 20 000 records, because kafkajs copies arrays in quadratic time',
     file: `${folder}/delivery/publisher.ts`,
     from: 'batch.length >= MAX_FLUSH_RECORDS || ',
     to: '',
@@ -107,7 +107,7 @@ export const ingressMutations: readonly Mutation[] = [
   },
   {
     rule: 'the waiting records of a failing partition move to its queue',
-    prevents: 'another flush that fails for all partitions, after a second if a leader hangs',
+    prevents: 'one more flush that fails for all partitions, and takes a second if a leader hangs',
     file: `${folder}/delivery/publisher.ts`,
     from: ', ...shared.waiting.splice(0)])',
     to: '])',
@@ -146,16 +146,16 @@ export const ingressMutations: readonly Mutation[] = [
     test: publisher('no outage is reported if a partition stores records'),
   },
   {
-    rule: 'a slow flush that is stored late restarts the failures of its partitions',
+    rule: 'if Kafka stores a slow flush, the failures of its partitions count from this time',
     prevents: 'an ingress that is ready forever although it stores nothing',
     file: `${folder}/delivery/publisher.ts`,
     from: '        restartFailures(part.records)\n',
     to: '',
-    test: publisher('an outage is reported if a slow flush is stored'),
+    test: publisher('if a slow flush is stored while its partition fails, the time until an outage starts again'),
   },
   {
     rule: 'records that waited for the number of partitions move to their partitions',
-    prevents: 'the report of an outage of all partitions, as long as one partition fails',
+    prevents: 'a report of an outage of all partitions, although only one partition fails',
     file: `${folder}/delivery/publisher.ts`,
     from: 'if (queue === unbound) bind()',
     to: '',
@@ -170,7 +170,7 @@ export const ingressMutations: readonly Mutation[] = [
     test: publisher('a failing partition is retried separately, and joins the shared queue after a success'),
   },
   {
-    rule: 'closing waits for the accepted records',
+    rule: 'the close of a publisher waits for the accepted records',
     prevents: 'requests that are cut off by a graceful shutdown',
     file: `${folder}/delivery/publisher.ts`,
     from: 'await Promise.race([outcomes, sleep(',
@@ -178,7 +178,7 @@ export const ingressMutations: readonly Mutation[] = [
     test: publisher('closing a publisher stores all accepted records, and refuses further records'),
   },
   {
-    rule: 'closing has a deadline',
+    rule: 'the close of a publisher has a deadline',
     prevents: 'a stop that waits 30 s for a copy in quarantine, is ended by force, and skips its last steps',
     file: `${folder}/delivery/publisher.ts`,
     from: 'for (const entry of held) expire(entry)\n    },',
@@ -186,7 +186,7 @@ export const ingressMutations: readonly Mutation[] = [
     test: publishers('a shutdown keeps its deadline even if the copy of a refused record cannot be stored'),
   },
   {
-    rule: 'requests on open connections are served during the closing',
+    rule: 'requests on open connections are served during a stop',
     prevents: 'a sender that loses one of its six attempts at every deployment',
     file: `${folder}/http/app.ts`,
     from: 'return503OnClosing: false',
@@ -208,7 +208,7 @@ export const ingressMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'stopping has a deadline',
+    rule: 'the stop of a process has a deadline',
     prevents: 'a process that its supervisor must kill',
     file: 'packages/runtime/src/process/lifecycle.ts',
     from: 'delay: deadlineMs',
@@ -219,18 +219,18 @@ export const ingressMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'stopping happens once',
-    prevents: 'a second stop that runs next to the first',
+    rule: 'a process runs its stop only once',
+    prevents: 'a second stop that runs at the same time as the first',
     file: 'packages/runtime/src/process/lifecycle.ts',
     from: 'if (!stopping) graceful.close()',
     to: 'graceful.close()',
     test: unit(
       'packages/runtime/src/process/lifecycle.test.ts',
-      'after several failures, a process stops each part once, in order, and exits with 1',
+      'after several failures a process stops each part once, in reverse order, and exits with 1',
     ),
   },
   {
-    rule: 'idle connections are cut at closing',
+    rule: 'a stop closes idle connections',
     prevents: 'a stop that waits forever',
     file: 'packages/runtime/src/process/close-server.ts',
     from: 'app.server.closeAllConnections()',
@@ -266,7 +266,7 @@ export const ingressMutations: readonly Mutation[] = [
   },
   {
     rule: 'a send that does not end although Kafka answers ends the process',
-    prevents: 'an ingress that is not ready forever',
+    prevents: 'an ingress that never becomes ready again',
     file: `${folder}/readiness.ts`,
     from: 'if (stuck === undefined || outage !== undefined) return',
     to: 'return',
@@ -290,7 +290,7 @@ export const ingressMutations: readonly Mutation[] = [
   },
   {
     rule: 'the time limit of headers is not longer than the time limit of the request',
-    prevents: 'a minute for a body that stalls: Node applies the longer of both limits to the whole request',
+    prevents: 'a body that may stall for a minute: Node applies the longer limit to the whole request',
     file: `${folder}/http/app.ts`,
     from: 'headersTimeout: options.requestTimeoutMs,',
     to: '',
@@ -314,7 +314,7 @@ export const ingressMutations: readonly Mutation[] = [
   },
   {
     rule: 'a connection is kept open only after an authentic request',
-    prevents: 'a port full of idle connections of strangers',
+    prevents: 'a port that is full of idle connections of strangers',
     file: `${folder}/http/app.ts`,
     from: `reply.header('connection', 'close')
       const`,
@@ -323,7 +323,7 @@ export const ingressMutations: readonly Mutation[] = [
   },
   {
     rule: 'all incomplete bodies together have a limit',
-    prevents: 'a gigabyte for a thousand bodies that stall',
+    prevents: 'a gigabyte of memory for a thousand bodies that stall',
     file: `${folder}/http/receive-body.ts`,
     from: 'bytesTogether > maxBytesTogether',
     to: 'bytesTogether < 0',
@@ -341,16 +341,19 @@ export const ingressMutations: readonly Mutation[] = [
     test: unit(`${folder}/http/app.test.ts`, 'request is counted by the check that failed'),
   },
   {
-    rule: 'log lines about strangers have a limit together',
+    rule: 'all log lines about strangers together have a limit',
     prevents: 'a log that strangers with many addresses flood',
     file: `${folder}/http/refusal-log.ts`,
     from: 'if (hasRoom()) log(refusal)',
     to: 'log(refusal)',
-    test: unit(`${folder}/http/refusal-log.test.ts`, 'strangers with many addresses flood no log'),
+    test: unit(
+      `${folder}/http/refusal-log.test.ts`,
+      'many addresses of strangers do not flood the log, and hide no line of the proven sender',
+    ),
   },
   {
     rule: 'small chunks of a body are copied together',
-    prevents: 'a gigabyte for bodies in chunks of one byte',
+    prevents: 'a gigabyte of memory for bodies in chunks of one byte',
     file: `${folder}/http/receive-body.ts`,
     from: 'chunk.length < SMALL_CHUNK_BYTES',
     to: 'chunk.length < 0',
@@ -382,7 +385,7 @@ export const ingressMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'the ingress rounds numbers',
+    rule: 'the ingress parses a body without exact numbers',
     prevents: 'an ingress that is blocked by one long number in a large body',
     file: 'packages/schemas/src/route.ts',
     from: ', exactNumbers: false',
@@ -398,7 +401,7 @@ export const ingressMutations: readonly Mutation[] = [
     test: brokers('test/e2e/bad-input.e2e.test.ts', 'the ingress accepts no more connections than MAX_CONNECTIONS'),
   },
   {
-    rule: 'while the port closes, no deadline is later than the cut of connections',
+    rule: 'during a stop, each request has a deadline before its connection is cut',
     prevents: 'a request without an answer, if it comes late in a stop while Kafka hangs',
     file: `${folder}/http/app.ts`,
     from: 'Math.min(request.arrivedAt + options.acceptDeadlineMs, lastDeadline)',
@@ -425,7 +428,7 @@ export const ingressMutations: readonly Mutation[] = [
     test: unit(`${folder}/http/app.test.ts`, 'an event whose key is too long for Kafka is stored without a key'),
   },
   {
-    rule: 'a stop lasts longer than the requests in flight',
+    rule: 'the deadline of a stop is later than the deadline of each request',
     prevents: 'requests that are cut off at every stop, because two valid settings do not fit together',
     file: 'packages/configuration/src/ingress.ts',
     from: 'stopMs > settings.SHUTDOWN_DEADLINE_MS',
@@ -466,7 +469,7 @@ export const ingressMutations: readonly Mutation[] = [
   },
   {
     rule: 'another spelling of the path is accepted',
-    prevents: 'events lost because of one extra slash',
+    prevents: 'events that are lost because of one extra slash in the path',
     file: `${folder}/http/app.ts`,
     from: 'ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, caseSensitive: false',
     to: '',
@@ -474,7 +477,7 @@ export const ingressMutations: readonly Mutation[] = [
   },
   {
     rule: 'an authentic body is accepted with any content type',
-    prevents: 'events lost because of a content type that fastify cannot parse',
+    prevents: 'events that are lost because of a content type that fastify cannot parse',
     file: `${folder}/http/app.ts`,
     from: `    delete request.headers['content-type']\n`,
     to: '',
@@ -548,7 +551,7 @@ export const ingressMutations: readonly Mutation[] = [
     to: '',
     test: brokers(
       'test/e2e/bad-input.e2e.test.ts',
-      'the ingress counts a body once if its sender closes the connection',
+      'the ingress counts an aborted body once if the sender closes the connection',
     ),
   },
   {
@@ -639,7 +642,7 @@ export const ingressMutations: readonly Mutation[] = [
   },
   {
     rule: 'counters start at zero',
-    prevents: 'an alarm that misses the first case',
+    prevents: 'an alert that does not fire for the first event that it counts',
     file: 'packages/runtime/src/process/metrics.ts',
     from: '  for (const combination of combinations) counter',
     to: '  for (const combination of [] as typeof combinations) counter',

@@ -45,7 +45,7 @@ export const kafkaMutations: readonly Mutation[] = [
     test: foreignRecords('the reader reports records that Kafka has deleted or lost'),
   },
   {
-    rule: 'the timer of idle connections is patched',
+    rule: 'a connection without requests has no timer for timeouts',
     prevents: 'a timer that is started again and again: 5 % of a core, and a warning on Node 24',
     file: `${folder}/patches/index.ts`,
     from: '\n  patchRequestQueue()',
@@ -76,7 +76,7 @@ export const kafkaMutations: readonly Mutation[] = [
     to: '',
     test: brokers(
       `${folder}/topic-identity.int.test.ts`,
-      'each read of a topic’s id sends one request, also with several topics',
+      'each read of a topic’s id sends one request, even if the ids of several topics are read',
     ),
   },
   {
@@ -113,7 +113,7 @@ export const kafkaMutations: readonly Mutation[] = [
   },
   {
     rule: 'a broker gets more time after each TLS handshake that timed out',
-    prevents: 'clients that keep a broker busy and fail, because each of them always waits for one second',
+    prevents: 'clients that keep a busy broker busy, because each gives up a TLS handshake after one second',
     file: `${folder}/patches/index.ts`,
     from: '\n  patchHandshake()',
     to: '',
@@ -126,7 +126,7 @@ export const kafkaMutations: readonly Mutation[] = [
     file: `${folder}/patches/connection.ts`,
     from: 'if (!this.isConnected()) Object.assign(',
     to: 'if (false) Object.assign(',
-    test: connectionTest('bytes of an incomplete reply when it is reset'),
+    test: connectionTest('bytes of its incomplete reply'),
   },
   {
     rule: 'a reply that cannot be read closes its socket',
@@ -137,7 +137,7 @@ export const kafkaMutations: readonly Mutation[] = [
     test: connectionTest('an unreadable reply ends the socket'),
   },
   {
-    rule: 'a request without a reply closes its socket',
+    rule: 'a request that times out closes its socket',
     prevents: 'fifteen minutes without an acknowledgement after the network has dropped a connection',
     file: `${folder}/patches/connection.ts`,
     from: ` socket?.destroy(error as Error)
@@ -147,7 +147,7 @@ export const kafkaMutations: readonly Mutation[] = [
     test: connectionTest('after a request has timed out, the next request uses a new socket'),
   },
   {
-    rule: 'a socket that is closed during its connection reports an error',
+    rule: 'a socket that is closed while it connects reports an error',
     prevents: 'a wait of one second for each partition of a dead broker, one after the other',
     file: `${folder}/patches/connection.ts`,
     from: "wasConnected ? undefined : new Error('given up while connecting')",
@@ -252,8 +252,7 @@ export const kafkaMutations: readonly Mutation[] = [
   },
   {
     rule: 'simultaneous produce requests have separate connections',
-    prevents:
-      'a leader whose partitions all fail because one fails: a broker answers the requests of a connection in turn',
+    prevents: 'a leader whose partitions all fail because one fails: a broker answers a connection’s requests in order',
     file: `${folder}/patches/index.ts`,
     from: '\n  patchProduceConnection()',
     to: '',
@@ -309,7 +308,7 @@ export const kafkaMutations: readonly Mutation[] = [
   },
   {
     rule: 'records that may go to any partition go to one partition, and to another partition in the next send',
-    prevents: 'no record without a key is stored while one partition fails',
+    prevents: 'records without a key that are not stored while one partition fails',
     file: `${folder}/producer.ts`,
     from: '? nextPartition++ : 0',
     to: '? 0 : nextPartition++',
@@ -365,7 +364,7 @@ export const kafkaMutations: readonly Mutation[] = [
     test: intTest('a consumer joins although another member handles a batch for longer than the session timeout'),
   },
   {
-    rule: 'a handler that throws is reported as dead',
+    rule: 'a consumer whose handler throws is reported as ended',
     prevents: 'a batch that kafkajs retries forever',
     file: `${folder}/consumer.ts`,
     from: '      options.onDead(new Error(',
@@ -373,7 +372,7 @@ export const kafkaMutations: readonly Mutation[] = [
     test: intTest('onDead is called if the handler throws a Error'),
   },
   {
-    rule: 'a commit names its offsets',
+    rule: 'each commit names the offsets to commit',
     prevents: 'a commit that kafkajs ignores',
     file: `${folder}/consumer.ts`,
     from: '[...offsets].map(([partition, each]) => ({ topic, partition, ...each }))',
@@ -397,7 +396,7 @@ export const kafkaMutations: readonly Mutation[] = [
     file: `${folder}/topic-rules.ts`,
     from: 'TIMESTAMP_LIMITS.map(',
     to: 'TIMESTAMP_LIMITS.slice(1).map(',
-    test: intTest("the producer stores key, value, headers and time in the partition of Java's partitioner"),
+    test: intTest("the producer stores key, value, headers and time, in the partition that Java's partitioner selects"),
   },
   {
     rule: 'topics accept a body of exactly the limit',
@@ -421,7 +420,10 @@ export const kafkaMutations: readonly Mutation[] = [
     file: `${folder}/producer.ts`,
     from: '(message as PinnedMessage).partition',
     to: '0 * (message as PinnedMessage).partition',
-    test: unit(`${folder}/producer.test.ts`, 'the next send writes every record'),
+    test: unit(
+      `${folder}/producer.test.ts`,
+      'the send of the verified producer fails if a record was not written, and the next send writes it',
+    ),
   },
   {
     rule: 'the idempotent producer stays off',
@@ -497,7 +499,7 @@ export const kafkaMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'the plan of the fetches is made again if any metadata has changed',
+    rule: 'the list of partitions to fetch is made again if any metadata has changed',
     prevents: 'a new partition that no consumer reads',
     file: `${folder}/patches/fetch-cost.ts`,
     from: 'current.every((each, i) => each === last[i])',
@@ -542,7 +544,7 @@ export const kafkaMutations: readonly Mutation[] = [
     test: foreignRecords('the watermarks show how many records an open transaction holds back'),
   },
   ...['Snappy', 'LZ4', 'ZSTD'].map((codec) => ({
-    rule: `${codec} is known`,
+    rule: `the codec ${codec} is known`,
     prevents: 'a partition that is blocked by the first record that another client has compressed',
     file: `${folder}/codecs.ts`,
     from: `[kafkajs.CompressionTypes.${codec}, `,
@@ -746,7 +748,7 @@ export const kafkaMutations: readonly Mutation[] = [
   },
   {
     rule: 'the search for the coordinator throws the error of the broker',
-    prevents: 'a missing right on the group that looks like an endless outage',
+    prevents: 'a missing right to the group that looks like an endless outage',
     file: `${folder}/patches/index.ts`,
     from: '\n  patchCoordinatorSearch()',
     to: '',
@@ -785,7 +787,7 @@ export const kafkaMutations: readonly Mutation[] = [
     test: unit(`${folder}/settings.test.ts`, 'PLAINTEXT://kafka:9092'),
   },
   {
-    rule: 'the partition with the fewest replicas counts',
+    rule: 'the topic check uses the partition with the fewest replicas',
     prevents: 'acknowledged events on only one broker',
     file: `${folder}/topic-rules.ts`,
     from: 'const fewest = Math.min(...replicas)',
@@ -801,14 +803,14 @@ export const kafkaMutations: readonly Mutation[] = [
     test: unit(`${folder}/topic-check.test.ts`, 'the topic check refuses too few partitions, and warns of too many'),
   },
   {
-    rule: "the check expects quarantine's own retention, or else the retention of the raw topics",
+    rule: "the topic check expects quarantine's own retention if it is set, otherwise that of the raw topics",
     prevents: 'personal data that never expires',
     file: `${folder}/topic-rules.ts`,
     from: `kind === 'quarantine' && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined`,
     to: `kind === 'changelog' && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined`,
     test: unit(
       `${folder}/topic-check.test.ts`,
-      'quarantine must have KAFKA_QUARANTINE_RETENTION_MS if it is set, otherwise KAFKA_RETENTION_MS',
+      'quarantine must have the retention KAFKA_QUARANTINE_RETENTION_MS, or KAFKA_RETENTION_MS without it',
     ),
   },
 ]

@@ -15,7 +15,7 @@ const newerWins = {
 }
 const movesFromWhereItIs = {
   rule: 'the position moves only from its expected value',
-  prevents: 'missing events after Redis was rolled back or changed by another projector',
+  prevents: 'events that are missing after Redis was rolled back, or was changed by another projector',
   file: `${folder}/lua/move-position.lua`,
   from: 'if stored ~= ARGV[2] and stored ~= ARGV[3] then return 0 end',
   to: '',
@@ -58,7 +58,7 @@ export const projectorMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'the terms of a customer are confirmed by a transaction',
+    rule: 'the field _index is updated by a transaction',
     prevents: 'a customer who is not found by a new phone number, if Redis drops the transactions of its file',
     file: 'services/projector/src/lua/confirm-terms.lua',
     from: "redis.call('HDEL', key, '_index')\n    redis",
@@ -149,18 +149,18 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `if ARGV[9] ~= '' and redis.call`,
     to: `if false and redis.call`,
-    test: store('a replica that has no customer of a chunk'),
+    test: store('a replica with no customer of a chunk'),
   },
   {
     rule: 'each call of a chunk checks that the position has its expected value',
-    prevents: 'missing events after Redis was rolled back or changed by another projector',
+    prevents: 'events that are missing after Redis was rolled back, or was changed by another projector',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: 'if stored ~= ARGV[8] and stored ~= ARGV[4] then return { 0 } end',
     to: '',
     test: store('a chunk is written only if the position is the start or the end of the chunk'),
   },
   {
-    rule: 'on a cluster the move of the position requires its token',
+    rule: 'on Redis Cluster the position moves only with its token',
     prevents: 'a position without its customers after a failover right before the move',
     file: `${folder}/lua/move-position.lua`,
     from: `if redis.call('HGET', KEYS[1], ARGV[1] .. '#token') ~= ARGV[4] then`,
@@ -171,7 +171,7 @@ export const projectorMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'on a cluster the move of the position requires its token, when a master was set back',
+    rule: 'on Redis Cluster the position moves only with its token, even if a master has lost writes',
     prevents: 'a position without its customers after a failover right before the move',
     file: `${folder}/lua/move-position.lua`,
     from: `if redis.call('HGET', KEYS[1], ARGV[1] .. '#token') ~= ARGV[4] then`,
@@ -182,7 +182,7 @@ export const projectorMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'on a cluster the customers are checked after the token, when a master was set back',
+    rule: 'on Redis Cluster the customers are checked after the token, even if a master has lost writes',
     prevents: 'a position without its customers after a failover right after they were written',
     file: `${folder}/store.ts`,
     from: 'if (!timestamp || !id || order < 0 || isOldLayout)',
@@ -190,7 +190,7 @@ export const projectorMutations: readonly Mutation[] = [
     test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'if a master is restored from its backup before hset'),
   },
   {
-    rule: 'on a cluster the customers are checked after the token',
+    rule: 'on Redis Cluster the customers are checked after the token was written',
     prevents: 'a position without its customers after a failover right after they were written',
     file: `${folder}/store.ts`,
     from: 'if (!timestamp || !id || order < 0 || isOldLayout)',
@@ -214,7 +214,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `  redis.call('PERSIST', key)\n`,
     to: '',
-    test: store('removes a time to live'),
+    test: store("an event removes the time to live of a customer's hash"),
   },
   {
     rule: 'the first position is stored before anything is applied',
@@ -258,7 +258,7 @@ export const projectorMutations: readonly Mutation[] = [
   },
   {
     rule: 'the expected position is kept until the position has been read again',
-    prevents: 'a rolled-back Redis that no one notices after an aborted reading',
+    prevents: 'a rolled-back Redis that no one notices after an aborted read',
     file: `${folder}/positions.ts`,
     from: 'await load([partition], AbortSignal.any([signal, assignment.signal]))',
     to: '(positions.delete(partition), await load([partition], signal))',
@@ -273,7 +273,7 @@ export const projectorMutations: readonly Mutation[] = [
     test: projection('a projection drops records from a wrong offset, and seeks to Redis’ position'),
   },
   {
-    rule: 'a partition that was lost during its load is forgotten',
+    rule: 'a partition that is lost while its position is loaded is forgotten',
     prevents: 'waits and reports for a partition of another member',
     file: `${folder}/projection.ts`,
     from: 'if (signal.aborted || positions.expected(partition) !== expected) return false',
@@ -297,7 +297,7 @@ export const projectorMutations: readonly Mutation[] = [
     test: projection('ignores fetched batches of a partition'),
   },
   {
-    rule: 'positions are compared even without events',
+    rule: 'the positions in Redis are compared even if no events arrive',
     prevents: 'an emptied Redis that stays empty until the next event',
     file: `${folder}/tasks.ts`,
     from: 'every(options.positionCheckMs, projection.checkPositions)',
@@ -333,7 +333,7 @@ export const projectorMutations: readonly Mutation[] = [
   },
   {
     rule: 'an unknown reply of the script is an error',
-    prevents: 'a position beyond an event that may not be stored',
+    prevents: 'a position after an event that may be missing in Redis',
     file: `${folder}/store.ts`,
     from: 'if (outcome === undefined) throw',
     to: 'if (false) throw',
@@ -384,7 +384,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/projection.ts`,
     from: 'if (records.length > 1) return projectUpTo(',
     to: 'if (records.length > 1) throw error\n      if (records.length > 1) return projectUpTo(',
-    test: projection('a partition pauses at a record that meets a bug, and the log names the record'),
+    test: projection('a partition pauses at a record that our code cannot handle, and the log names the record'),
   },
   {
     rule: 'a batch without usable records moves the position',
@@ -403,7 +403,7 @@ export const projectorMutations: readonly Mutation[] = [
     test: store('an event replaces a customer’s key even if the key is not a hash'),
   },
   {
-    rule: 'a first position needs the claim with the settings of the indexes',
+    rule: 'a first position is stored only after a claim with the settings of the indexes',
     prevents: 'projectors that apply nothing after Redis was emptied right after their claim',
     file: `${folder}/lua/move-position.lua`,
     from: "if stored == '' and (redis.call",
@@ -411,7 +411,7 @@ export const projectorMutations: readonly Mutation[] = [
     test: brokers(`${folder}/claim-positions.int.test.ts`, 'if Redis is emptied between the claim and the first'),
   },
   {
-    rule: 'the call that applies customers does not move a first position',
+    rule: 'the call that applies customers stores no first position',
     prevents: 'a first position without the claim, after Redis was emptied right after the claim',
     file: `${folder}/store.ts`,
     from: ' && from !== undefined\n',
@@ -419,7 +419,7 @@ export const projectorMutations: readonly Mutation[] = [
     test: brokers(`${folder}/claim-positions.int.test.ts`, 'if Redis is emptied between the claim and the first'),
   },
   {
-    rule: 'a position before the oldest record is replaced by the oldest record',
+    rule: 'a position before the oldest record is replaced by the offset of this record',
     prevents: 'a partition that is blocked when Redis is older than the topic',
     file: `${folder}/stored-positions.ts`,
     from: '!isBelow(stored, marks.low) && BigInt(stored)',
@@ -427,7 +427,7 @@ export const projectorMutations: readonly Mutation[] = [
     test: projection('the position 5 is replaced with'),
   },
   {
-    rule: 'a position beyond the end is replaced by the oldest record',
+    rule: 'a position beyond the end is replaced by the offset of the oldest record',
     prevents: 'a partition that is blocked after Kafka was restored from a backup',
     file: `${folder}/stored-positions.ts`,
     from: ' && BigInt(stored) <= BigInt(marks.high)',
@@ -435,7 +435,7 @@ export const projectorMutations: readonly Mutation[] = [
     test: projection('the position 1001 is replaced with'),
   },
   {
-    rule: 'after a position beyond the end all raw records are applied, and no fill begins',
+    rule: 'if the position is beyond the end, all raw records are applied, and no fill begins',
     prevents: 'events that are skipped because a committed offset is from before the restore of Kafka',
     file: `${folder}/stored-positions.ts`,
     from: 'const tooHigh = isOffset(stored) && BigInt(stored) > BigInt(high)',
@@ -483,7 +483,7 @@ export const projectorMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'an event is superseded unread only if its version and its customer are certain',
+    rule: 'an event is skipped without parsing only if its version and customer are certain',
     prevents: 'an event of another customer that is neither applied nor in quarantine',
     file: 'packages/schemas/src/peek-version.ts',
     from: ` || payload.includes('\\\\u00')`,
@@ -598,7 +598,7 @@ export const projectorMutations: readonly Mutation[] = [
     test: brokers(`${folder}/erasures.int.test.ts`, 'the later of two erasures of a customer decides'),
   },
   {
-    rule: 'entries of indexes are added before the position moves',
+    rule: 'index entries are added before the position moves',
     prevents: 'a customer who is not found after a crash between the hash and its entries',
     file: `${folder}/store.ts`,
     from: 'token: await indexes.update(indexUpdates, chainOf(partition, token(calls)))',
@@ -614,7 +614,7 @@ export const projectorMutations: readonly Mutation[] = [
     test: indexes('the call that applies customers does not move the position if'),
   },
   {
-    rule: 'the call that applies customers moves no position before the entries in the indexes of the dealers',
+    rule: 'the call that applies customers moves no position before it has updated the dealers’ indexes',
     prevents: 'a customer with many terms who is missing in the list of changed customers',
     file: `${folder}/store.ts`,
     from: 'calls === 1 && isComplete &&',
@@ -663,14 +663,14 @@ export const projectorMutations: readonly Mutation[] = [
   },
   {
     rule: 'the position needs the token that was stored with the last entries',
-    prevents: 'a customer who is not found after a failover that lost only entries',
+    prevents: 'a customer who is not found after a failover that lost only index entries',
     file: `${folder}/store.ts`,
     from: 'token: await indexes.update(indexUpdates, chainOf(partition, token(calls)))',
     to: 'token: (await indexes.update(indexUpdates)) || token(calls)',
     test: indexes('a failover that loses the entries but not the customers does not move the position'),
   },
   {
-    rule: 'on Redis Cluster, a chunk reads its entries of indexes again',
+    rule: 'on Redis Cluster, a chunk reads back the index entries that it has added',
     prevents: 'a customer who is not found after the failover of a master',
     file: `${folder}/store.ts`,
     from: '    await indexes.assertUpdated(indexUpdates)\n',
@@ -678,7 +678,7 @@ export const projectorMutations: readonly Mutation[] = [
     test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'a master loses an entry of an index'),
   },
   {
-    rule: 'on Redis Cluster, each newer event updates all its entries of indexes',
+    rule: 'on Redis Cluster, each newer event updates all index entries of its customer',
     prevents: 'a customer who is not found after the failover of a master, because a newer event was in the same chunk',
     file: `${folder}/lua/apply-snapshots.lua`,
     from: '(is_on_cluster or not stored.is_update)',
@@ -694,7 +694,7 @@ export const projectorMutations: readonly Mutation[] = [
     test: indexes('an erasure that was interrupted removes no entry'),
   },
   {
-    rule: 'entries that come after a newer event are removed again',
+    rule: 'index entries that are added after a newer event are removed again',
     prevents: 'entries that no field _index names, so that an erasure does not find them',
     file: `${folder}/indexes.ts`,
     from: 'if (changed.length === 0) return token',
@@ -703,7 +703,7 @@ export const projectorMutations: readonly Mutation[] = [
   },
   {
     rule: 'a field _index is compared even if it does not change',
-    prevents: 'late entries of a repeated event, which an erasure does not find',
+    prevents: 'late index entries of a repeated event, which an erasure does not find',
     file: `${folder}/indexes.ts`,
     from: "if (text === '' && index === '') return []",
     to: 'if (text === index) return []',
@@ -737,7 +737,7 @@ export const projectorMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'the tombstone is published again when an erased event is met',
+    rule: 'an erased event publishes the tombstone again',
     prevents: 'a document that a late projector has published after the tombstone, and that stays',
     file: `${folder}/chunk-writer.ts`,
     from: "    if (stored[i] === 'stale') return []\n",
@@ -813,7 +813,7 @@ export const projectorMutations: readonly Mutation[] = [
     test: chunkWriter('with documents published at once'),
   },
   {
-    rule: 'the stored event is published again',
+    rule: 'the document of an event that is already stored is published again',
     prevents: 'a customer that the state topic lacks after a crash',
     file: `${folder}/chunk-writer.ts`,
     from: "if (stored[i] === 'stale') return []",
@@ -845,13 +845,13 @@ export const projectorMutations: readonly Mutation[] = [
     test: store('moveAfter fails if lowerPosition was called after writeChunk'),
   },
   {
-    rule: 'a position goes back to the offset up to which the state topic has all documents',
+    rule: 'if the state topic lacks documents, the position goes back to the offset up to which it has all',
     prevents:
       'customers that the state topic lacks, after it was created again or an older projector moved the position',
     file: `${folder}/stored-positions.ts`,
     from: 'if (BigInt(to) >= BigInt(position)) continue',
     to: 'if (BigInt(to) >= 0n) continue',
-    test: projection('a position goes back to the offset up to which the state topic has all documents'),
+    test: projection('if the state topic lacks documents, the position goes back to the offset up to which it has all'),
   },
   {
     rule: 'a position that moves while it is set back is read again',
@@ -859,10 +859,13 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/stored-positions.ts`,
     from: 'return seen.length > 0 || isMovedMeanwhile',
     to: 'return seen.length > 0',
-    test: unit(`${folder}/stored-positions.test.ts`, 'a position that moves while it is set back'),
+    test: unit(
+      `${folder}/stored-positions.test.ts`,
+      'if a position moves while a new state topic sets it back, it is set back again',
+    ),
   },
   {
-    rule: 'a position that has already moved counts only with the token',
+    rule: "a position that has already moved counts as this projector's move only with the token",
     prevents:
       'an older document as the last record of a customer, because a projector counts the move of another as its own',
     file: `${folder}/lua/move-position.lua`,

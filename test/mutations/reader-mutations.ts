@@ -10,7 +10,7 @@ const lists = (title: string) => brokers(`${folder}/lists.int.test.ts`, title)
 
 export const readerMutations: readonly Mutation[] = [
   {
-    rule: 'the readiness uses each right at Redis',
+    rule: 'the readiness check uses each right on Redis that the reader needs',
     prevents: 'requests that fail, although the reader says that it is ready',
     file: `${folder}/customers.ts`,
     from: ', redis.zcard(noTerm)',
@@ -18,7 +18,7 @@ export const readerMutations: readonly Mutation[] = [
     test: customers('a reader that lacks a right for searches is not ready, unless Redis has no indexes'),
   },
   {
-    rule: 'a Redis that lacks the positions of some partitions is not filled',
+    rule: 'a Redis that lacks the positions of some partitions does not count as filled',
     prevents: '404 for a customer whose partition another projector still fills',
     file: `${folder}/positions.ts`,
     from: ' && !lacksPositions',
@@ -34,15 +34,15 @@ export const readerMutations: readonly Mutation[] = [
     test: app('gets 401 and shows nothing'),
   },
   {
-    rule: 'a route needs a scope',
-    prevents: 'a key that does more than it may',
+    rule: 'a route refuses a key without the scope of the route',
+    prevents: 'a key that can do more than its scopes allow',
     file: `${folder}/http/app.ts`,
     from: 'if (!request.client.has(scope))',
     to: 'if (false)',
     test: app('with a key without the scope gets 403'),
   },
   {
-    rule: 'a customer is read with the dealers of the key',
+    rule: "a customer is read only if the key may see the customer's dealer",
     prevents: 'a key that reads customers of another dealer',
     file: `${folder}/http/customer-route.ts`,
     from: 'customers.read(customerUuid, client.maySee)',
@@ -50,7 +50,7 @@ export const readerMutations: readonly Mutation[] = [
     test: app('shows a key nothing of another dealer'),
   },
   {
-    rule: 'a search has the dealers of the key',
+    rule: 'a search finds only customers of dealers that the key may see',
     prevents: 'a key that finds customers of another dealer',
     file: `${folder}/http/list-routes.ts`,
     from: 'find(query, client.maySee)',
@@ -90,14 +90,14 @@ export const readerMutations: readonly Mutation[] = [
     test: mask('a masked customer hides names of fields that may be data, at any place'),
   },
   {
-    rule: 'a history keeps only the events of its answer',
+    rule: 'a history keeps only the events of its answer in memory',
     prevents: 'a reader that runs out of memory, because one customer has many large events',
     file: `${folder}/customer-events.ts`,
     from: '(bytes > MAX_ANSWER_BYTES && kept.length > 1)',
     to: 'false',
     test: unit(
       `${folder}/customer-events.test.ts`,
-      'a history of large events keeps only the newest in memory, and none after the client disconnects',
+      'a history keeps only the newest large events in memory, and none after the client disconnects',
     ),
   },
   {
@@ -108,7 +108,7 @@ export const readerMutations: readonly Mutation[] = [
     to: 'return oldest',
     test: unit(
       `${folder}/customer-events.test.ts`,
-      'if the newest records are too large together, a history has at least the last of them',
+      'a history has at least the newest record, even if the newest records are too large together',
     ),
   },
   {
@@ -130,11 +130,11 @@ export const readerMutations: readonly Mutation[] = [
     to: '',
     test: unit(
       `${folder}/customer-events.test.ts`,
-      'a history whose older records are suddenly large says that it has read only the newest records',
+      'if older records are suddenly large, a history says that only the newest records were read',
     ),
   },
   {
-    rule: 'the lists of an API key have a concurrency limit',
+    rule: 'the number of lists that one API key requests at the same time has a limit',
     prevents: 'a reader that runs out of memory, because a client asks for hundreds of lists at once',
     file: `${folder}/http/list-routes.ts`,
     from: ', atOnce: LISTS_AT_ONCE',
@@ -150,7 +150,7 @@ export const readerMutations: readonly Mutation[] = [
     file: `${folder}/http/customer-route.ts`,
     from: `;\${crc32(body).toString(16)}`,
     to: '',
-    test: customer('a masked answer has another ETag, so a client with the scope pii gets the values'),
+    test: customer('a masked answer has another ETag, so a client that gets the scope pii then gets the values'),
   },
   {
     rule: 'a cursor counts only for its own list',
@@ -165,14 +165,14 @@ export const readerMutations: readonly Mutation[] = [
   },
   {
     rule: 'the number of waiting requests has a limit',
-    prevents: 'unlimited memory, and Redis busy with the reads of waiting requests',
+    prevents: 'memory that grows with each waiting request, and a Redis that is busy with their reads',
     file: `${folder}/http/customer-route.ts`,
     from: 'if (waiting >= maxWaiting)',
     to: 'if (false)',
     test: customer('only READ_MAX_WAITING requests wait, and a stop ends the wait'),
   },
   {
-    rule: 'the reader answers requests without a host itself',
+    rule: 'the reader, not Node, answers a request without a Host header',
     prevents: 'an answer of Node that is not a problem document',
     file: `${folder}/http/app.ts`,
     from: 'requireHostHeader: false',
@@ -188,7 +188,7 @@ export const readerMutations: readonly Mutation[] = [
     test: customers('a customer of another dealer is read like a missing customer, in every state of Redis'),
   },
   {
-    rule: 'a customer is missing only if Redis is filled',
+    rule: 'a customer counts as missing only if Redis is filled',
     prevents: '404 for each customer after Redis was emptied',
     file: `${folder}/customers.ts`,
     from: `kind: isFilled ? 'missing' : 'filling'`,
@@ -196,7 +196,7 @@ export const readerMutations: readonly Mutation[] = [
     test: customers('a customer is not missing while Redis is emptied or being filled'),
   },
   {
-    rule: 'the readiness tries the rights of searches',
+    rule: 'the readiness check also uses the rights that searches need',
     prevents: 'a reader that is ready, and answers each search with 503',
     file: `${folder}/customers.ts`,
     from: 'if (indexes === undefined) return',
@@ -209,7 +209,7 @@ export const readerMutations: readonly Mutation[] = [
     file: `${folder}/find-customers.ts`,
     from: 'if (!(await positions.read()).isFilled)',
     to: 'if (false)',
-    test: lists('if Redis is emptied during a search, the search does not say that nobody was found'),
+    test: lists('if Redis is emptied during a search, the search does not answer with an empty result'),
   },
   {
     rule: 'a search reads at least one hash',
@@ -217,7 +217,7 @@ export const readerMutations: readonly Mutation[] = [
     file: `${folder}/find-customers.ts`,
     from: `entries.length === 0 ? ['']`,
     to: `entries.length === 0 ? []`,
-    test: lists('a value of another dealer is searched with the same calls as a value that nobody has'),
+    test: lists("a search for another dealer's value makes the same calls as a search for an unknown value"),
   },
   {
     rule: 'an answer has a limit of bytes',
@@ -241,7 +241,7 @@ export const readerMutations: readonly Mutation[] = [
     file: `${folder}/quarantine/quarantine.ts`,
     from: 'if (running === undefined) unlock()',
     to: 'if (true) unlock()',
-    test: quarantine('a redrive that ends late is reported as running'),
+    test: quarantine('a slow redrive is reported as running, and no other redrive starts before its end'),
   },
   {
     rule: 'a redriven record is never redriven again',
@@ -257,10 +257,13 @@ export const readerMutations: readonly Mutation[] = [
     file: `${folder}/quarantine/tail.ts`,
     from: 'next.set(partition, end)\n    }',
     to: 'current.next.set(partition, end)\n    }',
-    test: brokers(`${folder}/quarantine/tail.int.test.ts`, 'if a partition cannot be read'),
+    test: brokers(
+      `${folder}/quarantine/tail.int.test.ts`,
+      'after a partition could not be read, the next list has the records of all partitions',
+    ),
   },
   {
-    rule: 'a list that begins during a fill is not complete',
+    rule: 'a list that begins during a fill does not count as complete',
     prevents: 'a list that lacks customers, because the fill has ended when the list is answered',
     file: `${folder}/list-customers.ts`,
     from: `if (!(await positions.read()).isFilled) return { kind: 'filling' }`,
@@ -268,15 +271,18 @@ export const readerMutations: readonly Mutation[] = [
     test: lists('a search or a list that has begun before the end of a fill is not complete'),
   },
   {
-    rule: 'the events of a window are not complete before its end',
+    rule: 'during a lookahead window, a partition counts as complete only up to the start of the window',
     prevents: 'an answer that says it is complete, while Redis lacks events that the projector has left out',
     file: `${folder}/positions.ts`,
     from: 'BigInt(position) < BigInt(end) ? start : position',
     to: 'BigInt(position) < BigInt(end) ? position : position',
-    test: unit(`${folder}/positions.test.ts`, 'events that a projector has left out in a window are not complete'),
+    test: unit(
+      `${folder}/positions.test.ts`,
+      'during a lookahead window, a partition is complete only up to the start of the window',
+    ),
   },
   {
-    rule: 'a stream that has ended remembers no customer',
+    rule: 'a stream that has ended keeps no customer in memory',
     prevents: 'memory that grows with each client that leaves while its stream catches up',
     file: `${folder}/changes/change-stream.ts`,
     from: 'if (outlet.hasEnded()) return\n    const group',

@@ -5,7 +5,7 @@ const client = (title: string) => brokers('packages/runtime/src/redis/client.int
 
 export const redisMutations: readonly Mutation[] = [
   {
-    rule: 'commands have a timeout',
+    rule: 'commands to Redis have a timeout',
     prevents: 'an endless wait for a server that hangs',
     file,
     from: 'commandTimeout: settings.REDIS_COMMAND_TIMEOUT_MS,',
@@ -14,7 +14,7 @@ export const redisMutations: readonly Mutation[] = [
   },
   {
     rule: 'a silent connection is dropped',
-    prevents: 'all commands of an outage in memory until the server answers again',
+    prevents: 'all commands of an outage that stay in memory until the server answers again',
     file,
     from: 'socketTimeout: settings.REDIS_COMMAND_TIMEOUT_MS * 2,',
     to: '',
@@ -30,7 +30,7 @@ export const redisMutations: readonly Mutation[] = [
   },
   {
     rule: 'no command is queued without a connection',
-    prevents: 'unlimited memory, and old commands that run at the end of an outage',
+    prevents: 'commands that fill the memory during an outage, and run too late after the outage',
     file,
     from: 'enableOfflineQueue: false,\n    retryStrategy',
     to: 'retryStrategy',
@@ -38,7 +38,7 @@ export const redisMutations: readonly Mutation[] = [
   },
   {
     rule: 'a command in flight fails with its connection and is not sent again',
-    prevents: 'a command that runs twice without the knowledge of its caller',
+    prevents: 'a command that runs twice, and its caller does not know',
     file,
     from: 'maxRetriesPerRequest: 0,',
     to: '',
@@ -50,10 +50,10 @@ export const redisMutations: readonly Mutation[] = [
     file,
     from: `reconnectOnError: (error) => error.message.includes('READONLY'),`,
     to: '',
-    test: client('a client finds the new primary at its address after the old primary became a replica'),
+    test: client('a client reconnects to the same address after its primary became a replica'),
   },
   {
-    rule: 'errors of the clients that listen for a failover have a listener',
+    rule: 'the clients that listen for a failover of Sentinel have an error listener',
     prevents: 'lines in the log that are not JSON, while one Sentinel is down',
     file: 'packages/runtime/src/redis/sentinel.ts',
     from: '  ignoreSilentSentinels(redis)\n',
@@ -65,7 +65,7 @@ export const redisMutations: readonly Mutation[] = [
   },
   {
     rule: 'a client that ioredis has given up connects again',
-    prevents: 'a service that never reaches Redis again after a wrong certificate, although it was replaced',
+    prevents: 'a service that never reaches Redis again, although its wrong certificate was replaced',
     file,
     from: '  connectAgainAtEnd(redis)\n',
     to: '',

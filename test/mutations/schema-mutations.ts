@@ -55,12 +55,12 @@ export const schemaMutations: readonly Mutation[] = [
     test: brokers('services/projector/src/store.int.test.ts', 'removes every old field'),
   },
   {
-    rule: 'a field of an earlier source keeps its name',
+    rule: 'if two sources have a field of the same name, the earlier source keeps the name',
     prevents: 'a field of the customer that replaces the vehicles beside the customer',
     file: `${folder}/customer-hash.ts`,
     from: 'first !== undefined && first < start',
     to: 'first !== undefined && first > start',
-    test: unit(`${folder}/customer-hash.test.ts`, 'each field of each source gets the name that the rules demand'),
+    test: unit(`${folder}/customer-hash.test.ts`, 'each field gets the name that the rules of the hash demand'),
   },
   {
     rule: 'if two names become one name, the later value counts',
@@ -68,15 +68,15 @@ export const schemaMutations: readonly Mutation[] = [
     file: `${folder}/customer-hash.ts`,
     from: 'if (place !== undefined) list',
     to: 'if (place === -1) list',
-    test: unit(`${folder}/customer-hash.test.ts`, 'each field of each source gets the name that the rules demand'),
+    test: unit(`${folder}/customer-hash.test.ts`, 'each field gets the name that the rules of the hash demand'),
   },
   {
-    rule: 'a long number is found without a character before it',
+    rule: 'a long number is found even at the beginning of the text',
     prevents: 'a rounded number',
     file: `${folder}/json.ts`,
     from: ' || inexactFirst.test(text)',
     to: '',
-    test: unit(`${folder}/json.test.ts`, 'the search finds each number that a double cannot hold'),
+    test: unit(`${folder}/json.test.ts`, 'the search for long numbers finds each number that a double cannot hold'),
   },
   {
     rule: 'a long number is found after an escaped line break',
@@ -84,6 +84,6 @@ export const schemaMutations: readonly Mutation[] = [
     file: `${folder}/json.ts`,
     from: '[[:,\\snrt]',
     to: '[[:,\\s]',
-    test: unit(`${folder}/json.test.ts`, 'the search finds each number that a double cannot hold'),
+    test: unit(`${folder}/json.test.ts`, 'the search for long numbers finds each number that a double cannot hold'),
   },
 ]

@@ -12,7 +12,7 @@ const spooledPublish = (title: string) => unit(`${folder}/delivery/spooled-publi
 export const spoolMutations: readonly Mutation[] = [
   {
     rule: 'the spool acknowledges a record only after fsync',
-    prevents: 'acknowledged records lost in a power loss',
+    prevents: 'acknowledged records that are lost in a power failure',
     file: `${folder}/spool/segment.ts`,
     from: `await file.datasync()
         if (isNew)`,
@@ -21,7 +21,7 @@ export const spoolMutations: readonly Mutation[] = [
   },
   {
     rule: 'the spool syncs the directory of a new file',
-    prevents: 'a whole file of acknowledged records lost in a power loss',
+    prevents: 'a whole file of acknowledged records that is lost in a power failure',
     file: `${folder}/spool/segment.ts`,
     from: 'await syncDirectory(directory)',
     to: '',
@@ -117,14 +117,14 @@ export const spoolMutations: readonly Mutation[] = [
   },
   {
     rule: 'only one cursor at a time reads files',
-    prevents: 'a file window in memory, and a reading of all files, for each failing partition',
+    prevents: 'failing partitions that each read all files, and each keep a part of a file in memory',
     file: `${folder}/spool/drain.ts`,
     from: 'const done = reading.then(() => readOn(...args))',
     to: 'const done = readOn(...args)',
     test: drain('with 200 failing partitions, a drain does not read the files 200 times'),
   },
   {
-    rule: 'each record of a failing partition gets its turn',
+    rule: 'a failing partition is retried with each of its records in turn',
     prevents: 'a partition that gets no more records, because one record always fails',
     file: `${folder}/spool/drain.ts`,
     from: 'cursor.pending.push(...notAccepted)',
@@ -132,7 +132,7 @@ export const spoolMutations: readonly Mutation[] = [
     test: drain('a record that always fails does not delay other records of its partition'),
   },
   {
-    rule: 'a file that is not done is read again after the last cursor has ended',
+    rule: 'a file with undelivered records is read again after the last cursor has ended',
     prevents: 'a file that is never deleted, because one of its records was damaged after it was counted',
     file: `${folder}/spool/drain.ts`,
     from: 'cursors.size === 0 && segments.some(',
@@ -195,7 +195,7 @@ export const spoolMutations: readonly Mutation[] = [
     file: `${folder}/delivery/topic-publishers.ts`,
     from: `if (end === 'refused') keep()`,
     to: '',
-    test: publishers("if its topic and quarantine both refuse a record, the record's file is kept"),
+    test: publishers('the spool file of a record is kept if both the topic and quarantine refuse the record'),
   },
   {
     rule: 'the file of a record that Kafka accepts in no topic is kept as .damaged',
@@ -238,8 +238,8 @@ export const spoolMutations: readonly Mutation[] = [
     test: damage('if a damaged length covers the next records, only the record with this length is lost'),
   },
   {
-    rule: 'the name of a file repeats its marker',
-    prevents: 'a whole file lost because of its first sector',
+    rule: 'the name of a spool file contains the marker of its frames',
+    prevents: 'a whole file that is lost because its first sector is damaged',
     file: `${folder}/spool/format.ts`,
     from: 'if (named)\n',
     to: 'if (named && head.length < 0)\n',
@@ -273,7 +273,7 @@ export const spoolMutations: readonly Mutation[] = [
   },
   {
     rule: 'a failed read is retried',
-    prevents: 'records lost because of a transient error',
+    prevents: 'records that are lost because of a transient error',
     file: `${folder}/spool/view.ts`,
     from: 'attempt === RETRIES || ',
     to: 'attempt >= 0 || ',
@@ -281,23 +281,23 @@ export const spoolMutations: readonly Mutation[] = [
   },
   {
     rule: 'a partition that catches up does not stop the drain of other partitions',
-    prevents: 'records of healthy partitions, and full disks, that wait for minutes',
+    prevents: 'records of healthy partitions that stay on the disk for minutes',
     file: `${folder}/spool/drain.ts`,
     from: 'Promise.race([appender.committed, sleep(RETRY_MS), ...running()])',
     to: 'Promise.race(running())',
     test: concurrentDrain('a partition that catches up does not delay other partitions'),
   },
   {
-    rule: 'an error of the next file does not drop a batch',
+    rule: 'a batch is not lost if the next file cannot be opened',
     prevents: 'records of healthy partitions that wait until all failing partitions have recovered',
     file: `${folder}/spool/drain.ts`,
     from: '              next = begun\n',
     to: '',
-    test: concurrentDrain('an error of the next file does not drop records that were already read'),
+    test: concurrentDrain('no record that was already read is lost if the next spool file cannot be opened'),
   },
   {
     rule: 'nothing is acknowledged after the folder or its lock was lost',
-    prevents: 'two processes in one folder, or records that no process finds again',
+    prevents: 'two processes that write to one folder, or records that no process finds again',
     file: `${folder}/spool/segment.ts`,
     from: '        await isStillOurs()\n        // Write the note',
     to: '        // Write the note',

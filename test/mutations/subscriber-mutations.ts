@@ -114,7 +114,7 @@ export const subscriberMutations: readonly Mutation[] = [
     test: customers('a subscription fails if its consumer ends: kafkajs has no codec for the records'),
   },
   {
-    rule: 'the end of a subscription waits for a start of its consumer',
+    rule: 'a subscription that ends waits for a start of its consumer that is in progress',
     prevents: 'a consumer that joins the group again after the end, and keeps partitions that it does not handle',
     file: `${folder}/run-consumer.ts`,
     from: '  await starting\n',
@@ -144,8 +144,8 @@ export const subscriberMutations: readonly Mutation[] = [
     test: table('a table ends if its topic is deleted, because kafkajs would continue in the middle of a new topic'),
   },
   {
-    rule: 'a table compares versions',
-    prevents: 'an older state of a customer in memory, until the next change',
+    rule: 'a table ignores older versions of a customer',
+    prevents: 'a customer who stays in an older state until the next change',
     file: `${folder}/customer-table.ts`,
     from: "decide(held?.version, state.version) !== 'apply'",
     to: "decide(undefined, state.version) !== 'apply'",

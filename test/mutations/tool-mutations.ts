@@ -26,7 +26,10 @@ export const toolMutations: readonly Mutation[] = [
     file: 'packages/quarantine/src/group.ts',
     from: 'recheck ? await recheck(ready) : ready',
     to: 'ready',
-    test: unit('packages/quarantine/src/group.test.ts', 'before a send, a group asks again'),
+    test: unit(
+      'packages/quarantine/src/group.test.ts',
+      'before a send, a group checks again whether each record may be sent',
+    ),
   },
   {
     rule: 'a command ends only after its reader has taken the output',
@@ -52,7 +55,7 @@ export const toolMutations: readonly Mutation[] = [
     to: '',
     test: brokers(
       'test/e2e/erasure.e2e.test.ts',
-      'verify finds an erased customer without a mark, and a second erasure repairs it',
+      'verify finds an erased customer whose mark in Redis is missing, and a second erasure repairs this',
     ),
   },
   {
@@ -67,7 +70,7 @@ export const toolMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'the verifier reports a hash that is newer than Kafka',
+    rule: 'the verifier reports a hash that is newer than all events in Kafka',
     prevents: 'a customer that never gets updates but counts as correct',
     file: 'packages/verify/src/compare-hash.ts',
     from:
@@ -80,7 +83,7 @@ export const toolMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'a lost copy in quarantine is in the verdict',
+    rule: 'the verdict reports a record whose copy in quarantine is missing',
     prevents: 'records that are neither applied nor in quarantine',
     file: 'packages/verify/src/print-verdict.ts',
     from: 'verdict.wrongCount + verdict.notQuarantined.count',
@@ -150,14 +153,17 @@ export const toolMutations: readonly Mutation[] = [
     test: unit('test/contract-compatibility.test.ts', 'a contract change is breaking: a removed field'),
   },
   {
-    rule: 'an interruption before a wait also ends the wait',
+    rule: 'a wait ends at once if the command was interrupted before the wait',
     prevents: 'a demo that Ctrl-C cannot end',
     file: 'packages/cli/src/interruption.ts',
     from: `arrived: new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve())),`,
     to: `get arrived() {
     return new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))
   },`,
-    test: unit('packages/cli/src/interruption.test.ts', 'an interruption before a wait also ends the wait'),
+    test: unit(
+      'packages/cli/src/interruption.test.ts',
+      'a wait ends at once if the command was interrupted before the wait',
+    ),
   },
   {
     rule: 'an interrupted demo removes its files',
@@ -181,7 +187,7 @@ export const toolMutations: readonly Mutation[] = [
     file: 'packages/runtime/src/process/settings.ts',
     from: '...(!isSecret && { value })',
     to: 'value',
-    test: unit('test/customer-stream.test.ts', 'config check names every problem at once, and shows no secret'),
+    test: unit('test/customer-stream.test.ts', 'config check names all problems in one run, and shows no secret'),
   },
   {
     rule: 'a printed correction has the value that the services demand',

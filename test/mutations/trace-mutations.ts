@@ -6,7 +6,7 @@ const traces = (title: string) => unit(`${folder}/traces.test.ts`, title)
 export const traceMutations: readonly Mutation[] = [
   {
     rule: 'spans are dropped and counted when too many wait',
-    prevents: 'spans that the library drops, and no one notices',
+    prevents: 'spans that the library drops without a warning',
     file: `${folder}/open-telemetry.ts`,
     from: 'if (waiting >= MAX_WAITING_SPANS) return onDropped(1)',
     to: 'if (waiting < 0) return onDropped(1)',
@@ -22,7 +22,7 @@ export const traceMutations: readonly Mutation[] = [
   },
   {
     rule: 'a shutdown may export all waiting spans at once',
-    prevents: 'lost spans, because the library starts all exports of a shutdown at the same time',
+    prevents: 'spans that are lost, because the library starts all exports of a shutdown at the same time',
     file: `${folder}/open-telemetry.ts`,
     from: 'concurrencyLimit: MAX_EXPORTS',
     to: 'concurrencyLimit: 1',

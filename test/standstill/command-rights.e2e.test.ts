@@ -432,7 +432,7 @@ it('verify also needs DESCRIBE_CONFIGS on quarantine if records were deleted the
   expect(said).toContain('not in quarantine: record')
 })
 
-it('the printed commands of topics create run with a login, and topics check accepts the topics', {
+it('the commands that topics create prints work with a login, and topics check accepts the topics', {
   timeout: 120_000,
 }, async () => {
   const user = `command-${users++}`

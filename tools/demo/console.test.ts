@@ -35,7 +35,7 @@ it.each([0, 1])('Ctrl-C during the build of the console ends the demo (npm exits
   expect(notices).not.toHaveBeenCalled()
 })
 
-it('without a program that opens a browser, the demo says so and continues', async () => {
+it('if no program can open a browser, the demo says so and continues', async () => {
   replacePath()
   const notices = watchNotices()
   openInBrowser('http://127.0.0.1:1/')

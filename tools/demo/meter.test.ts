@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { createMeter } from './meter.ts'
 
-it('the meter shows the rate of the last two seconds, and estimates the time left by the average rate', () => {
+it('the meter shows the rate of the last two seconds, and uses the average rate for the time left', () => {
   const meter = createMeter(1000)
   expect(meter.sample(0, 0)).toEqual({ perSecond: 0, secondsLeft: undefined })
   expect(meter.sample(1000, 100)).toEqual({ perSecond: 100, secondsLeft: 9 })

@@ -49,7 +49,7 @@ it('the sum of requests has answered, torn off and failed requests', () => {
   expect(addsUp(sentSum(first, 99))).toBe(false)
 })
 
-it('the sum of records in Kafka adds up only if all were read', () => {
+it('the sum of records in Kafka adds up only if verify has read all of them', () => {
   expect(addsUp(storedSum(30, { customers: 20, other: 10 }))).toBe(true)
   expect(addsUp(storedSum(31, { customers: 20, other: 10 }))).toBe(false)
 })

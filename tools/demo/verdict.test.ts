@@ -42,7 +42,7 @@ it.each([
   ],
   ['the ledger lacks an event that was answered with 202', verdict, { promisedEvents: 1004, lost: 0 }],
   ['an event was given up after six attempts', verdict, { promisedEvents: 1003, lost: 1 }],
-])('the demo reports a failed verdict if %s', (_, found, wanted) => {
+])('the demo reports that the verdict failed if %s', (_, found, wanted) => {
   expect(isKept(found, wanted)).toBe(false)
   expect(verdictText(found, wanted)).toContain('✘')
 })

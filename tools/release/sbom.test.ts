@@ -20,7 +20,7 @@ const packages = {
 }
 const expected = ['@x/a@1.0.0', '@x/lib@1.0.0', 'deep@1.0.0', 'nested@1.0.0', 'shared@1.0.0', 'shared@2.0.0']
 
-it("an image's package list follows Node's search through the folders", () => {
+it('the package list of an image has the packages that Node finds in the folders', () => {
   expect(productionPackages(packages, 'services/a')).toEqual(expected)
 })
 

@@ -77,7 +77,7 @@ it('a usable record that an operator put into quarantine is not shown as applied
   expect(outcomes(history)).toEqual(['quarantined: named-by-setting', 'applied'])
 })
 
-it('the history sorts an event that the ingress quarantined by its time of receipt', () => {
+it('an event that the ingress has quarantined is sorted by its time of receipt', () => {
   const history = historyOf()
   history.addRaw(record(0, 10), 3)
   history.addRaw(record(2, 20), 3)
@@ -86,7 +86,7 @@ it('the history sorts an event that the ingress quarantined by its time of recei
   expect(history.events().map(({ place }) => place)).toEqual([`${TOPIC}/3/0`, 'q/5/7', `${TOPIC}/3/2`])
 })
 
-it("an event after the position is shown as waiting, an erased customer's event as erased", () => {
+it('an event after the position is shown as waiting, and an event of an erased customer as erased', () => {
   const history = historyOf({ positions: new Map([[3, 2n]]), erasure: { scope: 'until-now', erasedAt: 10 } })
   for (const each of [record(0, 10), record(1, 11), record(2, 12)]) history.addRaw(each, 3)
   expect(outcomes(history)).toEqual(['erased', 'applied', 'waiting'])
@@ -115,7 +115,7 @@ it('an event too far in the future is listed with its version', () => {
   ])
 })
 
-it('events of two partitions are listed by time of receipt, and their versions are compared', () => {
+it('events of two partitions are listed by time of receipt, and marked as newer or older by version', () => {
   const history = historyOf({
     positions: new Map([
       [1, 9n],

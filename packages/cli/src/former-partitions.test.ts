@@ -11,7 +11,7 @@ const record = (key: string | null) => ({
   key: key === null ? null : Buffer.from(key),
 })
 
-it('a partition has foreign keys only if its records were written when the topic had fewer partitions', () => {
+it('a partition has keys of other partitions only if the topic had fewer partitions before', () => {
   const own = ids.filter((id) => partitionOf(id, 12) === 3).map(record)
   expect(own.length).toBeGreaterThan(3)
   expect(hasForeignKey([...own, record(null)], 3, 12)).toBe(false)

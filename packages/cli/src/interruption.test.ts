@@ -6,7 +6,7 @@ const module = JSON.stringify(new URL('./interruption.ts', import.meta.url).href
 const OPTIONS = ['--conditions=customer-stream-source', '--input-type=module', '--eval']
 const run = (script: string) => promisify(execFile)(process.execPath, [...OPTIONS, script])
 
-it('an interruption before a wait also ends the wait', { timeout: 30_000 }, async () => {
+it('a wait ends at once if the command was interrupted before the wait', { timeout: 30_000 }, async () => {
   const script = `import { once } from 'node:events'
     import { interruption } from ${module}
     setTimeout(() => process.exit(1), 5000)
@@ -20,7 +20,7 @@ it('an interruption before a wait also ends the wait', { timeout: 30_000 }, asyn
   expect(stdout).toBe('ended\n')
 })
 
-it('lines for people cannot control the terminal', { timeout: 30_000 }, async () => {
+it('notices and errors cannot control the terminal', { timeout: 30_000 }, async () => {
   const { stderr } = await run(`import { reportFailure, printNotice } from ${module}
     printNotice('one \\u001b[2J\\ntwo')
     reportFailure('status', new Error('no \\u009bkey'))

@@ -65,7 +65,7 @@ it.each(WIDTHS)('a text folded for %i columns has no wider line, and no characte
   }
 })
 
-it('a folded line continues at its second column, or two columns to the right', () => {
+it('the rest of a folded line starts at the second column of a table, or two spaces further right', () => {
   expect(folded('lag          3 records in 2 of 12 partitions', 40)).toBe(
     'lag          3 records in 2 of 12\n             partitions',
   )

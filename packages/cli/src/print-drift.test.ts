@@ -11,7 +11,7 @@ const found: Drift = {
   events: 1234,
 }
 
-it('the report names each difference, its events and its times', () => {
+it('the drift report names each difference, with its events and times', () => {
   expect(driftLines([found], false)).toEqual([
     '1 difference between the events and the documentation:',
     '  customer.vip: unknown-field, boolean',
@@ -19,10 +19,10 @@ it('the report names each difference, its events and its times', () => {
   ])
 })
 
-it('the report says that the list was deleted', () => {
+it('the drift report says that the list of differences was deleted', () => {
   expect(driftLines([found], true).at(-1)).toMatch(/^The list was deleted/)
 })
 
-it('the report says that there is no difference', () => {
+it('the drift report says that there is no difference', () => {
   expect(driftLines([], false)).toEqual(['No differences: the compared events agree with the documentation.'])
 })

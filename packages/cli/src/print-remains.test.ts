@@ -24,12 +24,12 @@ it.each<[TopicRemains['keepsFor'], string]>([
   ['compaction', ' until Kafka compacts it; max.compaction.lag.ms sets no time limit'],
   ['unknown', '; how long is unknown, because this user may not read its settings'],
   [60_000, " until 1970-01-01 00:02 UTC at the latest, and until Kafka's next cleaner run"],
-])('erase says until when a topic has records, if the topic keeps them for %s', (keepsFor, until) => {
+])('erase says how long a topic keeps its records (time limit: %s)', (keepsFor, until) => {
   const lines = linesOf({ topic: 't', records: 2, newestAt: 60_000, unreadable: 0, keepsFor })
   expect(lines).toContain(`  ${'t'.padEnd(36)}✘ keeps 2 records${until}`)
 })
 
-it('erase shows entries in indexes that are not removed yet', () => {
+it('erase shows index entries that are not removed yet', () => {
   const remains = { ...remainsWith([]), redis: { hash: false, mark: true, entries: 2 } }
   const lines = remainsLines(remains, { stateTopic: 'state' })
   expect(lines).toContain(`  ${'Redis, indexes'.padEnd(36)}✘ may have 2 entries until a projector runs`)

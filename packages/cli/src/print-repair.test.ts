@@ -23,7 +23,7 @@ it('the plan of a repair counts customers that need another run or another remed
   ])
 })
 
-it('a repair without repairable customers offers no --execute', () => {
+it('the plan of a repair does not offer --execute if no customer can be repaired', () => {
   expect(repairLines({ repairable: [], repairableCount: 0, wrongCount: 0 }, [])).toEqual([
     'repair of 0 customers: the projector applies 0 records of 0 partitions again',
   ])

@@ -7,7 +7,7 @@ import { expect, it, onTestFinished } from 'vitest'
 import { observe, readTopicStatus } from './read-status.ts'
 import { progressReasons } from './status-reasons.ts'
 
-it('a projector that applies events during the observation is not beyond the end of a partition', async () => {
+it('a position that moves during the observation is not reported as beyond the end of its partition', async () => {
   const kafka = testKafka()
   const admin = createAdmin(kafka, { isPatient: true })
   const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 60_000, produceTimeoutMs: 5000 })

@@ -14,7 +14,7 @@ it('status names each counter above 0 that fires an alert', () => {
   ])
 })
 
-it('status reports an address that belongs to another service, and wrong files of secrets', () => {
+it('status reports an address that belongs to another service, and secret files with wrong content', () => {
   const of = (service: string) =>
     readMetrics(
       `process_start_time_seconds{service="${service}"} 9\ncustomer_stream_secret_files_unusable{service="s"} 1\n`,
@@ -53,7 +53,7 @@ it('a refused sender that gets no 202 is a problem, until its last refusal is te
   ])
 })
 
-it('status knows the counter of each critical alert that a single event fires', () => {
+it('status reads the counter of each critical alert that a single event can fire', () => {
   const rules = readFileSync(new URL('../../../deploy/prometheus/customer-stream.rules.yml', import.meta.url), 'utf8')
   const blocks = rules.split(/^ +- alert: /m).slice(1)
   const single = blocks.filter((block) => /unless \w+_total/.test(block) && block.includes('severity: critical'))

@@ -245,7 +245,7 @@ it('counters that fire an alert are notices', () => {
   expect(reportOf(findings({ counters, services }))).toMatchObject({ healthy: true, notices: counters })
 })
 
-it('if Kafka is down, status still has all other lines, without control characters', () => {
+it('if Kafka is down, status has all other lines, and no control characters', () => {
   const problem = 'Kafka cannot be reached at \u001b[2Jhost'
   const lines = linesOf({
     kafka: { problem },
@@ -291,7 +291,7 @@ it('status counts all records of a partition without a position as lag', () => {
   expect(lag).toMatchObject({ records: 60, partitions: [{ position: null, behind: 60 }, { behind: 0 }] })
 })
 
-it('status does not say that an empty partition is applied if it has no position', () => {
+it('status does not say that an empty partition without a position is applied', () => {
   const made = [{ position: undefined, low: '7', stable: '7' }, {}]
   const lines = linesOf({ observation: { value: observed(made, made) } })
   expect(lines).toContain('lag          0 records: 1 of 2 partitions applied, 1 without a position')
@@ -308,7 +308,7 @@ it('handled records of quarantine are counted separately, and need no notice', (
   ])
 })
 
-it('a count of quarantine says if only the newest records were counted', () => {
+it('the count of quarantine records says if only the newest records were counted', () => {
   const counts = { ...quarantineOf({ a: 1 }), counted: { a: 1, b: 3 }, isCut: true }
   expect(linesOf({ quarantine: { value: counts } }).slice(-2)).toEqual([
     'quarantine   24 h: a 1',

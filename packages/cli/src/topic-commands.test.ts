@@ -6,7 +6,7 @@ import { topicCommands } from './topic-commands.ts'
 const plain = loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9092,b:9092' })
 const none = { problems: [], warnings: [] }
 
-it('for a missing topic, one command with its settings is printed', () => {
+it('one command is printed that creates a missing topic with its settings', () => {
   const topic = { topic: 't', partitions: 12, replicationFactor: 3, config: { 'retention.ms': '-1', 'a.b': 'c' } }
   expect(topicCommands(plain, [topic], none).commands).toEqual([
     'kafka-topics.sh --bootstrap-server a:9092,b:9092 --create --if-not-exists --topic t ' +
@@ -14,7 +14,7 @@ it('for a missing topic, one command with its settings is printed', () => {
   ])
 })
 
-it('all corrections of one topic become one command', () => {
+it('one command is printed for all corrections of one topic', () => {
   const findings = {
     problems: [
       { topic: 't', text: 'x', correction: { name: 'retention.ms', value: '-1' } },

@@ -10,7 +10,7 @@ it('a command ends if Kafka accepts connections but never answers', async () => 
   )
 })
 
-it('a command reports the error of a Kafka that answers', async () => {
+it('if Kafka answers with an error, a command reports this error', async () => {
   const wrong = { connect: () => Promise.reject(new Error('wrong password')) }
   await expect(connectKafka(wrong, settings)).rejects.toThrow('wrong password')
 })

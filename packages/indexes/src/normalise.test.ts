@@ -25,7 +25,7 @@ describe('a phone number', () => {
     expect(normalisePhone('+19995550123', 'US')).toBe('+19995550123')
   })
 
-  it('the normalisation of a phone number without libphonenumber gives the form of libphonenumber', () => {
+  it('our own normalisation of a phone number gives the same form as libphonenumber', () => {
     const digit = fc.integer({ min: 0, max: 9 })
     // 011 is the prefix for calls to other countries.
     const areaDigits = fc.oneof(fc.constant([0, 1, 1]), fc.array(digit, { minLength: 3, maxLength: 3 }))

@@ -34,12 +34,12 @@ describe('the terms of a customer', () => {
     expect(termsOf({ dealerUuid: 'd', customer }, { ...all, indexes: [] })).toEqual([])
   })
 
-  it('the terms of a customer have no repeats', () => {
+  it('a customer has each term only once', () => {
     const phoneNumbers = [{ phoneNumber: '+14152002671' }, { phoneNumber: '415-200-2671' }]
     expect(termsOf({ customer: { phoneNumbers } })).toEqual(['phone:+14152002671'])
   })
 
-  it('the terms of a customer are sorted, in the form in which Redis stores them', () => {
+  it('the terms of a customer are sorted by the text that Redis stores', () => {
     const texts = ['b', '\ud800z', '\ue000', '\udfff', '\ud800', 'A', 'a']
     const terms = termsOf({ customer: { emails: texts.map((emailAddress) => ({ emailAddress })) } })
     const forms = ['a', 'b', '\ue000', '\ufffd', '\ufffdz']

@@ -36,7 +36,7 @@ it.each([
   expect(readEntry(value === null ? null : Buffer.from(value))).toBeUndefined()
 })
 
-it('if one copy of an original is handled, all its copies are handled, but no copy of another original', () => {
+it('if one copy of a record is handled, all copies of this record are handled, and no copies of others', () => {
   const copy = (offset: string, receivedAt = 9, from: Readonly<Record<string, string>> = {}) => ({
     partition: 3,
     offset,

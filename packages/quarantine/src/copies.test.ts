@@ -8,7 +8,7 @@ const record = (offset: string, headers: Readonly<Record<string, string>>, recei
   headers: { reason: 'not-json', ...headers },
 })
 
-it('a record with the same original and time of receipt is another copy', () => {
+it('two records with the same original and time of receipt are copies of one record', () => {
   const { earlierOf } = createCopies()
   const origin = { topic: 'raw', partition: '5', offset: '47' }
   expect(earlierOf(record('1', origin))).toBeUndefined()

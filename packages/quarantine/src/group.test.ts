@@ -125,7 +125,7 @@ describe('a group of records', () => {
     expect([unacknowledged, group.done]).toEqual([['9 9'], 2])
   })
 
-  it('before a send, a group asks again whether each record may be sent', async () => {
+  it('before a send, a group checks again whether each record may be sent', async () => {
     const { group, calls } = openGroup(undefined, undefined, async (waiting) =>
       waiting.filter(({ record }) => record.offset !== '2'),
     )
@@ -141,7 +141,7 @@ describe('a group of records', () => {
     expect(calls.filter((call) => call.startsWith(RAW))).toEqual([`${RAW}: 1`, `${RAW}: 2`, `${RAW}: 3`])
   })
 
-  it('a group sends at most 100 records at once, so a kill repeats at most 100', async () => {
+  it('a group sends at most 100 records at once, so at most 100 are sent again after a kill', async () => {
     const { group, calls } = openGroup()
     await addAll(
       group,

@@ -47,7 +47,7 @@ describe('the plan of a redrive', () => {
     })
   })
 
-  it('a redrive sends an event of another type to the topic, and with the key, that the ingress uses', () => {
+  it("a redrive sends an event of another type to the ingress's topic, with the ingress's key", () => {
     const other = JSON.stringify({ id: 'e1', dealeruuid: 'd1', type: 'appointments', timestamp: 1, payload: '{}' })
     expect(planRedrive(record(other), options)).toMatchObject({
       send: { topic: topics.other, key: Buffer.from('d1'), headers: {} },

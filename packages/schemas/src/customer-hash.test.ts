@@ -233,7 +233,7 @@ const fieldsByRule = ({ envelope, customerWithVehicles }: CustomersEvent): [stri
   return [...fields]
 }
 
-it('each field of each source gets the name that the rules demand', () => {
+it('each field gets the name that the rules of the hash demand', () => {
   const name = fc.constantFrom(
     ...['vehicles', 'addresses', 'dealerUuid', 'departmentUuid', '__proto__', '_eventId', '_customer.a', 'a', '_a'],
     ...['\ud800', '\ud801', '\ufffd', '7', 'b'],

@@ -42,7 +42,7 @@ it.each([
   ['almost four weeks', at(5, 1, 12), at(9, 1, 11), 'silent'],
   ['almost four weeks after many weeks', at(30, 1, 12), at(34, 1, 11), 'silent'],
   ['months', at(5, 1, 12), at(30, 1, 12), 'gone'],
-])('a dealer has the right state after a pause of %s', (_, last, now, state) => {
+])('the state of a dealer is correct after a pause of %s', (_, last, now, state) => {
   expect(judge(last, now).state).toBe(state)
 })
 
@@ -57,7 +57,7 @@ it('a dealer does not become silent if its opening hours change by one hour', ()
   expect(judge(at(5, 1, 18.5), at(5, 2, 8.9), moved).state).toBe('active')
 })
 
-it('the last day has the active slots of each hour, and their usual number', () => {
+it('for each hour of the last day, the result has the active slots and the usual number of slots', () => {
   const { lastDay, usualDay } = judge(at(5, 1, 12) + 2 * SLOT_MS, at(5, 1, 12) + 3 * SLOT_MS)
   expect(lastDay.length).toBe(24)
   expect(lastDay.slice(-5)).toEqual([6, 6, 6, 6, 2])

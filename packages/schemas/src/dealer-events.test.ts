@@ -24,14 +24,14 @@ const setUp = (hours: number, eventsIn: (ago: number) => number) => {
   return { bits, counts }
 }
 
-it('the last day has the events of each hour, the current hour last', () => {
+it('the events of the last day are counted by hour, and the current hour is the last', () => {
   const { bits, counts } = setUp(30, (ago) => 100_000 + ago)
   const { eventsByHour, usualEventsByHour } = countEvents(bits, counts, NOW, NOW)
   expect(eventsByHour).toEqual(Array.from({ length: 24 }, (_, i) => 100_000 + 23 - i))
   expect(usualEventsByHour).toEqual(Array(24).fill(null))
 })
 
-it('the usual day is the average of the same hours of the weeks before', () => {
+it('the usual number of an hour is the average of this hour in the previous weeks', () => {
   // The three whole weeks have 10, 20 and 30 events an hour.
   const { bits, counts } = setUp(3.5 * HOURS_PER_WEEK, (ago) => 10 * Math.floor((ago + 157) / HOURS_PER_WEEK))
   const { usualEventsByHour } = countEvents(bits, counts, NOW, NOW)
@@ -39,14 +39,14 @@ it('the usual day is the average of the same hours of the weeks before', () => {
   expect(countedWeeks(bits, NOW, NOW)).toEqual([2970, 2969, 2968, 2967])
 })
 
-it('the number of an hour is unknown if the hour has only active slots, and 0 if the hour has no events', () => {
+it('the events of an hour are unknown if only its active slots are stored, and 0 without active slots', () => {
   const { bits, counts } = setUp(3, (ago) => (ago === 1 ? 0 : 5))
   const { eventsByHour } = countEvents(bits, counts, NOW, NOW)
   expect(eventsByHour.slice(-5)).toEqual([0, 0, 5, null, 5])
   expect(countEvents(bits, new Map(), NOW, NOW).eventsByHour.slice(-5)).toEqual([0, 0, null, null, null])
 })
 
-it('the usual day leaves out a week whose events were not counted, even its hours without events', () => {
+it('the usual number of an hour leaves out a week in which no events were counted', () => {
   const { bits, counts } = setUp(3.5 * HOURS_PER_WEEK, () => 10)
   // In the week before last, no projector counted, and the dealer sent events in one hour only.
   counts.delete(2968)
@@ -54,7 +54,7 @@ it('the usual day leaves out a week whose events were not counted, even its hour
   expect(countEvents(bits, counts, NOW, NOW).usualEventsByHour).toEqual(Array(24).fill(10))
 })
 
-it('the numbers of a week are read although their string ends after the last number', () => {
+it('the stored numbers of a week may end after the last hour with events', () => {
   const { bits, counts } = setUp(1, () => 7)
   const { week, index } = eventCountPlace(hourOf(NOW))
   const cut = new Map([[week, Buffer.from(counts.get(week)!.subarray(0, 4 * (index + 1)))]])

@@ -79,7 +79,7 @@ it('an integer that a double cannot hold is not a difference', () => {
   expect(differencesOf(parsed.value)).toEqual([])
 })
 
-it('a difference never has a value or a name that may be data, and an event has at most 100 differences', () => {
+it('a difference contains no value and no name that may be data, and an event has at most 100 differences', () => {
   const secret = fc.string({ minLength: 3 }).map((text) => `~${text}~`)
   const property = fc.property(fc.dictionary(secret, fc.oneof(secret, fc.array(secret), fc.object()), {}), (data) => {
     const found = differences((sent) => {

@@ -10,7 +10,7 @@ it.each([
   '123456789012345678901e3',
   '[1, 98765432109876543210 ]',
   '{"a":12345678901234567890}',
-])('the text %s is written again with the same digits', (text) => {
+])('the numbers in %s keep all digits when JSON is parsed and written again', (text) => {
   expect(JSON.stringify(parseJson(text))).toBe(text.replaceAll(' ', ''))
 })
 
@@ -74,7 +74,7 @@ it('the JSON parser reads sixteen megabytes of escapes', () => {
   expect((parseJson(text) as unknown[])[1]).toHaveLength(8 * 1024 * 1024)
 })
 
-it('the search finds long numbers in JSON that is inside a string, with any escapes', () => {
+it('the search for long numbers also finds them in JSON inside a string, with any escapes', () => {
   const blank = fc.constantFrom('', ' ', '\n', '\t', '\r\n')
   const inner = fc
     .tuple(
@@ -94,7 +94,7 @@ it('the search finds long numbers in JSON that is inside a string, with any esca
   )
 })
 
-it('the search finds each number that a double cannot hold', () => {
+it('the search for long numbers finds each number that a double cannot hold', () => {
   const behind = /(?:^|[[:,\s]|\\[nrt])-?(?:\d[\d.]{15,}|\d[\d.]*[eE][+-]?\d{3})/
   const piece = fc.constantFrom(
     ...'0123456789-+.eE"[{:, \n\t\\nrtab'.split(''),

@@ -111,7 +111,7 @@ describe('readVersion', () => {
   })
 })
 
-it('an event is too far in the future only if its timestamp exceeds receipt plus limit', () => {
+it('an event is too far in the future only if its timestamp exceeds its time of receipt plus the limit', () => {
   const received = 1_800_000_000_000
   const event = (timestamp: number): Version => ({ timestamp, id: 'e' })
   expect(isTooFarInFuture(event(received + MAX_FUTURE_MS), received)).toBe(false)

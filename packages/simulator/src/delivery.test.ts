@@ -120,7 +120,7 @@ test('an event is lost if all six connections drop, even if the server received 
   expect(received).toHaveLength(6)
 })
 
-test('a repeat sends identical bytes, and its answer counts as another promise', async () => {
+test('a repeat sends identical bytes, and its 2xx is another entry in the ledger', async () => {
   const { url, received } = await listen(() => 202)
   const progress = await simulation(url, { events: 50, repeats: 1 }).run()
   expect(progress).toMatchObject({ made: 50, promised: 50, repeats: 50, promises: 100 })
@@ -128,7 +128,7 @@ test('a repeat sends identical bytes, and its answer counts as another promise',
   expect([...times.values()].map((copies) => copies.length)).toEqual(Array(50).fill(2))
 })
 
-test('the ledger has every promise when the run resolves', async () => {
+test('the ledger has every acknowledged event when the run resolves', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'simulation-'))
   try {
     const { url, received } = await listen((nth) => (nth % 3 === 0 ? 503 : 202))
@@ -188,7 +188,7 @@ test('the pauses between events follow the given rate', async () => {
   expect(performance.now() - startedAt).toBeGreaterThanOrEqual(48)
 })
 
-test('the requests in flight reach the concurrency and never exceed it, even with retries', async () => {
+test('the number of requests in flight reaches the concurrency and never exceeds it, even with retries', async () => {
   let open = 0
   let most = 0
   const early: (() => void)[] = []

@@ -26,7 +26,7 @@ function customerOf({ body }: SequencedEvent): Record<string, unknown> {
   return (typeof payload === 'string' ? JSON.parse(payload) : payload).customerWithVehicles.customer
 }
 
-test('the same seed gives the same bodies in the same order, another seed gives others', () => {
+test('the same seed gives the same bodies in the same order, and another seed gives other bodies', () => {
   const bodies = (seed: number) => sequence({ seed, other: 0.1, disorder: 0.1 }).map(({ body }) => body)
   expect(bodies(7)).toEqual(bodies(7))
   expect(new Set([...bodies(7), ...bodies(8)]).size).toBe(4000)
@@ -73,7 +73,7 @@ test('with disorder, some events are sent after a later event of their customer'
   expect(overtaken).toBeLessThan(280)
 })
 
-test('a share of the events has other types, and these events have no customer', () => {
+test('the given share of the events has other types, and these events have no customer', () => {
   const others = sequence({ other: 0.25 }).filter(({ type }) => type !== 'customers')
   expect(others.length).toBeGreaterThan(400)
   expect(others.length).toBeLessThan(600)

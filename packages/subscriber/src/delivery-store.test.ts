@@ -184,7 +184,7 @@ describe('a chunk of deliveries', () => {
 })
 
 describe('the position in a store', () => {
-  it.each([undefined, null])('a store that returns %s has no position', async (position) => {
+  it.each([undefined, null])('a store has no position if its call returns %s', async (position) => {
     expect(await readPosition({ ...createMemoryStore(), position: () => position }, 't', 3)).toBeUndefined()
   })
 

@@ -153,7 +153,7 @@ const names = Object.keys(kinds) as (keyof typeof kinds)[]
 // Concurrent, because each test waits for kafkajs several times.
 describe.concurrent('a user with SCRAM over TLS', () => {
   it.for(names.flatMap((name) => (['topic', 'group'] as const).map((what) => [name, what] as const)))(
-    '%s names the missing right if its right to the %s is revoked, and continues when it is granted again',
+    '%s names a revoked right to the %s, and continues when the right is granted again',
     { timeout: 60_000 },
     async ([name, what], { expect }) => {
       const topic = await createTopic()

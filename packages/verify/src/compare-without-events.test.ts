@@ -57,7 +57,7 @@ it('verify names a customer that only Redis has', async () => {
   expect(await compare()).toEqual({ alone: reason, withoutSource: reason, beyondTheEnd: reason })
 })
 
-it('verify does not compare a hash that an erasure covers as a customer without events', async () => {
+it('verify does not report the hash of an erased customer as a customer without events', async () => {
   const { evidence, compare } = setUp({ covered: hashOf(5, 1), after: hashOf(6, 1) })
   evidence.erasure('covered', 5)
   evidence.erasure('after', 5)

@@ -37,13 +37,13 @@ it.each<[string, Partial<Verdict>, string]>([
     '  open transaction: 7 records of t/2 at and after offset 5 were not verified; end the ' +
       'transaction (kafka-transactions.sh find-hanging, abort) and verify again',
   ],
-])('a verdict on %s has a problem and its explanation', (_, changed, reason) => {
+])('a verdict on %s is not sound, and explains the problem', (_, changed, reason) => {
   expect(isSound(sound)).toBe(true)
   expect(isSound({ ...sound, ...changed })).toBe(false)
   expect(verdictLines({ ...sound, ...changed }).join('\n')).toContain(`\n${reason}`)
 })
 
-it('a verdict without acknowledged events has no problem if no ledger was given', () => {
+it('a verdict without acknowledged events is sound if no ledger was given', () => {
   expect(isSound({ ...sound, hasLedger: false, promises: 0 })).toBe(true)
 })
 

@@ -36,7 +36,7 @@ const projectorOf = (positions: Readonly<Record<string, string>>) => ({
   catchUpMs: 0,
 })
 
-it('a wait without a running projector fails, and the error has the number of records and advice', async () => {
+it('a wait fails if no projector runs, and its error has the number of waiting records and advice', async () => {
   await expect(waitForEvents(projectorOf({ 't.customers.raw/0': '3' }), partitionEnds)).rejects.toThrow(
     /2 records or fills of t\.customers\.raw\. Check that a projector with PROJECTION_VERSION=2 .*=p: runs/,
   )

@@ -387,7 +387,7 @@ it('erased customers stay erased after a crash at any step, and after all events
   )
 }, 60_000)
 
-it('known limit: an older document stays last if the projector that sent it is killed too early', async () => {
+it('known limit: an older document stays last if its late projector is killed before the repair', async () => {
   // No rule prevents this interleaving. The older document harms no reader, because readers compare
   // versions. `verify` finds the document.
   const events: Event[] = [

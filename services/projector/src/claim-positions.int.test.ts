@@ -32,7 +32,7 @@ it('a claim adds the ids of cluster and topic to positions without ids', async (
   await expect(store.claimPositions({ ...here, clusterId: 'cluster-2' }, false)).rejects.toThrow(RefusedPositionsError)
 })
 
-it('the number of partitions is stored until there are positions, and again after Redis was emptied', async () => {
+it('a claim stores the number of partitions only while Redis has no positions', async () => {
   const { keyPrefix } = freshNames()
   const store = createStore(redis, { keyPrefix, topic: 'raw', projection: 1 })
   const claim = async (partitionCount: number | undefined, topicId = 'topic-1') => {

@@ -39,7 +39,7 @@ describe('erasures', () => {
     expect(redis.position).toBe('12')
   })
 
-  it('erasures are executed again before any event if Redis was lost', async () => {
+  it('after a loss of Redis, erasures are executed again before any event is applied', async () => {
     const { assign, erase, projection, batch, redis, steps } = withErasures({ chunkRecords: 1 })
     await assign()
     await projection.onBatch(batch(10, ['a', 'b']))
@@ -147,7 +147,7 @@ describe('erasures', () => {
     expect(redis.executed?.offset).toBe('1')
   })
 
-  it('records that are not erasures are skipped and counted', async () => {
+  it('records of the erasures topic that are not erasures are skipped and counted', async () => {
     const { assign, erasures, erase, redis, registry } = withErasures()
     erasures.push({ key: Buffer.from('a'), value: Buffer.from('no JSON') }, { key: Buffer.from('a'), value: null })
     erase('b')

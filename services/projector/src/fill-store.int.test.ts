@@ -49,7 +49,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     return (await fillStore.fills([0])).get(0)!
   }
 
-  it('the store returns the progress of a fill, and its first raw offset as published position', async () => {
+  it('a fill stores its progress, and its first raw offset as the published position', async () => {
     const { fillStore, store } = fresh()
     expect(await fillStore.fills([0, 1])).toEqual(new Map())
     const fill = await begun(fillStore)
@@ -66,7 +66,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     expect((await store.publishedPositions([0])).get(0)).toBeUndefined()
   })
 
-  it('after a new fill has begun, an earlier fill changes nothing', async () => {
+  it('an earlier fill changes nothing after a new fill of the partition has begun', async () => {
     const { fillStore, store } = fresh()
     const earlier = await begun(fillStore)
     const fill = await begun(fillStore)
@@ -114,7 +114,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     expect([await write(), await erase()]).toMatchObject([{ isInPlace: true }, { isInPlace: true }])
   })
 
-  it('the progress of a fill shows whether hashes were kept', async () => {
+  it('the progress of a fill shows whether the fill has kept hashes that may be false', async () => {
     const { fillStore } = fresh()
     const fill = await begun(fillStore)
     const kept = await fillStore.moveFill(0, fill, { next: '7', isComplete: true, hasKept: true })
@@ -174,7 +174,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     expect(most).toBe(250)
   })
 
-  it('a fill keeps newer hashes of a lower projection at first, and replaces the false hashes at its end', async () => {
+  it('a fill keeps newer hashes of a lower projection, and replaces false ones only at its end', async () => {
     const { store, hashOf } = fresh(2)
     const sources = { false: `${FIELD}/5`, foreign: 'other/0/5', later: `${FIELD}/30` }
     const claims = Object.entries(sources).map(([name, source]) => snapshot(name, 9, 1, source))
@@ -243,7 +243,7 @@ describe('on one Redis, when a replica without the last writes becomes the prima
     expect(await fillStore.moveFill(0, fill, next, again)).toMatchObject(next)
   })
 
-  it('a fill of several calls does not continue after lost customers', async () => {
+  it('a fill that needs several calls does not continue after Redis has lost customers', async () => {
     const { client, store, fill, key } = await open()
     const scripts = client as unknown as { applySnapshots: (...args: unknown[]) => Promise<unknown> }
     const { applySnapshots } = scripts
@@ -259,7 +259,7 @@ describe('on one Redis, when a replica without the last writes becomes the prima
     await expect(store.applyStates(many, 0, documents)).rejects.toThrow(LostChunkError)
   })
 
-  it('after a new fill has begun, an earlier fill writes no customer', async () => {
+  it('an earlier fill writes no customer after a new fill of the partition has begun', async () => {
     const { client, fillStore, store, fill, keyPrefix } = await open()
     await fillStore.beginFill(0, start)
     const applied = await store.applyStates([snapshot('a', 1)], 0, { ...first, progress: progressText(fill) })

@@ -252,7 +252,7 @@ it('a fill reports that Kafka returns no records, and ends when Kafka returns th
   expect(world.projection.waitingFor).toBeUndefined()
 })
 
-it('a fill has the documents of all events before the committed offset', async () => {
+it('a fill reads the documents of all events before the committed offset', async () => {
   const world = withState([stateRecord('a', 20)])
   // Another projector publishes a document, and commits the offset that follows the document's
   // event.
@@ -368,7 +368,7 @@ it('during a fill with a higher projection no customer goes back to an older doc
   await fc.assert(property, { numRuns: 300 })
 })
 
-it('the late end of an earlier fill does not change the progress of the new fill', async () => {
+it('an earlier fill that ends late does not change the progress of the new fill', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21)])
   const first = Promise.withResolvers<void>()
   const second = Promise.withResolvers<void>()

@@ -94,7 +94,7 @@ const randomOf = (seed: number) => {
 }
 
 describe('a partition that is far behind', () => {
-  it('a partition far behind applies only the newest events, and counts each record once', async () => {
+  it('in a partition far behind, only the newest events are applied, and each record is counted once', async () => {
     const topic = topicOf(randomOf(1), {})
     const redis = emptyRedis()
     const consumer = await openConsumer(topic, { redis, lookaheadRecords: 10_000 })

@@ -52,7 +52,7 @@ describe('project', () => {
     expect(total(projected)).toBe(input.length)
   })
 
-  it('if the newest event cannot become a hash, it is quarantined, and the next newest event is used', () => {
+  it('if the newest event cannot become a hash, this event is quarantined, and the next newest is used', () => {
     const fields = Object.fromEntries(Array.from({ length: 100_001 }, (_, i) => [`f${i}`, i]))
     const projected = project(records(body('a', 'e1', 1), body('a', 'e3', 3, fields), body('a', 'e2', 2)), options)
     expect(projected.newest.map(({ version }) => version.id)).toEqual(['e2'])
@@ -100,7 +100,7 @@ describe('project', () => {
     }
   })
 
-  it('a field nested 100 000 deep is quarantined, and the next record is applied', () => {
+  it('a record with a field nested 100 000 deep is quarantined, and the next record is applied', () => {
     const nested = '['.repeat(100_000) + ']'.repeat(100_000)
     const customer = `{"customerUuid":"a","deep":${nested}}`
     const payload = `{"customerWithVehicles":{"customer":${customer}}}`
@@ -110,7 +110,7 @@ describe('project', () => {
     expect(projected.newest).toHaveLength(1)
   })
 
-  it('a timestamp at the future limit is accepted, and a timestamp as text', () => {
+  it('a timestamp at the future limit is accepted, and also a timestamp that is a text', () => {
     expect(
       project(records(body('a', 'e', RECEIVED + 1000), body('b', 'e', '42')), options).newest.map(
         ({ version }) => version.timestamp,

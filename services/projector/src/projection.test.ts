@@ -203,7 +203,7 @@ describe('the state topic', () => {
     expect([documents(published), redis.position]).toEqual([[['a', 10]], '11'])
   })
 
-  it('a position goes back to the offset up to which the state topic has all documents', async () => {
+  it('if the state topic lacks documents, the position goes back to the offset up to which it has all', async () => {
     const { assign, seeks, redis } = withState()
     redis.position = '50'
     await assign()
@@ -420,7 +420,7 @@ describe('a paused partition', () => {
     records: batch.records.map((record) => (record.offset === String(offset) ? { ...record, timestamp: BUG } : record)),
   })
 
-  it('a partition pauses at a record that meets a bug, and the log names the record', async () => {
+  it('a partition pauses at a record that our code cannot handle, and the log names the record', async () => {
     const { assign, projection, batch, redis, paused, reports } = setUp({ chunkRecords: 100 })
     await assign()
     const seven = withBug(batch(10, ['a', 'b', 'c', 'd', 'e', 'f', 'g']), 14)

@@ -9,7 +9,7 @@ import { saveReport } from './report-store.ts'
 
 const HOUR_MS = 3_600_000
 
-it('a report has the counters of the process, and its freshness by bucket', async () => {
+it('a report has the counters of the process, and the buckets of its freshness histogram', async () => {
   const metrics = createProjectorMetrics(createRegistry('test'), { groupId: 'g', topic: 't' })
   metrics.events.inc({ outcome: 'applied' }, 3)
   for (const seconds of [0.004, 0.04, 0.04, 9999]) metrics.freshnessSeconds.observe(seconds)

@@ -3,7 +3,7 @@ import { expect, it, vi } from 'vitest'
 import { createProjectorMetrics } from './metrics.ts'
 import { createSenderWatch } from './sender-watch.ts'
 
-it('if the watch of the sender fails, it throws no error to its caller, and logs one warning', async () => {
+it('if the watch of the sender fails, its caller gets no error, and one warning is logged', async () => {
   const warn = vi.fn()
   const failing = async () => {
     throw new Error('NOPERM')

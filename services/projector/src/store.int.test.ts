@@ -177,7 +177,7 @@ describe('applyChunk', () => {
 })
 
 describe('a hash that other programs have changed', () => {
-  it('an event removes a time to live from a customer', async () => {
+  it("an event removes the time to live of a customer's hash", async () => {
     const { store, keyOf } = fresh()
     await apply(store, [snapshot({ timestamp: 1, id: 'e' })])
     await redis.expire(keyOf('c'), 1000)
@@ -315,7 +315,7 @@ describe('a Redis that is replaced behind its address', () => {
     ['all earlier calls', 4],
     ['all earlier calls', 5],
   ])(
-    'a replica that has %s of a chunk and is promoted before script %i has no position without its customers',
+    'a replica with %s of a chunk that is promoted before script %i never has a position without its customers',
     { timeout: 60_000 },
     async (what, nth) => {
       const { urls, primary, replica, network, untilInSync } = await startReplicated()

@@ -4,7 +4,7 @@ import { createStoredPositions } from './stored-positions.ts'
 
 const marks = { low: '0', high: '90', stable: '90' }
 
-it('a position that moves while it is set back for a new state topic is set back afterwards', async () => {
+it('if a position moves while a new state topic sets it back, it is set back again', async () => {
   let position = '50'
   let published = { stateTopicId: 'deleted', offset: '50' }
   let isWriting = true

@@ -32,7 +32,7 @@ describe('outcomes', () => {
     ])
   })
 
-  it('a history without the first events has only one outcome: the current event was applied', () => {
+  it('a history that lacks the first events has only one outcome: the current event was applied', () => {
     expect(outcomes({ current: 4, next: 5, hasUnknownBefore: true })).toEqual([
       ...[undefined, 'older', 'repeat', 'unusable', 'applied'],
     ])
@@ -134,7 +134,7 @@ describe('reading', () => {
     expect(fetched.length).toBeLessThanOrEqual(MAX_READ_BYTES / large.value.byteLength)
   })
 
-  it('a history whose older records are suddenly large says that it has read only the newest records', async () => {
+  it('if older records are suddenly large, a history says that only the newest records were read', async () => {
     const large = { key: 'other', value: Buffer.alloc(4 * 1024 * 1024) }
     const { readEvents, fetched } = setUp([...Array(100).fill(large), ...Array(25).fill(of('c'))], 1)
     const found = await readEvents({ customerUuid: 'c', since: 0, current: undefined, gone })
@@ -142,7 +142,7 @@ describe('reading', () => {
     expect([found.events.length, fetched.length]).toEqual([25, 25 + 16])
   })
 
-  it('if the newest records are too large together, a history has at least the last of them', async () => {
+  it('a history has at least the newest record, even if the newest records are too large together', async () => {
     const large = { key: 'other', value: Buffer.alloc(6 * 1024 * 1024) }
     const { readEvents } = setUp([...Array(100).fill(large), of('c'), large, of('c')], 1)
     const found = await readEvents({ customerUuid: 'c', since: 0, current: undefined, gone })
@@ -150,7 +150,7 @@ describe('reading', () => {
     expect(found).toMatchObject({ end: 103, isComplete: false })
   })
 
-  it('no older event takes the place of an event that does not fit into the answer', async () => {
+  it('if a newer event does not fit into the answer, no older event takes its place', async () => {
     const sized = (company: string) => ({
       key: 'c',
       value: Buffer.from(makeCustomersEvent({ customerUuid: 'c', customer: { company } }).body),
@@ -161,7 +161,7 @@ describe('reading', () => {
     expect([events.map(({ offset }) => offset), isComplete]).toEqual([[32], false])
   })
 
-  it('a history of large events keeps only the newest in memory, and none after the client disconnects', async () => {
+  it('a history keeps only the newest large events in memory, and none after the client disconnects', async () => {
     setFlagsFromString('--expose-gc')
     const collectGarbage: () => void = runInNewContext('gc')
     const used = () => {

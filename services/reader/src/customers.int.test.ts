@@ -62,7 +62,7 @@ it('a hash without a version counts as damaged, because a customer may be in it'
   await expect(customers.read('ada', anyDealer)).rejects.toThrow(DamagedCustomerError)
 })
 
-it('a wait reads the version of a customer in one call, and sees only visible customers', async () => {
+it('the version of a customer is read in one call, and only if the key may see the customer', async () => {
   const { redis, customers, key } = await setUp()
   const [all, one] = [vi.spyOn(redis, 'hgetall'), vi.spyOn(redis, 'hmget')]
   const ofDealer = (dealer: string) => customers.readVersion('ada', (each) => each === dealer)
@@ -219,7 +219,7 @@ describe('Redis Cluster', () => {
     expect(await customers.read('ada', anyDealer)).toMatchObject({ kind: 'found' })
   })
 
-  it('a search and the lists are complete with a whole cluster, and fail with half of the cluster', async () => {
+  it('searches and lists are complete on a whole cluster, and fail if half of the cluster is down', async () => {
     const { redis, keyPrefix, positions, customers } = await openCluster()
     const ids = Array.from({ length: 30 }, (_, i) => `customer-${i}`)
     for (const [i, id] of ids.entries()) {
@@ -249,7 +249,7 @@ describe('Redis Cluster', () => {
     )
   })
 
-  it('with half a cluster, a customer is found or the read fails, and no customer counts as missing', async () => {
+  it('if half of the cluster is down, a read finds the customer or fails, but never says "missing"', async () => {
     const { redis, keyPrefix, customers } = await openCluster()
     const ids = Array.from({ length: 30 }, (_, i) => `customer-${i}`)
     for (const id of ids) await redis.hset(customerKey(id, keyPrefix), HASH)

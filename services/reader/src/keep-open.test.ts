@@ -24,7 +24,7 @@ const start = () => {
   return { log, kept, state }
 }
 
-it('uses within the maximum age share one resource, which is refreshed and then closed', async () => {
+it('uses within the maximum age share one resource, which is refreshed for a later use, and then closed', async () => {
   const { log, kept } = start()
   expect(await kept.use(async (resource) => resource)).toBe(1)
   await vi.advanceTimersByTimeAsync(29_000)
@@ -52,7 +52,7 @@ it('a use that fails closes its resource, and the next use opens a new resource'
   expect(log).toEqual(['open 1', 'close 1', 'open 2'])
 })
 
-it('a use after an outage gets a new resource and does not fail', async () => {
+it('after an outage, a use gets a new resource and does not fail', async () => {
   const { log, kept, state } = start()
   await kept.use(async () => undefined)
   state.isOutage = true

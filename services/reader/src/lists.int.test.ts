@@ -80,7 +80,7 @@ it('a candidate that has lost the term, or has no hash, is not a match', async (
   expect(idsOf(await find({ index: 'phone', text: '310 555 0123' }, anyDealer))).toEqual(['kept'])
 })
 
-it('a search by key finds no customer of another dealer that has the same term', async () => {
+it('a search by customer key finds no customer of another dealer with the same key', async () => {
   const { redis, positionsOf, put, find } = await setUp()
   await redis.hset(positionsOf, 'raw/indexes', 'dealer,key/US')
   await put('c', 1, 'd', ['key:d/k/1'])
@@ -88,7 +88,7 @@ it('a search by key finds no customer of another dealer that has the same term',
   expect(idsOf(await find({ index: 'key', dealer: 'd', text: 'k/1' }, anyDealer))).toEqual(['c'])
 })
 
-it('a value of another dealer is searched with the same calls as a value that nobody has', async () => {
+it("a search for another dealer's value makes the same calls as a search for an unknown value", async () => {
   const { redis, put, find } = await setUp()
   await put('c', 1, 'd', [`vin:${VIN}`])
   const calls = vi.spyOn(redis, 'sendCommand')
@@ -100,7 +100,7 @@ it('a value of another dealer is searched with the same calls as a value that no
   expect(await commandsOf(VIN)).toEqual(await commandsOf('NOBODY'))
 })
 
-it('if Redis is emptied during a search, the search does not say that nobody was found', async () => {
+it('if Redis is emptied during a search, the search does not answer with an empty result', async () => {
   const { redis, positionsOf, keyPrefix, put, find } = await setUp()
   await put('c', 1, 'd', [`vin:${VIN}`])
   const emptied = vi.spyOn(redis, 'hmget').mockImplementationOnce(async () => {
@@ -163,7 +163,7 @@ it('a search checks only the newest 10,000 of 10,001 customers with one value, a
   expect(await ofOldest()).toEqual([[], true])
 })
 
-it('a list or a search never answers from a Redis that lacks customers or the index', async () => {
+it('a list or a search fails if Redis lacks customers or the index', async () => {
   const { redis, positionsOf, put, find, list } = await setUp()
   await put('c', 1, 'd', [`vin:${VIN}`])
   const kinds = async () => [
@@ -211,7 +211,7 @@ it.each([1, 7, 500])('pages of %s skip and repeat no customer, even if many have
   expect(listed.toSorted()).toEqual(ids.toSorted())
 })
 
-it('a customer that changes during a list comes again at its new place, and no other customer is skipped', async () => {
+it('a customer that changes between two pages is listed again, and no other customer is skipped', async () => {
   const { redis, keyPrefix, put, listAll } = await setUp()
   for (const [i, id] of ['a', 'b', 'c', 'd', 'e'].entries()) await put(id, i + 1, 'd', [])
   const listed = await listAll(2, async (page) => {

@@ -2,7 +2,7 @@ import type { RedisClient } from '@customer-stream/runtime/redis'
 import { expect, it } from 'vitest'
 import { createPositions } from './positions.ts'
 
-it('events that a projector has left out in a window are not complete until the window ends', async () => {
+it('during a lookahead window, a partition is complete only up to the start of the window', async () => {
   const found = async (position: string, window: string) => {
     const hash = { 'raw/3': position, 'raw/3#window': window }
     const positions = createPositions({ hgetall: async () => hash } as unknown as RedisClient, {

@@ -15,7 +15,7 @@ it.each([
   [Number.POSITIVE_INFINITY, [2, 4, 3, 0, 1]],
   [2, [0, 1]],
   [0, []],
-])('with the limit %d, the newest values are kept, the newest last', (limit, expected) => {
+])('with the limit %d, the newest values are kept, from the oldest to the newest', (limit, expected) => {
   expect(kept(limit, [50, 60, 10, 40, 20])).toEqual(expected)
 })
 

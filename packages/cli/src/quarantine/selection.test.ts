@@ -6,7 +6,7 @@ const select = (words: readonly string[], texts: Readonly<Record<string, string>
   readSelection({ words, texts })
 
 describe('the selection of records', () => {
-  it('given places are sorted, and repeated places are dropped', () => {
+  it('the given places of records are sorted, and repeated places are dropped', () => {
     expect(select(['2/10', '0/9', '2/9', '0/009']).places).toEqual([
       { partition: 0, offset: '9' },
       { partition: 2, offset: '9' },
@@ -29,7 +29,7 @@ describe('the selection of records', () => {
   })
 })
 
-it('if no record has the given reason, the error names the nearest reason', () => {
+it('if no record has the given reason, the error names the most similar reason', () => {
   expect(() => requireReason('not-utf8')).not.toThrow()
   expect(() => requireReason('not-utf-8')).toThrow('no record has the reason "not-utf-8"')
   expect(() => requireReason('not-utf-8')).toThrow('the nearest is not-utf8')

@@ -14,7 +14,7 @@ it('bytes of a record cannot control the terminal', () => {
   expect([...hexLines(Buffer.from([0x41, 0x1b, 0xff]))]).toEqual([`00000000  41 1b ff${' '.repeat(40)} A..`])
 })
 
-it('a quarantine record with unknown or missing headers can still be read', () => {
+it('a quarantine record with unknown or missing headers can be read', () => {
   const fetched = { offset: '7', timestamp: '-1', key: Buffer.from([0xff]), value: null }
   expect(readQuarantined(fetched, 2)).toMatchObject({ partition: 2, reason: '', stage: '', source: undefined })
   const headers = { reason: [Buffer.from('new-reason'), Buffer.from('second')], topic: Buffer.from('raw') }

@@ -88,7 +88,7 @@ it('the diagnosis names all bootstrap brokers if no broker answers', () => {
   ])
 })
 
-it('the diagnosis names the work that is recorded with the error, not the caller’s work', async () => {
+it('if the error records what was attempted, the diagnosis names this attempt, not the caller’s', async () => {
   const failed = await attributed('write to topic t', () =>
     Promise.reject(error({ type: 'TOPIC_AUTHORIZATION_FAILED' })),
   ).catch((reason: unknown) => reason)

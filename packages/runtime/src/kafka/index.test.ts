@@ -57,7 +57,7 @@ const pathsToKafkajs = (name: string): string[] => {
   return found
 }
 
-it('index.ts exports no type of kafkajs, also not inside another type', () => {
+it('index.ts exports no type of kafkajs, not even inside another type', () => {
   expect(pathsToKafkajs('index.ts')).toEqual([])
 })
 

@@ -180,7 +180,7 @@ describe('checkTopics', () => {
 })
 
 describe('the verified producer', () => {
-  it("the producer stores key, value, headers and time in the partition of Java's partitioner", async () => {
+  it("the producer stores key, value, headers and time, in the partition that Java's partitioner selects", async () => {
     const producer = await startProducer()
     const keys = ['a', 'b', 'c', 'd', 'e', 'f']
     await store(
@@ -206,7 +206,7 @@ describe('the verified producer', () => {
     })
   })
 
-  it('the producer’s send fails if a partition is missing, although kafkajs’ send succeeds', async () => {
+  it('a send to a partition that does not exist fails, although the send of kafkajs succeeds', async () => {
     await check()
     const plain = kafkajsOf(kafka).producer({ createPartitioner: () => () => 99 })
     await plain.connect()

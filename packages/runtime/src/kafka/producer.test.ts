@@ -142,7 +142,7 @@ const verified = async (kafka: Kafka, onUnacknowledged?: (records: number) => vo
 }
 
 describe('leadership moves to a broker that has already answered, while the metadata is stale', () => {
-  it('kafkajs’ plain producer resolves although a record was never written', async () => {
+  it('the send of kafkajs’ own producer resolves although a record was never written', async () => {
     const { kafka, log, moveLeadership } = createCluster()
     const producer = kafka.producer({
       retry: { initialRetryTime: 1 },
@@ -162,7 +162,7 @@ describe('leadership moves to a broker that has already answered, while the meta
     expect(log).toEqual({ 0: ['value 0'], 1: [] })
   })
 
-  it('a send of the verified producer fails, and the next send writes every record', async () => {
+  it('the send of the verified producer fails if a record was not written, and the next send writes it', async () => {
     const { kafka, log, moveLeadership } = createCluster()
     const producer = await verified(kafka)
     moveLeadership(1, 1)

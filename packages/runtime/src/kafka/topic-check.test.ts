@@ -117,7 +117,7 @@ it('the topic check accepts an audit topic with any partition count and any limi
   }
 })
 
-it('quarantine must have KAFKA_QUARANTINE_RETENTION_MS if it is set, otherwise KAFKA_RETENTION_MS', async () => {
+it('quarantine must have the retention KAFKA_QUARANTINE_RETENTION_MS, or KAFKA_RETENTION_MS without it', async () => {
   const week = { 'retention.ms': '604800000' }
   const quarantine = { kind: 'quarantine' as const }
   expect((await faultsOf(week, undefined, quarantine)).error).toContain('KAFKA_RETENTION_MS says -1')
@@ -148,7 +148,7 @@ it('the topic check accepts the older timestamp limit of brokers before Kafka 3.
   expect((await faultsOf({ 'message.timestamp.difference.max.ms': '3600000' })).warnings).toHaveLength(2)
 })
 
-it('topics are created without the settings that brokers before Kafka 3.6 lack', async () => {
+it('brokers before Kafka 3.6 get new topics without the settings that these brokers lack', async () => {
   const created: string[][] = []
   let known = false
   const kafka = kafkaWith({ 'message.timestamp.after.max.ms': undefined })

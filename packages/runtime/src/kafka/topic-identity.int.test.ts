@@ -44,7 +44,7 @@ it('a topic with a name of 249 characters has an id', async () => {
   expect(await create(topic)).toMatchObject({ topicId: expect.stringMatching(/^[0-9a-f]{32}$/) })
 })
 
-it('each read of a topic’s id sends one request, also with several topics', async () => {
+it('each read of a topic’s id sends one request, even if the ids of several topics are read', async () => {
   const names = freshNames()
   const topics = ['raw', 'state'].map((name) => `${names.topicPrefix}${name}`)
   for (const topic of topics) await create(topic)

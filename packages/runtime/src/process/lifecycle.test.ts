@@ -29,7 +29,7 @@ it.each(['SIGTERM', 'SIGINT'])('a process stops its parts in reverse order on %s
   expect(await run(`process.kill(process.pid, '${signal}')`)).toEqual({ code: 0, lines: ['third', 'second', 'first'] })
 })
 
-it('after several failures, a process stops each part once, in order, and exits with 1', async () => {
+it('after several failures a process stops each part once, in reverse order, and exits with 1', async () => {
   expect(
     await run(
       `lifecycle.fail(new Error('a')); lifecycle.fail(new Error('b')); setImmediate(() => lifecycle.fail(new ` +

@@ -98,11 +98,11 @@ process.stdin.on('data', () => process.stderr.write('here '))`
   }
 
   // Only Linux has a file that is always full (/dev/full).
-  it.skipIf(!existsSync('/dev/full'))('a process with a full log disk still works and stops in order', async () => {
+  it.skipIf(!existsSync('/dev/full'))('a process with a full log disk continues, and stops in order', async () => {
     expect(await run(openSync('/dev/full', 'w'))).toEqual({ code: 0, said: 'here ' })
   })
 
-  it('a process whose log no one reads still works and stops in order', async () => {
+  it('a process whose log no one reads continues, and stops in order', async () => {
     expect(await run('pipe')).toEqual({ code: 0, said: 'here ' })
   })
 })

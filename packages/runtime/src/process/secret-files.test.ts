@@ -83,14 +83,14 @@ it('a process uses the new secrets after Kubernetes has swapped the files', asyn
   expect(await metric('customer_stream_secret_changes_total')).toBe(1)
 })
 
-it('secret files that change during the start are used', async () => {
+it('if a secret file changes during the start, the new secrets are used', async () => {
   const { check, loaded, lines } = await setUp(() => mount({ secrets: 'a=2', password: 'first' }))
   await check()
   expect([...loaded.SECRETS]).toEqual([['a', '2']])
   expect(lines).toEqual([{ event: 'secrets-changed', settings: ['SECRETS'] }])
 })
 
-it('a file that gets its old content again after a refusal is usable, and does not count as changed', async () => {
+it('a refused secret file with its old content again is usable, and does not count as changed', async () => {
   const { check, lines, metric } = await setUp()
   mount({ secrets: 'a=', password: 'first' })
   await check()

@@ -119,7 +119,7 @@ describe('a connection that is lost', () => {
   })
 })
 
-it('a client finds the new primary at its address after the old primary became a replica', async () => {
+it('a client reconnects to the same address after its primary became a replica', async () => {
   // Use no append-only file, because a Redis that rewrites the file for its replica needs ten
   // seconds to stop.
   const old = await startRedis({ args: ['--appendonly', 'no'] })

@@ -93,7 +93,7 @@ describe('a publisher', () => {
     expect(outcome).toBe('stored')
   })
 
-  it('during an endless flush, records are answered by the deadline, and still count as buffered', async () => {
+  it('during a flush that never ends, requests are answered at the deadline, but records stay buffered', async () => {
     const { send, sent } = manualSend()
     const publisher = createPublisher(send, limits)
     const published = publisher.publish(record('a', 1000), performance.now() + 30)
@@ -528,7 +528,7 @@ describe('outages', () => {
     expect([publisher.failing, publisher.outage]).toEqual([3, undefined])
   })
 
-  it('an outage is reported if a slow flush is stored after its partitions began to fail', async () => {
+  it('if a slow flush is stored while its partition fails, the time until an outage starts again', async () => {
     const pass = clock()
     const { send, sent } = manualSend()
     const publisher = createPublisher(send, { ...limits, partitionOf: () => 0 })
@@ -599,7 +599,7 @@ describe('close', () => {
   })
 })
 
-it('collections of the young generation free the records that Kafka has stored', async () => {
+it('garbage collections of the young generation free the records that Kafka has stored', async () => {
   const { send, sent } = manualSend()
   const publisher = createPublisher(send, limits)
   const publish = (i: number) =>

@@ -89,7 +89,7 @@ describe('deliver', () => {
     expect(refused).toEqual([{ topic: customers, quarantined: true }])
   })
 
-  it("if its topic and quarantine both refuse a record, the record's file is kept", async () => {
+  it('the spool file of a record is kept if both the topic and quarantine refuse the record', async () => {
     const { publishers, refused, valuesIn } = kafkaThatRefuses((value) => value === 'v2')
     expect(await deliver(publishers, batch(5))).toEqual({ left: [], kept: ['v2'] })
     expect(valuesIn(customers)).toEqual(['v0', 'v1', 'v3', 'v4'])
@@ -107,7 +107,7 @@ describe('deliver', () => {
     expect(refused).toEqual([])
   })
 
-  it('the drain gets the partition of a record and the partition count', async () => {
+  it('partitionOf returns the partition of a record, with the partition count of its topic', async () => {
     const { publishers } = kafkaThatRefuses(() => false)
     await publishers.setPartitions(new Map([[customers, 3]]))
     const records = [
@@ -195,7 +195,7 @@ it('a shutdown keeps its deadline even if the copy of a refused record cannot be
   expect(refused).toEqual([{ topic: customers, quarantined: false }])
 })
 
-it('a topic that stores no records is reported with its error', async () => {
+it('a topic that stores no records is reported with the error of Kafka', async () => {
   const { publishers } = setUp(async ([record]) => {
     if (record?.topic === other) throw new NotStoredError('unavailable', 'no right to write')
   })

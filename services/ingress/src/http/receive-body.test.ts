@@ -125,7 +125,7 @@ describe('the limit of all bodies', () => {
   })
 })
 
-it('collections of the young generation free the bodies that are complete', async () => {
+it('garbage collections of the young generation free the bodies that are complete', async () => {
   const receiveBody = createReceiveBody({ maxBodyBytes: 100, maxBytesTogether: 1000 })
   const bytes = await promotedBytes(300, async (i) => {
     const request = Object.assign(new EventEmitter(), { headers: {} })

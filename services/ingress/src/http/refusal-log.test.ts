@@ -43,7 +43,7 @@ it('each address has its own log lines, so a stranger hides no line of another a
   expect(addresses()).toEqual([['stranger', 4]])
 })
 
-it('strangers with many addresses flood no log, and hide no line of the proven sender', () => {
+it('many addresses of strangers do not flood the log, and hide no line of the proven sender', () => {
   const { lines, refuse, addresses } = open()
   for (let i = 0; i < 10_000; i++) refuse(`stranger-${i}`)
   expect(lines).toHaveLength(20)

@@ -138,7 +138,7 @@ it('a partition that catches up notices a changed number of partitions', {
   expect(names).toBe('of 24')
 })
 
-it('an error of the next file does not drop records that were already read', async () => {
+it('no record that was already read is lost if the next spool file cannot be opened', async () => {
   const { spool, sent, delivery, files } = await setUp(1)
   const accepts = (partition: string) => partition === 'well'
   await spool.append(record('a', 'failing'))

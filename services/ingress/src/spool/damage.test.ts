@@ -60,7 +60,7 @@ const drainAll = async (directory: string, options: Partial<SpoolOptions> = {}) 
   return { records, damages, end, size }
 }
 
-it('two spool files with the same number lose no record', async () => {
+it('no record is lost if two spool files have the same number', async () => {
   const [here, there] = [newDirectory(), newDirectory()]
   await leave(here, [numbered(3).map((name) => named(name))])
   const elsewhere = await leave(there, [['a', 'b', 'c', 'd', 'e'].map((name) => named(name))])

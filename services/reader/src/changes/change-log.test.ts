@@ -35,7 +35,7 @@ it('changes that the log has forgotten need no memory, however large they were',
   )
 })
 
-it('the positions of a log are complete if a partition was added and an earlier partition has no record yet', () => {
+it('the id of a change has a position for each partition, even for an added one without records', () => {
   const log = createChangeLog({ maxChanges: 10, maxBytes: 1e6 })
   log.begin('abcdef01', new Map([[0, '7']]))
   const record = { offset: '3', timestamp: '0', key: Buffer.from('c'), value: null }

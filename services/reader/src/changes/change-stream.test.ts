@@ -5,7 +5,7 @@ import { createChangeStream } from './change-stream.ts'
 import { createChangeView } from './change-view.ts'
 import { createShownCustomers } from './shown-customers.ts'
 
-it('a stream that ends while it reads older changes remembers no customer', async () => {
+it('a stream that ends while it reads older changes keeps no customer in memory', async () => {
   const log = createChangeLog({ maxChanges: 10, maxBytes: 1e6 })
   log.begin('', new Map([[0, '1']]))
   const shown = createShownCustomers()

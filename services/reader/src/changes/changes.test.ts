@@ -278,7 +278,7 @@ it.each(['', 'x', '7', 'abcdef01.1', 'abcdef01.1.', 'abcdef01.1.-1', 'abcdef01.1
   },
 )
 
-it('a stream that is ahead of this process waits, and repeats nothing', async () => {
+it('a stream whose position this process has not read yet waits, and repeats nothing', async () => {
   const site = setUp()
   site.add(0, 'a', 'a')
   // Another process has read one more record, which this process has not read yet.
@@ -370,7 +370,7 @@ it('while Kafka does not answer, no stream is opened', async () => {
   expect((await site.changes.open(request())).kind).toBe('unavailable')
 })
 
-it('the customers of each group of events are reported once, and only customers with a document', async () => {
+it('each customer of a batch is reported once, but not an erased customer', async () => {
   const site = setUp()
   const reported: (readonly string[])[] = []
   await open(site, { onChanged: (customers) => reported.push(customers) })

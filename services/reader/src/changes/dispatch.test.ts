@@ -2,7 +2,7 @@ import { expect, it, vi } from 'vitest'
 import { createChangeLog } from './change-log.ts'
 import { createDispatch } from './dispatch.ts'
 
-it('documents that streams have parsed again are freed at the next heartbeat', () => {
+it('at each heartbeat, the log frees documents that streams have parsed again', () => {
   const log = createChangeLog({ maxChanges: 10, maxBytes: 1e6 })
   log.begin('', new Map([[0, '0']]))
   const record = (offset: string) => ({ offset, timestamp: '0', key: Buffer.from('c'), value: null })

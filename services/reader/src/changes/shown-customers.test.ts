@@ -3,7 +3,7 @@ import { createShownCustomers } from './shown-customers.ts'
 
 const change = (dealerUuid: string) => ({ customerUuid: 'x', dealerUuid, isErased: false })
 
-it('a new dealer of a customer counts as a move only while a stream remembers the customer', () => {
+it('a new dealer of a customer counts as a move only while a stream shows the customer', () => {
   const shown = createShownCustomers()
   expect(shown.move(change('a'))).toBe(false)
   shown.add('x', 'a')
@@ -14,7 +14,7 @@ it('a new dealer of a customer counts as a move only while a stream remembers th
   expect(shown.move(change('a'))).toBe(false)
 })
 
-it('after streams have shown a customer with different dealers, any further dealer may count as a move', () => {
+it('if streams have shown a customer with different dealers, each later dealer may count as a move', () => {
   const shown = createShownCustomers()
   // Two slow streams read older changes: the first stream shows the old dealer, and forgets the
   // customer when it reads further.
@@ -24,7 +24,7 @@ it('after streams have shown a customer with different dealers, any further deal
   expect(shown.move(change('a'))).toBe(true)
 })
 
-it('the change of an erased customer is for all streams', () => {
+it('all streams get the change of an erased customer', () => {
   const erased = { customerUuid: 'x', dealerUuid: undefined, isErased: true }
   expect(createShownCustomers().move(erased)).toBe(true)
 })

@@ -89,11 +89,14 @@ describe('each route', () => {
     expect((await ask('dealer-a')).body).toMatch(/"customerUuid":"ada"|"dealerUuid":"dealer-a"/)
   })
 
-  it.each(routes)('another method than $method of $path gets 405, even with a wrong body', async ({ path }) => {
-    const headers = { 'content-type': 'application/json' }
-    const answer = await app.inject({ method: 'DELETE', url: pathOf(path), headers, body: '{' })
-    expect([answer.statusCode, answer.headers.allow]).toEqual([405, app.routes.get(path)?.join(', ')])
-  })
+  it.each(routes)(
+    'a request to $path with a method other than $method gets 405, even with a wrong body',
+    async ({ path }) => {
+      const headers = { 'content-type': 'application/json' }
+      const answer = await app.inject({ method: 'DELETE', url: pathOf(path), headers, body: '{' })
+      expect([answer.statusCode, answer.headers.allow]).toEqual([405, app.routes.get(path)?.join(', ')])
+    },
+  )
 })
 
 it.each([

@@ -12,7 +12,7 @@ it.each(['customer=', 'dealer=', 'customers=a', 'since=1', `${'customer=a&'.repe
   },
 )
 
-it('a position that is not the id of an event is refused with 400, and a hidden dealer with 403', async () => {
+it('a stream is refused with 400 for an invalid position, and with 403 for a hidden dealer', async () => {
   const { get } = start()
   expect((await get('/v1/changes', 'full', headers)).json()).toMatchObject({ status: 400, type: 'invalid-parameter' })
   expect((await get('/v1/changes?dealer=dealer-b', 'dealer-a')).json()).toMatchObject({

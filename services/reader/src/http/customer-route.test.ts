@@ -56,7 +56,7 @@ describe('the time up to which Redis is complete', () => {
     expect(answer.headers['x-complete-as-of']).toBe('7')
   })
 
-  it('the time up to which Redis is complete is found before the reads, and is checked after them', async () => {
+  it('the time up to which Redis is complete is taken before the reads, and checked after the reads', async () => {
     const calls: string[] = []
     const { get } = start({
       pipeline: {
@@ -77,7 +77,7 @@ describe('the time up to which Redis is complete', () => {
   it.each([
     ['without a key', CUSTOMER, 'unknown-key'],
     ['with a wrong parameter', `${CUSTOMER}?x=1`, 'full'],
-  ])('a request %s is not answered from Redis, so nothing is checked', async (_, path, key) => {
+  ])('a request %s is not answered from Redis, so the completeness of Redis is not checked', async (_, path, key) => {
     expect(await asOf(start({ pipeline: { completeAsOf: () => async () => 7 } }).get(path, key))).toBeUndefined()
   })
 
@@ -122,7 +122,7 @@ it.each(['TAG', 'W/TAG', '"1", TAG', '*'])(
   },
 )
 
-it('a masked answer has another ETag, so a client with the scope pii gets the values', async () => {
+it('a masked answer has another ETag, so a client that gets the scope pii then gets the values', async () => {
   const { get } = start()
   const { etag } = (await get(CUSTOMER, 'masked')).headers
   expect((await get(CUSTOMER, 'masked', { 'if-none-match': etag })).statusCode).toBe(304)
@@ -192,7 +192,7 @@ describe('min-version', () => {
     expect([answer.statusCode, answer.json().version.timestamp, reads]).toEqual([200, 7, 4])
   })
 
-  it('a waiting request reads the whole customer only at its end, because a hash may have a megabyte', async () => {
+  it('a waiting request reads the whole hash only after the wait, because a hash may have a megabyte', async () => {
     const version = (timestamp: number) => ({ version: { timestamp, id: 'a7b9' }, dealerUuid: 'd', isIndexed: true })
     let waits = 0
     let reads = 0
@@ -210,7 +210,7 @@ describe('min-version', () => {
     ['an older version', stored(1)],
     ['a version without its entries in indexes', { ...stored(7), isIndexed: false } as Reading],
     ['no customer', { kind: 'missing' }],
-  ] as const)('with %s at the deadline the answer is 504', async (_, reading) => {
+  ] as const)('a request with min-version gets 504 if Redis has %s at the deadline', async (_, reading) => {
     const answer = await start({ read: async () => reading }).get(`${CUSTOMER}?min-version=7:a7b9`)
     expect(answer.json()).toMatchObject({ type: 'version-not-reached', status: 504 })
   })

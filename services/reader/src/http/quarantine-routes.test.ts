@@ -5,7 +5,7 @@ import { foundRecord, QUARANTINED, start } from './fixtures/start-app.ts'
 
 const RECORD = '/v1/quarantine/t.quarantine-3-17'
 
-it('the list of quarantine has the facts of each record, and no bytes', async () => {
+it('the list of quarantine has no bytes, only facts about each record', async () => {
   const answer = await start().get('/v1/quarantine', 'operator')
   expect(answer.json()).toEqual({
     records: [
@@ -88,7 +88,7 @@ it.each(['other-3-17', 't.quarantine-3', 't.quarantine-x-1', 't.quarantine-3-17-
   },
 )
 
-it('a redrive is requested in the name of its API key, and a dry run in no name', async () => {
+it('a redrive is recorded with the name of the API key, and a dry run without a name', async () => {
   const asked: unknown[] = []
   const redrive: Quarantine['redrive'] = async (place, requestedBy) => {
     asked.push([place, requestedBy])
@@ -130,7 +130,7 @@ it.each([
   [new RedriveError('', true), { status: 409, type: 'redrive-running' }],
   [new RedriveError('no right', false), { status: 503, type: 'redrive-unavailable', detail: 'no right' }],
   [undefined, { status: 404, type: 'record-not-found' }],
-])('a redrive that is not possible (%s) gets its problem', async (error, problem) => {
+])('a redrive that is not possible is answered with a problem document (%s)', async (error, problem) => {
   const redrive = async () => {
     if (error) throw error
     return undefined

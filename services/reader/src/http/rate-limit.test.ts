@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { createRateLimit } from './rate-limit.ts'
 
-it('a key may send all requests of a second at once, and further requests when time has passed', () => {
+it('a key may send the requests of one second at once, and more requests as time passes', () => {
   let now = 0
   const { allows } = createRateLimit(4, () => now)
   const next = (count: number) => Array.from({ length: count }, () => allows('a'))

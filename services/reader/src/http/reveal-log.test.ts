@@ -8,7 +8,7 @@ const start = () => {
   return { lines, reveals: createRevealLog((key, customers) => lines.push(`${key} ${customers}`)) }
 }
 
-it('the reveals of a second are one line for each key, with each customer once', () => {
+it('the reveals of a second are one log line for each key, which names each customer once', () => {
   const { lines, reveals } = start()
   reveals.add('crm', ['a', 'b'])
   reveals.add('bi', ['a'])
@@ -31,7 +31,7 @@ it('a line of the reveal log has at most 100 customers, and no customer is left 
   expect(lines.flatMap((line) => line.replace('crm ', '').split(','))).toEqual(customers)
 })
 
-it('a flush logs the collected reveals at once, and none twice', () => {
+it('a flush logs the collected reveals immediately, and logs no reveal twice', () => {
   const { lines, reveals } = start()
   reveals.add('crm', ['a'])
   reveals.flush()

@@ -31,7 +31,7 @@ it('while the projectors keep up, Redis is complete as of the last measurement',
   ).toEqual([10, 20])
 })
 
-it('after a projector stops, Redis is complete as of the last measurement without waiting events', () => {
+it('after a projector has stopped, Redis is complete as of the last measurement with no lag', () => {
   const stopped = positions(5, 5)
   expect(
     found(
@@ -50,7 +50,7 @@ it.each<[string, Part]>([
   ['a partition has no leader', { raw: ends(20, 5, undefined), progress: positions(5, 5) }],
   ['Kafka does not answer', { raw: undefined, progress: positions(5, 5) }],
   ['Redis does not answer', { raw: ends(20, 5, 5), progress: undefined }],
-])('if %s, Redis is complete as of the earlier measurement', (_, part) => {
+])('if %s, Redis is complete as of the previous measurement', (_, part) => {
   expect(found({ raw: ends(10, 5, 5), progress: positions(5, 5) }, part)[1]).toBe(10)
   expect(found(part)).toEqual([undefined])
 })
@@ -68,7 +68,7 @@ it.each<[string, Measurement['progress']]>([
   ])
 })
 
-it('positions of a deleted topic do not count for a topic of the same name', () => {
+it('positions of a deleted topic do not count for a new topic of the same name', () => {
   const old = positions(50, 50)
   expect(
     found(

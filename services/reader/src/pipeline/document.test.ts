@@ -217,7 +217,7 @@ describe('whether all is well', () => {
       after(10, { reports: reported(10, 9, [[60_000, 10]]) }),
       'later than',
     ],
-  ] as const)('all is not well if %s', (_, first, last, reason) => {
+  ] as const)('the pipeline is not well if %s', (_, first, last, reason) => {
     expect(healthOf(first, last)).toMatchObject({ isWell: false, reasons: expect.stringContaining(reason) })
   })
 

@@ -62,7 +62,7 @@ it('the metric of quarantine has the open records by reason, and no value if the
   expect(await open()).toEqual({})
 })
 
-it('dealers are counted at once when the first dealer appears, and then once a minute', async () => {
+it('dealers are counted as soon as the first dealer appears, and then once a minute', async () => {
   const dealers: Partial<Dealer>[] = []
   const { watch } = createWatch({
     listDealers: async () => ({ kind: 'page', dealers: dealers as Dealer[], next: undefined }),
@@ -113,7 +113,7 @@ it.each([
   },
 )
 
-it('if a measurement does not end, the age of the last state is a problem after a minute', async () => {
+it('if a measurement does not end, a problem names the age of the last state after a minute', async () => {
   vi.useFakeTimers({ toFake: ['performance'] })
   onTestFinished(() => void vi.useRealTimers())
   const answers = [{ ingresses: undefined, problems: [] }]
@@ -131,7 +131,7 @@ it('if a measurement does not end, the age of the last state is a problem after 
   expect(watch.document()?.reasons[0]).toMatch(/^The last measurement is 60 s old/)
 })
 
-it('the document counts records of quarantine by reason, whatever name the reason has', async () => {
+it('the pipeline document counts the records of quarantine by reason, even by an unknown reason', async () => {
   const reasons = ['__proto__', 'constructor', 'constructor', 'not-json']
   const records = reasons.map((reason, i) => ({
     ...{ partition: 0, offset: `${i}`, receivedAt: 1, reason, stage: '', source: undefined, bytes: 1 },

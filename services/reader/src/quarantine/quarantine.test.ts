@@ -115,7 +115,7 @@ it('a redrive that fails says whether the record may be stored', async () => {
   await expect(quarantine.redrive(PLACE, 'ops')).rejects.toThrow('no answer')
 })
 
-it('a redrive that ends late is reported as running, and no other redrive starts before its end', async () => {
+it('a slow redrive is reported as running, and no other redrive starts before its end', async () => {
   vi.useFakeTimers()
   onTestFinished(() => void vi.useRealTimers())
   const { promise, resolve } = Promise.withResolvers<Redriven>()

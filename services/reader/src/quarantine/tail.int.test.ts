@@ -14,7 +14,7 @@ const connect = async () => {
   return { quarantine, audit, producer, topic }
 }
 
-it('the entries about a record are read from the audit, the oldest first', async () => {
+it('the audit entries of a record are read, the oldest first', async () => {
   const { quarantine, audit, producer, topic } = await connect()
   const auditTopic = `${topic}.audit`
   const topics = [topic, auditTopic].map((each) => ({ topic: each, numPartitions: 2 }))
@@ -40,7 +40,7 @@ it('the entries about a record are read from the audit, the oldest first', async
   expect([await historyOf('18'), await historyOf('19')]).toEqual([['dropped 2'], []])
 })
 
-it('an audit that was created again is read from its start, and no record has the entries of another', async () => {
+it('if the audit topic was created again, it is read from its start, and no record gets a wrong entry', async () => {
   const { quarantine, audit, producer, topic } = await connect()
   const auditTopic = `${topic}.audit`
   const administrator = administratorOf(quarantine)
@@ -76,7 +76,7 @@ it('an audit that was created again is read from its start, and no record has th
   expect([await read('9'), await read('7')]).toEqual([['dropped', '9'], ['dropped']])
 })
 
-it('if a partition cannot be read, the records of the other partitions are in the next list', async () => {
+it('after a partition could not be read, the next list has the records of all partitions', async () => {
   const { quarantine, audit, producer, topic } = await connect()
   await administratorOf(quarantine).createTopics({ waitForLeaders: false, topics: [{ topic, numPartitions: 2 }] })
   await fetchEnds(quarantine, topic)

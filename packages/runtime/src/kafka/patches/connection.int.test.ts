@@ -80,7 +80,7 @@ const askAndFail = (connection: Connection, requestTimeout?: number) =>
     ({ name }: Error) => name,
   )
 
-it.each([2, 9])('a connection drops %i bytes of an incomplete reply when it is reset', async (bytes) => {
+it.each([2, 9])('a reset connection drops the %i bytes of its incomplete reply', async (bytes) => {
   const connection = await connectionTo(
     (socket, request) => socket.write(replyTo(request).subarray(0, bytes), () => setTimeout(reset, 20, socket)),
     answer,

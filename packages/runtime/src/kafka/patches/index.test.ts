@@ -2,7 +2,7 @@ import { createRequire } from 'node:module'
 import { expect, it, onTestFinished } from 'vitest'
 import { patchKafkajs } from './index.ts'
 
-it('a service with another version of kafkajs ends at its start, because no patch was tried with it', () => {
+it('a service ends at its start if it has a version of kafkajs for which no patch was tested', () => {
   const installed = createRequire(import.meta.url)('kafkajs/package.json') as { version: string }
   const { version } = installed
   onTestFinished(() => void Object.assign(installed, { version }))
