@@ -22,7 +22,7 @@ const withUsers = [
   'test/standstill/reader-rights.e2e.test.ts',
   'packages/runtime/src/kafka/diagnosis.int.test.ts',
 ]
-/** Files that mostly wait. They use the CPU little while the sweep uses it much. */
+/** Files that mostly wait, and so leave the CPU to the sweep. */
 const waiting = [
   'test/e2e/alerts.e2e.test.ts',
   'test/e2e/redis-cluster.e2e.test.ts',
@@ -56,7 +56,8 @@ class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rank = ({ moduleId, project }: TestSpecification) => {
       const place = longest.findIndex((file) => moduleId.endsWith(file))
-      // A shared worker ends before a file that needs its own worker, so these files are first.
+      // These files run first, because a shared worker ends when a file that needs its own worker
+      // starts.
       const other = project.config.isolate ? longest.length : longest.length + 1
       return [project.config.sequence.groupOrder, place < 0 ? other : place] as const
     }
@@ -105,8 +106,7 @@ export default defineConfig({
           // tests would reach their time limits.
           maxWorkers: 3,
           // A worker runs many files, and loads modules such as kafkajs only once. This needs 60 %
-          // of the CPU time. So a test may leave nothing behind in a module, a global or a
-          // prototype.
+          // of the CPU time. So no test may leave changes in a module, a global or a prototype.
           isolate: false,
           restoreMocks: true,
           unstubEnvs: true,

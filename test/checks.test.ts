@@ -12,7 +12,7 @@ const failureOf = (script: string): Promise<string> =>
     ),
   )
 
-// Unit tests do not fill two cores, so the checks run at the same time.
+// The checks run at the same time as the unit tests, which do not use all of two cores.
 it('the type check, the linter and the check of imports find no problem (npm run check)', {
   timeout: 300_000,
 }, async () => {

@@ -34,7 +34,10 @@ const run = (words: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<End
     )
   })
 
-/** Runs the command in a process that may have run other commands. This needs less CPU time. */
+/**
+ * Runs the command in a process that is used for several commands. A new process would need more
+ * CPU time.
+ */
 const runInShared = (words: readonly string[], env: NodeJS.ProcessEnv = {}, columns?: number) =>
   runCommandLine({ file: 'packages/cli/src/main.ts', words, env, columns })
 

@@ -62,7 +62,7 @@ const unknownIn = (settings: object, env: Readonly<Record<string, unknown>>): st
 /** Returns a reason to skip a test if a program of the machine is missing. */
 const missing = (program: string, ...words: readonly string[]): string | undefined => {
   if (spawnSync(program, words).status === 0) return undefined
-  // The reason has the words, because docker may be installed without its plugin compose.
+  // The reason includes the arguments, because docker may be installed without its plugin compose.
   const reason = `this machine cannot run: ${[program, ...words].join(' ')}`
   // Vitest prints the reason of a skipped test only if the file has a failed test.
   process.stderr.write(`tests are skipped: ${reason}\n`)

@@ -178,8 +178,8 @@ it('each metric that a document names exists', () => {
 
 it('each counter exists as soon as a service has started', async () => {
   for (const registry of Object.values(openRegistries())) {
-    // The labels of two counters are names of secrets, tokens and API keys, which only a running
-    // service has.
+    // Two counters have names of secrets, tokens and API keys as labels. Only a running service has
+    // these names.
     const absent = (await registry.getMetricsAsJSON()).filter(
       ({ type, values }) => String(type) === 'counter' && values.length === 0,
     )

@@ -8,7 +8,7 @@ import { describeSettings, processSettings, type Settings } from '@customer-stre
 import { kafkaSettings } from '@customer-stream/runtime/kafka'
 import { redisSettings } from '@customer-stream/runtime/redis'
 
-/** Returns the settings without those that `known` describes with the same default. */
+/** Returns the settings that are not in `known`, or that have another default there. */
 const without = (settings: Settings, ...known: Settings[]): Settings =>
   Object.fromEntries(
     Object.entries(settings).filter(

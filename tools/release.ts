@@ -126,8 +126,8 @@ try {
   printNotice(`\nNothing is committed or published. Read the changes (git diff), then go on with docs/releasing.md.`)
 } catch (error) {
   process.stderr.write(`release: ${(error as Error).message}\n`)
-  // If this program has changed nothing yet, do not print this command. It would destroy the user's
-  // own changes.
+  // Print this command only if this program has changed files. Otherwise the command would destroy
+  // the user's own changes.
   if (hasChanges) process.stderr.write(`To undo all changes: ${UNDO}\n`)
   process.exit(1)
 }

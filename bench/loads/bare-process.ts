@@ -21,8 +21,8 @@ export const startBare = async (
   const supervised = startSupervised({
     command: process.execPath,
     args: ['--conditions=customer-stream-source', fileURLToPath(new URL(`./${name}.ts`, import.meta.url))],
-    // Hide Node's warning about a negative timeout of kafkajs. Otherwise this warning would be the
-    // first line.
+    // Hide Node's warning about a negative timeout of kafkajs, because the warning would be the
+    // first line of the output.
     env: { NODE_ENV: 'production', NODE_NO_WARNINGS: '1', ...env },
     logFile,
   })

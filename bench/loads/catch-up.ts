@@ -22,8 +22,8 @@ export interface CatchUpOptions {
 
 /**
  * Starts a projector in a new group, and measures the time from its readiness until it has applied
- * the whole topic. A measurement from the first move of a position would begin too late, because a
- * projector reads ahead before this move.
+ * the whole topic. The measurement does not begin at the first move of a position, because the
+ * projector has read ahead before.
  */
 export const catchUp = async (
   pipeline: Pipeline,

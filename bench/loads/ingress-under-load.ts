@@ -11,7 +11,7 @@ export interface LoadedServer {
   readonly pid: number
 }
 
-/** Pipeline with an ingress, the bare handler, and signed requests for these two servers. */
+/** A pipeline with an ingress, the bare handler for comparison, and signed requests for both. */
 export interface IngressUnderLoad {
   readonly pipeline: Pipeline
   readonly ingress: LoadedServer

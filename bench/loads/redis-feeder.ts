@@ -48,8 +48,8 @@ export const openFeeder = async ({ brokers }: Bench, count: number, rounds = 1) 
       const cpuBefore = process.cpuUsage()
       for (const store of stores)
         for (let start = 0; start < customers.length; start += CUSTOMERS_PER_CALL) {
-          // Use another partition in each call, so that no call waits for the position of another
-          // call.
+          // Use another partition in each call. Otherwise a call would wait until the previous call
+          // has moved the position.
           const call = start / CUSTOMERS_PER_CALL
           calls.push(store.applyChunk(customers.slice(start, start + CUSTOMERS_PER_CALL), call, undefined, '1'))
           if (calls.length >= CALLS_IN_FLIGHT) await calls.shift()

@@ -20,8 +20,8 @@ const barePostAt = (rate: number) => `POST to a bare handler, ${rate} events/s`
 
 /**
  * Sends by kafkajs, one record at a time. A send starts at its intended time, or later, when the
- * previous send has ended. The latency excludes this wait. The machine sleeps between sends as
- * between POSTs.
+ * previous send has ended. The latency excludes this wait. Sends are paced like the POSTs, so that
+ * the CPU sleeps equally long.
  */
 const openSends = async ({ kafka, topics }: Pipeline) => {
   const producer = kafkajsOf(kafka).producer({ allowAutoTopicCreation: false })

@@ -58,7 +58,7 @@ const rebuild = async (pipeline: Pipeline, customers: number, groupId: string, e
   const positions = ends.map(({ partition }) => positionField(pipeline.topics.customers, partition))
   const fields = [...positions, ...positions.map((field) => `${field}#fill`)]
   const left = async () => {
-    // If Redis answers too late, ask again.
+    // Ask again if Redis does not answer in time.
     const values = await pipeline.redis.hmget(positionsKey(PROJECTION_VERSION, prefix), ...fields).catch(() => [])
     if (values.length === 0) return total
     const applied = values.slice(0, ends.length).reduce((sum, offset) => sum + Number(offset ?? 0), 0)

@@ -9,8 +9,8 @@ const DISTINCT_EVENTS = 40_000
 const CONNECTIONS = 64
 const MAX_RESIDENT_MB = 150
 /**
- * Maximum growth in MB per million events. Over two million events this is 4 MB. The samples cannot
- * distinguish a smaller growth from 0.
+ * Maximum growth in MB per million events. Over two million events this is 4 MB. A smaller growth
+ * cannot be distinguished from 0.
  */
 const MAX_SLOPE_MB_PER_MILLION = 2
 

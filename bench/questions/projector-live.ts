@@ -23,7 +23,7 @@ interface Consumer {
   readonly pid: number
   /** Address to which each request sends an event to the topic. */
   readonly url: string
-  /** Number of chunks that the program has applied. Undefined if each event is a chunk. */
+  /** Number of chunks that the program has applied. Undefined for a program that has no chunks. */
   readonly chunks?: () => Promise<number>
   close(): Promise<unknown>
 }

@@ -9,16 +9,15 @@ import { type Line, type Question, ratioLine } from './question.ts'
 
 const CONNECTIONS = 64
 /**
- * By variant: the share of exported traces, and the maximum CPU as a multiple of the CPU without
- * traces.
+ * For each variant: the share of exported traces, and the maximum ratio to the CPU without traces.
  */
 const SHARES = { '1 % of the traces': [0.01, 1.1], 'all traces': [1, 1.25] } as const
 
 const CALLS = 2_000_000
-/** Maximum CPU of the calls of spans if traces are off, as a share of an event's CPU. */
+/** Maximum CPU of the span calls if traces are off, as a share of the CPU for an event. */
 const OFF_SHARE = 0.01
 
-/** Measures the calls of spans that the ingress makes for each event, without traces. */
+/** Measures the span calls that the ingress makes for each event, while traces are off. */
 const measureCalls = async () => {
   const spans = createRequestSpans(undefined, '/webhooks/mykaarma')
   const headers = { 'content-type': 'text/plain', 'x-authorization-token': 'token' }
@@ -42,7 +41,7 @@ const offLine = (calls: Figure, event: Figure): Line => {
   }
 }
 
-/** Collector that reads the spans and forgets them. */
+/** A collector that reads the spans and drops them. */
 const startCollector = async () => {
   const server = createServer((request, response) => {
     request.resume()

@@ -16,8 +16,8 @@ describe('a percentile', () => {
 })
 
 describe('the slope of the floor of a saw-tooth curve', () => {
-  // Each tooth rises by 70 over 17 points, and then falls back. 17 points are more than two of the
-  // ten parts.
+  // Each tooth rises by 70 over 17 points, and then falls back. So each of the ten parts of the
+  // curve is shorter than half a tooth.
   const sawTooth = (growth: number) =>
     Array.from({ length: 75 }, (_, i) => ({ x: i / 75, y: 24 + growth * (i / 75) + ((i % 17) / 17) * 70 }))
 

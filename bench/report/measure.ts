@@ -52,10 +52,9 @@ const FLOOR_PARTS = 10
 /**
  * Returns the slope of the lower edge of a saw-tooth curve, in y per x. The curve of a heap is a
  * saw-tooth curve: only its minima show the memory that stays after a garbage collection.
- *
  * The function cuts the points into ten equal parts and takes the minimum of each part. The result
- * is the median slope over all pairs of minima (Theil–Sen). Two parts without a major garbage
- * collection hardly change a median.
+ * is the median slope over all pairs of minima (Theil–Sen). A median hardly changes if two parts
+ * lack a major garbage collection.
  */
 export const slopeOfFloor = (points: readonly Point[]): number => {
   const cut = (part: number) => Math.floor((part * points.length) / FLOOR_PARTS)

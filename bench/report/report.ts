@@ -34,8 +34,8 @@ const readmeWith = (results: Results, root: string): Readonly<Record<string, str
 }
 
 /**
- * Returns the page, the plots and the README, by path. Excludes flame graphs, because their
- * profiles are not kept.
+ * Returns the page, the plots and the README, by path. Flame graphs are not included, because their
+ * profiles are not stored.
  */
 export const reportFiles = (results: Results, root = project): Readonly<Record<string, string>> => {
   const curves = Object.values(results.answers).flatMap(({ answer }) => answer.curves ?? [])

@@ -13,5 +13,5 @@ export interface Cause {
   repair(site: Site): Promise<unknown>
 }
 
-/** Does nothing: the repair of a fault that ends by itself. */
+/** Repair of a fault that ends without a repair. */
 export const none = async (): Promise<void> => {}

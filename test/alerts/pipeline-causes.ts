@@ -88,7 +88,7 @@ const askUntil = async ({ reader }: Site, fired: AbortSignal) => {
 const authority = createAuthority('authority of the alerts', new Date(Date.now() + 400 * DAY_MS))
 const certificateUntil = (days: number) => authority.issue('other', [], new Date(Date.now() + days * DAY_MS)).cert
 
-/** Lets the second projector use Redis over TLS. */
+/** Connects the second projector to Redis over TLS. */
 const useTls = async (site: Site) => {
   const { cert, key } = authority.issue('redis', ['127.0.0.1'], new Date(Date.now() + 400 * DAY_MS))
   const port = await openTlsProxy({ cert, key }, site.redis.network.port)

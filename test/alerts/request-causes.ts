@@ -14,7 +14,7 @@ const WEBHOOK = '/webhooks/mykaarma'
 const times = <T>(count: number, work: () => Promise<T>): Promise<T[]> =>
   Promise.all(Array.from({ length: count }, work))
 
-/** Sends requests one after another, so that one connection is enough. */
+/** Sends requests one after another over one connection. */
 const send = async (count: number, { process }: ManagedService, path: string, options: RequestInit) => {
   for (let i = 0; i < count; i++) await (await fetch(process.url + path, options)).text()
 }
@@ -36,7 +36,7 @@ const STALLED_BODY =
 
 const bugFile = ({ files }: Site, { url }: { readonly url: string }) => join(files, `bug-${new URL(url).port}`)
 
-/** Lets each request of a process fail, until all alerts have fired. */
+/** Makes each request of a process fail until all alerts have fired. */
 const failRequests = (site: Site, process: { readonly url: string }, fired: AbortSignal) => {
   const file = bugFile(site, process)
   writeFileSync(file, '')
@@ -50,7 +50,7 @@ const produce = async ({ pipeline }: Site, topic: string, value: string) => {
   await producer.disconnect()
 }
 
-/** Posts an event until it gets 202. Other faults of the round may refuse it. */
+/** Posts an event until it gets 202, because other faults of the round may cause a refusal. */
 const postAccepted = ({ pipeline, ingresses }: Site, { body }: { readonly body: string }): Promise<number> =>
   waitUntil(
     'the event is accepted',

@@ -35,7 +35,7 @@ const damageSpool = (folder: string) => {
 }
 
 export const spoolCause: Cause = {
-  fault: 'ingresses with a spool have no connection to Kafka, a damaged file, a full disk or no folder',
+  fault: 'ingresses with a spool lose Kafka, a disk gets full, a folder is moved away, a file is damaged',
   alerts: ['SpoolDrainFailing', 'SpoolOld', 'SpoolDamaged', 'SpoolRecordsLost', 'SpoolDiskFailing', 'SpoolBlocked'],
   inject: async (site) => {
     const { ingresses, cluster } = site

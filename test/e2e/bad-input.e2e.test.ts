@@ -239,7 +239,7 @@ it('the ingress counts an aborted body once if the sender closes the connection'
     () => ingress.metric('ingress_answers_total', { answer: 'incomplete' }),
     (incomplete) => incomplete === 10,
   )
-  // After the answer to this request, the effects of the earlier requests are visible.
+  // When this request is answered, the metric includes the earlier requests.
   expect(await raw(head([], ''))).toMatch(/^HTTP\/1.1 401 /)
   expect(await count()).toBe(before + 11)
 })
@@ -409,7 +409,8 @@ it('during a shutdown without Kafka, the ingress answers a late request by the d
     (records) => records === 1,
   )
   stopping.signal('SIGTERM')
-  // The deadline of the first request has passed. The second request must not get a new deadline.
+  // The deadline of the first request has passed, and the second request must get no later
+  // deadline.
   expect(await answers[0]).toMatch(/^HTTP\/1.1 503 /)
   late.write(request.slice(30))
   expect(await answers[1]).toMatch(/^HTTP\/1.1 503 /)

@@ -188,7 +188,7 @@ it('a slow answer of an earlier look-up does not replace the answer of a later l
   const answered = page.waitForResponse((answer) => answer.url().endsWith(slow.customerUuid))
   held.resolve()
   await (await answered).finished()
-  // The page shows the events only after it has handled the slow answer.
+  // When the page shows the events, the slow answer has been handled.
   await page.getByRole('button', { name: 'Show the events' }).click()
   await page.getByText('1 event found.').waitFor()
   expect(await page.getByText(late.customerUuid).count()).toBeGreaterThan(0)
@@ -215,7 +215,10 @@ interface MarkedPayload {
   readonly addresses: object[]
 }
 
-/** Returns a value of the schema with markup in each documented text. Leaves out other types. */
+/**
+ * Returns a value that fits the schema. Each text in the value contains markup. Members that are
+ * not texts are left out.
+ */
 const marked = (schema: TSchema): unknown => {
   const [value = schema] = schema.anyOf ?? []
   if (value.type === 'array') return [marked(value.items)]
@@ -536,7 +539,8 @@ it('with a key without the scope operate, Overview shows no problem and asks for
   await page.getByRole('heading', { name: 'These figures are not for this API key' }).waitFor()
   expect(await page.locator('.bad-edge').count()).toBe(0)
   await page.clock.fastForward(20_000)
-  // This later request has an answer. So an earlier request of the timer would have been counted.
+  // If the timer had sent a request, it would have been counted before the answer to this later
+  // request.
   const answered = page.waitForResponse(/dealers/)
   await openView(page, 'Dealers')
   await answered

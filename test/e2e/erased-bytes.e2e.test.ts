@@ -97,7 +97,8 @@ it('the files of Kafka and Redis keep only the customerUuid of an erased custome
   await post(eventOf({ timestamp: -1 }))
   await post({ body: other.body.replace(other.id, SECRETS[0] as string) })
   const everywhere = ['customers.raw', 'customers.state', 'other.raw', 'quarantine', 'redis']
-  // The search must first find the customer. Otherwise compression could hide the bytes.
+  // The search must find the customer before the erasure. This shows that compression does not hide
+  // the bytes.
   await waitUntil(
     'the customer is in all topics and in Redis',
     async () => ownersOf(await filesWith(brokers.folder, ...SECRETS)),

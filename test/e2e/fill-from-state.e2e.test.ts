@@ -220,7 +220,7 @@ it('a higher projection is filled from the state topic, and the lower projection
   await store('new', 3)
   await untilNewest()
   const { wrong } = await pipeline.verify(undefined, { exact: true })
-  // An earlier test has written a document of a customer without events.
+  // An earlier test has written a document for a customer that has no event.
   expect(wrong.map(({ customerUuid }) => customerUuid)).toEqual(['foreign'])
 })
 

@@ -213,8 +213,8 @@ it('while a lost Redis is filled again, the reader never answers 404 for a store
   onTestFinished(() => site.close())
   const services = await Promise.all([
     site.start('ingress'),
-    // With this long interval, the event below shows the loss of one partition first. Later the
-    // periodic check finds the loss of all partitions.
+    // With this long interval, the event below first reveals the loss for one partition. Only later
+    // the periodic check finds the loss of all partitions.
     site.start('projector', { POSITION_CHECK_MS: '2000' }),
     site.start('reader'),
   ])

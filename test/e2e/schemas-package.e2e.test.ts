@@ -93,7 +93,7 @@ it('the sample of the schema package keeps the newest state, and fails if kafkaj
     process.kill(await before.pid, 'SIGTERM')
     expect(await before.ended).toBe(0)
 
-    // After the restart the only new event is older.
+    // After the restart, the only new event is older than the stored event.
     await post('c', 1, 'Older')
     await send(marker('second'))
     const after = start()

@@ -134,7 +134,7 @@ it('topics check names every problem of every topic, and the printed commands co
   const found = (topic: string) => report.topics.find((each) => each.topic === topic)
   const starting = (texts: readonly string[] = []) => texts.map((text) => text.split(' ')[0])
   expect(code).toBe(1)
-  // A Kafka request to change settings resets all settings of the topic that it does not name.
+  // A request that changes settings of a topic resets all settings that the request does not name.
   expect(starting(found(raw)?.problems)).toEqual(
     expect.arrayContaining(['cleanup.policy', 'retention.ms', 'max.message.bytes']),
   )

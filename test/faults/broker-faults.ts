@@ -26,8 +26,8 @@ const reassign = async (
 
 /**
  * Moves the leadership of each partition. Removes the replica of the old leader, and then adds this
- * replica again. Without the removal, Kafka would apply a new order of replicas only after some
- * time.
+ * replica again. If only the order of the replicas changed, Kafka would move the leadership much
+ * later.
  */
 const moveLeadership = async (harness: FaultHarness): Promise<void> => {
   const before = await partitionsOf(harness)

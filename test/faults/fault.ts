@@ -18,7 +18,7 @@ export interface Fault {
   readonly name: string
   readonly how: string
   readonly options?: Omit<FaultHarnessOptions, 'seed'>
-  /** True if the projectors at the end publish no documents. */
+  /** True if the projectors that run at the end publish no documents. */
   readonly ignoresStateTopic?: boolean
   /**
    * Injects the fault and ends it.
@@ -43,8 +43,8 @@ export interface FaultResult {
   /** Messages about counts that do not agree. */
   readonly imbalances: readonly string[]
   /**
-   * Time from the end of the fault until all services are ready and the lag is less than a second
-   * of load.
+   * Time from the end of the fault until all services are ready, and the lag is smaller than the
+   * number of events in a second.
    */
   readonly recoverySeconds: number
   readonly worstLag: number
@@ -83,8 +83,8 @@ export const changedSettings = async ({ administrator }: FaultHarness['pipeline'
 export const lasting = (ms: number): Promise<void> => sleep(ms)
 
 /**
- * Events that both senders make in a second (default). If the lag is smaller, the projectors keep
- * up with the load.
+ * Number of events that both senders make in a second, by default. If the lag is below this number,
+ * the projectors keep up.
  */
 const SECOND_OF_LOAD = 500
 
@@ -133,9 +133,9 @@ export const sumOver = async (
   (await Promise.all(services.map(({ process }) => process.metric(metric, labels)))).reduce((a, b) => a + b, 0)
 
 /**
- * Counts outcomes and records. A projector counts an outcome after the position has moved. So
- * counters are read before positions at the start, and after positions at the end. If a process has
- * ended, its counters are lost. Only in this case may outcomes be missing in the count.
+ * Counts outcomes and records. A projector counts an outcome after it has moved the position. So
+ * the counters are read before the positions at the start, and after the positions at the end.
+ * Outcomes may be missing only if a process has ended, because its counters are then lost.
  */
 const beginOutcomes = async ({ projectors, lived, positions }: FaultHarness) => {
   const count = () => sumOver(projectors, 'projector_events_total')

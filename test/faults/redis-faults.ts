@@ -94,7 +94,7 @@ export const redisFaults: readonly Fault[] = [
     name: 'Redis lost',
     how: 'Redis is killed and replaced by an empty Redis: all hashes and positions are lost',
     inject: async (harness) => {
-      // Without a position in Redis, a projector could not go back.
+      // The position must be in Redis, so that the older copy makes the projector go back.
       await waitUntil('Redis has positions', harness.positions, ({ size }) => size > 0)
       await harness.redis.server.kill()
       await harness.redis.replace(await harness.cluster.startRedis())
@@ -112,7 +112,7 @@ export const redisFaults: readonly Fault[] = [
       const older = await snapshot(harness)
       const copied = await harness.positions()
       await harness.untilPromised(500)
-      // If the copy lacked no event, no position would go back.
+      // The copy must lack events. Otherwise no position would go back.
       await waitUntil('the projectors have applied events that the copy lacks', harness.positions, (now) =>
         [...now].some(([partition, position]) => position > (copied.get(partition) ?? 0)),
       )
@@ -125,7 +125,7 @@ export const redisFaults: readonly Fault[] = [
     how: 'Redis gets SIGSTOP for longer than all timeouts, the session timeout included, and then SIGCONT',
     inject: async (harness, scale) => {
       await harness.redis.server.pause()
-      // First a command times out, and then the connection.
+      // The command times out first, and later the connection.
       await untilProjectorsWait(harness, '(Command timed out|Socket timeout)')
       await keepingTheirPlace(harness, () => lasting(7000 + 8000 * scale))
       await harness.redis.server.resume()

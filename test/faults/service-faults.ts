@@ -83,7 +83,7 @@ const eraseAll = async ({ kafka, erasuresTopic }: FaultHarness['pipeline'], cust
 
 /**
  * Starts a projector again. `interrupted.ts` then pauses the projector at its next call of a Lua
- * script, or at its next produce request. `cause` must cause this call.
+ * script, or at its next produce request. `cause` must lead to this call.
  */
 const pauseAt = async <T>(projector: ManagedService, what: string, cause: () => Promise<T>): Promise<T> => {
   await projector.kill()
@@ -97,8 +97,8 @@ const pauseAt = async <T>(projector: ManagedService, what: string, cause: () => 
 
 /**
  * Deletes a topic, and waits until no broker knows of it. A broker accepts records for a deleted
- * topic until it learns of the deletion. Another broker may already have a new topic of that name.
- * These records are lost.
+ * topic until it learns of the deletion. If the topic is created again meanwhile, the new topic
+ * lacks these records.
  */
 const deleteTopic = async ({ administrator }: FaultHarness['pipeline'], topic: string) => {
   await administrator.deleteTopics({ topics: [topic] })
@@ -122,8 +122,7 @@ const untilKilled = async ({ process }: ManagedService) => {
 }
 
 /**
- * Continues a paused projector after another projector has got all its partitions and `work` is
- * done.
+ * Continues a paused projector when another projector has got its partitions and `work` has ended.
  */
 const continueLate = async (paused: ManagedService, other: ManagedService, work: () => Promise<unknown>) => {
   await untilAlone(other)

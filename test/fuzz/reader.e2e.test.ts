@@ -56,7 +56,7 @@ beforeAll(async () => {
  * and Schemathesis would wait for it.
  */
 const endStreams = async () => {
-  // The proxy accepts large headers, so that the reader answers requests with too many headers.
+  // The proxy accepts very large headers, so that such requests reach the reader.
   const server = createServer({ maxHeaderSize: 1024 * 1024 }, (incoming, outgoing) => {
     const { method, headers, url = '' } = incoming
     const upstream = request(`${reader.url}${url}`, { method, headers }, (answer) => {

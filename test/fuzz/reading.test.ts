@@ -27,7 +27,9 @@ import { readEvent } from '../../packages/verify/src/read-event.ts'
 import { routeBody } from '../../services/ingress/src/http/webhook-route.ts'
 import { anyBody } from './bodies.ts'
 
-/** Number of property tests in this file. They share the time of a long run. */
+/**
+ * Number of property tests in this file. In a long run, each test gets the same part of the time.
+ */
 const PROPERTIES = 5
 const seconds = Number(process.env.FUZZ_SECONDS ?? 0)
 const limits: fc.Parameters<unknown> =
@@ -98,7 +100,7 @@ it('any body is a customer, or is refused for a documented reason', { timeout },
       expectPlain(state)
     } else expect(Object.keys(QUARANTINE_REASONS)).toContain(read.reason)
   })
-  // Without accepted bodies, the test would check only refusals.
+  // If no body were accepted, the test would check only refusals.
   expect(accepted).toBeGreaterThan(0)
 })
 

@@ -13,7 +13,7 @@ const configuration = fileURLToPath(new URL('schemathesis.toml', import.meta.url
 const OPTIONS = [
   ...['--max-time', String(seconds), '--request-timeout', '2', '--continue-on-failure', '--no-color'],
   ...['--generation-database', 'none'],
-  // The tests give each request its credentials. Random credentials would be overwritten.
+  // Do not generate credentials, because the tests set the credentials of each request.
   ...['--generation-with-security-parameters', 'false'],
 ]
 

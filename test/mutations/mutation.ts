@@ -12,7 +12,7 @@ export interface Mutation {
   readonly file: string
   /** Text that occurs in the file exactly once. */
   readonly from: string
-  /** The same code without the protection. It must be valid. */
+  /** The same code without the protection. Must be valid TypeScript or Lua. */
   readonly to: string
   readonly test: TestReference
 }

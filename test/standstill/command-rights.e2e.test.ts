@@ -245,8 +245,8 @@ const execute = (words: readonly string[], env: Readonly<Record<string, string>>
   })
 
 /**
- * Runs a command as a new user with these rights. The time limit is below 30 s. So the test fails
- * if the command retries for 30 s instead of reporting the missing right.
+ * Runs a command as a new user with these rights. A command that retries instead of reporting the
+ * missing right takes 30 s, so the time limit is shorter.
  */
 const run = async (
   use: Use,

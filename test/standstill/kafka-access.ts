@@ -20,7 +20,8 @@ const named: Readonly<Record<Resource, RegExp>> = {
 }
 
 /**
- * A right is taken away while the pipeline runs. The service names the resource and the operation.
+ * A right is taken away while the pipeline runs. The readiness and the log of the service must name
+ * the resource and the operation.
  */
 const revoked = (name: string, service: ServiceName, operation: Operation, resource: Resource): Scenario => ({
   name,

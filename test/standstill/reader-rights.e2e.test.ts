@@ -206,7 +206,8 @@ it('a reader that lacks any one right on Redis reports the missing right, and ne
   const change = (...rules: readonly string[]) => shared.redis.call('ACL', 'SETUSER', user, ...rules)
   const rights = REDIS_RIGHTS.map((each) => each.replace('mykaarma:', site.keyPrefix))
   const keys = rights.filter((each) => each.startsWith('~'))
-  // A service works without PING. If INFO is missing, ioredis prints a warning.
+  // The reader works without the rights to PING and INFO. Without INFO, ioredis only prints a
+  // warning.
   const commands = rights.filter((each) => each.startsWith('+') && each !== '+ping' && each !== '+info')
   expect([keys.length, commands.length]).toEqual([6, 7])
   const losses = [
@@ -232,7 +233,8 @@ it('a redrive that lacks a right names the right, and works with the rights of d
   await shared.administrator.createTopics({ waitForLeaders: false, topics })
   const reader = await startReader('redrive', TOPICS, { MAX_FUTURE_MS: '1000000000000' })
   await reader.untilReady()
-  // The projector does not accept this event, but the reader has another limit.
+  // The projector quarantines this event, but the reader accepts it, because its limit for future
+  // timestamps is higher.
   await site.postBody(makeCustomersEvent({ timestamp: Date.now() + 48 * 3600 * 1000 }).body)
   const { records } = await waitUntil(
     'the record is in quarantine',

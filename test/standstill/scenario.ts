@@ -156,7 +156,7 @@ const startSender = (site: Site, pauseMs = POST_PAUSE_MS) => {
   }
 }
 
-/** Number of events that are sent after a change, so that some use the new connections. */
+/** Number of events that are sent after a change. Some of these events use new connections. */
 const EVENTS_AFTER = 50
 
 /** Makes a change while events are sent. Throws if an event is refused. */

@@ -97,7 +97,7 @@ export const showLoad = async (
       sample = meter.sample(performance.now(), load.progress.promised)
       const wasSettled = isSettled
       lag = await unlessAborted(lagOf(pipeline), signal)
-      if (wasSettled) await settled // This rejects if a fault could not be injected.
+      if (wasSettled) await settled // Throws the error of a fault that could not be injected.
       if (wasSettled && lag === 0) return
     }
   } finally {

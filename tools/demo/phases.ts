@@ -119,7 +119,7 @@ export const showFaults = async (demo: Demo, { events }: DemoOptions): Promise<S
   })
   const context = { pipeline, services, load, screen, signal }
   const faults = killable ? injectFaults({ ...context, killable }) : injectFaultsOfServices(context)
-  faults.catch(() => {}) // Ignore the error here, because showLoad gets it.
+  faults.catch(() => {}) // Ignore the error here, because `showLoad` throws it.
   await showLoad(screen, pipeline, load, signal, faults)
   screen.step({
     mark: '✔',

@@ -55,7 +55,7 @@ it('invalid pairs of settings are reported together with invalid single settings
     MYKAARMA_TOKENS: 'main=t',
     QUEUE_MAX_BYTES: 'much',
   }
-  // The result has no problem of a rule with QUEUE_MAX_BYTES, because that value is invalid.
+  // No rule that uses QUEUE_MAX_BYTES reports a problem, because the value itself is invalid.
   expect(problems(env)).toEqual([
     expect.stringContaining('PORT: "x" is not accepted'),
     expect.stringContaining('QUEUE_MAX_BYTES: "much" is not accepted'),

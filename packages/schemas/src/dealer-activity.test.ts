@@ -19,11 +19,14 @@ const weeksOf = (from: number, to: number, isActive: (time: number) => boolean):
   }
   return weeks
 }
-/** Open from 08:00 to 18:00 UTC, closed on two days of each week, an event in every second slot. */
+/**
+ * A dealer that is open from 08:00 to 18:00 UTC on five days a week, and sends an event in every
+ * second slot.
+ */
 const isOpen = (time: number) =>
   time % WEEK_MS < 5 * DAY_MS && time % DAY_MS >= 8 * HOUR_MS && time % DAY_MS < 18 * HOUR_MS
 const isBusy = (time: number) => isOpen(time) && (time / SLOT_MS) % 2 === 0
-/** Judges a dealer that has sent events from START to `last`. */
+/** Returns the state of a dealer that has sent events from START to `last`. */
 const judge = (last: number, now: number, isActive = isBusy) => {
   const oldest = slotOf(now).week - WEEKS
   const weeks = [...weeksOf(START, last + 1, isActive)].filter(([week]) => week > oldest)

@@ -9,7 +9,10 @@ const SAMPLE = new URL('./fixtures/customers.derived-as-delivered.json', import.
 interface Payload {
   customerWithVehicles: { customer: Record<string, unknown>; vehicles: unknown; addresses: unknown }
 }
-/** Returns the differences of the vendor's sample after a change, as `kind type path`. */
+/**
+ * Changes the vendor's sample, and returns its differences from the documentation as `kind type
+ * path`.
+ */
 const differences = (
   change: (customerWithVehicles: Payload['customerWithVehicles'], envelope: Record<string, unknown>) => unknown,
 ) => {

@@ -16,8 +16,8 @@ export interface DeliveryOptions {
   readonly sender: Sender
   readonly key: KeyObject
   /**
-   * Semaphore for requests in flight. The caller acquires the permit of the first attempt. A
-   * delivery has no permit while it waits for its next attempt.
+   * Limits the requests in flight. The caller acquires the permit for the first attempt. A delivery
+   * returns its permit while it waits for its next attempt.
    */
   readonly inFlight: Semaphore
   readonly drops: number

@@ -6,8 +6,8 @@ export interface SequenceOptions {
   readonly events: number
   readonly customers: number
   /**
-   * Unix milliseconds. The last event is 1 ms older than this time. All other events are even
-   * older. Together with the seed, this time determines every body.
+   * Unix milliseconds. The last event is 1 ms older than this time. All other events are older. The
+   * seed and this time determine every body.
    */
   readonly newestTimestamp: number
   /** Share of events of other types. */

@@ -75,7 +75,7 @@ export interface SimulationProgress {
   lost: number
   /** Events whose retries were ended by the signal. */
   stopped: number
-  /** Deliveries of events that were promised before. */
+  /** Repeated deliveries of events that had already got a 2xx. */
   repeats: number
   statuses: Record<number, number>
 }

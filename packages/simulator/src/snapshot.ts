@@ -41,7 +41,10 @@ const LAST_NAMES = [
 ]
 const COMPANIES = ['Sunrise Plumbing LLC', 'Boulangerie Éclair', 'ACME \\ Sons', '東京モータース']
 const STREETS = ['123 Main St', '77 Ocean Ave', '9 Peña Blvd', '4500 W Olympic Blvd', '1 Rue de l’Église']
-/** Texts that name a simulated customer. No service has a reason to write any of them. */
+/**
+ * Texts that identify a simulated customer. No service may write any of these texts to a log or
+ * metric.
+ */
 export const PERSONAL_TEXTS = [...FIRST_NAMES, ...LAST_NAMES, ...COMPANIES, ...STREETS].filter((text) => text !== '')
 const CITIES = [
   ['Beverly Hills', 'CA', '90210'],
@@ -63,8 +66,8 @@ const TIERS = ['silver', 'gold', { name: 'platinum', since: 2019 }] as const
  * version, so two successive snapshots always differ.
  */
 export function makeSnapshot(customerUuid: string, version: number, persona: Random, change: Random): Snapshot {
-  // Draw the same count of numbers from `persona` in each event. Otherwise the customer would
-  // become a different person. Only the last draws, for the vehicles, may differ in their count.
+  // Each event must draw the same count of numbers from `persona`. Otherwise later events would
+  // show another person. Only the last draws, which are for the vehicles, may differ in number.
   const isBusiness = persona.chance(0.1)
   const company = persona.pick(COMPANIES)
   const handle = `customer.${persona.hex(8)}`

@@ -21,7 +21,7 @@ it('a waiting reader gets the next change', async () => {
   expect(await next).toEqual({ done: false, value: change('a', null, 1) })
 })
 
-it('each of several waiting reads of one reader gets a change, or the end', async () => {
+it('if one reader has several waiting reads, each read gets a change or the end of the feed', async () => {
   const feeds = createChangeFeeds()
   const changes = feeds.open()
   const waiting = Promise.all([changes.next(), changes.next(), changes.next()])

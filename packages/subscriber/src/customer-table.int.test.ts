@@ -136,8 +136,8 @@ it('a table catches up if partitions are empty, were emptied, or end with contro
   const aborted = await transactional.transaction()
   await aborted.send({ topic: topic.name, messages: [{ key: 'x', value: writeState(stateOf('x', 1)) }] })
   await aborted.abort()
-  // Wait for the control record, which Kafka writes after its answer. Before that no later record
-  // is readable.
+  // Kafka answers before it writes the control record. Wait for this record, because later records
+  // are not readable before.
   const highOf = async () => (await topic.admin.fetchTopicOffsets(topic.name))[0]?.high ?? ''
   await waitUntil('the control record is there', highOf, (high) => high === '2')
   await table.untilCaughtUp()
@@ -186,7 +186,7 @@ it('a table ends if the topic was created again', async () => {
   )
   await topic.admin.createTopics({ waitForLeaders: false, topics: [{ topic: topic.name, numPartitions: 1 }] })
   await topic.write(stateOf('c', 1))
-  // The second message comes if the topic was missing for more than a second.
+  // The second message is used if the topic was missing for more than a second.
   await expect(table.closed).rejects.toThrow(/begins again at offset 0: .*Open a new table|does not exist/)
 })
 

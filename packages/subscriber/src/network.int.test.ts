@@ -147,8 +147,8 @@ const restartOf = async (kafka: Kafka, sockets: readonly Socket[]) => {
     let crashes = 0
     consumer.on(consumer.events.CRASH, () => {
       crashes += 1
-      // After the first crash, a fetch may open a connection. After the second crash, only a start
-      // of the consumer opens one.
+      // After the first crash, a fetch may still open a connection. After the second crash, a
+      // connection means that the consumer starts again.
       if (crashes === 2) crashed.resolve()
     })
     return consumer
@@ -169,7 +169,7 @@ it.each(names)('%s does not join its group again if it ends during an outage', {
   await restarted
   await stop()
   network.set('open')
-  // The consumer would connect within a second.
+  // A consumer that joined again would connect within this second.
   await sleep(3000)
   expect(sockets.every(({ destroyed }) => destroyed)).toBe(true)
 })

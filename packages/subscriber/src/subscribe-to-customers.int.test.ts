@@ -72,7 +72,7 @@ describe('a subscription', () => {
     expect(second.seen).toEqual(['c 1'])
   })
 
-  it('the handler gets the record, and also members of a newer schema', async () => {
+  it('the handler gets the raw record, and a document with all members of a newer schema', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write({ ...stateOf('a', 1), consent: { email: true } } as ReturnType<typeof stateOf>)
     const changes: CustomerChange[] = []

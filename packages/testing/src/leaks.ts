@@ -93,7 +93,7 @@ export const leaksIn = (text: string, secrets: readonly string[] = []): string[]
 
 const leaks = new Set<string>()
 
-/** Searches a text. `rejectLeaks` reports what this search found. */
+/** Searches a text. `rejectLeaks` then reports the findings. */
 export const inspectText = (source: string, text: string, secrets: readonly string[]): void => {
   for (const leak of leaksIn(text, secrets)) leaks.add(`${source}: ${leak}`)
 }
@@ -108,7 +108,7 @@ export const inspectSpans = (request: string): void => inspectText('the spans of
 export const inspectLog = (source: string, logFile: string, secrets: readonly string[]): void =>
   inspectText(source, contentOf(logFile), secrets)
 
-/** These commands show a customer on purpose. */
+/** These commands have the task to show a customer. */
 const SHOWS_A_CUSTOMER = /^(?:customer|quarantine) show\b/
 
 /** Searches the output of a `customer-stream` command. */

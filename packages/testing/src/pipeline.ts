@@ -180,8 +180,8 @@ export const openPipeline = async (brokers: PipelineBrokers, names = freshNames(
     },
     post,
     verify: async (ledgerPath, options) => {
-      // Give the verifier its own client, because after a fault the pipeline's client may still be
-      // reconnecting.
+      // Use a separate client for the verifier, because the pipeline's client may still reconnect
+      // after a fault.
       const verifierRedis = await openRedis(redisEnv)
       try {
         return await verify({

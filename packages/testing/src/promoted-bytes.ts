@@ -8,8 +8,8 @@ const oldGenerationBytes = (): number =>
 
 /**
  * Runs `step` several times, and collects only the young generation after each step.
- * @returns the bytes that these collections have moved to the old generation. Objects that one step
- *   makes and the next step no longer needs must not be among these bytes.
+ * @returns the bytes that these collections have moved to the old generation. Objects that are
+ * needed only during one step must not be promoted.
  */
 export const promotedBytes = async (steps: number, step: (i: number) => Promise<unknown>): Promise<number> => {
   setFlagsFromString('--expose-gc')

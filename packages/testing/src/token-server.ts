@@ -15,7 +15,9 @@ export interface TokenRequest {
 export interface TokenServer {
   readonly url: string
   readonly requests: readonly TokenRequest[]
-  /** Replaces the answer to each request. `undefined`: each request gets a token again. */
+  /**
+   * Sets the answer to each request. `undefined` restores the default: each request gets a token.
+   */
   answerWith(answer: ((response: ServerResponse) => void) | undefined): void
   close(): Promise<void>
 }

@@ -10,7 +10,7 @@ const redis = createRedis(loadSettings(redisSettings, { REDIS_URL: testRedisUrl(
 beforeAll(() => connectRedis(redis))
 afterAll(() => redis.disconnect())
 
-/** A customer who is found by a phone number and a dealer. */
+/** Stores a customer with an index entry for a phone number and one for a dealer. */
 const setUp = async () => {
   const { keyPrefix } = freshNames()
   const key = customerKey('c', keyPrefix)

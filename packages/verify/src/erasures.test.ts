@@ -75,8 +75,8 @@ it('verify reports an erased customer who still has a hash', () => {
   expect(compareErasedHash({ _eventTimestamp: '5' }, 5, false)).toBe(wrong)
   expect(compareErasedHash({ firstName: 'Ada' }, 5, false)).toBe(wrong)
   expect(compareErasedHash({ _eventTimestamp: '6' }, 5, true)).toBe(wrong)
-  // While events still arrive, verify reports no problem here: this event may have arrived after
-  // the topic was read.
+  // While events arrive, verify reports no problem here, because this event may be newer than the
+  // read.
   expect(compareErasedHash({ _eventTimestamp: '6' }, 5, false)).toBeUndefined()
   expect(compareErasedHash({ _eventTimestamp: '6' }, FOREVER, false)).toBe(wrong)
 })
@@ -90,7 +90,7 @@ it('verify reports an erased customer whose mark is missing or from another eras
   expect(compareMark(['', '5'], FOREVER, true)).toBe(missing)
   expect(compareMark(['until-now', '5'], FOREVER, true)).toBe(other)
   expect(compareMark(['until-now', null], 5, true)).toBe(other)
-  // While erasures still arrive, verify reports no problem here: this mark may belong to a later
+  // While erasures arrive, verify reports no problem here, because this mark may be from a later
   // erasure.
   expect(compareMark(['until-now', '6'], 5, false)).toBeUndefined()
 })

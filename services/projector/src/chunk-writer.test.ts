@@ -182,7 +182,7 @@ const writerOf = (
 /**
  * Runs a projector that continues to work even after it has lost the partition. The projector reads
  * the position in Redis at the start, and after each chunk that did not move the position. A size
- * of 0 means: execute the next erasure.
+ * of 0 executes the next erasure instead of a chunk.
  */
 const runProjector = async (
   world: World,
@@ -399,7 +399,10 @@ it('known limit: an older document stays last if its late projector is killed be
   const resumed = Promise.withResolvers<void>()
   const published = Promise.withResolvers<void>()
   let calls = 0
-  /** Pauses before the document is sent, and never resolves after that. */
+  /**
+   * The second call waits until the test resumes it. The third call never resolves, like a killed
+   * process.
+   */
   const step: Step = async () => {
     calls += 1
     if (calls === 2) {

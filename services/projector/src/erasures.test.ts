@@ -88,7 +88,8 @@ describe('erasures', () => {
     const { assign, erase, projection, batch, registry } = withErasures({ logger })
     await assign()
     await projection.onBatch(batch(10, ['a', 'b']))
-    // This erasure has seconds instead of milliseconds, so it covers no event.
+    // The time of this erasure is in seconds instead of milliseconds, so the erasure covers no
+    // event.
     erase('a', { scope: 'until-now', erasedAt: 1 })
     erase('b')
     await projection.executeErasures()
@@ -112,7 +113,7 @@ describe('erasures', () => {
     await first.assign()
     await first.projection.executeErasures()
     expect(tombstones(first.published)).toEqual(['a'])
-    // A state topic that was created again has no tombstone.
+    // The state topic was created again, so it lacks the tombstone.
     kafka.stateTopicId = 'state-2'
     await first.projection.executeErasures()
     await first.projection.executeErasures()

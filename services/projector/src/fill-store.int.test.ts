@@ -237,7 +237,7 @@ describe('on one Redis, when a replica without the last writes becomes the prima
     const applied = await store.applyStates([snapshot('b', 1)], 0, documents)
     await client.hset(key, TOKEN, token ?? '')
     await expect(fillStore.moveFill(0, fill, next, applied)).rejects.toThrow(LostChunkError)
-    // The last step of a fill reads documents again, and does not change the progress.
+    // The last step of a fill reads documents a second time, so it does not change the progress.
     await expect(fillStore.moveFill(0, fill, fill, applied)).rejects.toThrow(LostChunkError)
     const again = await store.applyStates([snapshot('b', 1)], 0, documents)
     expect(await fillStore.moveFill(0, fill, next, again)).toMatchObject(next)

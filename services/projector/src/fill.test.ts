@@ -294,7 +294,10 @@ it("a fill keeps a customer's newest document, even if the fetch also has an old
   expect(versions(world)).toEqual({ a: 22, b: 22, c: 20 })
 })
 
-/** Returns the world of a projector with a higher projection than that of the given hashes. */
+/**
+ * Returns a fake Redis and Kafka for a projector whose projection is higher than the projection of
+ * the hashes.
+ */
 const withEarlierHashes = (states: readonly FetchedRecord[], hashes: Readonly<Record<string, number>>) => {
   const world = withState(states)
   for (const [customerUuid, timestamp] of Object.entries(hashes)) {

@@ -27,7 +27,10 @@ const customerOf = (customerUuid: string, timestamp: number, phones: readonly st
     _projection: '1',
   }).flat(),
 })
-/** With these terms, a customer's entries are not added by the call that applies the customer. */
+/**
+ * A customer with these terms needs a second call: the call that applies the customer does not add
+ * the entries.
+ */
 const MANY = Array.from({ length: 16 }, (_, i) => `many-${i}`)
 const ofProjection = (customer: IndexedCustomer, projection: number): IndexedCustomer => ({
   ...customer,
@@ -39,10 +42,10 @@ const erasureOf = (customerUuid: string, erasure: Partial<Erasure> = {}) => ({
   offset: '0',
 })
 
-/** A fill of which no progress is stored. */
+/** A fill whose progress is not stored yet. */
 const DOCUMENTS = { progress: '', rawFrom: '0', isComplete: true, keepsNewer: false }
 
-/** Error: the process was killed. */
+/** Thrown in place of the end of a killed process. */
 class Killed extends Error {}
 
 const SCRIPTS = ['applySnapshots', 'updateTerms', 'confirmTerms', 'eraseCustomer', 'deleteErased', 'movePosition']
@@ -370,7 +373,7 @@ it('a failover that loses the entries but not the customers does not move the po
         if (script === 'updateTerms') token = await redis.hget(positions, 't/0#token')
       },
       async (script) => {
-        // The replica that became the primary has all writes before this call.
+        // The new primary has all writes that were made before this call.
         if (script !== 'updateTerms') return
         await redis.del(`${keyPrefix}index:phone:{1}`, `${keyPrefix}index:dealer:{d}`)
         await redis.hset(positions, 't/0#token', token ?? '')
@@ -415,7 +418,7 @@ it('whatever call fails, each term is found after a retry, and an erasure leaves
       const { keyPrefix, storeOf, apply, erase, indexKeys } = fresh()
       const versions = new Map<string, IndexedCustomer>()
       for (const { customer, timestamp, phones, more, calls, isLastSent, isFill } of events) {
-        // The same version has the same content.
+        // Events with the same version have the same content.
         const given = versions.get(`${customer}/${timestamp}`) ?? customerOf(customer, timestamp, [...phones, ...more])
         versions.set(`${customer}/${timestamp}`, given)
         const by = storeOf(dying(calls, isLastSent))

@@ -70,7 +70,9 @@ const newestOf = (topic: Topic) => {
 const storedIn = (redis: ReturnType<typeof emptyRedis>) =>
   new Map([...redis.customers].map(([customer, { version }]) => [customer, version.id]))
 
-/** Returns a topic with many records. With fewer `customers`, more events are superseded. */
+/**
+ * Returns a topic with many records. The fewer `customers` it has, the more events are superseded.
+ */
 const topicOf = (random: () => number, { customers = 200, unusable = 0, records = 6000 }): Topic => {
   let offset = Number(LOW)
   return Array.from({ length: records }, () => {

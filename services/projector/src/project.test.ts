@@ -190,7 +190,8 @@ describe('only the version of superseded events is read', () => {
   })
 
   /**
-   * Parses every record. The projector gets the same result, but reads only versions if possible.
+   * Simple implementation that parses every record. The projector must get the same result,
+   * although it parses as few records as possible.
    */
   const parseAll = (given: readonly RawRecord[], named: ReadonlySet<string>) => {
     const poison = new Set<string>()

@@ -178,7 +178,7 @@ it('a rebuild repairs a hash that claims to be newer than all records in Kafka',
               _eventTimestamp: String(Number.MAX_SAFE_INTEGER),
               firstName: 'Mallory',
             })
-            // If `source` is undefined, _source stays unchanged.
+            // If `source` is undefined, the field `_source` stays unchanged.
             if (source === null) await redis.hdel(keyOf(tampered), '_source')
             else if (source !== undefined) await redis.hset(keyOf(tampered), '_source', source)
           },

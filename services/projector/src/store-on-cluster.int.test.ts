@@ -64,7 +64,7 @@ const withPhones = (customerUuid: string, timestamp: number, phones: readonly st
   terms: phones.map((phone) => `phone:${phone}` as const).sort(),
 })
 
-/** Error: the process was killed. */
+/** Thrown in place of the end of a killed process. */
 class Killed extends Error {}
 
 const onlyKilled = (error: unknown) => {
@@ -192,7 +192,7 @@ describe('customers on a cluster', () => {
         const versions = new Map<string, ReturnType<typeof withPhones>>()
         for (const { customers, timestamp, phones, calls, isLastSent } of events) {
           const chunk = customers.map((customer) => {
-            // The same version has the same content.
+            // Events with the same version have the same content.
             const given = versions.get(`${customer}/${timestamp}`) ?? withPhones(customer, timestamp, phones)
             versions.set(`${customer}/${timestamp}`, given)
             return given
@@ -361,8 +361,8 @@ describe('a master that is set back to its last backup', () => {
       // Without this setting Redis could answer before the append-only file has the position.
       await Promise.all(cluster.masters.map((each) => each.client.config('SET', 'appendfsync', 'always')))
       await store.movePosition(0, undefined, '7')
-      // `exists` rejects on each master that does not own the customer's slot. Copies of the
-      // position are on all masters.
+      // Find the master that owns the customer's slot: `exists` rejects on the other masters. The
+      // position cannot tell, because all masters have a copy.
       const owners = cluster.masters.map((each) => each.client.exists(customerKey('c0', keyPrefix)).then(() => each))
       const master = await Promise.any(owners)
       await master.backUp()

@@ -223,8 +223,8 @@ describe('missing rights in Redis', () => {
 describe('a Redis that is replaced behind its address', () => {
   /**
    * Opens a proxy to `first`. Script call number `nth` and all later data go to `second`. The
-   * client's connection stays open. The switch happens after the first server has answered all
-   * earlier scripts and `promote` has ended.
+   * switch happens when the first server has answered all earlier scripts and `promote` has ended.
+   * The client's connection stays open.
    */
   const openSwitch = async (first: string, second: string, nth: number, promote: () => Promise<unknown>) => {
     const dial = (url: string) => connectSocket(Number(new URL(url).port), new URL(url).hostname)
@@ -302,8 +302,8 @@ describe('a Redis that is replaced behind its address', () => {
     return { urls: [servers[0].url, servers[1].url] as const, primary, replica, network, untilInSync }
   }
 
-  // A chunk of 600 customers needs four calls: three for the customers, and one that moves the
-  // position. With the number 5, the replica is promoted after the chunk.
+  // A chunk of 600 customers needs four script calls: three for the customers, and one that moves
+  // the position. "Before script 5" means after the whole chunk.
   it.each([
     ['no customer', 1],
     ['no customer', 2],
@@ -345,8 +345,8 @@ describe('a Redis that is replaced behind its address', () => {
         Promise.all(customers.map(({ customerUuid }) => replica.exists(customerKey(customerUuid, keyPrefix))))
       const present = (await isThere()).filter(Boolean).length
       const isWhole = inSync || nth === 1
-      // With the number 5 the chunk is complete before the switch. The position has then moved, but
-      // only on the lost primary.
+      // Before script 5 the chunk is complete, so the position has moved, but only on the lost
+      // primary.
       expect([moved, position, present]).toEqual([isWhole || nth === 5, isWhole ? '607' : '7', isWhole ? 600 : 0])
       expect(await promoted.applyChunk(customers, 0, position, '607')).toMatchObject({ moved: true })
       expect(await isThere()).not.toContain(0)

@@ -39,7 +39,7 @@ it('after partitions were added, the former partition of a customer may have its
   expect(await formerOf(customer, 0, new Map())).toBe('since')
 })
 
-it('if the leader returns no records, the partition may have events, and is asked again later', async () => {
+it('if the leader returns no records, the partition may have events, and is checked again later', async () => {
   const [customer = ''] = moved
   let isSilent = true
   const find = createFindFormer({

@@ -62,7 +62,7 @@ it.each<[string, Partial<FinalCounts>, ((reconciliation: Reconciliation) => void
   [
     "1 of the senders' events were not usable",
     { positions: new Map([...finalCounts.positions, [0, 5]]) },
-    // Simulates a bug that projector and verifier share: both treat a usable event as unusable.
+    // Simulates a bug in both projector and verifier: both treat a usable event as unusable.
     (reconciliation) => {
       reconciliation.observer.record({ topic: 'c', partition: 0, offset: '4', fingerprint: 'a', usable: false })
       reconciliation.quarantined(placeOf('c', 0, '4'), 'a')

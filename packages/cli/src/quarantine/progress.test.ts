@@ -10,7 +10,7 @@ const start = () => {
   const counts = { done: 0, doneBefore: 0 }
   const progress = createProgress('redriven', () => counts)
   let read = 0
-  /** Reads records for some seconds, with the same pace. */
+  /** Simulates a run that reads records at a constant rate for some seconds. */
   const run = (seconds: number, perSecond: Partial<typeof counts> & { readonly read: number }) => {
     for (let tenth = 0; tenth < 10 * seconds; tenth++) {
       vi.advanceTimersByTime(100)

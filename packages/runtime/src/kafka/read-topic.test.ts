@@ -7,7 +7,7 @@ it('fetchEnds waits until Kafka reports the end of every partition', async () =>
   const ends = [0, 1].map((partition) => ({ partition, low: '0', high: '7' }))
   let asked = 0
   const admin = {
-    // The answer of Kafka has no entry for a partition without a leader.
+    // An answer of Kafka leaves out a partition without a leader.
     fetchTopicOffsets: async () => (++asked < 3 ? ends.slice(0, 1) : ends),
     describeTopics: async () => new Map([['t', [{ leader: 1 }, { leader: -1 }]]]),
   } as unknown as TopicAdmin

@@ -101,7 +101,8 @@ describe('a connection that is lost', () => {
   it('a command fails immediately if its connection is lost, and is not sent again', async () => {
     const direct = await connect(testRedisUrl())
     const redis = await throughNetwork()
-    // The server never replies to these two commands, so the connection is lost before the reply.
+    // The server never replies to these two commands, so they are in flight when the connection is
+    // lost.
     const silenced = redis.call('CLIENT', 'REPLY', 'OFF').catch((error: Error) => error)
     const failed = redis.incr(key).catch((error: Error) => error)
     await waitUntil(

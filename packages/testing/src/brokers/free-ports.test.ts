@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, it } from 'vitest'
 
-// Without reservations, 4 times 200 of 16,384 ports would hardly ever be different.
+// Without reservations, 4 processes that each take 200 of 16,384 ports would almost always collide.
 const SCRIPT = `
 const { freePorts } = await import(process.argv[1])
 console.log((await freePorts(200)).join(' '))

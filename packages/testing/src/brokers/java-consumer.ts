@@ -31,8 +31,9 @@ const recordOf = (line: string): JavaRecord => {
     key: bytesOf(key),
     value: bytesOf(value),
     headers: headers.map((header) => {
-      // A header is `name=value`. Each part is `b` and Base64, or `-` for null. Base64 may end with
-      // `=`, so split at the last `=` before a `b` or a `-`.
+      // A header is `name=value`. Each part is `b` and Base64, or `-` for null. The parts are
+      // separated by the last `=` that a `b` or a `-` follows, because Base64 may itself end with
+      // `=`.
       const [, name, text] = /^(.*)=(-|b.*)$/.exec(header) ?? []
       return [String(bytesOf(name)), bytesOf(text)]
     }),

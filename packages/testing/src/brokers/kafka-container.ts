@@ -99,7 +99,7 @@ export const clusterContainer = (
 
 /**
  * Starts a killed container again.
- * @param starts number of earlier starts of Kafka in this container.
+ * @param starts how often Kafka has already started in this container.
  */
 export const restartKafka = async (id: string, starts: number): Promise<void> => {
   const container = (await getContainerRuntimeClient()).container.getById(id)

@@ -85,7 +85,7 @@ describe('a publisher', () => {
       outcome = o
     })
     const flush = await sent(1)
-    // Let the publisher finish its work in this event-loop turn.
+    // Waits until the publisher has finished its work in this turn of the event loop.
     await new Promise(setImmediate)
     expect(outcome).toBeUndefined()
     flush.succeed()

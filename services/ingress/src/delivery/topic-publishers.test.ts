@@ -172,8 +172,8 @@ describe('publish', () => {
   })
 
   it('a refused record is reported once if quarantine refuses its copy', async () => {
-    // Count the refusals: one of the record and one of its copy. A third refusal would be of a copy
-    // of the copy, which is a bug.
+    // Quarantine refuses the copy too. A third refusal would mean that a copy of the copy was sent,
+    // which is a bug.
     let refusals = 0
     const { publishers, refused } = kafkaThatRefuses(() => ++refusals <= 3)
     expect(await publishers.publish(recordOf(customers, 'v'), Number.POSITIVE_INFINITY)).toMatchObject({

@@ -699,7 +699,7 @@ it.each([
   ['type-spelling', { id: 'e', type: 'service_orders' }, 'service_orders'],
   [undefined, { id: 'e', type: 'customers', timestamp: 1_795_000_000_000 }, ''],
   [undefined, { id: 'e', type: 'a-new-type', timestamp: 1_795_000_000_000 }, ''],
-  // JavaScript cannot convert this object to a number, and throws.
+  // JavaScript throws when it converts this object to a number.
   [undefined, { id: 'e', type: 'customers', timestamp: { toString: '1' } }, ''],
 ])('an accepted event that will never be applied is counted and reported as %s', async (what, envelope, value) => {
   const { post, suspicions, registry } = start()

@@ -69,6 +69,6 @@ it('the log forgets the address that was not refused for the longest time', () =
   refuse('rare')
   const [[, ofOften], ofRare] = addresses() as [[string, number], [string, number]]
   expect(ofOften).toBeGreaterThan(0)
-  // A forgotten address has no count of suppressed lines.
+  // The log has also forgotten how many lines of this address it suppressed.
   expect(ofRare).toEqual(['rare', 0])
 })

@@ -124,7 +124,7 @@ it('a partition that catches up notices a changed number of partitions', {
     send: async (records, keep) => {
       if (accepts() && records.length > 400 && names !== 'of 24') {
         names = 'of 24'
-        // After this, another partition fails.
+        // From here on, another partition fails.
         await spool.append(record('r', 'failing'))
       }
       return delivery((partition) => partition === 'a' && accepts()).send(records, keep)

@@ -285,7 +285,8 @@ it('a deleted file counts as damage only if one of its records was not delivered
       (damage) => damages.push(damage),
       async () => undefined,
     ).next()
-  // The drain deletes a file after its last delivery, while another cursor may be opening it.
+  // The drain deletes a file when all its records are delivered. At this moment another cursor may
+  // be opening the file.
   for (const id of [0, 1]) segment.delivered.add(id)
   await read()
   expect(damages).toEqual([])

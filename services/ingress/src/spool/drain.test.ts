@@ -115,7 +115,7 @@ describe('failing partitions', () => {
     await Promise.all(appended)
     expect(delivery.sent).toContain(5)
     expect(next).toBeGreaterThan(50)
-    // The failing record was retried during the drain.
+    // The drain has retried the failing record.
     expect(delivery.attempts.filter((attempt) => attempt.includes(5)).length).toBeGreaterThan(1)
   })
 

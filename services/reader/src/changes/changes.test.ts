@@ -154,11 +154,11 @@ it('the id of each event continues a stream exactly after the event', async () =
   }
   for (const [i, id] of [start, ...all.events.map((event) => event.id)].entries()) {
     const later = await openAfter(id, all.names().slice(i))
-    // The ids of a stream that catches up are exact, too.
+    // The event ids must also be exact while a stream catches up.
     const [first] = later.events
     await openAfter(first?.id ?? id, later.names().slice(1))
   }
-  // When this event arrives, no stream has repeated an earlier event.
+  // This event arrives next, so no stream has repeated an earlier event.
   site.add(0, 'last', 'a')
   await untilHolds(() => {
     for (const check of checks) check()
@@ -295,7 +295,7 @@ it('a client that reads too slowly is cut off, and needs only bounded memory', a
   const site = setUp({ maxChanges: 50 })
   const opened = await site.changes.open(request())
   if (opened.kind !== 'stream') throw new Error(opened.kind)
-  // This stream gets each change after the slow stream.
+  // This stream gets each change later than the slow stream.
   const other = await open(site)
   const large = { note: 'x'.repeat(10_000) }
   for (let i = 0; i < 40 && !opened.body.destroyed; i++) {

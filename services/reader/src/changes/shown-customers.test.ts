@@ -16,8 +16,8 @@ it('a new dealer of a customer counts as a move only while a stream shows the cu
 
 it('if streams have shown a customer with different dealers, each later dealer may count as a move', () => {
   const shown = createShownCustomers()
-  // Two slow streams read older changes: the first stream shows the old dealer, and forgets the
-  // customer when it reads further.
+  // Two slow streams read older changes. The first stream has shown the customer with the old
+  // dealer, and then removes the customer.
   shown.add('x', 'a')
   shown.add('x', 'b')
   shown.remove('x')

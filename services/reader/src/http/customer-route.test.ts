@@ -176,7 +176,7 @@ it.each(['a/b', 'é 😀', '\0', 'x'.repeat(9000), '__proto__', '<script>', '}{'
   },
 )
 
-it('an unknown parameter is refused, because a misspelt min-version would not wait', async () => {
+it('an unknown parameter is refused, because a misspelt min-version would be ignored', async () => {
   const answer = await start().get(`${CUSTOMER}?minversion=7:a`)
   expect(answer.json()).toMatchObject({ type: 'invalid-parameter', status: 400 })
 })

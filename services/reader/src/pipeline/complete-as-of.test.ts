@@ -85,7 +85,7 @@ it('after an hour of lag, Redis is complete as of a known earlier time, and the 
   const find = createFindCompleteAsOf()
   find({ raw: ends(1, 1), progress: positions(1) })
   for (let at = 2; at < 1000; at++) expect(find({ raw: ends(at, at), progress: positions(1) })?.at).toBe(1)
-  // The ends of this time are no longer known.
+  // The ends of the partitions at this time are no longer stored.
   expect(find({ raw: ends(1000, 1000), progress: positions(300) })?.at).toBe(1)
   expect(find({ raw: ends(1001, 1001), progress: positions(900) })?.at).toBe(900)
 })

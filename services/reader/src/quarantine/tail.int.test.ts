@@ -83,7 +83,7 @@ it('after a partition could not be read, the next list has the records of all pa
   const messages = [0, 1].map((partition) => ({ partition, value: '{', headers: { reason: 'not-json' } }))
   await producer.send({ topic, messages })
   let reads = 0
-  // The reading of each partition begins with this check.
+  // This check is made before each partition is read.
   const signal = {
     throwIfAborted: () => {
       reads += 1

@@ -32,8 +32,8 @@ const replyTo = (request: Buffer): Buffer => {
 const SHORT_TIMEOUT_MS = 200
 
 /**
- * Returns the options of a connection to a fake broker, which handles its n-th request with the
- * n-th function of `answers`.
+ * Starts a fake broker, whose n-th request is handled by the n-th function of `answers`. Returns
+ * the options of a connection to this broker.
  */
 const optionsOf = async (...answers: ((socket: Socket, request: Buffer) => void)[]) => {
   const server = createServer((socket) => {

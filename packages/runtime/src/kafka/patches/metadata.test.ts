@@ -115,7 +115,8 @@ it('a refresh gives each broker its own address, even if the bootstrap broker ch
 
 describe('metadata', () => {
   /**
-   * Creates a pool that knows one topic. The broker answers when the test calls `answers.shift()`.
+   * Creates a pool that knows one topic. Each request waits until the test calls the function that
+   * `answers.shift()` returns.
    */
   const setUp = async () => {
     const answers: ((error?: Error) => void)[] = []
