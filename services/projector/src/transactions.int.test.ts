@@ -1,21 +1,25 @@
 import { createLogger, loadSettings, waitUntil } from '@customer-stream/runtime'
 import { createRedis, type Redis, redisSettings } from '@customer-stream/runtime/redis'
 import { freshNames } from '@customer-stream/testing'
-import { testRedisUrl } from '@customer-stream/testing/vitest'
+import { startRedis } from '@customer-stream/testing/vitest'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { createFillStore } from './fill-store.ts'
 import type { IndexedCustomer } from './indexes.ts'
 import { createStore } from './store.ts'
 
+// The test has its own Redis. If another client sends a command while ioredis begins to monitor,
+// Redis may send the answer and this command together, and ioredis throws an error.
+let server: Awaited<ReturnType<typeof startRedis>>
 let redis: Redis
 beforeAll(async () => {
-  redis = createRedis(
-    loadSettings(redisSettings, { REDIS_URL: testRedisUrl() }),
-    createLogger('test', 'silent'),
-  ) as Redis
+  server = await startRedis()
+  redis = createRedis(loadSettings(redisSettings, { REDIS_URL: server.url }), createLogger('test', 'silent')) as Redis
   await redis.connect()
 })
-afterAll(() => redis.disconnect())
+afterAll(async () => {
+  redis.disconnect()
+  await server.stop()
+})
 
 const { keyPrefix } = freshNames()
 const options = { keyPrefix, topic: 'raw', projection: 1 }
