@@ -14,7 +14,8 @@ const faults = [
 /** Tests of the full fault suite alone. */
 const longFaults = ['test/faults/upgrade.e2e.test.ts', 'test/faults/restore.e2e.test.ts']
 const sweep = 'test/standstill/standstill.e2e.test.ts'
-/** `npm test` runs a part of the sweep. */
+/** `npm test` runs all projects, and sets SWEEP. With `part`, it runs a part of the sweep. */
+const isWholeRun = process.env.SWEEP !== undefined
 const isSweepPart = process.env.SWEEP === 'part'
 const withUsers = [
   sweep,
@@ -22,22 +23,24 @@ const withUsers = [
   'test/standstill/reader-rights.e2e.test.ts',
   'packages/runtime/src/kafka/diagnosis.int.test.ts',
 ]
-/** Files that mostly wait, and so leave the CPU to the sweep. */
-const waiting = [
+/** Files that only wait for a long time. The unit tests run beside them, and use the CPU. */
+const besideUnitTests = [
   'test/e2e/alerts.e2e.test.ts',
-  'test/e2e/redis-cluster.e2e.test.ts',
-  'test/e2e/rebuild-command.e2e.test.ts',
-  'test/e2e/watchdogs.e2e.test.ts',
   'packages/subscriber/src/network.int.test.ts',
-  'packages/runtime/src/kafka/oauth-bearer.int.test.ts',
-  'test/e2e/reader-operations.e2e.test.ts',
+  'packages/subscriber/src/subscribe-to-deliveries.int.test.ts',
+  'test/checks.test.ts',
 ]
 // Vitest starts large files first. These files take long, although some of them are small. At the
-// end of a run they would run alone.
+// end of a run they would run alone. The files around the sweep mostly wait, because the sweep uses
+// the CPU much.
 const longest = [
-  'test/checks.test.ts',
+  'test/e2e/redis-cluster.e2e.test.ts',
   sweep,
-  ...waiting,
+  'test/e2e/rebuild-command.e2e.test.ts',
+  'test/e2e/watchdogs.e2e.test.ts',
+  'packages/runtime/src/kafka/oauth-bearer.int.test.ts',
+  'test/e2e/reader-operations.e2e.test.ts',
+  'test/e2e/terminal-width.e2e.test.ts',
   'test/e2e/console.e2e.test.ts',
   'test/e2e/demo.e2e.test.ts',
   'test/e2e/verify.e2e.test.ts',
@@ -51,15 +54,18 @@ const longest = [
   ...withUsers.slice(1),
   ...faults,
 ]
-/** Starts these files before the other files of their group, in this order. */
+/** Places of the files that are not named in `order`. */
+const [UNIT_TESTS, ISOLATED, SHARED] = ['unit tests', 'isolated files', 'other files']
+const order = [...besideUnitTests, UNIT_TESTS, ...longest, ISOLATED, SHARED]
+/** Starts the files of each group in this order. */
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rank = ({ moduleId, project }: TestSpecification) => {
-      const place = longest.findIndex((file) => moduleId.endsWith(file))
-      // These files run first, because a shared worker ends when a file that needs its own worker
-      // starts.
-      const other = project.config.isolate ? longest.length : longest.length + 1
-      return [project.config.sequence.groupOrder, place < 0 ? other : place] as const
+      const { isolate, sequence } = project.config
+      // A shared worker ends before a file that needs its own worker, so these files are first.
+      const others = project.name === 'unit' ? UNIT_TESTS : isolate ? ISOLATED : SHARED
+      const place = order.findIndex((entry) => entry === others || moduleId.endsWith(entry))
+      return [sequence.groupOrder, place] as const
     }
     return (await super.sort(files)).toSorted((a, b) => {
       const [[groupA, placeA], [groupB, placeB]] = [rank(a), rank(b)]
@@ -102,15 +108,16 @@ export default defineConfig({
             '{test,tools,bench}/**/*.test.ts',
           ],
           exclude: ['**/*.{int,e2e}.test.ts', '**/node_modules/**'],
-          // These tests compute and do not wait. If tests with brokers ran at the same time, these
-          // tests would reach their time limits.
-          maxWorkers: 3,
+          // These tests compute and do not wait. With more workers for them, they would reach their
+          // time limits. In a whole run, the other workers run tests that wait.
+          ...(!isWholeRun && { maxWorkers: 3 }),
           // A worker runs many files, and loads modules such as kafkajs only once. This needs 60 %
-          // of the CPU time. So no test may leave changes in a module, a global or a prototype.
+          // of the CPU time. So a test may leave nothing behind in a module, a global or a
+          // prototype.
           isolate: false,
           restoreMocks: true,
           unstubEnvs: true,
-          sequence: { groupOrder: 0 },
+          sequence: { groupOrder: isWholeRun ? 1 : 0 },
         },
       },
       {
