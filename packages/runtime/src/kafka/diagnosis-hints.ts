@@ -3,7 +3,6 @@ export const rights: Readonly<Record<string, string>> = {
   Metadata: 'DESCRIBE on the topic (READ and WRITE include it)',
   ListOffsets: 'DESCRIBE on the topic (READ includes it)',
   Produce: 'WRITE on the topic',
-  InitProducerId: 'WRITE on the topic (AWS MSK: kafka-cluster:WriteDataIdempotently)',
   Fetch: 'READ on the topic',
   DescribeConfigs: 'DESCRIBE_CONFIGS on the topic',
   CreateTopics: 'CREATE on the topic or on the cluster',

@@ -87,6 +87,8 @@ type Batch = Map<string, PinnedMessage[]>
 const MAX_RESENDS = 3
 /** Kafka uses this timeout for transactions only. */
 const TRANSACTION_TIMEOUT_MS = 60_000
+const NO_PRODUCER_ID =
+  'Kafka gives this user no producer id. Grant WRITE on the topic, or in AWS MSK kafka-cluster:WriteDataIdempotently.'
 
 /** Opens kafkajs' producer. Also returns its private cluster object. */
 const openProducer = (kafka: KafkaClient, metadataMaxAgeMs: number) => {
@@ -115,7 +117,8 @@ const requestProducerId = async (cluster: Cluster): Promise<bigint> => {
   } catch (error) {
     // The metadata may name a broker that is gone.
     await cluster.refreshMetadata().catch(() => undefined)
-    throw new NotStoredError('unavailable', error)
+    const isDenied = errorType(error) === 'CLUSTER_AUTHORIZATION_FAILED'
+    throw new NotStoredError('unavailable', isDenied ? new Error(NO_PRODUCER_ID, { cause: error }) : error)
   }
 }
 
