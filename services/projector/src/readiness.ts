@@ -54,11 +54,10 @@ export const createReadiness = (deps: ReadinessDependencies): (() => Promise<Rea
     const standstill = kafka ? undefined : progress.standstill
     // The projector is ready while Redis is being filled, because new events are applied.
     const rebuild = fillProgress === undefined ? [] : [{ name: 'rebuild', ready: true, detail: fillProgress }]
-    // A delayed projector is ready, because it applies events.
-    const delay = kafka ? undefined : quotaDelay()
     return withoutRepeats([
       ...rebuild,
-      { ...readinessCheck('kafka', kafka?.message ?? delay), ready: kafka === undefined },
+      // A projector that a quota delays is ready, because it applies events.
+      { ...readinessCheck('kafka', kafka?.message ?? quotaDelay()), ready: kafka === undefined },
       readinessCheck('redis', redis?.message),
       readinessCheck('blocked', obstacles.blocked?.message),
       readinessCheck('group', notJoined),

@@ -77,7 +77,7 @@ export const withCluster = <T>(kafka: Kafka, create: () => T): { readonly client
     return created
   }
   try {
-    return { client: create(), cluster: created as unknown as Cluster }
+    return { client: create(), cluster: created as Cluster }
   } finally {
     creator[key] = createCluster
   }
