@@ -6,7 +6,9 @@ const readCheck = async () => {}
 const setUp = (stateTopic?: string, erasuresTopic?: string) => {
   const set: unknown[][] = []
   const sent: (readonly OutgoingRecord[])[] = []
-  const open = () => {
+  const opened: object[] = []
+  const open = (options: object) => {
+    opened.push(options)
     const own: unknown[] = []
     set.push(own)
     return {
@@ -25,7 +27,7 @@ const setUp = (stateTopic?: string, erasuresTopic?: string) => {
       maxValueBytes: 7,
     },
   )
-  return { outputs, set, sent }
+  return { outputs, opened, set, sent }
 }
 const partitions = new Map([
   ['raw', 12],
@@ -55,6 +57,10 @@ it('each producer gets only the partitions of its own topic', async () => {
   const { outputs, set } = setUp('state')
   await outputs.onPartitions(partitions)
   expect(set).toEqual([[new Map([['quarantine', 3]])], [new Map([['state', 12]])]])
+})
+
+it('Kafka refuses late batches of the state topic, because its readers use the last record', () => {
+  expect(setUp('state').opened).toEqual([{}, { refusesLateBatches: true }])
 })
 
 it.each([
