@@ -53,6 +53,14 @@ export const kafkaMutations: readonly Mutation[] = [
     test: unit(`${folder}/patches/request-queue.test.ts`, 'an idle connection has no timer'),
   },
   {
+    rule: 'a delay by a quota of Kafka is logged, and shown by the readiness',
+    prevents: 'events that get 503 or are applied late, and no text names the quota',
+    file: `${folder}/patches/index.ts`,
+    from: '  patchThrottle()\n',
+    to: '',
+    test: unit(`${folder}/patches/request-queue.test.ts`, 'a delay by a quota of Kafka is logged and noted'),
+  },
+  {
     rule: 'a request with an earlier timeout makes the check of timeouts earlier',
     prevents: 'a heartbeat whose timeout is noticed only after the timeout of an earlier fetch',
     file: `${folder}/patches/request-queue.ts`,
@@ -446,6 +454,14 @@ export const kafkaMutations: readonly Mutation[] = [
       `${folder}/late-batches.int.test.ts`,
       'Kafka refuses a batch that comes after a later batch of the producer',
     ),
+  },
+  {
+    rule: 'the producer of the state topic has batches with numbers',
+    prevents: 'an older document that stays the last record, because a broker stored it after a hang',
+    file: 'services/projector/src/outputs.ts',
+    from: '{ refusesLateBatches: true }',
+    to: '{}',
+    test: unit('services/projector/src/outputs.test.ts', 'Kafka refuses late batches of the state topic'),
   },
   {
     rule: 'producers refresh their metadata every second',

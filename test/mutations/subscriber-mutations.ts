@@ -125,6 +125,17 @@ export const subscriberMutations: readonly Mutation[] = [
     ),
   },
   {
+    rule: 'each consumer of the kit has its own offsets',
+    prevents: 'a subscription that ends or reads records again, because a member of its process joined the group',
+    file: `${folder}/own-offsets.ts`,
+    from: '  fields[field] = new Map()\n',
+    to: '',
+    test: unit(
+      `${folder}/own-offsets.test.ts`,
+      'each consumer has its own offsets, and the Kafka object keeps its offsets for other consumers',
+    ),
+  },
+  {
     rule: 'a slow handler sends heartbeats',
     prevents: 'a group that removes a slow member, and handles its records twice, again and again',
     file: `${folder}/heartbeats.ts`,
