@@ -14,7 +14,7 @@ const faults = [
 /** Tests of the full fault suite alone. */
 const longFaults = ['test/faults/upgrade.e2e.test.ts', 'test/faults/restore.e2e.test.ts']
 const sweep = 'test/standstill/standstill.e2e.test.ts'
-/** `npm test` runs all projects, and sets SWEEP. With `part`, it runs a part of the sweep. */
+/** `npm test` sets SWEEP, and runs several projects. With `part`, it runs a part of the sweep. */
 const isWholeRun = process.env.SWEEP !== undefined
 const isSweepPart = process.env.SWEEP === 'part'
 const withUsers = [
@@ -23,7 +23,7 @@ const withUsers = [
   'test/standstill/reader-rights.e2e.test.ts',
   'packages/runtime/src/kafka/diagnosis.int.test.ts',
 ]
-/** Files that only wait for a long time. The unit tests run beside them, and use the CPU. */
+/** Long files, which run beside the unit tests. All but the checks mostly wait. */
 const besideUnitTests = [
   'test/e2e/alerts.e2e.test.ts',
   'packages/subscriber/src/network.int.test.ts',
@@ -31,8 +31,8 @@ const besideUnitTests = [
   'test/checks.test.ts',
 ]
 // Vitest starts large files first. These files take long, although some of them are small. At the
-// end of a run they would run alone. The files around the sweep mostly wait, because the sweep uses
-// the CPU much.
+// end of a run they would run alone. The sweep needs much of the CPU, so the files around it are
+// files that mostly wait.
 const longest = [
   'test/e2e/redis-cluster.e2e.test.ts',
   sweep,

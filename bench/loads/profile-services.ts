@@ -9,7 +9,7 @@ import { catchUp } from './catch-up.ts'
 import { fillTopic } from './fill-topic.ts'
 import { openIngressUnderLoad } from './ingress-under-load.ts'
 
-/** The profile leaves out the first milliseconds of a process. */
+/** Time after the start of a process that the profile leaves out. */
 const SKIPPED_MS = 3000
 
 const profiled = (folder: string) => ({ NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${folder}` })

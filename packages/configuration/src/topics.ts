@@ -10,7 +10,7 @@ import type { ProjectorSettings } from './projector.ts'
 
 /**
  * Upper bound for the size of a state document, divided by the size of its event. A document writes
- * numbers up to 1e20 without an exponent. So `1e20,` (5 bytes) becomes 22 bytes, 4.4 times as many.
+ * numbers below 1e21 without an exponent. So `1e20,` (5 bytes) becomes 22 bytes, 4.4 times as many.
  * A byte of another charset becomes at most 3 bytes. A document has the customerUuid twice. The
  * record overhead of the topic has room for the second copy, because a key has at most 32 KiB.
  */

@@ -46,7 +46,7 @@ it('the events of an hour are unknown if only its active slots are stored, and 0
   expect(countEvents(bits, new Map(), NOW, NOW).eventsByHour.slice(-5)).toEqual([0, 0, null, null, null])
 })
 
-it('the usual number of an hour leaves out a week in which no events were counted', () => {
+it('the usual number of an hour leaves out a week in which no projector counted events', () => {
   const { bits, counts } = setUp(3.5 * HOURS_PER_WEEK, () => 10)
   // In the week before last, no projector counted, and the dealer sent events in one hour only.
   counts.delete(2968)

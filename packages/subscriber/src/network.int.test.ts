@@ -169,7 +169,7 @@ it.each(names)('%s does not join its group again if it ends during an outage', {
   await restarted
   await stop()
   network.set('open')
-  // A consumer that joined again would connect within this second.
+  // A consumer that joined again would connect within a second.
   await sleep(3000)
   expect(sockets.every(({ destroyed }) => destroyed)).toBe(true)
 })
