@@ -2,10 +2,10 @@
 // signal to this process when it calls a Lua script, or sends records to a topic. `what` is the
 // name of the script or topic.
 // - SIGKILL is sent at the first such call. `after` (default): the kernel already has the bytes of
-// the call. So the server does the work, and no process reads the answer. `before`: no byte reaches
-// the server.
+//   the call. So the server does the work, and no process reads the answer. `before`: no byte
+//   reaches the server.
 // - SIGSTOP is sent before the next such call after a SIGWINCH. A projector does not use SIGWINCH
-// for anything else. The process logs a line before the pause.
+//   for anything else. The process logs a line before the pause.
 import { hash } from 'node:crypto'
 import { existsSync, readFileSync, writeSync } from 'node:fs'
 import { Socket } from 'node:net'

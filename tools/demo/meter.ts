@@ -7,8 +7,8 @@ export const createMeter = (total: number) => {
   return {
     /**
      * @returns the rate of the last two seconds, and the estimated time left. The estimate uses the
-     * average rate since the start, because an outage of some seconds would distort the rate of two
-     * seconds.
+     *   average rate since the start, because an outage of some seconds would distort a shorter
+     *   rate.
      */
     sample: (at: number, done: number): { readonly perSecond: number; readonly secondsLeft: number | undefined } => {
       first ??= { at, done }

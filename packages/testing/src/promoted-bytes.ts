@@ -9,7 +9,7 @@ const oldGenerationBytes = (): number =>
 /**
  * Runs `step` several times, and collects only the young generation after each step.
  * @returns the bytes that these collections have moved to the old generation. Objects that are
- * needed only during one step must not be promoted.
+ *   needed only during one step must not be among these bytes.
  */
 export const promotedBytes = async (steps: number, step: (i: number) => Promise<unknown>): Promise<number> => {
   setFlagsFromString('--expose-gc')

@@ -1,5 +1,5 @@
 /** Delay of a request, with which Kafka enforces a quota. */
-export interface QuotaDelay {
+interface QuotaDelay {
   readonly broker: string
   readonly clientId: string
   readonly throttleMs: number
@@ -16,8 +16,8 @@ export const noteQuotaDelay = (delay: QuotaDelay): void => {
 }
 
 /**
- * A sentence about a quota that delays this process now, or has delayed it within the last minute.
- * No request fails, so no other check shows the reason why the service is slow.
+ * Returns a sentence about a quota that delays this process now, or has delayed it within the last
+ * minute. No request fails, so no other check shows the reason why the service is slow.
  */
 export const quotaDelay = (): string | undefined => {
   if (last === undefined || performance.now() > last.until) return undefined
