@@ -30,6 +30,16 @@ it('the log contains the causes of an error', () => {
   expect(JSON.parse(lines[0] ?? '').err.message).toBe('not stored: no leader')
 })
 
+it.each([
+  ['killed by timeout', { type: 'string', message: 'killed by timeout' }],
+  [null, { type: 'object', message: 'null' }],
+  [{ name: 'Jane Doe' }, { type: 'object', message: '[Object]' }],
+])('the log accepts the thrown value %j, which is not an error', (thrown, err) => {
+  const { lines, logger } = capture()
+  logger.error({ err: thrown }, 'stopping')
+  expect(JSON.parse(lines[0] ?? '')).toMatchObject({ msg: 'stopping', err })
+})
+
 it('each log line has the level’s name, the version and a text message', () => {
   const { lines, logger } = capture()
   logger.warn({ event: 'x' }, 'text')

@@ -15,9 +15,13 @@ const cut = (text: string, characters: number): string =>
 /**
  * Logs only known fields of an error. ioredis attaches the command's arguments to an error, and
  * kafkajs attaches the payloads. pino's serializer would log this personal data, in lines of
- * megabytes.
+ * megabytes. Accepts any value, because code may throw a value that is not an error.
  */
-const errorFields = (error: Error) => {
+const errorFields = (error: unknown) => {
+  if (!(error instanceof Error)) {
+    const text = typeof error === 'string' ? error : inspect(error, { depth: -1 })
+    return { type: typeof error, message: cut(text, MAX_TEXT_CHARACTERS) }
+  }
   const { type, message, stack, code } = stdSerializers.err(error) as {
     type: string
     message: string
