@@ -106,7 +106,7 @@ export const readCommandLine = <Read>(
  * A terminal sends Ctrl-C to npm and to this process, and npm repeats the signal within
  * milliseconds. A signal that comes later than this is a second Ctrl-C of a person.
  */
-const SAME_SIGNAL_MS = 500
+export const SAME_SIGNAL_MS = 500
 
 /**
  * Returns a signal that aborts on Ctrl-C, SIGTERM and SIGHUP. The command must then stop its

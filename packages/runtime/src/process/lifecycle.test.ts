@@ -10,7 +10,7 @@ const run = (script: string): Promise<{ code: number; lines: string[] }> =>
       '-e',
       `import { createLifecycle } from ${JSON.stringify(new URL('./lifecycle.ts', import.meta.url).href)}
 const say = (line) => process.stdout.write(line + '\\n')
-const logger = { info() {}, error: ({ event }) => say(event), fatal() {} }
+const logger = { info() {}, error: ({ event }) => say(event), fatal: ({ event, signal }) => signal && say(event) }
 const lifecycle = createLifecycle({ logger, deadlineMs: 300 })
 for (const part of ['first', 'second', 'third']) {
   lifecycle.onStop(part, async () => { await new Promise(setImmediate); say(part) })
@@ -55,6 +55,22 @@ it('if one part fails to stop, the other parts stop, and the process exits with 
     code: 1,
     lines: ['stop-failed', 'third', 'second', 'first'],
   })
+})
+
+it.each([
+  ['immediately, as by npm, the process finishes its stop', 0, { code: 0, lines: ['third', 'second', 'first'] }],
+  ['a second later, the process ends immediately with 1', 1000, { code: 1, lines: ['failed'] }],
+])('if a signal is repeated %s', async (_title, laterMs, ended) => {
+  const script = `let now = 0
+performance.now = () => now
+lifecycle.onStop('waits for the second signal', () => {
+  const arrived = new Promise((resolve) => process.once('SIGTERM', resolve))
+  now += ${laterMs}
+  process.kill(process.pid, 'SIGTERM')
+  return arrived
+})
+process.kill(process.pid, 'SIGTERM')`
+  expect(await run(script)).toEqual(ended)
 })
 
 it('a process exits at the deadline if a part does not stop', async () => {
