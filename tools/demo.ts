@@ -101,7 +101,7 @@ const runDemo = async (): Promise<void> => {
   if (options.keep) {
     const { secret, token } = pipeline
     const keys = { secret, token, apiKey: READER_KEY }
-    const addresses = { ingress: services.ingress(), reader: services.reader.url }
+    const addresses = { ...services, ingress: services.ingress() }
     await buildConsole(signal)
     const places = whereToLook(brokers, addresses, keys, customer.customerUuid, names)
     screen.print(`\nEverything is left running; Ctrl-C ends it. ${places}`)

@@ -56,11 +56,13 @@ try {
     run(process.execPath, [...watch, source(`services/${name}/src/main.ts`)], env)
   run('npm', ['run', '--silent', 'build', '--workspace', '@customer-stream/reader', '--', '--watch'])
   const ingress = { url: `http://127.0.0.1:${port}`, adminUrl: `http://127.0.0.1:${ingressAdmin}` }
-  const reader = `http://127.0.0.1:${readerPort}`
-  printNotice(`ingress: http://127.0.0.1:${port}/webhooks/mykaarma, metrics at http://127.0.0.1:${ingressAdmin}/metrics
-projector: metrics at http://127.0.0.1:${projectorAdmin}/metrics
-reader: ${reader}/v1/customers, metrics at http://127.0.0.1:${readerAdmin}/metrics
-${whereToLook(brokers, { ingress, reader }, { secret: 'desk-secret', token: 'desk-token', apiKey: 'desk-api-key' })}`)
+  const projector = { adminUrl: `http://127.0.0.1:${projectorAdmin}` }
+  const reader = { url: `http://127.0.0.1:${readerPort}`, adminUrl: `http://127.0.0.1:${readerAdmin}` }
+  const keys = { secret: 'desk-secret', token: 'desk-token', apiKey: 'desk-api-key' }
+  printNotice(`ingress: ${ingress.url}/webhooks/mykaarma, metrics at ${ingress.adminUrl}/metrics
+projector: metrics at ${projector.adminUrl}/metrics
+reader: ${reader.url}/v1/customers, metrics at ${reader.adminUrl}/metrics
+${whereToLook(brokers, { ingress, projector, reader }, keys)}`)
   await arrived
 } catch (error) {
   exitCode = reportFailure('dev', error)

@@ -9,10 +9,15 @@ it.each([
   (kafkaBrokers, end) => {
     const text = whereToLook(
       { kafkaBrokers, redisUrl: 'redis://r:1' },
-      { ingress: { url: 'u', adminUrl: 'a' }, reader: 'r' },
+      {
+        ingress: { url: 'u', adminUrl: 'a' },
+        projector: { adminUrl: 'p' },
+        reader: { url: 'r', adminUrl: 'b' },
+      },
       { secret: 's', token: 't', apiKey: 'k' },
     )
     expect(/export .*\n/.exec(text)?.[0]).toContain(end)
+    expect(text).toContain('\n  npm run status -- --ingress a --projector p --reader b ')
     expect(text).toContain('\n  Console: r/ with the API key k\n')
   },
 )

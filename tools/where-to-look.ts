@@ -20,8 +20,8 @@ const SMALL_RUN = '--events 100 --customers 10'
 
 export interface Addresses {
   readonly ingress: { readonly url: string; readonly adminUrl: string }
-  /** Address of the public port. */
-  readonly reader: string
+  readonly projector: { readonly adminUrl: string }
+  readonly reader: { readonly url: string; readonly adminUrl: string }
 }
 
 interface Keys {
@@ -31,22 +31,27 @@ interface Keys {
   readonly apiKey: string
 }
 
+const adminPorts = (services: Addresses): string =>
+  Object.entries(services)
+    .map(([service, { adminUrl }]) => `--${service} ${adminUrl}`)
+    .join(' ')
+
 /** Returns commands for another terminal. They need no program outside this repository. */
 export const whereToLook = (
   { kafkaBrokers, redisUrl }: PipelineBrokers,
-  { ingress, reader }: Addresses,
+  { ingress, projector, reader }: Addresses,
   { secret, token, apiKey }: Keys,
   customerUuid = '<customerUuid>',
   names = productionNames,
 ): string => `In another terminal, in this folder:
 
   export KAFKA_BROKERS=${kafkaBrokers.join(',')} REDIS_URL=${redisUrl}${replicationOf(kafkaBrokers)}${settingsOf(names)}
-  npm run status -- --ingress ${ingress.adminUrl}   whether all is well, and what is wrong
+  npm run status -- ${adminPorts({ ingress, projector, reader })}   whether all is well, and what is wrong
   npm run customer -- show ${customerUuid}   the hash of the customer in Redis
   npm run customer -- history ${customerUuid}   the outcome of each event of the customer
   npm run verify                    compares Redis with Kafka
   npm run simulate -- --url ${ingress.url}/webhooks/mykaarma --secret ${secret} --token ${token} ${SMALL_RUN}
-  curl -H 'authorization: Bearer ${apiKey}' ${reader}/v1/customers/${customerUuid}   what an application gets
+  curl -H 'authorization: Bearer ${apiKey}' ${reader.url}/v1/customers/${customerUuid}   what an application gets
 
-  Console: ${reader}/ with the API key ${apiKey}
+  Console: ${reader.url}/ with the API key ${apiKey}
   Metrics: ${ingress.adminUrl}/metrics`

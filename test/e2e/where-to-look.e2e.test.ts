@@ -21,12 +21,13 @@ const { scripts } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as 
 const names = freshNames()
 let pipeline: Pipeline
 let ingress: ServiceProcess
+let projector: ServiceProcess
 let reader: ServiceProcess
 beforeAll(async () => {
   pipeline = await openPipeline(inject('brokers'), names)
   ingress = await pipeline.start('ingress')
   reader = await pipeline.start('reader')
-  const projector = await pipeline.start('projector')
+  projector = await pipeline.start('projector')
   await Promise.all([ingress, reader, projector].map((service) => service.untilReady()))
 })
 afterAll(() => pipeline.close())
@@ -47,7 +48,7 @@ it('each command that the demo prints works in this repository', { timeout: 120_
   )
   const { secret, token } = pipeline
   const keys = { secret, token, apiKey: READER_KEY }
-  const text = whereToLook(inject('brokers'), { ingress, reader: reader.url }, keys, 'shown', names)
+  const text = whereToLook(inject('brokers'), { ingress, projector, reader }, keys, 'shown', names)
   const exported = [...text.matchAll(/([A-Z_]+)=(\S+)/g)].map(([, name = '', value]) => [name, value])
   const env = { ...process.env, ...Object.fromEntries(exported) }
   const commands = [...text.matchAll(/^ {2}npm run (\w+)(?: -- (.*?))?(?: {3}.*)?$/gm)]
@@ -60,7 +61,10 @@ it('each command that the demo prints works in this repository', { timeout: 120_
     results.set(`${name} ${args}`.trim().replace(/ --.*/, ''), stdout)
   }
   expect([...results.keys()]).toEqual(['status', 'customer show shown', 'customer history shown', 'verify', 'simulate'])
-  expect(results.get('status')).toMatch(/^All is well\.\n[\s\S]*ingress http:\S+: ready\n/)
+  expect(results.get('status')).toMatch(
+    /^All is well\.\n[\s\S]*ingress http:\S+: ready\n *projector http:\S+: ready\n *reader http:\S+: ready\n/,
+  )
+  expect(results.get('status')).not.toContain('was asked')
   expect(results.get('customer history shown')).toMatch(/applied {2}◀ in Redis/)
   expect(results.get('customer show shown')).toMatch(/firstName +Renée/)
   expect(results.get('verify')).toMatch(/customers compared, every field +1 /)
