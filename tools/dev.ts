@@ -1,11 +1,15 @@
 /**
  * `npm run dev`: starts brokers and all services. Restarts a service when a source file changes.
  */
+import { hash } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
 import { interruption, printNotice, reportFailure } from '@customer-stream/cli/interruption'
 import { readCommandLine } from '@customer-stream/runtime/command-line'
-import { apiKeys, freePorts, startBrokers, startSupervised } from '@customer-stream/testing'
+import { freePorts, startBrokers, startSupervised } from '@customer-stream/testing'
 import { whereToLook } from './where-to-look.ts'
+
+/** The same key as in docker-compose.yml, so that the commands of README.md work with both. */
+const API_KEY = 'desk-key'
 
 const source = (path: string): string => fileURLToPath(new URL(`../${path}`, import.meta.url))
 
@@ -35,6 +39,7 @@ try {
     KAFKA_REPLICATION_FACTOR: '1',
   }
   const secrets = { MYKAARMA_SIGNING_SECRETS: 'desk=desk-secret', MYKAARMA_TOKENS: 'desk=desk-token' }
+  const desk = { name: 'desk', scopes: ['read', 'pii', 'operate'], dealers: ['*'], sha256: hash('sha256', API_KEY) }
   const environments: Record<string, Record<string, string | undefined>> = {
     ingress: { ...shared, ...secrets, PORT: port, ADMIN_PORT: ingressAdmin },
     projector: { ...shared, REDIS_URL: brokers.redisUrl, ADMIN_PORT: projectorAdmin },
@@ -44,7 +49,7 @@ try {
       PORT: readerPort,
       ADMIN_PORT: readerAdmin,
       INGRESS_ADMIN_URLS: `http://127.0.0.1:${ingressAdmin}`,
-      READER_API_KEYS: apiKeys([{ name: 'desk', scopes: ['read', 'pii', 'operate'], dealers: ['*'] }]),
+      READER_API_KEYS: JSON.stringify([desk]),
     },
   }
   const run = (command: string, args: string[], env: Record<string, string | undefined> = {}) => {
@@ -58,7 +63,7 @@ try {
   const ingress = { url: `http://127.0.0.1:${port}`, adminUrl: `http://127.0.0.1:${ingressAdmin}` }
   const projector = { adminUrl: `http://127.0.0.1:${projectorAdmin}` }
   const reader = { url: `http://127.0.0.1:${readerPort}`, adminUrl: `http://127.0.0.1:${readerAdmin}` }
-  const keys = { secret: 'desk-secret', token: 'desk-token', apiKey: 'desk-api-key' }
+  const keys = { secret: 'desk-secret', token: 'desk-token', apiKey: API_KEY }
   printNotice(`ingress: ${ingress.url}/webhooks/mykaarma, metrics at ${ingress.adminUrl}/metrics
 projector: metrics at ${projector.adminUrl}/metrics
 reader: ${reader.url}/v1/customers, metrics at ${reader.adminUrl}/metrics
