@@ -21,7 +21,7 @@ const line = {
   the times of the first and the last event. A difference refuses no event.
     unknown-field   the documentation lacks this field
     other-type      the documentation names another type
-    new-value       the documentation lists the values, without this one
+    new-value       the documentation lists the values, and lacks this value
     large           a text above 1,000 characters or a list above 100 entries
   The projectors compare a sample of the events, in less than 1 % of their time.
   Prints names of fields, never a value.

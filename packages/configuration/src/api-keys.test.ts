@@ -31,7 +31,7 @@ it.each<[problem: string, change: object]>([
   ['dealers', { dealers: [] }],
   ['dealers', { dealers: [''] }],
   ['dealers', { dealers: undefined }],
-  ['another member', { dealer: 'a' }],
+  ['a member other than', { dealer: 'a' }],
 ])('the setting for API keys refuses a key with a wrong %s: %j', (problem, change) => {
   const other = { ...key, name: 'other', sha256: 'cd'.repeat(32) }
   expect(() => read(other, { ...key, ...change })).toThrow(new RegExp(`^key 2 .*${problem}`))

@@ -36,7 +36,7 @@ const readKey = (entry: unknown, index: number): ApiKey => {
   if (!isListOf(scopes, isScope)) throw wrong(`needs scopes, a list of ${SCOPES.join(', ')}`)
   if (!isListOf(dealers, isDealer)) throw wrong('needs dealers, a list of dealerUuids, or ["*"] for all dealers')
   if (Object.keys(entry).some((member) => !MEMBERS.includes(member)))
-    throw wrong(`has another member than ${MEMBERS.join(', ')}`)
+    throw wrong(`has a member other than ${MEMBERS.join(', ')}`)
   return { name, sha256: sha256.toLowerCase(), scopes, dealers }
 }
 

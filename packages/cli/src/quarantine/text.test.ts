@@ -24,7 +24,9 @@ it('a quarantine record with unknown or missing headers can be read', () => {
   expect(explanationOf('new-reason')).toContain('does not know the reason')
   expect(explanationOf('__proto__')).toContain('does not know the reason')
   expect(explanationOf('not-json')).toBe('The record is not JSON.')
-  expect(explanationOf('too-far-in-future')).toBe('The record has a timestamp more than MAX_FUTURE_MS ahead.')
+  expect(explanationOf('too-far-in-future')).toBe(
+    'The record has a timestamp that is later than its receipt by more than MAX_FUTURE_MS.',
+  )
 })
 
 it('the summary keeps at most 200 different reasons, and adds up the others', () => {

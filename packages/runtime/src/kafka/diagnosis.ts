@@ -244,7 +244,8 @@ const unknownHost = ({ settings, facts, kafka, cannot, retrying }: Failure): Pro
     reason: 'address',
     message:
       `The host name of ${kafka} does not exist (ENOTFOUND). ${cannot}. ${retrying}Check that its container runs: ` +
-      `Docker and Kubernetes remove the name of a stopped one. Otherwise check ${addressHint(settings, facts.broker)}.`,
+      'Docker and Kubernetes remove the name of a stopped container. ' +
+      `Otherwise check ${addressHint(settings, facts.broker)}.`,
   }
 }
 

@@ -72,7 +72,7 @@ const rows: readonly Row[] = [
     reason: 'address',
     happened: 'has a host name that does not exist',
     hint:
-      'Check that its container runs: Docker and Kubernetes remove the name of a stopped one. Otherwise check ' +
+      'Check that its container runs: Docker and Kubernetes remove the name of a stopped container. Otherwise check ' +
       'REDIS_URL.',
   },
   {

@@ -19,8 +19,8 @@ export const problems = {
   unroutable: { status: 422, title: 'The event cannot be routed.' },
   'headers-too-large': { status: 431, title: 'The headers are too large.' },
   'internal-error': { status: 500, title: 'The service failed.' },
-  'too-many-bodies': { status: 503, title: 'Too many request bodies are arriving at once. Send it again.' },
-  unavailable: { status: 503, title: 'The event could not be stored in time. Send it again.' },
+  'too-many-bodies': { status: 503, title: 'Too many request bodies are arriving at once. Send the request again.' },
+  unavailable: { status: 503, title: 'The event could not be stored in time. Send the event again.' },
 } as const
 
 export type Problem = keyof typeof problems

@@ -7,10 +7,11 @@ import type { Suspicion } from './webhook-route.ts'
 const advice: Partial<Record<Problem, string>> = {
   unauthenticated: 'compare MYKAARMA_SIGNING_SECRETS and MYKAARMA_TOKENS with those of the sender',
   'forbidden-address':
-    'if this is the sender, add it to MYKAARMA_ALLOWED_ADDRESSES; behind a proxy, add the peer to TRUSTED_PROXIES',
+    'if the sender has this address, add it to MYKAARMA_ALLOWED_ADDRESSES; if the peer is a proxy, add the peer to ' +
+    'TRUSTED_PROXIES',
   'not-found': 'give the sender the URL with the path /webhooks/mykaarma',
   'method-not-allowed': 'the sender must use POST',
-  'too-large': 'raise MAX_BODY_BYTES, of the projector too, and max.message.bytes of the topics',
+  'too-large': 'raise MAX_BODY_BYTES of ingress and projector, and max.message.bytes of the topics',
   incomplete: 'look for a proxy or a time limit that cuts requests off',
   'request-timeout': 'look for a slow network or proxy; REQUEST_TIMEOUT_MS is the limit',
   'malformed-json': 'a copy is in quarantine; if its charset is not UTF-8, see MYKAARMA_CHARSET',

@@ -169,9 +169,9 @@ export const createAppender = (files: SpoolFiles, options: AppenderOptions): App
     append: (record) => {
       const frame = encodeFrame(record)
       const bytes = reservedBytes(frame)
-      if (!isWithinBounds(bytes)) return Promise.reject(new SpoolFullError(`the spool holds its ${maxBytes} bytes`))
+      if (!isWithinBounds(bytes)) return Promise.reject(new SpoolFullError(`the spool is full: ${maxBytes} bytes`))
       if (waitingBytes + bytes > maxWaitingBytes)
-        return Promise.reject(new SpoolFullError('too much waits for the disk'))
+        return Promise.reject(new SpoolFullError('too many bytes wait for the disk'))
       return new Promise((resolve, reject) => {
         queue.push({ frame, timestamp: record.timestamp, resolve, reject })
         waitingBytes += bytes

@@ -17,7 +17,7 @@ export const EventDocument = Type.Object({
       '`unusable`: it can never be applied. `waiting`: not read yet. Null: not known, because earlier events were ' +
       'not read, or Redis does not have the customer.',
   }),
-  isCurrent: Type.Boolean({ description: 'True if Redis has the customer from this event.' }),
+  isCurrent: Type.Boolean({ description: 'True if the customer in Redis is from this event.' }),
   reason: Type.Optional(Type.String({ description: 'Reason why the event is unusable.' })),
   document: Type.Optional(ChangeDocument),
   raw: Type.Optional(Type.String({ description: 'Body of the request, with `raw=1`.' })),

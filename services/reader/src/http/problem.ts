@@ -20,7 +20,7 @@ export const problems = {
   },
   'too-large': { status: 413, title: 'The body is too large.' },
   'unsupported-media-type': { status: 415, title: 'The content type must be application/json.' },
-  'too-many-requests': { status: 429, title: 'The API key has sent too many requests. Send this one later.' },
+  'too-many-requests': { status: 429, title: 'The API key has sent too many requests. Send this request later.' },
   'headers-too-large': { status: 431, title: 'The headers are too large.' },
   'internal-error': { status: 500, title: 'The service failed.' },
   unavailable: { status: 503, title: 'The data cannot be read now. Send the request again.' },

@@ -62,6 +62,6 @@ export const RedriveAnswer = Type.Object({
   }),
   topic: Type.Optional(Type.String({ description: 'The topic to which the record was or would be sent.' })),
   refused: Type.Optional(Type.String({ description: 'The reason of the refusal.' })),
-  why: Type.Optional(Type.String({ description: 'A sentence about the refusal, without data of a customer.' })),
+  why: Type.Optional(Type.String({ description: 'Explanation of the refusal, without data of a customer.' })),
 })
 export type RedriveAnswer = Static<typeof RedriveAnswer>
