@@ -6,17 +6,18 @@ const USAGE = `Usage: npm run simulate -- --url URL --secret TEXT --token TEXT -
   --url URL               where to POST, e.g. http://localhost:8080/webhooks/mykaarma
   --secret TEXT           signs the body: mykaarma-signature-token
   --token TEXT            sent as x-authorization-token
-  --events N              distinct events to make
-  --customers N           customers they are about
-  --rate N                new events per second; 0, the default: as fast as the answers come
+  --events N              number of distinct events
+  --customers N           number of customers in these events
+  --rate N                new events per second (0: no limit except --concurrency)
   --ledger FILE           append each promise (2xx) as a JSON line
   --concurrency N         requests in flight (64)
-  --repeats SHARE         accepted events delivered again later, 0 to 1 (0)
-  --disorder SHARE        events sent after later ones of their customer (0)
-  --drops SHARE           requests whose connection is torn before the answer is read (0)
-  --other SHARE           events of other types than customers (0)
+  --repeats SHARE         share of the accepted events to send again later, 0 to 1 (0)
+  --disorder SHARE        share of the events to send after a later event of the customer (0)
+  --drops SHARE           share of the requests to cut off before the answer is read (0)
+  --other SHARE           share of the events that have another type than customers (0)
   --retry-base-ms N       mean wait before the first of five retries (1000)
-  --seed N                makes the same events again, with --newest-timestamp byte for byte
+  --seed N                the same seed makes the same events; with the same --newest-timestamp too,
+                          all bytes are the same
   --newest-timestamp MS   every event is older than this Unix time (now)
 `
 
