@@ -48,7 +48,7 @@ export const rebuild: Question = {
         readings,
         notes: [
           `${customers * EVENTS_PER_CUSTOMER} events of ${customers} customers in random order over 12 partitions. ` +
-            'With a raised version, Redis already has each hash of the earlier version. One pass is ' +
+            'With a raised version, Redis already has each hash of the earlier version. The rows with one pass have ' +
             '`LOOKAHEAD_RECORDS=0`. The time counts from readiness, so that it includes the first pass.',
         ],
       }

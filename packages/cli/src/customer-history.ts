@@ -54,7 +54,10 @@ export interface HistoryOptions {
   readonly limit: number
   /** The customer's last erasure. Undefined if the customer was never erased. */
   readonly erasure: Pick<Erasure, 'scope' | 'erasedAt'> | undefined
-  /** Offset before which Redis has every event, by partition, if it is known. */
+  /**
+   * For each partition: Redis has every event before this offset. A partition is missing if the
+   * offset is not known.
+   */
   readonly positions: ReadonlyMap<number, bigint>
   /** `_source` of the hash in Redis. */
   readonly source: string | undefined

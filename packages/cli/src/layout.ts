@@ -144,8 +144,8 @@ const MIN_BAR = 8
 const MAX_BAR = 40
 
 /**
- * Returns a progress bar of one line. On a narrow terminal the bar gets shorter. After that the
- * tail is left out, then the time left, then the rate.
+ * Returns a progress bar of one line. On a narrow terminal the bar gets shorter. If a short bar is
+ * still too long, the line lacks the tail, then the remaining time, then the rate.
  */
 export const barText = (
   { label, done, total, perSecond, secondsLeft, tail = '' }: BarState,

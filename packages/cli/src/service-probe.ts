@@ -8,7 +8,7 @@ export interface ServiceAddress {
   readonly kind: ServiceKind
   /** Address of the admin port, such as `http://127.0.0.1:9464`. */
   readonly url: string
-  /** ADMIN_TOKEN of the service, if it demands one. */
+  /** ADMIN_TOKEN of the service, if the service demands a token. */
   readonly token?: string
 }
 

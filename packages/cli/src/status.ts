@@ -171,7 +171,7 @@ const askRedis = (session: Session) =>
 
 /**
  * Asks one question about a topic, with its own client.
- * @param doing completes "The command cannot …", before the topic. If it is `read`, an error
+ * @param doing verb for the error message "The command cannot <doing> topic …". With `read`, the
  *   message says that the user needs READ.
  */
 const askTopic = <T>(session: Session, topic: string, work: (admin: TopicAdmin) => Promise<T>, doing = 'read') =>

@@ -22,7 +22,7 @@ export const encodingOf = (charset: string): string | undefined => {
 
 /**
  * Returns the charset that a content type declares. Undefined if it declares no charset, or an
- * unknown one.
+ * unknown charset.
  */
 export const declaredEncoding = (contentType: string | undefined): string | undefined => {
   const [, quoted, plain] = declaredCharset.exec(contentType ?? '') ?? []

@@ -394,9 +394,10 @@ export const createStore = (client: RedisClient, options: StoreOptions): Store &
   /**
    * Writes the customers, and stores a token beside each copy of the position. Then checks that the
    * customers and their entries are still stored. One call cannot write customers and position,
-   * because they are in different slots. If a master is replaced before its token is stored, the
-   * check finds customers or entries missing. If a master is replaced later, the new master has the
-   * customers and entries, or it lacks the token. Without the token, `moveAfter` fails.
+   * because they are in different slots. So a master that is replaced may lose some of them. If
+   * this happens before the token is stored, the check finds that customers or entries are missing.
+   * If this happens later, a new master without the customers also lacks the token, and `moveAfter`
+   * fails.
    */
   const writeOnCluster: Write = async (customers, partition, _from, to, { oldest = '0', isPublished }) => {
     const { position, token: tokenField, fill: fillField } = fields(partition)

@@ -63,8 +63,9 @@ export const readBackwards = async <W extends Window>(
   while (oldest > first && size >= 1) {
     const from = Math.max(first, oldest - size)
     const isFirst = oldest === end && size > 1
-    // Half of the limit is left for a smaller window. Otherwise neither the large records nor the
-    // records before them could be read.
+    // If the first window exceeds half of the limit, it is dropped, and the other half is used to
+    // read a smaller window. Otherwise neither the large records nor the records before them could
+    // be read.
     const window = await readWindow(from, oldest, isFirst ? maxBytes / 2 : maxBytes)
     if (window === undefined) {
       if (!isFirst || signal.aborted) return oldest

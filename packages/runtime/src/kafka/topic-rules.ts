@@ -1,6 +1,6 @@
 /**
- * Rules for the settings of a topic: the settings of a new topic, and the problems of an existing
- * one.
+ * Rules for the settings of topics: the settings of a new topic, and the problems of an existing
+ * topic.
  */
 import type { KafkaSettings } from './settings.ts'
 

@@ -217,7 +217,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     })
   }
 
-  /** @param failure the bug of ours that ended the request, if there was one. */
+  /** @param failure the error, if a bug of the ingress ended the request. */
   const refuse = (reply: FastifyReply, problem: Problem, detail?: string, failure?: Error) => {
     const { request } = reply
     metrics.answers.inc({ answer: problem })
