@@ -61,10 +61,7 @@ const createRequestSeconds = (registers: Registry[]) => {
   return histogram
 }
 
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: one entry for each metric
-export const createIngressMetrics = (registry: Registry, { size, spoolSize, isolated }: Sources) => {
-  const registers = [registry]
-  const requestSeconds = createRequestSeconds(registers)
+const createQueueGauges = (registers: Registry[], { size, isolated }: Pick<Sources, 'size' | 'isolated'>) => {
   new Gauge({
     name: 'ingress_queue_records',
     help: 'Records in memory that wait for Kafka or are in flight.',
@@ -101,6 +98,9 @@ export const createIngressMetrics = (registry: Registry, { size, spoolSize, isol
       this.set(isolated().slow)
     },
   })
+}
+
+const createSpoolMetrics = (registers: Registry[], { spoolSize }: Pick<Sources, 'spoolSize'>) => {
   const spoolGauge = (name: string, help: string, read: (size: SpoolSize) => number) =>
     new Gauge({
       name,
@@ -128,17 +128,6 @@ export const createIngressMetrics = (registry: Registry, { size, spoolSize, isol
   spoolGauge('ingress_spool_oldest_seconds', 'Age of the oldest record in the spool.', ({ oldestAt }) =>
     oldestAt === undefined ? 0 : Math.max(0, Date.now() - oldestAt) / 1000,
   )
-  const eventsAtRisk = createEventsAtRisk()
-  new Gauge({
-    name: 'ingress_events_at_risk',
-    help:
-      'Events of the last 24 hours that got 503 and were not accepted later, at most 10,000. Events whose repeat ' +
-      'another ingress accepted are included, so the number is an upper limit.',
-    registers,
-    collect() {
-      this.set(eventsAtRisk.size)
-    },
-  })
   const metrics = {
     spoolDamage: new Counter({
       name: 'ingress_spool_damage_total',
@@ -169,6 +158,24 @@ export const createIngressMetrics = (registry: Registry, { size, spoolSize, isol
         'outage.',
       registers,
     }),
+  }
+  startAtZero(metrics.spoolDamage, { what: damages })
+  return metrics
+}
+
+const createAnswerMetrics = (registers: Registry[]) => {
+  const eventsAtRisk = createEventsAtRisk()
+  new Gauge({
+    name: 'ingress_events_at_risk',
+    help:
+      'Events of the last 24 hours that got 503 and were not accepted later, at most 10,000. Events whose repeat ' +
+      'another ingress accepted are included, so the number is an upper limit.',
+    registers,
+    collect() {
+      this.set(eventsAtRisk.size)
+    },
+  })
+  const metrics = {
     answers: new Counter({
       name: 'ingress_answers_total',
       help: 'Answers to requests, by answer: `accepted`, or the type of the problem.',
@@ -181,7 +188,7 @@ export const createIngressMetrics = (registry: Registry, { size, spoolSize, isol
       buckets: SECONDS,
       registers,
     }),
-    requestSeconds,
+    requestSeconds: createRequestSeconds(registers),
     lastEvent: new Gauge({
       name: 'ingress_last_event_timestamp_seconds',
       help: 'Unix time of the last answer of 202. 0 if there was none since the start.',
@@ -198,6 +205,18 @@ export const createIngressMetrics = (registry: Registry, { size, spoolSize, isol
       help: 'Open connections to the public port. `MAX_CONNECTIONS` is the limit.',
       registers,
     }),
+    dropped: new Counter({
+      name: 'ingress_connections_dropped_total',
+      help: 'Connections closed without an answer, because `MAX_CONNECTIONS` were open.',
+      registers,
+    }),
+  }
+  startAtZero(metrics.answers, { answer: ['accepted', ...problemNames] })
+  return metrics
+}
+
+const createSenderMetrics = (registers: Registry[]) => {
+  const metrics = {
     senderRefusals: new Counter({
       name: 'ingress_sender_refusals_total',
       help:
@@ -210,11 +229,6 @@ export const createIngressMetrics = (registry: Registry, { size, spoolSize, isol
       name: 'ingress_unauthenticated_total',
       help: 'Requests refused with 401, by the first check that failed.',
       labelNames: ['check'],
-      registers,
-    }),
-    dropped: new Counter({
-      name: 'ingress_connections_dropped_total',
-      help: 'Connections closed without an answer, because `MAX_CONNECTIONS` were open.',
       registers,
     }),
     authenticated: new Counter({
@@ -239,6 +253,18 @@ export const createIngressMetrics = (registry: Registry, { size, spoolSize, isol
       labelNames: ['what'],
       registers,
     }),
+  }
+  startAtZero(metrics.senderRefusals, {
+    problem: problemNames.filter((problem) => problems[problem].status < 500),
+    sender: SENDERS,
+  })
+  startAtZero(metrics.unauthenticated, { check: FAILED_CHECKS })
+  startAtZero(metrics.suspicious, { what: SUSPICIONS })
+  return metrics
+}
+
+const createRecordMetrics = (registers: Registry[]) => {
+  const metrics = {
     published: new Counter({
       name: 'ingress_published_total',
       help: 'Records by kind of event and outcome.',
@@ -278,17 +304,20 @@ export const createIngressMetrics = (registry: Registry, { size, spoolSize, isol
       registers,
     }),
   }
-  startAtZero(metrics.answers, { answer: ['accepted', ...problemNames] })
-  startAtZero(metrics.senderRefusals, {
-    problem: problemNames.filter((problem) => problems[problem].status < 500),
-    sender: SENDERS,
-  })
-  startAtZero(metrics.unauthenticated, { check: FAILED_CHECKS })
-  startAtZero(metrics.suspicious, { what: SUSPICIONS })
   startAtZero(metrics.published, { event: EVENT_TYPES, outcome: ends })
   startAtZero(metrics.refused, { quarantined: ['yes', 'no'] })
-  startAtZero(metrics.spoolDamage, { what: damages })
   return metrics
+}
+
+export const createIngressMetrics = (registry: Registry, sources: Sources) => {
+  const registers = [registry]
+  createQueueGauges(registers, sources)
+  return {
+    ...createSpoolMetrics(registers, sources),
+    ...createAnswerMetrics(registers),
+    ...createSenderMetrics(registers),
+    ...createRecordMetrics(registers),
+  }
 }
 
 export type IngressMetrics = ReturnType<typeof createIngressMetrics>

@@ -30,9 +30,7 @@ export const quarantineReasons = Object.keys({
 
 const operations = ['Redis', 'quarantine', 'state', 'erasures', 'positions']
 
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: one entry for each metric
-export const createProjectorMetrics = (registry: Registry, { groupId, topic }: { groupId: string; topic: string }) => {
-  const registers = [registry]
+const createProgressMetrics = (registers: Registry[], { groupId, topic }: { groupId: string; topic: string }) => {
   const measuredAt = new Map<number, number>()
   // Common Kafka exporters use this name and these labels, so existing dashboards work.
   const lag = new Gauge({
@@ -55,7 +53,7 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
         this.set({ topic, partition: String(partition) }, (performance.now() - at) / 1000)
     },
   })
-  const metrics = {
+  return {
     /** Sets the lag of a partition in records. */
     observeLag: (partition: number, records: number) => {
       measuredAt.set(partition, performance.now())
@@ -73,6 +71,11 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
       help: 'Offsets that Kafka deleted before they were applied. Redis never gets their events.',
       registers,
     }),
+  }
+}
+
+const createRecordMetrics = (registers: Registry[]) => {
+  const metrics = {
     events: new Counter({
       name: 'projector_events_total',
       help:
@@ -105,99 +108,123 @@ export const createProjectorMetrics = (registry: Registry, { groupId, topic }: {
       help: 'Number of times that a partition went back because Redis did not have the expected position.',
       registers,
     }),
-    stateRecords: new Counter({
-      name: 'projector_state_records_total',
-      help: 'Documents and tombstones published in the state topic.',
-      registers,
-    }),
-    stateRepairs: new Counter({
-      name: 'projector_state_repairs_total',
-      help:
-        'Number of times that this process published documents of a partition after another projector got that ' +
-        'partition. The other projector applies the records again and publishes the current documents.',
-      registers,
-    }),
-    fillRecords: new Gauge({
-      name: 'projector_fill_records',
-      help: 'Records of the state topic from which this process fills a lost Redis. 0 if it fills nothing.',
-      registers,
-    }),
-    fillRemaining: new Gauge({
-      name: 'projector_fill_remaining_records',
-      help: 'Records of the state topic that the running fill of Redis must still read.',
-      registers,
-    }),
-    fillSecondsLeft: new Gauge({
-      name: 'projector_fill_left_seconds',
-      help: 'Estimated time until this process has filled Redis from the state topic.',
-      registers,
-    }),
-    unusableStates: new Counter({
-      name: 'projector_unusable_states_total',
-      help: 'Records of the state topic that are not documents. A fill of Redis skips these records.',
-      registers,
-    }),
-    unreadableStates: new Counter({
-      name: 'projector_unreadable_states_total',
-      help:
-        'Offsets of the state topic that a fill skipped, because Kafka no longer has them or their batch cannot ' +
-        'be decoded. After the fill, all records of the raw topic are applied.',
-      registers,
-    }),
-    driftDifferences: new Gauge({
-      name: 'projector_drift_differences',
-      help:
-        'Differences between the sender’s events and its documentation: unknown fields, other types, new values, ' +
-        'large values. All projectors share this number. `customer-stream drift` lists the differences.',
-      registers,
-    }),
-    silentDealers: new Gauge({
-      name: 'projector_silent_dealers',
-      help:
-        'Dealers without events for a time that is improbable for them. All projectors export the same number. ' +
-        'The log line `dealer-silent` names them.',
-      registers,
-    }),
-    erasures: new Counter({
-      name: 'projector_erasures_total',
-      help: 'Executed erasures. After a loss of Redis or a killed projector, erasures are executed and counted again.',
-      registers,
-    }),
-    unusableErasures: new Counter({
-      name: 'projector_unusable_erasures_total',
-      help: 'Records of the erasures topic that are not erasures. These records erased no customer.',
-      registers,
-    }),
-    assignedPartitions: new Gauge({
-      name: 'projector_assigned_partitions',
-      help: 'Partitions that the consumer group has assigned to this process.',
-      registers,
-    }),
-    pausedPartitions: new Gauge({
-      name: 'projector_held_partitions',
-      help:
-        'Partitions that are paused while the others continue: quarantine or the state topic does not accept a ' +
-        'record, or a person must look at a record.',
-      registers,
-    }),
-    chunkSeconds: new Histogram({
-      name: 'projector_chunk_seconds',
-      help: 'Time to apply one chunk of records.',
-      buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5],
-      registers,
-    }),
-    freshnessSeconds: new Histogram({
-      name: 'projector_freshness_seconds',
-      help: 'Time from the receipt of a chunk’s last event until the event is visible in Redis.',
-      buckets: [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 30, 60, 300, 3600],
-      registers,
-    }),
   }
   startAtZero(metrics.events, { outcome: outcomes })
   startAtZero(metrics.quarantined, { reason: quarantineReasons })
   startAtZero(metrics.failures, { operation: operations })
   for (const operation of operations) metrics.operationSeconds.zero({ operation })
   return metrics
+}
+
+const createStateTopicMetrics = (registers: Registry[]) => ({
+  stateRecords: new Counter({
+    name: 'projector_state_records_total',
+    help: 'Documents and tombstones published in the state topic.',
+    registers,
+  }),
+  stateRepairs: new Counter({
+    name: 'projector_state_repairs_total',
+    help:
+      'Number of times that this process published documents of a partition after another projector got that ' +
+      'partition. The other projector applies the records again and publishes the current documents.',
+    registers,
+  }),
+  fillRecords: new Gauge({
+    name: 'projector_fill_records',
+    help: 'Records of the state topic from which this process fills a lost Redis. 0 if it fills nothing.',
+    registers,
+  }),
+  fillRemaining: new Gauge({
+    name: 'projector_fill_remaining_records',
+    help: 'Records of the state topic that the running fill of Redis must still read.',
+    registers,
+  }),
+  fillSecondsLeft: new Gauge({
+    name: 'projector_fill_left_seconds',
+    help: 'Estimated time until this process has filled Redis from the state topic.',
+    registers,
+  }),
+  unusableStates: new Counter({
+    name: 'projector_unusable_states_total',
+    help: 'Records of the state topic that are not documents. A fill of Redis skips these records.',
+    registers,
+  }),
+  unreadableStates: new Counter({
+    name: 'projector_unreadable_states_total',
+    help:
+      'Offsets of the state topic that a fill skipped, because Kafka no longer has them or their batch cannot ' +
+      'be decoded. After the fill, all records of the raw topic are applied.',
+    registers,
+  }),
+})
+
+const createSenderMetrics = (registers: Registry[]) => ({
+  driftDifferences: new Gauge({
+    name: 'projector_drift_differences',
+    help:
+      'Differences between the sender’s events and its documentation: unknown fields, other types, new values, ' +
+      'large values. All projectors share this number. `customer-stream drift` lists the differences.',
+    registers,
+  }),
+  silentDealers: new Gauge({
+    name: 'projector_silent_dealers',
+    help:
+      'Dealers without events for a time that is improbable for them. All projectors export the same number. ' +
+      'The log line `dealer-silent` names them.',
+    registers,
+  }),
+})
+
+const createErasureMetrics = (registers: Registry[]) => ({
+  erasures: new Counter({
+    name: 'projector_erasures_total',
+    help: 'Executed erasures. After a loss of Redis or a killed projector, erasures are executed and counted again.',
+    registers,
+  }),
+  unusableErasures: new Counter({
+    name: 'projector_unusable_erasures_total',
+    help: 'Records of the erasures topic that are not erasures. These records erased no customer.',
+    registers,
+  }),
+})
+
+const createChunkMetrics = (registers: Registry[]) => ({
+  assignedPartitions: new Gauge({
+    name: 'projector_assigned_partitions',
+    help: 'Partitions that the consumer group has assigned to this process.',
+    registers,
+  }),
+  pausedPartitions: new Gauge({
+    name: 'projector_held_partitions',
+    help:
+      'Partitions that are paused while the others continue: quarantine or the state topic does not accept a ' +
+      'record, or a person must look at a record.',
+    registers,
+  }),
+  chunkSeconds: new Histogram({
+    name: 'projector_chunk_seconds',
+    help: 'Time to apply one chunk of records.',
+    buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5],
+    registers,
+  }),
+  freshnessSeconds: new Histogram({
+    name: 'projector_freshness_seconds',
+    help: 'Time from the receipt of a chunk’s last event until the event is visible in Redis.',
+    buckets: [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 30, 60, 300, 3600],
+    registers,
+  }),
+})
+
+export const createProjectorMetrics = (registry: Registry, source: { groupId: string; topic: string }) => {
+  const registers = [registry]
+  return {
+    ...createProgressMetrics(registers, source),
+    ...createRecordMetrics(registers),
+    ...createStateTopicMetrics(registers),
+    ...createSenderMetrics(registers),
+    ...createErasureMetrics(registers),
+    ...createChunkMetrics(registers),
+  }
 }
 
 export type ProjectorMetrics = ReturnType<typeof createProjectorMetrics>
