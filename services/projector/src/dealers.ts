@@ -52,6 +52,58 @@ interface Arrivals {
 export const dealerOf = ({ fieldsAndValues: [field, value] }: ReceivedEvent): string | undefined =>
   field === 'dealerUuid' && value !== undefined && value !== '' && value.length <= MAX_ID_LENGTH ? value : undefined
 
+/** Adds an arrival, unless the dealer is new and `maxDealers` dealers are noted. */
+const addArrival = (noted: Map<string, Arrivals>, maxDealers: number, dealerUuid: string, at: number): void => {
+  let arrivals = noted.get(dealerUuid)
+  if (arrivals === undefined) {
+    if (noted.size >= maxDealers) return
+    arrivals = { last: at, weeks: new Map() }
+    noted.set(dealerUuid, arrivals)
+  }
+  arrivals.last = Math.max(arrivals.last, at)
+  const { week, bit } = slotOf(at)
+  const bits = arrivals.weeks.get(week)
+  if (bits) bits.add(bit)
+  else arrivals.weeks.set(week, new Set([bit]))
+}
+
+const storeArrivals = async (
+  redis: RedisClient,
+  keyPrefix: string,
+  arrivals: readonly (readonly [dealerUuid: string, Arrivals])[],
+) => {
+  const slots = arrivals.flatMap(([dealerUuid, { weeks }]) =>
+    [...weeks].flatMap(([week, bits]) => {
+      const key = activityKey(dealerUuid, week, keyPrefix)
+      const sets = [...bits].flatMap((bit) => ['SET', 'u1', bit, 1])
+      return [
+        ['bitfield', key, ...sets],
+        ['pexpire', key, ACTIVITY_TTL_MS],
+      ]
+    }),
+  )
+  const lasts = arrivals.flatMap(([dealerUuid, { last }]) => [last, dealerUuid])
+  const commands = [['zadd', dealersKey(keyPrefix), 'GT', ...lasts], ...slots]
+  if (isCluster(redis)) {
+    await all(commands.map(([name, ...args]) => redis.call(String(name), ...args)))
+    return
+  }
+  // One write to the socket for all commands. On Redis Cluster their keys are in different slots.
+  const replies = (await redis.pipeline(commands).exec()) ?? []
+  for (const [error] of replies) if (error) throw error
+}
+
+const activityOf = async (
+  redis: RedisClient,
+  keyPrefix: string,
+  { dealerUuid, last, now }: { readonly dealerUuid: string; readonly last: number; readonly now: number },
+): Promise<DealerActivity> => {
+  const numbers = weeksUntil(now)
+  const bits = await all(numbers.map((week) => redis.getBuffer(activityKey(dealerUuid, week, keyPrefix))))
+  const weeks = new Map<number, WeekBits>(numbers.map((week, i) => [week, bits[i] ?? new Uint8Array()]))
+  return judgeActivity(weeks, last, now)
+}
+
 export const createDealers = (
   {
     redis,
@@ -63,49 +115,7 @@ export const createDealers = (
 ): Dealers => {
   let noted = new Map<string, Arrivals>()
   let silent = new Set<string>()
-
-  const add = (dealerUuid: string, at: number) => {
-    let arrivals = noted.get(dealerUuid)
-    if (arrivals === undefined) {
-      if (noted.size >= maxDealers) return
-      arrivals = { last: at, weeks: new Map() }
-      noted.set(dealerUuid, arrivals)
-    }
-    arrivals.last = Math.max(arrivals.last, at)
-    const { week, bit } = slotOf(at)
-    const bits = arrivals.weeks.get(week)
-    if (bits) bits.add(bit)
-    else arrivals.weeks.set(week, new Set([bit]))
-  }
-
-  const store = async (arrivals: readonly (readonly [dealerUuid: string, Arrivals])[]) => {
-    const slots = arrivals.flatMap(([dealerUuid, { weeks }]) =>
-      [...weeks].flatMap(([week, bits]) => {
-        const key = activityKey(dealerUuid, week, keyPrefix)
-        const sets = [...bits].flatMap((bit) => ['SET', 'u1', bit, 1])
-        return [
-          ['bitfield', key, ...sets],
-          ['pexpire', key, ACTIVITY_TTL_MS],
-        ]
-      }),
-    )
-    const lasts = arrivals.flatMap(([dealerUuid, { last }]) => [last, dealerUuid])
-    const commands = [['zadd', dealersKey(keyPrefix), 'GT', ...lasts], ...slots]
-    if (isCluster(redis)) {
-      await all(commands.map(([name, ...args]) => redis.call(String(name), ...args)))
-      return
-    }
-    // One write to the socket for all commands. On Redis Cluster their keys are in different slots.
-    const replies = (await redis.pipeline(commands).exec()) ?? []
-    for (const [error] of replies) if (error) throw error
-  }
-
-  const activityOf = async (dealerUuid: string, last: number): Promise<DealerActivity> => {
-    const numbers = weeksUntil(now())
-    const bits = await all(numbers.map((week) => redis.getBuffer(activityKey(dealerUuid, week, keyPrefix))))
-    const weeks = new Map<number, WeekBits>(numbers.map((week, i) => [week, bits[i] ?? new Uint8Array()]))
-    return judgeActivity(weeks, last, now())
-  }
+  const add = (dealerUuid: string, at: number) => addArrival(noted, maxDealers, dealerUuid, at)
 
   return {
     note: (events) => {
@@ -124,7 +134,7 @@ export const createDealers = (
         const dealers = [...arrivals]
         for (let i = 0; i < dealers.length; i += DEALERS_PER_CALL) {
           const some = dealers.slice(i, i + DEALERS_PER_CALL)
-          await store(some)
+          await storeArrivals(redis, keyPrefix, some)
           for (const [dealerUuid] of some) arrivals.delete(dealerUuid)
         }
       } catch (error) {
@@ -140,7 +150,7 @@ export const createDealers = (
       const found = new Set<string>()
       for (let i = 0; i < entries.length; i += 2) {
         const [dealerUuid = '', last] = entries.slice(i, i + 2)
-        const { state } = await activityOf(dealerUuid, Number(last))
+        const { state } = await activityOf(redis, keyPrefix, { dealerUuid, last: Number(last), now: now() })
         if (state === 'silent') found.add(dealerUuid)
         if (state === 'silent' && !silent.has(dealerUuid))
           logger.warn(
