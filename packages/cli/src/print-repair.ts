@@ -4,7 +4,7 @@ import { counted } from './terminal-text.ts'
 
 type Repairs = Pick<Verdict, 'repairable' | 'repairableCount' | 'wrongCount'>
 
-/** Returns one line: the customers and the work of the projector. */
+/** Returns one line about the customers to repair and the work of the projector. */
 export const repairSummary = ({ repairable }: Repairs, partitions: readonly RepairedPartition[]): string => {
   const records = partitions.reduce((sum, each) => sum + each.records, 0)
   return (

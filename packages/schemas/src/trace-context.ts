@@ -1,6 +1,6 @@
 /**
- * W3C trace context of a delivery. The context has the same two names in the headers of a request
- * and of a record.
+ * W3C trace context of a delivery. Its two headers have the same names in a request and in a
+ * record.
  */
 import type { RawRecord } from './read-record.ts'
 import { RAW_HEADERS } from './topics.ts'

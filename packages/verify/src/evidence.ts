@@ -107,8 +107,8 @@ export interface Evidence {
    */
   unknownStates(): Generator<string>
   /**
-   * Marks each customer with a promised event as wrong, if Kafka has no event of the customer or
-   * only older events.
+   * Looks at each customer that has a promised event. If Kafka has no event of this customer, or
+   * only older events, marks the customer as wrong.
    */
   comparePromises(reason: string): void
 

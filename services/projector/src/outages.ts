@@ -76,7 +76,7 @@ const createWaits = ({ causeOf, metrics, logger }: Omit<OutagesDependencies, 'ba
   return {
     begin,
     end,
-    /** The first wait that has not ended. */
+    /** Message of the first wait that has not ended. */
     get message() {
       return waiting.values().next().value?.message
     },

@@ -81,7 +81,7 @@ type EventWithoutOutcome = Omit<CustomerEvent, keyof EventOutcome>
 type Facts = Pick<EventWithoutOutcome, 'offset' | 'version' | 'reason'>
 
 export interface Evidence {
-  /** Offset of the record that the customer's hash in Redis is from. */
+  /** Offset of the record that has become the customer's hash in Redis. */
   readonly current: number | undefined
   /** Offset of the next record to apply. */
   readonly next: number | undefined

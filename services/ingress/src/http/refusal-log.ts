@@ -29,7 +29,7 @@ const INTERVAL_MS = 10_000
  * dropped.
  */
 const MAX_ADDRESSES = 1000
-/** Maximum lines in one interval about requests that a stranger can send. */
+/** Maximum log lines in one interval, for all requests together that a stranger can send. */
 const MAX_CLAIMED_LINES = 20
 
 const cut = (text: string | undefined) => text?.slice(0, MAX_CHARACTERS)

@@ -17,7 +17,7 @@ export interface StreamRequest {
   readonly view: ViewOptions
   /** Undefined if the stream begins at the end of the topic. */
   readonly after: StreamPosition | undefined
-  /** Called with the customers of a group of events that shows documents. */
+  /** Called for each group of events that shows documents, with the customers of the group. */
   readonly onChanged: (customerUuids: readonly string[]) => void
   /** Returns false if the API key has changed or is no longer valid. Called at each heartbeat. */
   readonly isValid: () => boolean

@@ -9,7 +9,7 @@ export interface RevealLog {
 }
 
 const MAX_WAIT_MS = 1000
-/** Maximum number of customers of a line. */
+/** Maximum number of customers in one log line. */
 const MAX_CUSTOMERS = 100
 
 /** @param log logs a line with the customers that streams of an API key have shown. */

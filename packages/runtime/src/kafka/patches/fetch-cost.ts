@@ -207,7 +207,10 @@ const patchConsumerGroup = () => {
     return byNode
   }
 
-  /** Metadata and subscription of the last check for a stale assignment, by consumer group. */
+  /**
+   * For each consumer group: metadata and subscription that the last check has compared. The check
+   * finds a stale assignment.
+   */
   const compared = new WeakMap<ConsumerGroup, readonly unknown[]>()
   prototype.checkForStaleAssignment = function () {
     const current = [

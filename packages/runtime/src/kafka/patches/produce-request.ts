@@ -29,7 +29,7 @@ export interface ProduceArguments {
 }
 interface Produce {
   readonly request: {
-    /** Resolves with an object that kafkajs' encoder accepts as an encoder. */
+    /** Resolves with an object that kafkajs accepts in place of its own encoder. */
     encode(): Promise<{ readonly buf: Buffer; readonly buffer: Buffer }>
   }
   readonly response: { decode(bytes: Buffer): Promise<unknown> }
