@@ -189,37 +189,16 @@ const bytes = (id: string): Uint8Array => Buffer.from(id)
 const text = (value: SQLOutputValue | undefined): string => Buffer.from(value as Uint8Array).toString()
 const POINTER = new Uint8Array()
 
-/**
- * Stores the contents of the ledger and of Kafka in a temporary SQLite database on disk. So memory
- * does not grow with the number of customers. SQLite deletes the file when the database is closed
- * or the process dies.
- */
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: one entry for each SQL statement
-export const createEvidence = (): Evidence => {
-  const db = new DatabaseSync('')
-  db.exec(`PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -${CACHE_KIB}; ${TABLES} BEGIN`)
+/** Stores the entries of the ledger, and counts what was stored. */
+const createLedgerEvidence = (
+  db: DatabaseSync,
+): Pick<Evidence, 'promise' | 'found' | 'comparePromises' | 'missing' | 'count'> => {
   let ledgerLines = 0
   const addPromise = db.prepare('INSERT OR IGNORE INTO promise VALUES (?, ?, ?, 0)')
   const addPromised = db.prepare(`INSERT INTO promised VALUES (?, ?, ?) ON CONFLICT DO UPDATE
     SET timestamp = excluded.timestamp, id = excluded.id
     WHERE (excluded.timestamp, excluded.id) > (timestamp, promised.id)`)
   const markFound = db.prepare('UPDATE promise SET found = 1 WHERE print = ?')
-  const newestOf = db.prepare('SELECT timestamp, id, asked FROM newest WHERE customer = ?')
-  const setNewest = db.prepare('INSERT OR REPLACE INTO newest VALUES (?, ?, ?, ?)')
-  const askFor = db.prepare('UPDATE newest SET asked = 1 WHERE customer = ?')
-  const dropCopies = db.prepare('DELETE FROM copy WHERE customer = ?')
-  const addCopy = db.prepare('INSERT OR REPLACE INTO copy VALUES (?, ?, ?, ?)')
-  const addUnusable = db.prepare('INSERT OR REPLACE INTO unusable VALUES (?, ?, ?, ?, ?, ?, ?)')
-  const addQuarantined = db.prepare('INSERT OR IGNORE INTO quarantined VALUES (?, ?)')
-  const setState = db.prepare('INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?)')
-  const stateOf = db.prepare('SELECT * FROM state WHERE customer = ?')
-  const setErasure = db.prepare('INSERT OR REPLACE INTO erasure VALUES (?, ?)')
-  const erasureOf = db.prepare('SELECT upTo FROM erasure WHERE customer = ?')
-  const addWrong = db.prepare('INSERT OR REPLACE INTO wrong VALUES (?, ?)')
-  const addConsequence = db.prepare('INSERT OR IGNORE INTO wrong VALUES (?, ?)')
-  const withContent = db.prepare('SELECT 1 FROM copy WHERE customer = ? AND content = ? LIMIT 1')
-  const atPlace = db.prepare('SELECT content, receivedAt FROM copy WHERE customer = ? AND place = ?')
-
   return {
     promise: (print, { customerUuid, timestamp, id }) => {
       ledgerLines += 1
@@ -229,6 +208,34 @@ export const createEvidence = (): Evidence => {
     found: (print) => {
       markFound.run(print)
     },
+    comparePromises: (reason) => {
+      db.prepare(`INSERT OR REPLACE INTO wrong SELECT customer, ? FROM promised p LEFT JOIN newest n USING (customer)
+        WHERE n.timestamp IS NULL OR (n.timestamp, n.id) < (p.timestamp, p.id)`).run(reason)
+    },
+    missing: (limit) =>
+      db
+        .prepare('SELECT customer, id FROM promise WHERE NOT found LIMIT ?')
+        .all(limit)
+        .map(({ customer, id }) => ({ id: text(id), customerUuid: customer === null ? null : text(customer) })),
+    count: (what) =>
+      what === 'promises' ? ledgerLines : Number(Object.values(db.prepare(COUNTS[what]).get() ?? {})[0]),
+  }
+}
+
+/** Stores the records of the topics. */
+const createTopicEvidence = (
+  db: DatabaseSync,
+): Pick<Evidence, 'event' | 'unusable' | 'quarantined' | 'state' | 'erasure'> => {
+  const newestOf = db.prepare('SELECT timestamp, id, asked FROM newest WHERE customer = ?')
+  const setNewest = db.prepare('INSERT OR REPLACE INTO newest VALUES (?, ?, ?, ?)')
+  const askFor = db.prepare('UPDATE newest SET asked = 1 WHERE customer = ?')
+  const dropCopies = db.prepare('DELETE FROM copy WHERE customer = ?')
+  const addCopy = db.prepare('INSERT OR REPLACE INTO copy VALUES (?, ?, ?, ?)')
+  const addUnusable = db.prepare('INSERT OR REPLACE INTO unusable VALUES (?, ?, ?, ?, ?, ?, ?)')
+  const addQuarantined = db.prepare('INSERT OR IGNORE INTO quarantined VALUES (?, ?)')
+  const setState = db.prepare('INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?)')
+  const setErasure = db.prepare('INSERT OR REPLACE INTO erasure VALUES (?, ?)')
+  return {
     event: ({ customerUuid, timestamp, id, fields }, place, receivedAt, isAskedFor) => {
       const [customer, idBytes] = [bytes(customerUuid), bytes(id)]
       const kept = newestOf.get(customer)
@@ -257,13 +264,22 @@ export const createEvidence = (): Evidence => {
     erasure: (customerUuid, upTo) => {
       setErasure.run(bytes(customerUuid), upTo)
     },
-    wrong: (customerUuid, reason) => {
-      addWrong.run(bytes(customerUuid), reason)
-    },
-    wrongEntry: (customerUuid, reason) => {
-      addConsequence.run(bytes(customerUuid), reason)
-    },
+  }
+}
 
+/** Finds what the comparisons need to know about a customer. */
+const createLookups = (
+  db: DatabaseSync,
+): Pick<
+  Evidence,
+  'expected' | 'hasContent' | 'copyAt' | 'lastState' | 'erased' | 'isErased' | 'unknownStates' | 'isKnown'
+> => {
+  const newestOf = db.prepare('SELECT timestamp, id, asked FROM newest WHERE customer = ?')
+  const withContent = db.prepare('SELECT 1 FROM copy WHERE customer = ? AND content = ? LIMIT 1')
+  const atPlace = db.prepare('SELECT content, receivedAt FROM copy WHERE customer = ? AND place = ?')
+  const stateOf = db.prepare('SELECT * FROM state WHERE customer = ?')
+  const erasureOf = db.prepare('SELECT upTo FROM erasure WHERE customer = ?')
+  return {
     expected: function* (size) {
       let batch: Expected[] = []
       for (const { customer, timestamp, id } of db.prepare('SELECT * FROM newest WHERE asked').iterate()) {
@@ -303,13 +319,36 @@ export const createEvidence = (): Evidence => {
       for (const { customer } of rows.iterate()) yield text(customer)
     },
     isKnown: (customerUuid) => newestOf.get(bytes(customerUuid)) !== undefined,
-    comparePromises: (reason) => {
-      db.prepare(`INSERT OR REPLACE INTO wrong SELECT customer, ? FROM promised p LEFT JOIN newest n USING (customer)
-        WHERE n.timestamp IS NULL OR (n.timestamp, n.id) < (p.timestamp, p.id)`).run(reason)
-    },
+  }
+}
 
-    count: (what) =>
-      what === 'promises' ? ledgerLines : Number(Object.values(db.prepare(COUNTS[what]).get() ?? {})[0]),
+/** Stores and lists wrong customers, and lists unusable records. */
+const createFindings = (
+  db: DatabaseSync,
+): Pick<Evidence, 'wrong' | 'wrongEntry' | 'wrongs' | 'repairable' | 'unusableByReason' | 'notQuarantined'> => {
+  const addWrong = db.prepare('INSERT OR REPLACE INTO wrong VALUES (?, ?)')
+  const addConsequence = db.prepare('INSERT OR IGNORE INTO wrong VALUES (?, ?)')
+  return {
+    wrong: (customerUuid, reason) => {
+      addWrong.run(bytes(customerUuid), reason)
+    },
+    wrongEntry: (customerUuid, reason) => {
+      addConsequence.run(bytes(customerUuid), reason)
+    },
+    wrongs: (limit) =>
+      db
+        .prepare('SELECT customer, reason FROM wrong LIMIT ?')
+        .all(limit)
+        .map(({ customer, reason }) => ({ customerUuid: text(customer), reason: String(reason) })),
+    repairable: (limit) =>
+      db
+        .prepare(`SELECT customer, place, max(CAST(substr(place, instr(place, '/') + 1) AS INTEGER)) ${REPAIRABLE}
+          GROUP BY customer LIMIT ?`)
+        .all(limit)
+        .map(({ customer, place }) => {
+          const [partition, offset] = String(place).split('/').map(BigInt)
+          return { customerUuid: text(customer), partition: Number(partition), offset: offset ?? 0n }
+        }),
     unusableByReason: () => {
       const rows = db.prepare('SELECT reason, count(*) AS records FROM unusable GROUP BY reason ORDER BY reason').all()
       return Object.fromEntries(rows.map(({ reason, records }) => [String(reason), Number(records)]))
@@ -321,25 +360,22 @@ export const createEvidence = (): Evidence => {
         .all(sinceMs)
         .map(({ place }) => String(place)),
     }),
-    repairable: (limit) =>
-      db
-        .prepare(`SELECT customer, place, max(CAST(substr(place, instr(place, '/') + 1) AS INTEGER)) ${REPAIRABLE}
-          GROUP BY customer LIMIT ?`)
-        .all(limit)
-        .map(({ customer, place }) => {
-          const [partition, offset] = String(place).split('/').map(BigInt)
-          return { customerUuid: text(customer), partition: Number(partition), offset: offset ?? 0n }
-        }),
-    missing: (limit) =>
-      db
-        .prepare('SELECT customer, id FROM promise WHERE NOT found LIMIT ?')
-        .all(limit)
-        .map(({ customer, id }) => ({ id: text(id), customerUuid: customer === null ? null : text(customer) })),
-    wrongs: (limit) =>
-      db
-        .prepare('SELECT customer, reason FROM wrong LIMIT ?')
-        .all(limit)
-        .map(({ customer, reason }) => ({ customerUuid: text(customer), reason: String(reason) })),
+  }
+}
+
+/**
+ * Stores the contents of the ledger and of Kafka in a temporary SQLite database on disk. So memory
+ * does not grow with the number of customers. SQLite deletes the file when the database is closed
+ * or the process dies.
+ */
+export const createEvidence = (): Evidence => {
+  const db = new DatabaseSync('')
+  db.exec(`PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -${CACHE_KIB}; ${TABLES} BEGIN`)
+  return {
+    ...createLedgerEvidence(db),
+    ...createTopicEvidence(db),
+    ...createLookups(db),
+    ...createFindings(db),
     close: () => db.close(),
   }
 }
