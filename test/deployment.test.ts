@@ -372,10 +372,15 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
       const row = rightsRows.find((line) => line.startsWith(`| ${user} |`)) ?? ''
       const names = { ...topicNames(''), state: stateTopicName(''), erasures: erasuresTopicName('') }
       const rights = RIGHTS[user].map(([operation, resource]) =>
-        resource === 'group' ? 'READ group' : `${operation} ${names[resource]}`,
+        resource in names ? `${operation} ${names[resource as keyof typeof names]}` : `${operation} ${resource}`,
       )
-      const ofGroup = row.includes('the consumer group: READ') ? ['READ group'] : []
-      expect(rights.toSorted()).toEqual([...new Set(documentedRights(row)), ...ofGroup].toSorted())
+      const others = [
+        ...(row.includes('the consumer group: READ') ? ['READ group'] : []),
+        ...(row.includes('transactional ids that begin with the name of the group: WRITE')
+          ? ['WRITE transactional ids']
+          : []),
+      ]
+      expect(rights.toSorted()).toEqual([...new Set(documentedRights(row)), ...others].toSorted())
     },
   )
 

@@ -31,6 +31,7 @@ allow ingress Write,DescribeConfigs $(topics customers.raw other.raw quarantine)
 allow projector Read,DescribeConfigs $(topics customers.raw customers.erasures customers.state)
 allow projector Write,DescribeConfigs $(topics quarantine customers.state)
 allow projector Read --group customer-stream-projector
+allow projector Write --transactional-id customer-stream-projector --resource-pattern-type prefixed
 allow reader Read $(topics customers.raw customers.state quarantine quarantine.audit customers.erasures)
 # For redrives with the console, the reader also needs the rights of the row "reader, for redrives".
 # The commands read every topic, and write erasures and the audit of quarantine. Only `quarantine

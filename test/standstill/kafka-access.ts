@@ -17,6 +17,7 @@ const named: Readonly<Record<Resource, RegExp>> = {
   state: /customers\.state/,
   erasures: /customers\.erasures/,
   group: /s[0-9a-f]{8}-projector/,
+  'transactional ids': /the transactional id s[0-9a-f]{8}-projector-s[0-9a-f]{8}\.customers\.state-0/,
 }
 
 /**
@@ -83,6 +84,13 @@ const rights: readonly Scenario[] = [
     'DESCRIBE_CONFIGS',
     'state',
   ),
+  missingAtStart(
+    'a projector starts without WRITE on its transactional ids',
+    'projector',
+    'WRITE',
+    'transactional ids',
+  ),
+  revoked('a projector loses WRITE on its transactional ids', 'projector', 'WRITE', 'transactional ids'),
   missingAtStart('a projector starts without READ on the erasures topic', 'projector', 'READ', 'erasures'),
   revoked('a projector loses READ on the erasures topic', 'projector', 'READ', 'erasures'),
   missingAtStart('an ingress starts without WRITE on the customers topic', 'ingress', 'WRITE', 'customers'),

@@ -5,7 +5,7 @@ import type { ServiceName } from '@customer-stream/testing'
 export type Operation = 'READ' | 'WRITE' | 'CREATE' | 'DESCRIBE' | 'DESCRIBE_CONFIGS'
 /** Topics of a site, by a short name. */
 export type SiteTopics = TopicNames & { readonly state: string; readonly erasures: string }
-export type Resource = keyof SiteTopics | 'group'
+export type Resource = keyof SiteTopics | 'group' | 'transactional ids'
 
 /** Rights of the services in Kafka. */
 export const RIGHTS: Readonly<Record<ServiceName, readonly (readonly [Operation, Resource])[]>> = {
@@ -24,6 +24,7 @@ export const RIGHTS: Readonly<Record<ServiceName, readonly (readonly [Operation,
     ['READ', 'erasures'],
     ['DESCRIBE_CONFIGS', 'erasures'],
     ['READ', 'group'],
+    ['WRITE', 'transactional ids'],
   ],
 }
 

@@ -78,7 +78,9 @@ const OPERATIONS: Readonly<Record<Operation, number>> = {
 }
 const TOPIC = 2
 const GROUP = 3
+const TRANSACTIONAL_ID = 5
 const LITERAL = 3
+const PREFIXED = 4
 const ALLOW = 3
 
 const TOPIC_SETTINGS: Env = {
@@ -286,10 +288,14 @@ export const openSite = async (
           CONSUMER_GROUP_ID: group,
           ...env.projector,
         }
+  const patternOf = (resource: Resource) => {
+    if (resource === 'group') return { resourceType: GROUP, resourceName: group, resourcePatternType: LITERAL }
+    if (resource === 'transactional ids')
+      return { resourceType: TRANSACTIONAL_ID, resourceName: group, resourcePatternType: PREFIXED }
+    return { resourceType: TOPIC, resourceName: topics[resource], resourcePatternType: LITERAL }
+  }
   const acl = (user: string, operation: Operation, resource: Resource) => ({
-    resourceType: resource === 'group' ? GROUP : TOPIC,
-    resourceName: resource === 'group' ? group : topics[resource],
-    resourcePatternType: LITERAL,
+    ...patternOf(resource),
     principal: `User:${user}`,
     host: '*',
     operation: OPERATIONS[operation],

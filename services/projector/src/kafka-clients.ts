@@ -23,11 +23,12 @@ export const createKafkaClients = ({ settings, options, logger }: KafkaClientsOp
     stateSource: createChangelogSource(admin, createAdmin(openKafka()), stateTopic),
     erasuresSource: createChangelogSource(admin, createAdmin(openKafka()), erasuresTopic),
   }
-  const outputs = createOutputs(
-    (more) => createVerifiedProducer(openKafka(), { ...options.producer, ...more }),
-    sources,
-    options.outputs,
-  )
+  const { producer, stateProducer } = options
+  const open = {
+    quarantine: () => createVerifiedProducer(openKafka(), producer),
+    state: () => createVerifiedProducer(openKafka(), { ...producer, ...stateProducer }),
+  }
+  const outputs = createOutputs(open, sources, options.outputs)
   // No log, because kafkajs would log the expected failure of each write check as an error.
   const silent = logger.child({}, { level: 'silent' })
   const writeCheck = createWriteCheck(createKafka(settings, { ...options.writeCheck, logger: silent }))

@@ -53,7 +53,10 @@ const consumer = createPartitionConsumer(openKafka(), admin, {
   logger,
   diagnose,
   onProblem: (problem) => obstacles.report('group', problem),
-  onAssigned: (partitions) => projection.positions.assign(partitions),
+  onAssigned: (partitions) => {
+    outputs.takeOver()
+    projection.positions.assign(partitions)
+  },
   onBatch: (batch) => projection.onBatch(batch),
   onDead: lifecycle.fail,
 })

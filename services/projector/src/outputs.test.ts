@@ -1,4 +1,4 @@
-import type { OutgoingRecord, VerifiedProducer } from '@customer-stream/runtime/kafka'
+import type { Fence, OutgoingRecord, VerifiedProducer } from '@customer-stream/runtime/kafka'
 import { expect, it } from 'vitest'
 import { createOutputs, partsOf } from './outputs.ts'
 
@@ -6,18 +6,22 @@ const readCheck = async () => {}
 const setUp = (stateTopic?: string, erasuresTopic?: string) => {
   const set: unknown[][] = []
   const sent: (readonly OutgoingRecord[])[] = []
-  const opened: object[] = []
-  const open = (options: object) => {
-    opened.push(options)
+  const fenced: string[] = []
+  const open = (fence?: Fence) => {
     const own: unknown[] = []
     set.push(own)
     return {
       setPartitions: async (given: unknown) => void own.push(given),
       send: async (records: readonly OutgoingRecord[]) => void sent.push(records),
+      fence,
     } as unknown as VerifiedProducer
   }
+  const fence: Fence = {
+    takeOver: () => void fenced.push('taken over'),
+    check: async (topic) => void fenced.push(`${topic} checked`),
+  }
   const outputs = createOutputs(
-    open,
+    { quarantine: () => open(), state: () => open(fence) },
     { stateSource: stateTopic ? { readCheck } : undefined, erasuresSource: { readCheck } },
     {
       topic: 'raw',
@@ -27,7 +31,7 @@ const setUp = (stateTopic?: string, erasuresTopic?: string) => {
       maxValueBytes: 7,
     },
   )
-  return { outputs, opened, set, sent }
+  return { outputs, fenced, set, sent }
 }
 const partitions = new Map([
   ['raw', 12],
@@ -39,7 +43,15 @@ it('the projector needs WRITE on quarantine, and WRITE and READ on the state top
   expect(setUp('state').outputs.demands).toEqual([
     { topic: 'raw', maxValueBytes: 7 },
     { topic: 'quarantine', maxValueBytes: 7, writes: true, kind: 'quarantine' },
-    { topic: 'state', maxValueBytes: 35, writes: true, readCheck, kind: 'changelog', partitionsOf: 'raw' },
+    {
+      topic: 'state',
+      maxValueBytes: 35,
+      writes: true,
+      readCheck,
+      fenceCheck: expect.any(Function),
+      kind: 'changelog',
+      partitionsOf: 'raw',
+    },
   ])
 })
 
@@ -59,8 +71,17 @@ it('each producer gets only the partitions of its own topic', async () => {
   expect(set).toEqual([[new Map([['quarantine', 3]])], [new Map([['state', 12]])]])
 })
 
-it('Kafka refuses late batches of the state topic, because its readers use the last record', () => {
-  expect(setUp('state').opened).toEqual([{}, { refusesLateBatches: true }])
+it('only the state topic has a fence, because its readers use the last record', async () => {
+  const { outputs, fenced } = setUp('state')
+  outputs.takeOver()
+  for (const { fenceCheck } of outputs.demands) await fenceCheck?.()
+  expect(fenced).toEqual(['taken over', 'state checked'])
+})
+
+it('without a state topic, an assignment needs no fence', () => {
+  const { outputs, fenced } = setUp()
+  outputs.takeOver()
+  expect(fenced).toEqual([])
 })
 
 it.each([

@@ -3,18 +3,18 @@
  * projector.
  */
 import { maxDocumentBytes, type ProjectorTopics, projectorDemands } from '@customer-stream/configuration'
-import type {
-  OutgoingRecord,
-  ProducerOptions,
-  TopicWatchOptions,
-  VerifiedProducer,
-} from '@customer-stream/runtime/kafka'
+import type { OutgoingRecord, TopicWatchOptions, VerifiedProducer } from '@customer-stream/runtime/kafka'
 import type { ChangelogSource } from './changelog-source.ts'
 
 export interface Outputs extends Pick<TopicWatchOptions, 'demands' | 'onPartitions'> {
   readonly quarantine: Pick<VerifiedProducer, 'send'>
   /** Undefined if the state topic is switched off. */
   readonly state: Pick<VerifiedProducer, 'send'> | undefined
+  /**
+   * Called with each assignment. Kafka then refuses late requests of the former owners to the state
+   * topic.
+   */
+  takeOver(): void
   connect(): Promise<void>
   disconnect(): Promise<unknown>
 }
@@ -47,18 +47,18 @@ export const partsOf = (records: readonly OutgoingRecord[], maxBytes: number): O
 }
 
 /**
- * @param open creates a producer with its own client. If kafkajs cannot get the metadata of one
- *   topic, it fails for all topics of that client.
+ * @param open creates producers, each with its own client. If kafkajs cannot get the metadata of
+ *   one topic, it fails for all topics of that client.
  */
 export const createOutputs = (
-  open: (options: Pick<ProducerOptions, 'refusesLateBatches'>) => VerifiedProducer,
+  open: Readonly<Record<'quarantine' | 'state', () => VerifiedProducer>>,
   sources: Readonly<Record<'stateSource' | 'erasuresSource', Pick<ChangelogSource, 'readCheck'> | undefined>>,
   topics: ProjectorTopics,
 ): Outputs => {
   const { topic, quarantineTopic, stateTopic, erasuresTopic } = topics
-  const quarantine = open({})
-  // Readers of the state topic use the last record of a customer, e.g. after a compaction.
-  const state = stateTopic === undefined ? undefined : open({ refusesLateBatches: true })
+  const quarantine = open.quarantine()
+  const state = stateTopic === undefined ? undefined : open.state()
+  const fence = state?.fence
   const producers = [
     [quarantineTopic, quarantine] as const,
     ...(stateTopic && state ? [[stateTopic, state] as const] : []),
@@ -76,13 +76,15 @@ export const createOutputs = (
         for (const part of partsOf(records, maxDocumentBytes(topics))) await state.send(part)
       },
     },
+    takeOver: () => fence?.takeOver(),
     connect: async () => {
       await Promise.all(producers.map(([, producer]) => producer.connect()))
     },
     disconnect: () => Promise.allSettled(producers.map(([, producer]) => producer.disconnect())),
     demands: projectorDemands(topics).map((demand) => {
       const source = sourceOf.get(demand.topic)
-      return source ? { ...demand, readCheck: source.readCheck } : demand
+      const fenceCheck = demand.topic === stateTopic && fence ? () => fence.check(demand.topic) : undefined
+      return { ...demand, ...(source && { readCheck: source.readCheck }), ...(fenceCheck && { fenceCheck }) }
     }),
     // Each producer gets only its own topic, so that a problem of one topic stops one producer
     // only.

@@ -18,7 +18,10 @@ interface Broker {
   readonly versions: Readonly<Record<number, { readonly maxVersion: number }>>
   readonly connectionPool: { send<T>(request: ProtocolRequest<T>): Promise<T> }
   metadata(topics: readonly string[]): Promise<unknown>
-  initProducerId(request: { readonly transactionTimeout: number }): Promise<{ readonly producerId: string }>
+  initProducerId(request: {
+    readonly transactionalId: string
+    readonly transactionTimeout: number
+  }): Promise<{ readonly producerId: string; readonly producerEpoch: number }>
   fetch(request: {
     readonly maxWaitTime: number
     readonly maxBytes: number
@@ -46,7 +49,7 @@ export interface Cluster {
   refreshMetadata(): Promise<void>
   refreshMetadataIfNecessary(): Promise<void>
   findBroker(node: { readonly nodeId: string }): Promise<Broker>
-  findControllerBroker(): Promise<Broker>
+  findGroupCoordinator(request: { readonly groupId: string; readonly coordinatorType: number }): Promise<Broker>
   /** Returns the partitions by the node id of their leader. */
   findLeaderForPartitions(topic: string, partitions: readonly number[]): Readonly<Record<string, readonly number[]>>
   findTopicPartitionMetadata(topic: string): readonly { readonly partitionId: number }[]

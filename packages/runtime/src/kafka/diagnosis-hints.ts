@@ -13,6 +13,7 @@ export const rights: Readonly<Record<string, string>> = {
   OffsetFetch: 'READ on the group and on the topic',
   OffsetCommit: 'READ on the group and on the topic',
   DeleteGroups: 'DELETE on the group',
+  InitProducerId: 'WRITE on transactional ids that begin with CONSUMER_GROUP_ID, or set KAFKA_STATE_FENCE=false',
 }
 
 /**
@@ -22,6 +23,7 @@ export const rights: Readonly<Record<string, string>> = {
 export const rightNeededTo = (doing: string, type: string): string | undefined => {
   if (doing.startsWith('write to')) return 'Produce'
   if (doing.startsWith('delete a group')) return 'DeleteGroups'
+  if (doing.startsWith('use the transactional id')) return 'InitProducerId'
   return doing.startsWith('read topic') && type === 'TOPIC_AUTHORIZATION_FAILED' ? 'Fetch' : undefined
 }
 
@@ -49,6 +51,15 @@ export const groupHints: Readonly<Record<string, string>> = {
   GROUP_MAX_SIZE_REACHED:
     'The group has as many members as the brokers allow: stop some members, or raise group.max.size.',
 }
+
+/**
+ * Returns the topic that a coordinator needs, and the server setting that decides how many brokers
+ * this topic needs.
+ */
+export const coordinatorNeeds = (doing: string): { of: string; topic: string; setting: string } =>
+  doing.startsWith('use the transactional id')
+    ? { of: 'this id', topic: '__transaction_state', setting: 'transaction.state.log.replication.factor' }
+    : { of: 'the group', topic: '__consumer_offsets', setting: 'offsets.topic.replication.factor' }
 
 /** Texts about an outage, by Node's name of the error. Each text completes "The broker …". */
 export const outageCodes: Readonly<Record<string, string>> = {

@@ -45,10 +45,16 @@ it.each([
   ['a connection that fails', { name: 'KafkaJSConnectionError', broker: 'c:1' }, /c:1: cause.*advertised.listeners/],
   ['a DNS that does not answer', { code: 'EAI_AGAIN', broker: 'b:9092' }, /b:9092 .*EAI_AGAIN/],
   ['an unavailable coordinator', { type: 'GROUP_COORDINATOR_NOT_AVAILABLE' }, /offsets.topic.replication.factor/],
+  [
+    'an unavailable coordinator of a transactional id',
+    { type: 'GROUP_COORDINATOR_NOT_AVAILABLE' },
+    /no coordinator for this id.*transaction.state.log.replication.factor/,
+    'use the transactional id p-state-0',
+  ],
   ['too few replicas', { type: 'NOT_ENOUGH_REPLICAS' }, /cause/],
   ['a request that times out', { name: 'KafkaJSRequestTimeoutError' }, /cause.*KAFKA_BROKERS \(a:9092, b:9092\)/],
-])('the diagnosis calls %s an outage', (_, facts, words) => {
-  const diagnosis = diagnose(error({ name: 'KafkaJSNumberOfRetriesExceeded' }, error(facts)), 'read')
+])('the diagnosis calls %s an outage', (_, facts, words, doing = 'read') => {
+  const diagnosis = diagnose(error({ name: 'KafkaJSNumberOfRetriesExceeded' }, error(facts)), doing)
   expect(diagnosis).toMatchObject({ blocked: false, reason: 'outage' })
   expect(diagnosis.message).toMatch(words)
 })

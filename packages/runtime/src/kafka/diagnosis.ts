@@ -1,6 +1,6 @@
 import type { BlockedReason, Diagnosis, Program } from '../process/blocked.ts'
 import { hasExpired } from '../process/tls.ts'
-import { creationHints, groupHints, outageCodes, rightNeededTo, rights } from './diagnosis-hints.ts'
+import { coordinatorNeeds, creationHints, groupHints, outageCodes, rightNeededTo, rights } from './diagnosis-hints.ts'
 import { type AnyError, type Facts, factsOf, firstOf } from './error-facts.ts'
 import { failedWorkOf, hasAnswered } from './failed-request.ts'
 import type { KafkaSettings } from './settings.ts'
@@ -272,7 +272,7 @@ const PROBLEMS = [
 ]
 
 /** Returns the message about an outage of Kafka. */
-const outageMessageOf = ({ settings, facts, kafka, cannot, retrying, lastMessage }: Failure): string => {
+const outageMessageOf = ({ settings, facts, kafka, doing, cannot, retrying, lastMessage }: Failure): string => {
   const { errors, type, code = '', request, broker } = facts
   const token = tokenErrorOf(facts)
   if (token) return `No login to Kafka: ${token.message}. ${cannot}. ${retrying}${token.hint}`
@@ -282,12 +282,13 @@ const outageMessageOf = ({ settings, facts, kafka, cannot, retrying, lastMessage
       `${kafka} ${says}. ${cannot}. ${retrying}If this lasts, check that Kafka runs. Also check ` +
       `${addressHint(settings, broker)}.`
     )
-  if (type === 'GROUP_COORDINATOR_NOT_AVAILABLE')
+  if (type === 'GROUP_COORDINATOR_NOT_AVAILABLE') {
+    const needs = coordinatorNeeds(doing)
     return (
-      `${kafka} has no coordinator for the group. ${cannot}. ${retrying}If this lasts, the topic ` +
-      '__consumer_offsets cannot be created or has no leader: compare offsets.topic.replication.factor with ' +
-      'the number of brokers.'
+      `${kafka} has no coordinator for ${needs.of}. ${cannot}. ${retrying}If this lasts, the topic ` +
+      `${needs.topic} cannot be created or has no leader: compare ${needs.setting} with the number of brokers.`
     )
+  }
   // ApiVersions is the first request of a connection. If a port does not answer ApiVersions, it may
   // belong to another kind of server.
   const isSilent = request?.api === 'ApiVersions' || errors.some(({ name }) => noAnswerErrors.has(name))

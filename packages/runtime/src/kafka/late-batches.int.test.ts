@@ -22,24 +22,31 @@ const { KafkaJSRequestTimeoutError } = require('kafkajs/src/errors') as {
 const settings = testKafkaSettings({ KAFKA_PARTITIONS: '1' })
 const kafka = testKafka(settings)
 
-const start = async (options: Pick<ProducerOptions, 'refusesLateBatches'>) => {
+/** Opens producers of one partition, e.g. of two processes. */
+const start = async (options: Pick<ProducerOptions, 'transactionalIdPrefix'>, count = 1) => {
   const topic = `${freshNames().topicPrefix}state`
   const admin = createAdmin(kafka)
-  const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 60_000, produceTimeoutMs: 5000, ...options })
-  onTestFinished(async () => void (await Promise.all([admin.disconnect(), producer.disconnect()])))
-  await Promise.all([admin.connect(), producer.connect()])
-  await producer.setPartitions(
-    (await checkTopics(admin, settings, [{ topic, maxValueBytes: 1000 }], silentLogger)).partitions,
-  )
-  const send = (...values: string[]) =>
-    producer.send(
-      values.map((value): OutgoingRecord => {
-        return { topic, key: Buffer.from('customer'), value: Buffer.from(value), timestamp: Date.now() }
-      }),
-    )
-  // The leader of a new partition may not know the partition yet.
+  onTestFinished(() => admin.disconnect())
+  await admin.connect()
+  const { partitions } = await checkTopics(admin, settings, [{ topic, maxValueBytes: 1000 }], silentLogger)
+  const open = async () => {
+    const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 60_000, produceTimeoutMs: 5000, ...options })
+    onTestFinished(() => producer.disconnect())
+    await producer.connect()
+    await producer.setPartitions(partitions)
+    const send = (...values: string[]) =>
+      producer.send(
+        values.map((value): OutgoingRecord => {
+          return { topic, key: Buffer.from('customer'), value: Buffer.from(value), timestamp: Date.now() }
+        }),
+      )
+    return { send, takeOver: () => producer.fence?.takeOver() }
+  }
+  const producers = await Promise.all(Array.from({ length: count }, open))
+  // The leader of a new partition may not know the partition yet, and the coordinator may not be
+  // elected yet.
   const isSent = () =>
-    send('first').then(
+    producers[0]!.send('first').then(
       () => true,
       () => false,
     )
@@ -49,7 +56,7 @@ const start = async (options: Pick<ProducerOptions, 'refusesLateBatches'>) => {
     await readTopic(admin, topic, ({ value }) => values.push(String(value)))
     return values
   }
-  return { send, stored }
+  return { producers, send: producers[0]!.send, stored }
 }
 
 /**
@@ -68,8 +75,10 @@ const keepNextRequest = () => {
   return async () => (await kept.promise)()
 }
 
+const fenced = { transactionalIdPrefix: 'projector' }
+
 it('Kafka refuses a batch that comes after a later batch of the producer', async () => {
-  const { send, stored } = await start({ refusesLateBatches: true })
+  const { send, stored } = await start(fenced)
   const sendLate = keepNextRequest()
   await expect(send('old')).rejects.toThrow(NotStoredError)
   await send('old')
@@ -81,7 +90,7 @@ it('Kafka refuses a batch that comes after a later batch of the producer', async
 })
 
 it('Kafka stores a late batch that comes before the later batch', async () => {
-  const { send, stored } = await start({ refusesLateBatches: true })
+  const { send, stored } = await start(fenced)
   const sendLate = keepNextRequest()
   await expect(send('old', 'older')).rejects.toThrow(NotStoredError)
   await sendLate()
@@ -89,7 +98,30 @@ it('Kafka stores a late batch that comes before the later batch', async () => {
   expect(await stored()).toEqual(['first', 'old', 'older', 'new'])
 })
 
-it('without refusesLateBatches, a late batch is stored after the later batch', async () => {
+it('Kafka refuses a late batch of the former owner after a batch of the next owner', async () => {
+  const { producers, stored } = await start(fenced, 2)
+  const [former, next] = producers as [(typeof producers)[0], (typeof producers)[0]]
+  const sendLate = keepNextRequest()
+  await expect(former.send('old')).rejects.toThrow(NotStoredError)
+  next.takeOver()
+  await next.send('new')
+  await expect(sendLate()).rejects.toMatchObject({ type: 'INVALID_PRODUCER_EPOCH' })
+  expect(await stored()).toEqual(['first', 'new'])
+})
+
+it('an owner that gets its partition back fences the owner in between, which may have a late batch', async () => {
+  const { producers, stored } = await start(fenced, 2)
+  const [owner, between] = producers as [(typeof producers)[0], (typeof producers)[0]]
+  between.takeOver()
+  const sendLate = keepNextRequest()
+  await expect(between.send('old')).rejects.toThrow(NotStoredError)
+  owner.takeOver()
+  await owner.send('new')
+  await expect(sendLate()).rejects.toMatchObject({ type: 'INVALID_PRODUCER_EPOCH' })
+  expect(await stored()).toEqual(['first', 'new'])
+})
+
+it('without a fence, a late batch is stored after the later batch', async () => {
   const { send, stored } = await start({})
   const sendLate = keepNextRequest()
   await expect(send('old')).rejects.toThrow(NotStoredError)

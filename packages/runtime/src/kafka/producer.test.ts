@@ -33,7 +33,6 @@ const createCluster = () => {
   let known = { ...leader }
   let refuse = (_value: string): string | undefined => undefined
   let repliesLost = 0
-  let givesProducerIds = true
   let forgotten = -1
   let refreshes = 0
   const lastBatch = new Map<number, string>()
@@ -52,10 +51,7 @@ const createCluster = () => {
       nodeId,
       {
         nodeId,
-        initProducerId: async () => {
-          if (!givesProducerIds) throw protocolError('CLUSTER_AUTHORIZATION_FAILED', false)
-          return { producerId: 1, producerEpoch: 0 }
-        },
+        initProducerId: async () => ({ producerId: 1, producerEpoch: 0 }),
         produce: async ({ producerId, topicData }: ProduceRequest) => {
           const topics = topicData.map(({ topic, partitions }) => ({
             topicName: topic,
@@ -118,9 +114,6 @@ const createCluster = () => {
     },
     refuse: (by: typeof refuse) => {
       refuse = by
-    },
-    refuseProducerIds: () => {
-      givesProducerIds = false
     },
     /** Loses the next replies, but stores the records. */
     loseReplies: (count: number) => {
@@ -262,15 +255,4 @@ it('the producer returns the partition of a key when the partition count is know
   await producer.connect()
   await producer.setPartitions(new Map([['t', 2]]))
   expect(partitions()).toEqual([0, 1, undefined])
-})
-
-it('if Kafka refuses a producer id, the error names the right to grant', async () => {
-  const { kafka, refuseProducerIds } = createCluster()
-  refuseProducerIds()
-  const options = { metadataMaxAgeMs: 1000, produceTimeoutMs: 1000, refusesLateBatches: true }
-  const producer = createVerifiedProducer(clientOf(kafka), options)
-  await producer.connect()
-  await producer.setPartitions(new Map([['t', 2]]))
-  const failed = await producer.send(records).catch((error: unknown) => error)
-  expect(failed).toMatchObject({ kind: 'unavailable', message: expect.stringContaining('Grant WRITE on the topic') })
 })

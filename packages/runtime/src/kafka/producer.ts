@@ -4,6 +4,7 @@ import { type BatchNumbers, createNumbering, type Numbering } from './batch-numb
 import { type Cluster, withCluster } from './cluster.ts'
 import { errorType } from './error-type.ts'
 import { type KafkaClient, kafkajsOf } from './kafka-client.ts'
+import { createTransactionalIds } from './transactional-ids.ts'
 
 export interface OutgoingRecord {
   readonly topic: string
@@ -34,6 +35,17 @@ export class NotStoredError extends Error {
   }
 }
 
+/** Lets Kafka refuse requests that come late, from this producer and from any other process. */
+export interface Fence {
+  /**
+   * Called when this process gets partitions from other processes. Kafka refuses the requests of
+   * these processes from the next send to each partition on.
+   */
+  takeOver(): void
+  /** Rejects if Kafka gives this user no fence for the topic. */
+  check(topic: string): Promise<void>
+}
+
 export interface VerifiedProducer {
   connect(): Promise<void>
   /**
@@ -53,6 +65,8 @@ export interface VerifiedProducer {
    * @throws NotStoredError otherwise.
    */
   send(records: readonly OutgoingRecord[]): Promise<void>
+  /** Undefined without `transactionalIdPrefix`. */
+  readonly fence?: Fence
   disconnect(): Promise<void>
 }
 
@@ -60,10 +74,11 @@ export interface ProducerOptions {
   readonly metadataMaxAgeMs: number
   readonly produceTimeoutMs: number
   /**
-   * If true, Kafka stores no record of a failed send after a record of a later send to the same
-   * partition. Default: false, for readers that compare versions.
+   * If given, the producer has a fence, for readers that use the last record of a key. Each
+   * partition has a transactional id with this prefix. Producers with the same prefix fence each
+   * other. Default: no fence, for readers that compare versions.
    */
-  readonly refusesLateBatches?: boolean
+  readonly transactionalIdPrefix?: string
   /**
    * Called with the number of records to resend, because the produce response did not include their
    * partition.
@@ -85,10 +100,6 @@ type PinnedMessage = Message & { readonly partition: number; readonly numbers?: 
 type Batch = Map<string, PinnedMessage[]>
 
 const MAX_RESENDS = 3
-/** Kafka uses this timeout for transactions only. */
-const TRANSACTION_TIMEOUT_MS = 60_000
-const NO_PRODUCER_ID =
-  'Kafka gives this user no producer id. Grant WRITE on the topic, or in AWS MSK kafka-cluster:WriteDataIdempotently.'
 
 /** Opens kafkajs' producer. Also returns its private cluster object. */
 const openProducer = (kafka: KafkaClient, metadataMaxAgeMs: number) => {
@@ -107,19 +118,6 @@ const openProducer = (kafka: KafkaClient, metadataMaxAgeMs: number) => {
           (message as PinnedMessage).partition,
     }),
   )
-}
-
-const requestProducerId = async (cluster: Cluster): Promise<bigint> => {
-  try {
-    const broker = await cluster.findControllerBroker()
-    const { producerId } = await broker.initProducerId({ transactionTimeout: TRANSACTION_TIMEOUT_MS })
-    return BigInt(producerId)
-  } catch (error) {
-    // The metadata may name a broker that is gone.
-    await cluster.refreshMetadata().catch(() => undefined)
-    const isDenied = errorType(error) === 'CLUSTER_AUTHORIZATION_FAILED'
-    throw new NotStoredError('unavailable', isDenied ? new Error(NO_PRODUCER_ID, { cause: error }) : error)
-  }
 }
 
 /**
@@ -149,22 +147,38 @@ const sendsOnce =
 const numbersBatches =
   (numbering: Numbering, sendOnce: SendOnce): SendOnce =>
   async (batch) => {
-    const open = new Map<string, BatchNumbers>()
+    const open = new Map<string, () => void>()
     try {
       for (const [topic, messages] of batch)
         for (const [partition, group] of Map.groupBy(messages, (message) => message.partition)) {
-          const name = `${topic}/${partition}`
-          const numbers = await numbering.next(name, group.length)
-          open.set(name, numbers)
+          const { numbers, abandon } = await numbering.next(topic, partition, group.length)
+          open.set(`${topic}/${partition}`, abandon)
           Object.assign(group[0] as PinnedMessage, { numbers })
         }
       const acknowledged = await sendOnce(batch)
       for (const name of acknowledged) open.delete(name)
       return acknowledged
     } finally {
-      for (const [name, numbers] of open) numbering.abandon(name, numbers)
+      for (const abandon of open.values()) abandon()
     }
   }
+
+/** Returns a `sendOnce` whose late requests Kafka refuses. */
+const fenced = (cluster: Cluster, prefix: string, sendOnce: SendOnce): { sendOnce: SendOnce; fence: Fence } => {
+  const ids = createTransactionalIds(cluster)
+  const idOf = (topic: string, partition: number) => `${prefix}-${topic}-${partition}`
+  const numbering = createNumbering(async (topic, partition) => {
+    try {
+      return await ids.requestEpoch(idOf(topic, partition))
+    } catch (error) {
+      throw new NotStoredError('unavailable', error)
+    }
+  })
+  return {
+    sendOnce: numbersBatches(numbering, sendOnce),
+    fence: { takeOver: numbering.abandonAll, check: (topic) => ids.check(idOf(topic, 0)) },
+  }
+}
 
 /**
  * Creates a producer whose `send` resolves only if Kafka has acknowledged every partition.
@@ -181,22 +195,17 @@ const numbersBatches =
  *
  * kafkajs' idempotent producer stays off, because after a timeout it gives another batch the same
  * sequence number. The broker then acknowledges that batch as a duplicate and does not store it
- * (tulios/kafkajs#598). With `refusesLateBatches`, each attempt has numbers of its own: see
- * `batch-numbers.ts`. Kafka may store a record twice, which is harmless, because readers compare
- * versions.
+ * (tulios/kafkajs#598). With a fence, each attempt has numbers of its own: see `batch-numbers.ts`.
+ * Kafka may store a record twice, which is harmless, because readers compare versions.
  */
 export const createVerifiedProducer = (
   kafka: KafkaClient,
-  { metadataMaxAgeMs, produceTimeoutMs, refusesLateBatches = false, onUnacknowledged }: ProducerOptions,
+  { metadataMaxAgeMs, produceTimeoutMs, transactionalIdPrefix, onUnacknowledged }: ProducerOptions,
 ): VerifiedProducer => {
   const { client: producer, cluster } = openProducer(kafka, metadataMaxAgeMs)
   const sendPlain = sendsOnce(producer, produceTimeoutMs)
-  const sendOnce = refusesLateBatches
-    ? numbersBatches(
-        createNumbering(() => requestProducerId(cluster)),
-        sendPlain,
-      )
-    : sendPlain
+  const { sendOnce, fence } =
+    transactionalIdPrefix === undefined ? { sendOnce: sendPlain } : fenced(cluster, transactionalIdPrefix, sendPlain)
   let partitionCounts: ReadonlyMap<string, number> = new Map()
   let nextPartition = 0
   let refresher: NodeJS.Timeout | undefined
@@ -251,6 +260,7 @@ export const createVerifiedProducer = (
         batch = open
       }
     },
+    ...(fence && { fence }),
     disconnect: () => {
       clearInterval(refresher)
       return producer.disconnect()

@@ -15,6 +15,10 @@ export interface TopicDemand {
    * Rejects if this user may not read the topic. Undefined if the service does not read the topic.
    */
   readonly readCheck?: () => Promise<unknown>
+  /**
+   * Rejects if Kafka gives this user no fence for the topic. Undefined if the service has no fence.
+   */
+  readonly fenceCheck?: () => Promise<unknown>
   /** Kind of the topic, which selects the expected retention. Default: `events`. */
   readonly kind?: 'events' | 'quarantine' | 'changelog' | 'audit'
   /**

@@ -78,11 +78,14 @@ export const createTopicWatch = (options: TopicWatchOptions): TopicWatch => {
     const reads = demands.map(async ({ topic, readCheck }) => {
       if (readCheck) await ask(`read ${topic}`, `read topic ${topic}`, readCheck)
     })
+    const fences = demands.map(async ({ topic, fenceCheck }) => {
+      if (fenceCheck) await ask(`fence ${topic}`, `fence topic ${topic}`, fenceCheck)
+    })
     await ask('write check', 'connect', () => writeCheck.connect())
     const written = demands.map(async ({ topic, writes }) => {
       if (writes) await ask(`write to ${topic}`, `write to topic ${topic}`, () => writeCheck.check(topic))
     })
-    await Promise.all([...reads, ...written])
+    await Promise.all([...reads, ...fences, ...written])
   }
 
   return {

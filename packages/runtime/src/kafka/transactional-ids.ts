@@ -1,0 +1,41 @@
+/**
+ * Epochs from Kafka's transaction coordinator. Each request for a transactional id returns an epoch
+ * that is later than all its epochs before, no matter which process asks (KIP-98). No transaction
+ * begins.
+ */
+import type { Epoch } from './batch-numbers.ts'
+import type { Cluster } from './cluster.ts'
+import { attributed } from './failed-request.ts'
+
+export interface TransactionalIds {
+  /** Rejects with Kafka's error if Kafka gives no epoch now. */
+  requestEpoch(id: string): Promise<Epoch>
+  /** Rejects if this user may not use the id, or if Kafka has no coordinator for the id. */
+  check(id: string): Promise<void>
+}
+
+/** Kafka uses this timeout for transactions only. */
+const TRANSACTION_TIMEOUT_MS = 10_000
+/** Asks for the coordinator of a transactional id. The value 0 asks for that of a group. */
+const TRANSACTION_COORDINATOR = 1
+
+export const createTransactionalIds = (cluster: Cluster): TransactionalIds => {
+  const findCoordinator = (id: string) =>
+    attributed(`use the transactional id ${id}`, () =>
+      cluster.findGroupCoordinator({ groupId: id, coordinatorType: TRANSACTION_COORDINATOR }),
+    )
+  return {
+    requestEpoch: async (transactionalId) => {
+      try {
+        const coordinator = await findCoordinator(transactionalId)
+        const given = await coordinator.initProducerId({ transactionalId, transactionTimeout: TRANSACTION_TIMEOUT_MS })
+        return { producerId: BigInt(given.producerId), epoch: given.producerEpoch }
+      } catch (error) {
+        // The metadata may name a broker that is gone.
+        await cluster.refreshMetadata().catch(() => undefined)
+        throw error
+      }
+    },
+    check: async (id) => void (await findCoordinator(id)),
+  }
+}
