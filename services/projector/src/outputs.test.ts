@@ -7,13 +7,13 @@ const setUp = (stateTopic?: string, erasuresTopic?: string) => {
   const set: unknown[][] = []
   const sent: (readonly OutgoingRecord[])[] = []
   const fenced: string[] = []
-  const open = (fence?: Fence) => {
+  const open = (more: Pick<VerifiedProducer, 'fence'>) => {
     const own: unknown[] = []
     set.push(own)
     return {
       setPartitions: async (given: unknown) => void own.push(given),
       send: async (records: readonly OutgoingRecord[]) => void sent.push(records),
-      fence,
+      ...more,
     } as unknown as VerifiedProducer
   }
   const fence: Fence = {
@@ -21,7 +21,7 @@ const setUp = (stateTopic?: string, erasuresTopic?: string) => {
     check: async (topic) => void fenced.push(`${topic} checked`),
   }
   const outputs = createOutputs(
-    { quarantine: () => open(), state: () => open(fence) },
+    { quarantine: () => open({}), state: () => open({ fence }) },
     { stateSource: stateTopic ? { readCheck } : undefined, erasuresSource: { readCheck } },
     {
       topic: 'raw',
