@@ -90,7 +90,7 @@ export const fillMutations: readonly Mutation[] = [
   {
     rule: 'on Redis Cluster, no chunk is published while its partition is being filled',
     prevents: 'an old document as the last record of a customer, from a projector that was paused',
-    file: `${folder}/store.ts`,
+    file: `${folder}/chunk-store.ts`,
     from: 'isInPlace: fills.every((fill) => fill === null)',
     to: 'isInPlace: true',
     test: brokers(`${folder}/fill-store.int.test.ts`, 'with documents to publish is refused during a fill'),
@@ -138,7 +138,7 @@ export const fillMutations: readonly Mutation[] = [
   {
     rule: 'each call of a fill checks the token of the previous call',
     prevents: 'missing customers after a failover within a fetch of documents',
-    file: `${folder}/store.ts`,
+    file: `${folder}/state-store.ts`,
     from: 'requiredToken: token, newToken }',
     to: "requiredToken: '', newToken }",
     test: fillStore('a fill that needs several calls does not continue after Redis has lost customers'),
@@ -154,7 +154,7 @@ export const fillMutations: readonly Mutation[] = [
   {
     rule: 'on Redis Cluster, a rebuild does not accept a hash of a lower projection as its own',
     prevents: 'hashes of the old layout after the failover of a master during a rebuild',
-    file: `${folder}/store.ts`,
+    file: `${folder}/chunk-store.ts`,
     from: 'order < 0 || isOldLayout)',
     to: 'order < 0)',
     test: fillStore('the progress of a rebuild does not move past hashes of the lower projection'),
@@ -178,7 +178,7 @@ export const fillMutations: readonly Mutation[] = [
   {
     rule: 'each call of a fill has a limited number of values',
     prevents: 'a fill that never ends, because Redis closes the connection',
-    file: `${folder}/store.ts`,
+    file: `${folder}/state-store.ts`,
     from: ' || values > valuesLeft',
     to: '',
     test: fillStore('a fill stores many customers with many fields'),
@@ -186,7 +186,7 @@ export const fillMutations: readonly Mutation[] = [
   {
     rule: 'a fill sends at most 250 customers to Redis at the same time',
     prevents: 'a fill that never ends on a slow network, because parallel calls exceed their time limit',
-    file: `${folder}/store.ts`,
+    file: `${folder}/state-store.ts`,
     from: 'for (const part of partsOf(customers)) {',
     to: 'for (const part of [customers]) {',
     test: fillStore('a fill sends at most 250 customers to Redis at the same time'),

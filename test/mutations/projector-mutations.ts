@@ -184,7 +184,7 @@ export const projectorMutations: readonly Mutation[] = [
   {
     rule: 'on Redis Cluster the customers are checked after the token, even if a master has lost writes',
     prevents: 'a position without its customers after a failover right after they were written',
-    file: `${folder}/store.ts`,
+    file: `${folder}/chunk-store.ts`,
     from: 'if (!timestamp || !id || order < 0 || isOldLayout)',
     to: 'if (false)',
     test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'if a master is restored from its backup before hset'),
@@ -192,7 +192,7 @@ export const projectorMutations: readonly Mutation[] = [
   {
     rule: 'on Redis Cluster the customers are checked after the token was written',
     prevents: 'a position without its customers after a failover right after they were written',
-    file: `${folder}/store.ts`,
+    file: `${folder}/chunk-store.ts`,
     from: 'if (!timestamp || !id || order < 0 || isOldLayout)',
     to: 'if (false)',
     test: brokers(
@@ -334,7 +334,7 @@ export const projectorMutations: readonly Mutation[] = [
   {
     rule: 'an unknown reply of the script is an error',
     prevents: 'a position after an event that may be missing in Redis',
-    file: `${folder}/store.ts`,
+    file: `${folder}/snapshot-calls.ts`,
     from: 'if (outcome === undefined) throw',
     to: 'if (false) throw',
     test: unit(`${folder}/store.test.ts`, 'a call fails if the reply of the script is'),
@@ -413,7 +413,7 @@ export const projectorMutations: readonly Mutation[] = [
   {
     rule: 'the call that applies customers stores no first position',
     prevents: 'a first position without the claim, after Redis was emptied right after the claim',
-    file: `${folder}/store.ts`,
+    file: `${folder}/chunk-store.ts`,
     from: ' && from !== undefined\n',
     to: '\n',
     test: brokers(`${folder}/claim-positions.int.test.ts`, 'if Redis is emptied between the claim and the first'),
@@ -600,8 +600,8 @@ export const projectorMutations: readonly Mutation[] = [
   {
     rule: 'index entries are added before the position moves',
     prevents: 'a customer who is not found after a crash between the hash and its entries',
-    file: `${folder}/store.ts`,
-    from: 'token: await indexes.update(indexUpdates, chainOf(partition, token(calls)))',
+    file: `${folder}/chunk-store.ts`,
+    from: 'token: await indexes.update(indexUpdates, chain)',
     to: "token: indexUpdates.length === 0 ? '' : token(calls)",
     test: indexes('whatever call fails, each term is found after a retry'),
   },
@@ -616,7 +616,7 @@ export const projectorMutations: readonly Mutation[] = [
   {
     rule: 'the call that applies customers moves no position before it has updated the dealers’ indexes',
     prevents: 'a customer with many terms who is missing in the list of changed customers',
-    file: `${folder}/store.ts`,
+    file: `${folder}/chunk-store.ts`,
     from: 'calls === 1 && isComplete &&',
     to: 'calls === 1 &&',
     test: indexes('the entry in the dealer’s index of a customer with many terms gets the time of each update'),
@@ -664,15 +664,15 @@ export const projectorMutations: readonly Mutation[] = [
   {
     rule: 'the position needs the token that was stored with the last entries',
     prevents: 'a customer who is not found after a failover that lost only index entries',
-    file: `${folder}/store.ts`,
-    from: 'token: await indexes.update(indexUpdates, chainOf(partition, token(calls)))',
+    file: `${folder}/chunk-store.ts`,
+    from: 'token: await indexes.update(indexUpdates, chain)',
     to: 'token: (await indexes.update(indexUpdates)) || token(calls)',
     test: indexes('a failover that loses the entries but not the customers does not move the position'),
   },
   {
     rule: 'on Redis Cluster, a chunk reads back the index entries that it has added',
     prevents: 'a customer who is not found after the failover of a master',
-    file: `${folder}/store.ts`,
+    file: `${folder}/chunk-store.ts`,
     from: '    await indexes.assertUpdated(indexUpdates)\n',
     to: '',
     test: brokers(`${folder}/store-on-cluster.int.test.ts`, 'a master loses an entry of an index'),
@@ -728,7 +728,7 @@ export const projectorMutations: readonly Mutation[] = [
   {
     rule: 'a chunk that was written before an erasure does not move the position',
     prevents: 'a document after the tombstone of an erased customer',
-    file: `${folder}/store.ts`,
+    file: `${folder}/erasure-store.ts`,
     from: 'const { isInPlace, token } = await writeChunk([], partition, position, position)',
     to: "const { isInPlace, token } = { isInPlace: true, token: '' }",
     test: brokers(

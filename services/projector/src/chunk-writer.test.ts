@@ -3,13 +3,15 @@ import { createRegistry } from '@customer-stream/runtime/service'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { createChunkWriter } from './chunk-writer.ts'
+import type { PlacedErasure } from './erasure-store.ts'
 import { silent } from './fixtures/fake-projection.ts'
 import { createProjectorMetrics } from './metrics.ts'
 import { createOutages } from './outages.ts'
 import { createPauses } from './pauses.ts'
 import { LostChunkError } from './position-store.ts'
 import type { NewestCustomer } from './project.ts'
-import type { PlacedErasure, Store, StoreOutcome } from './store.ts'
+import type { StoreOutcome } from './snapshot-calls.ts'
+import type { Store } from './store.ts'
 
 /**
  * One Redis and one partition of the state topic, which several projectors use at the same time.

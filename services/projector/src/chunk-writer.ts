@@ -17,12 +17,15 @@
 import { answerOf, type Logger } from '@customer-stream/runtime'
 import type { FetchedBatch, OutgoingRecord, VerifiedProducer } from '@customer-stream/runtime/kafka'
 import { traceContextOf } from '@customer-stream/schemas'
+import type { AppliedChunk, ChunkOptions, WrittenChunk } from './chunk-store.ts'
+import type { PlacedErasure } from './erasure-store.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { RetryThroughOutage } from './outages.ts'
 import type { Pauses } from './pauses.ts'
 import { type ErasuresPosition, LostChunkError } from './position-store.ts'
 import type { NewestCustomer } from './project.ts'
-import type { AppliedChunk, ChunkOptions, PlacedErasure, Store, StoreOutcome, WrittenChunk } from './store.ts'
+import type { StoreOutcome } from './snapshot-calls.ts'
+import type { Store } from './store.ts'
 
 export interface ChunkWriterDependencies {
   readonly store: Pick<Store, 'applyChunk' | 'writeChunk' | 'writeErasures' | 'moveAfter' | 'lowerPosition'>

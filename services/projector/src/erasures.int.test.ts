@@ -13,8 +13,9 @@ import { freshNames } from '@customer-stream/testing'
 import { silentLogger, testRedisUrl } from '@customer-stream/testing/vitest'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { PlacedErasure } from './erasure-store.ts'
 import { LostChunkError } from './position-store.ts'
-import { createStore, type PlacedErasure } from './store.ts'
+import { createStore } from './store.ts'
 
 const redis = createRedis(loadSettings(redisSettings, { REDIS_URL: testRedisUrl() }), silentLogger)
 beforeAll(() => connectRedis(redis))

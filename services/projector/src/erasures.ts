@@ -16,12 +16,14 @@ import type { Logger } from '@customer-stream/runtime'
 import type { FetchedRecord, UnreadableBatch, Watermarks } from '@customer-stream/runtime/kafka'
 import { readErasureRecord } from '@customer-stream/schemas'
 import type { ChangelogSource } from './changelog-source.ts'
+import type { AppliedChunk } from './chunk-store.ts'
 import type { ChunkWriter } from './chunk-writer.ts'
+import type { PlacedErasure } from './erasure-store.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { AttemptOnce, RetryThroughOutage } from './outages.ts'
 import type { WithErasure } from './partition-locks.ts'
 import type { ErasuresPosition } from './position-store.ts'
-import type { AppliedChunk, PlacedErasure, Store } from './store.ts'
+import type { Store } from './store.ts'
 
 export interface ErasuresDependencies {
   /** The erasures topic. Undefined if erasures are switched off. */

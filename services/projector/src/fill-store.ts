@@ -4,10 +4,11 @@
  */
 import { randomUUID } from 'node:crypto'
 import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
+import { assertStored } from './chunk-store.ts'
 import { createIndexes } from './indexes.ts'
 import { all, createPositionHash, type StoreOptions, script } from './position-hash.ts'
 import { LostChunkError } from './position-store.ts'
-import { type AppliedStates, assertStored } from './store.ts'
+import type { AppliedStates } from './state-store.ts'
 
 export interface Fill {
   /**

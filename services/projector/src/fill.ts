@@ -11,7 +11,8 @@ import type { FillProgress } from './fill-progress.ts'
 import { type Fill, type FillStore, progressText } from './fill-store.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { RetryThroughOutage } from './outages.ts'
-import type { AppliedStates, Store } from './store.ts'
+import type { AppliedStates } from './state-store.ts'
+import type { Store } from './store.ts'
 
 export interface FillerDependencies {
   readonly store: Pick<Store, 'applyStates' | 'deleteErased'>

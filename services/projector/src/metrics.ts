@@ -1,6 +1,6 @@
 import { Counter, Gauge, Histogram, type Registry, startAtZero } from '@customer-stream/runtime/service'
 import type { QuarantineReason } from './project.ts'
-import type { StoreOutcome } from './store.ts'
+import type { StoreOutcome } from './snapshot-calls.ts'
 
 // The keys are typed, so the compiler reports a missing outcome or reason.
 const outcomes = Object.keys({ applied: 1, duplicate: 1, stale: 1, erased: 1, quarantined: 1 } satisfies Record<

@@ -26,6 +26,7 @@ import type {
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import type { ChangelogSource } from './changelog-source.ts'
 import { createChunkSpans } from './chunk-spans.ts'
+import type { AppliedChunk } from './chunk-store.ts'
 import { createChunkWriter } from './chunk-writer.ts'
 import { createErasures } from './erasures.ts'
 import { createFiller } from './fill.ts'
@@ -50,7 +51,8 @@ import {
 } from './project.ts'
 import { quarantineRecord, sendToQuarantine, unreadableRecord } from './quarantine.ts'
 import type { SenderWatch } from './sender-watch.ts'
-import type { AppliedChunk, Store, StoreOutcome } from './store.ts'
+import type { StoreOutcome } from './snapshot-calls.ts'
+import type { Store } from './store.ts'
 import { createStoredPositions, type StoredPositionsDependencies } from './stored-positions.ts'
 
 export interface ProjectionDependencies {
