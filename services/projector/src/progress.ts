@@ -8,6 +8,7 @@
  * still while its owner moves another partition.
  */
 import type { GroupMember, PartitionConsumer, Watermarks } from '@customer-stream/runtime/kafka'
+import { createGroupWatch, nameOf } from './group-watch.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { Store } from './store.ts'
 
@@ -26,12 +27,6 @@ const NEGLECTED_MS = 600_000
  * starts again at 0.
  */
 const MAX_GAP_MS = 12_000
-/**
- * /readyz reports a foreign group member after this many measurements in a row have seen it. A
- * projector of this installation may join the group a moment before it announces itself.
- */
-const FOREIGN_SIGHTINGS = 3
-
 export interface ProgressDependencies {
   readonly consumer: Pick<PartitionConsumer, 'watermarks' | 'group'>
   readonly store: Pick<Store, 'peekPositions' | 'announced'>
@@ -82,23 +77,48 @@ interface PartitionState {
   waitingSince: number | undefined
 }
 
+/** A partition that has records and has not moved. */
+interface WaitingPartition {
+  readonly partition: number
+  readonly state: PartitionState
+  readonly waitedMs: number
+}
+
 const distance = (from: string, to: string): number => Math.max(0, Number(BigInt(to) - BigInt(from)))
 
-const nameOf = ({ clientId, host, memberId }: GroupMember): string => `${clientId} at ${host} (${memberId})`
+/** Returns the sentence about a partition that stands still. */
+const sentenceOf = (
+  { partition, state, waitedMs }: WaitingPartition,
+  owner: GroupMember | undefined,
+  isGroupKnown: boolean,
+  { topic, groupId, instance }: ProgressOptions,
+): string => {
+  const what =
+    `${topic}/${partition} has ${state.lag} records to apply, ` +
+    `and its position has not moved for ${Math.round(waitedMs / 1000)} s`
+  if (state.held >= state.lag)
+    return (
+      `${what}: an open transaction of another producer holds these records back. End the transaction ` +
+      '(kafka-transactions.sh find-hanging, abort).'
+    )
+  if (isGroupKnown && owner === undefined)
+    return `${what}: no member of the consumer group ${groupId} owns it. Start another projector, or restart this one.`
+  return owner === undefined || owner.instance === instance
+    ? `${what}. See the log of this projector.`
+    : `${what}: ${nameOf(owner)} owns it. See the log of that process, or stop that process.`
+}
 
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one state
 export const createProgress = (
   { consumer, store, metrics }: ProgressDependencies,
-  { topic, groupId, instance, partitions }: ProgressOptions,
+  options: ProgressOptions,
 ): Progress => {
+  const { topic, partitions } = options
   const states = new Map<number, PartitionState>()
   let measuredAt = Number.NEGATIVE_INFINITY
   /** Time between the last two measurements. */
   let periodMs = 0
   let leaderless = false
-  let members: readonly GroupMember[] | undefined
-  let foreignMembers: readonly GroupMember[] = []
-  let foreignSightings = 0
+  const groupWatch = createGroupWatch({ consumer, store }, options)
 
   const observe = (partition: number, position: string | undefined, { low, stable, high }: Watermarks, now: number) => {
     const next = position !== undefined && /^\d+$/.test(position) ? position : low
@@ -116,21 +136,8 @@ export const createProgress = (
     metrics.observeLag(partition, lag)
   }
 
-  const lookAtGroup = async () => {
-    const { state, members: found } = await consumer.group()
-    // During a rebalance no member owns a partition, so keep the last known members.
-    if (state !== 'Stable') return
-    members = found
-    const readers = found.filter(({ topics }) => topics.includes(topic))
-    const known = await store.announced(readers.map((member) => member.instance).filter((id) => id !== ''))
-    foreignMembers = found.filter(
-      (member) => !readers.includes(member) || (member.instance !== '' && !known.has(member.instance)),
-    )
-    foreignSightings = foreignMembers.length === 0 ? 0 : foreignSightings + 1
-  }
-
   /** Returns the waiting partitions, the longest waiting first. */
-  const waiting = (now: number, among: Iterable<number> = states.keys()) =>
+  const waiting = (now: number, among: Iterable<number> = states.keys()): WaitingPartition[] =>
     [...among]
       .flatMap((partition) => {
         const state = states.get(partition)
@@ -144,12 +151,8 @@ export const createProgress = (
   return {
     measure: async () => {
       const startedAt = performance.now()
-      // Without the group's coordinator, or without the right READ on the group, the group cannot
-      // be read. The lag must still be measured.
-      const owners = lookAtGroup().catch(() => {
-        members = undefined
-      })
-      const [marks] = await Promise.all([consumer.watermarks(), owners])
+      // The lag must be measured even if the group cannot be read.
+      const [marks] = await Promise.all([consumer.watermarks(), groupWatch.look()])
       const all = new Set([...Array(partitions).keys(), ...marks.keys()])
       const positions = await store.peekPositions([...all])
       const now = performance.now()
@@ -166,20 +169,12 @@ export const createProgress = (
       return marks
     },
     get foreignMember() {
-      const [foreignMember] = foreignMembers
-      if (foreignMember === undefined || foreignSightings < FOREIGN_SIGHTINGS) return undefined
-      const reads = foreignMember.topics.includes(topic)
-        ? `works on another Redis or REDIS_KEY_PREFIX`
-        : `reads ${foreignMember.topics.join(', ') || 'other topics'}`
-      return (
-        `${nameOf(foreignMember)} is in the consumer group ${groupId} and ${reads}. ` +
-        'This installation does not apply the partitions of that member. Give each installation its own ' +
-        'CONSUMER_GROUP_ID.'
-      )
+      return groupWatch.foreignMember
     },
     get standstill() {
       if (leaderless) return `no partition of ${topic} has a leader, so nothing can be applied. Bring its brokers back.`
       const now = performance.now()
+      const { members } = groupWatch
       const stuck = waiting(now).find((each) => {
         if (each.waitedMs < STANDSTILL_MS) return false
         const owner = members?.find((member) => member.partitions.includes(each.partition))
@@ -187,25 +182,8 @@ export const createProgress = (
         return each.waitedMs > NEGLECTED_MS || !movedWithin(STANDSTILL_MS + periodMs, now, served)
       })
       if (stuck === undefined) return undefined
-      const { partition, state, waitedMs } = stuck
-      const owner = members?.find((member) => member.partitions.includes(partition))
-      const seconds = Math.round(waitedMs / 1000)
-      const what =
-        `${topic}/${partition} has ${state.lag} records to apply, ` + `and its position has not moved for ${seconds} s`
-      if (state.held >= state.lag) {
-        return (
-          `${what}: an open transaction of another producer holds these records back. End the transaction ` +
-          '(kafka-transactions.sh find-hanging, abort).'
-        )
-      }
-      if (members !== undefined && owner === undefined)
-        return (
-          `${what}: no member of the consumer group ${groupId} owns it. ` +
-          'Start another projector, or restart this one.'
-        )
-      return owner === undefined || owner.instance === instance
-        ? `${what}. See the log of this projector.`
-        : `${what}: ${nameOf(owner)} owns it. See the log of that process, or stop that process.`
+      const owner = members?.find((member) => member.partitions.includes(stuck.partition))
+      return sentenceOf(stuck, owner, members !== undefined, options)
     },
     standstillMs: (among) => {
       const now = performance.now()
