@@ -183,12 +183,57 @@ const lowestOf = (stored: readonly (string | null | undefined)[]): ErasuresPosit
   return others.every(([id]) => id === topicId) && topicId && offset ? { topicId, offset, stateTopicId } : undefined
 }
 
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: one entry for each use of the positions
+const readPreviousPosition = async (
+  client: RedisClient,
+  options: StoreOptions,
+  partition: number,
+): Promise<string | undefined> => {
+  const { copies, fields } = createPositionHash(client, options)
+  const before = createPositionHash(client, { ...options, projection: options.projection - 1 })
+  const { position, window } = fields(partition)
+  const topicId = `${options.topic}/topic`
+  const [own = [], ...found] = await all([
+    client.hmget(copies[0] ?? '', topicId),
+    ...before.copies.map((key) => client.hmget(key, topicId, position, window)),
+  ])
+  const isOther = found.some(([id]) => id && own[0] && id !== own[0])
+  // Within a lookahead's window, only the records before the window count as checked. An
+  // unusable event that the lookahead left out is not in quarantine yet.
+  const reached = found.map(([, offset, around]) => windowAround(offset ?? '', around)?.start ?? offset ?? undefined)
+  return isOther ? undefined : lowest(reached)
+}
+
+/** @returns the number of deleted positions. */
+const deletedBy = (claims: readonly Claim[], clusterId: string, indexes: string): number => {
+  let deleted = 0
+  for (const [claim, detail] of claims) {
+    if (claim === 'refused') {
+      throw new RefusedPositionsError(
+        'identity',
+        `the positions in Redis belong to the Kafka cluster ${detail}, and KAFKA_BROKERS leads to the cluster ` +
+          `${clusterId}. Nothing is applied. Correct KAFKA_BROKERS, REDIS_URL or REDIS_KEY_PREFIX. If the ` +
+          'cluster was replaced on purpose, set ON_CLUSTER_CHANGE=start-over: the topic is then applied from ' +
+          'its start.',
+      )
+    }
+    if (claim === 'other-indexes') {
+      throw new RefusedPositionsError(
+        'indexes',
+        `the customers in Redis have ${detail === '' ? 'no indexes' : `the indexes ${detail}`}, and INDEXES and ` +
+          `PHONE_COUNTRY ask for ${indexes || 'none'}. Nothing is applied. Raise PROJECTION_VERSION to rebuild ` +
+          'the customers, or set INDEXES and PHONE_COUNTRY back.',
+      )
+    }
+    if (claim === 'deleted') deleted = Math.max(deleted, Number(detail))
+  }
+  return deleted
+}
+
 export const createPositionStore = (client: RedisClient, options: StoreOptions): PositionStore => {
   client.defineCommand('movePosition', { lua: script('move-position'), numberOfKeys: 1 })
   client.defineCommand('claimPositions', { lua: script('claim-positions'), numberOfKeys: 1 })
   const redis = client as Scripts
-  const { topic, projection, indexes = '' } = options
+  const { topic, indexes = '' } = options
   const { copies, fields, read } = createPositionHash(client, options)
 
   const moveCopy = (
@@ -232,22 +277,7 @@ export const createPositionStore = (client: RedisClient, options: StoreOptions):
       await all(copies.map((key) => redis.hdel(key, fields(partition).erasures)))
     },
     lowerPosition: (partition, to) => lowerPosition(client, copies, fields(partition).position, to),
-    previousPosition: async (partition) => {
-      const before = createPositionHash(client, { ...options, projection: projection - 1 })
-      const { position, window } = fields(partition)
-      const topicId = `${topic}/topic`
-      const [own = [], ...found] = await all([
-        redis.hmget(copies[0] ?? '', topicId),
-        ...before.copies.map((key) => redis.hmget(key, topicId, position, window)),
-      ])
-      const isOther = found.some(([id]) => id && own[0] && id !== own[0])
-      // Within a lookahead's window, only the records before the window count as checked. An
-      // unusable event that the lookahead left out is not in quarantine yet.
-      const reached = found.map(
-        ([, offset, around]) => windowAround(offset ?? '', around)?.start ?? offset ?? undefined,
-      )
-      return isOther ? undefined : lowest(reached)
-    },
+    previousPosition: (partition) => readPreviousPosition(client, options, partition),
     positions: async (partitions) => {
       const stored = await read(partitions, 'position')
       return new Map(
@@ -289,29 +319,7 @@ export const createPositionStore = (client: RedisClient, options: StoreOptions):
     },
     claimPositions: async ({ clusterId = '', topicId = '', partitionCount }, startOver) => {
       const values = [topic, clusterId, topicId, startOver ? '1' : '0', indexes, String(partitionCount ?? '')] as const
-      const claims = await all(copies.map((key) => redis.claimPositions(key, ...values)))
-      let deleted = 0
-      for (const [claim, detail] of claims) {
-        if (claim === 'refused') {
-          throw new RefusedPositionsError(
-            'identity',
-            `the positions in Redis belong to the Kafka cluster ${detail}, and KAFKA_BROKERS leads to the cluster ` +
-              `${clusterId}. Nothing is applied. Correct KAFKA_BROKERS, REDIS_URL or REDIS_KEY_PREFIX. If the ` +
-              'cluster was replaced on purpose, set ON_CLUSTER_CHANGE=start-over: the topic is then applied from ' +
-              'its start.',
-          )
-        }
-        if (claim === 'other-indexes') {
-          throw new RefusedPositionsError(
-            'indexes',
-            `the customers in Redis have ${detail === '' ? 'no indexes' : `the indexes ${detail}`}, and INDEXES and ` +
-              `PHONE_COUNTRY ask for ${indexes || 'none'}. Nothing is applied. Raise PROJECTION_VERSION to rebuild ` +
-              'the customers, or set INDEXES and PHONE_COUNTRY back.',
-          )
-        }
-        if (claim === 'deleted') deleted = Math.max(deleted, Number(detail))
-      }
-      return deleted
+      return deletedBy(await all(copies.map((key) => redis.claimPositions(key, ...values))), clusterId, indexes)
     },
   }
 }
