@@ -66,7 +66,7 @@ export const fillMutations: readonly Mutation[] = [
   {
     rule: 'only the state topic whose id was committed counts as complete',
     prevents: 'customers that are missing after the state topic was created again',
-    file: `${folder}/stored-positions.ts`,
+    file: `${folder}/repair-positions.ts`,
     from: ' && metadata === state.proof',
     to: '',
     test: filled('an empty Redis gets all records that Kafka has'),
@@ -74,7 +74,7 @@ export const fillMutations: readonly Mutation[] = [
   {
     rule: 'if raw records were deleted, a partition is filled even from an incomplete state topic',
     prevents: 'customers that are missing although the state topic has them',
-    file: `${folder}/stored-positions.ts`,
+    file: `${folder}/repair-positions.ts`,
     from: "if (!isComplete && low === '0') return fromRaw",
     to: 'if (!isComplete) return fromRaw',
     test: filled('an empty Redis is filled from both topics'),

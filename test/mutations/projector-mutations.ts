@@ -219,7 +219,7 @@ export const projectorMutations: readonly Mutation[] = [
   {
     rule: 'the first position is stored before anything is applied',
     prevents: 'an emptied Redis that is treated as a new Redis',
-    file: `${folder}/stored-positions.ts`,
+    file: `${folder}/repair-positions.ts`,
     from: 'if (!(await store.movePosition(partition, stored, start.rawFrom))) return',
     to: 'if (stored === undefined || !(await store.movePosition(partition, stored, start.rawFrom))) return',
     test: projection('if Redis is emptied during the first chunk'),
@@ -421,7 +421,7 @@ export const projectorMutations: readonly Mutation[] = [
   {
     rule: 'a position before the oldest record is replaced by the offset of this record',
     prevents: 'a partition that is blocked when Redis is older than the topic',
-    file: `${folder}/stored-positions.ts`,
+    file: `${folder}/repair-positions.ts`,
     from: '!isBelow(stored, marks.low) && BigInt(stored)',
     to: 'BigInt(stored)',
     test: projection('the position 5 is replaced with'),
@@ -429,7 +429,7 @@ export const projectorMutations: readonly Mutation[] = [
   {
     rule: 'a position beyond the end is replaced by the offset of the oldest record',
     prevents: 'a partition that is blocked after Kafka was restored from a backup',
-    file: `${folder}/stored-positions.ts`,
+    file: `${folder}/repair-positions.ts`,
     from: ' && BigInt(stored) <= BigInt(marks.high)',
     to: '',
     test: projection('the position 1001 is replaced with'),
@@ -437,7 +437,7 @@ export const projectorMutations: readonly Mutation[] = [
   {
     rule: 'if the position is beyond the end, all raw records are applied, and no fill begins',
     prevents: 'events that are skipped because a committed offset is from before the restore of Kafka',
-    file: `${folder}/stored-positions.ts`,
+    file: `${folder}/repair-positions.ts`,
     from: 'const tooHigh = isOffset(stored) && BigInt(stored) > BigInt(high)',
     to: 'const tooHigh = false',
     test: unit(`${folder}/fill.test.ts`, 'all raw records are applied if the position is beyond the end'),

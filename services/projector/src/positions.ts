@@ -17,7 +17,8 @@ import type { Fill, FillStore } from './fill-store.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { RetryThroughOutage } from './outages.ts'
 import { type PositionStore, RefusedPositionsError } from './position-store.ts'
-import { isBelow, isOffset, type StoredPositions } from './stored-positions.ts'
+import { isBelow, isOffset } from './repair-positions.ts'
+import type { StoredPositions } from './stored-positions.ts'
 
 export interface PositionsDependencies {
   readonly storedPositions: StoredPositions

@@ -5,11 +5,12 @@
  */
 import type { Logger, Obstacles } from '@customer-stream/runtime'
 import type { PartitionConsumer, TopicIdentity, Watermarks } from '@customer-stream/runtime/kafka'
-import { type ChangelogSource, NO_ID } from './changelog-source.ts'
+import type { ChangelogSource } from './changelog-source.ts'
 import { type ClaimOptions, createClaim } from './claim-positions.ts'
 import type { Fill, FillStore } from './fill-store.ts'
 import type { ProjectorMetrics } from './metrics.ts'
 import type { PositionStore } from './position-store.ts'
+import { createRepair, isOffset, proofOf } from './repair-positions.ts'
 
 export interface StoredPositionsDependencies {
   readonly store: Pick<
@@ -55,119 +56,10 @@ export interface StoredPositions {
   read(partitions: readonly number[]): Promise<FoundPositions>
 }
 
-export const isOffset = (stored: string | undefined): stored is string => stored !== undefined && /^\d+$/.test(stored)
-
-/**
- * Returns the metadata of a committed offset: `raw topic id/state topic id`. The commit means that
- * this state topic has the documents of all events before the offset in this raw topic. Empty if an
- * id is unknown. Without both ids, a topic that was deleted and created again could not be
- * recognised.
- */
-const proofOf = (topicId: string | undefined, stateTopicId: string | undefined): string =>
-  topicId === undefined || stateTopicId === undefined || stateTopicId === NO_ID ? '' : `${topicId}/${stateTopicId}`
-
-export const isBelow = (stored: string | undefined, low: string): boolean =>
-  isOffset(stored) && BigInt(stored) < BigInt(low)
-
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share the dependencies
-export const createStoredPositions = (
-  {
-    store,
-    consumer,
-    readIdentity,
-    stateSource,
-    fillStore,
-    onLeave,
-    obstacles,
-    metrics,
-    logger,
-  }: StoredPositionsDependencies,
-  { topic, startOver }: ClaimOptions,
-): StoredPositions => {
-  const claim = createClaim({ store, readIdentity, obstacles, logger }, { topic, startOver })
-
-  /** Reads the watermarks of the state topic and the committed offsets, for `beginFill`. */
-  const readState = async ({ topicId }: TopicIdentity, stateTopicId: string | undefined) => {
-    if (stateSource === undefined || stateTopicId === undefined) return undefined
-    const [ends, published] = await Promise.all([stateSource.watermarks(), consumer.committed()])
-    return { stateTopicId, proof: proofOf(topicId, stateTopicId), ends, published }
-  }
-
-  /**
-   * Begins to fill a partition from the state topic, in two cases:
-   * - The state topic has the documents of all events before a committed offset.
-   * - Kafka has deleted raw records.
-   * Otherwise does nothing, because the raw topic has all events.
-   * @returns the raw offset from which events are applied, and whether the state topic has all
-   *   documents of earlier events. Undefined if the partition of the state topic has no leader.
-   */
-  const beginFill = async (
-    partition: number,
-    { low, high }: Watermarks,
-    state: Awaited<ReturnType<typeof readState>>,
-  ): Promise<{ readonly rawFrom: string; readonly isComplete: boolean } | undefined> => {
-    const fromRaw = { rawFrom: low, isComplete: false }
-    if (state === undefined) return fromRaw
-    const ends = state.ends.get(partition)
-    if (ends === undefined) return undefined
-    if (ends.low === ends.high) return fromRaw
-    const { offset, metadata } = state.published.get(partition) ?? { offset: '-1' }
-    const isWithin = BigInt(offset) >= BigInt(low) && BigInt(offset) <= BigInt(high)
-    // Compaction does not raise the low watermark. A low watermark above 0 means that a person or a
-    // retention time has deleted documents.
-    const isKnown = state.proof !== '' && metadata === state.proof && ends.low === '0'
-    const isComplete = isWithin && isKnown
-    if (!isComplete && low === '0') return fromRaw
-    const start = { rawFrom: isComplete ? offset : low, isComplete }
-    await fillStore.beginFill(partition, {
-      stateTopicId: state.stateTopicId,
-      next: ends.low,
-      end: ends.high,
-      ...start,
-    })
-    return start
-  }
-
-  /** Replaces a position that Kafka cannot serve. */
-  const repair = async (
-    partition: number,
-    stored: string | undefined,
-    marks: Watermarks,
-    state: Awaited<ReturnType<typeof readState>>,
-  ) => {
-    const { low, high } = marks
-    const tooLow = isBelow(stored, low)
-    const tooHigh = isOffset(stored) && BigInt(stored) > BigInt(high)
-    const start = tooHigh ? { rawFrom: low, isComplete: false } : await beginFill(partition, marks, state)
-    if (start === undefined) return
-    // Store a first position before any event is applied. Without a stored position, a Redis that
-    // was emptied later would look like a new Redis.
-    if (!(await store.movePosition(partition, stored, start.rawFrom))) return
-    if (stored === undefined) {
-      if (!start.isComplete && low !== '0')
-        logger.warn(
-          { event: 'oldest-records-gone', topic, partition, low },
-          'Redis has no position, and Kafka no longer has the oldest records of this partition; ' +
-            'a customer whose events were all deleted is in Redis only if the state topic has a document',
-        )
-      return
-    }
-    if (tooLow && start.isComplete) return
-    const seen = { topic, partition, stored, low, high }
-    if (tooLow) {
-      metrics.lostRecords.inc(Number(BigInt(low) - BigInt(stored)))
-      logger.error(
-        { event: 'records-lost', ...seen },
-        'Kafka deleted records before they were applied; the partition continues at its oldest record',
-      )
-    } else {
-      metrics.rewinds.inc()
-      logger.error(
-        { event: 'rewound', ...seen },
-        'the position in Redis is not a valid offset of the partition; applying the partition from its oldest record',
-      )
-    }
-  }
+export const createStoredPositions = (deps: StoredPositionsDependencies, options: ClaimOptions): StoredPositions => {
+  const { store, consumer, stateSource, fillStore, onLeave, metrics, logger } = deps
+  const claim = createClaim(deps, options)
+  const repair = createRepair(deps, options.topic)
 
   /**
    * Moves each position that is within a lookahead's window back to the start of the window. Within
@@ -180,8 +72,7 @@ export const createStoredPositions = (
     for (const [partition, { position, start, end }] of windows) {
       const low = watermarks.get(partition)?.low ?? position
       const to = BigInt(start) < BigInt(low) ? low : start
-      const isMoved = BigInt(to) >= BigInt(position) || (await store.movePosition(partition, position, to))
-      if (!isMoved) continue
+      if (BigInt(to) < BigInt(position) && !(await store.movePosition(partition, position, to))) continue
       await store.forgetWindow(partition)
       onLeave(partition, end)
     }
@@ -222,7 +113,7 @@ export const createStoredPositions = (
     }
     if (seen.length > 0)
       logger.warn(
-        { event: 'state-incomplete', topic, seen },
+        { event: 'state-incomplete', topic: options.topic, seen },
         'the state topic lacks documents of applied events; the events that Kafka still has are applied again' +
           (areRecordsGone
             ? '. Kafka has deleted older events, so the state topic lacks each customer without a later event'
@@ -259,15 +150,7 @@ export const createStoredPositions = (
     // partition could move its position past the end that was read.
     const found = await store.positions(partitions)
     const watermarks = await consumer.watermarks()
-    const bad = [...found].flatMap(([partition, stored]) => {
-      const marks = watermarks.get(partition)
-      const isGood = marks && isOffset(stored) && !isBelow(stored, marks.low) && BigInt(stored) <= BigInt(marks.high)
-      return marks === undefined || isGood ? [] : [{ partition, stored, marks }]
-    })
-    if (bad.length > 0) {
-      const state = await readState(identity, stateTopicId)
-      for (const { partition, stored, marks } of bad) await repair(partition, stored, marks, state)
-    }
+    await repair(found, watermarks, identity, stateTopicId)
     for (;;) {
       const stored = await store.positions(partitions)
       // The previous owner may still enter a window after this check. The previous owner then also
