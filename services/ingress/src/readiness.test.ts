@@ -96,4 +96,8 @@ it('a stuck send ends the ingress only if Kafka answers', async () => {
   const answering = setUp({ publishers })
   await answering.watch()
   expect(answering.stuck).toEqual([expect.stringContaining('a send to raw has not ended for 99 s, although Kafka')])
+  const delayed = setUp({ publishers, quotaDelay: () => 'kafka:9092 has delayed requests by 577.1 s.' })
+  await delayed.watch()
+  expect(delayed.stuck).toEqual([expect.stringContaining('delayed requests by 577.1 s. The process ends')])
+  expect(await delayed.checks()).toMatchObject([{ ready: false, detail: expect.stringContaining('577.1 s') }])
 })

@@ -47,6 +47,12 @@ export const createReadiness = (deps: ReadinessDependencies): Readiness => {
       'have leaders and enough in-sync replicas.'
     return { ...diagnosis, message }
   }
+  /** Names a quota too, because a long delay by a quota looks like a stuck send. */
+  const stuckSend = (although = ''): string | undefined => {
+    const [stuck, quota] = [publishers.stuck(), quotaDelay()]
+    if (stuck === undefined) return undefined
+    return [`${stuck}${although}.`, ...(quota === undefined ? [] : [quota])].join(' ')
+  }
   const kafkaProblem = async (): Promise<string | undefined> => {
     if (stopping.aborted) return 'stopping'
     // Ignore a broken spool, because the process can acknowledge events while Kafka answers.
@@ -54,7 +60,7 @@ export const createReadiness = (deps: ReadinessDependencies): Readiness => {
     const obstacle = connection.topicsChecked ? others.blocked : others.worst
     if (!connection.topicsChecked || obstacle)
       return obstacle?.message ?? 'not connected yet. If this lasts, check KAFKA_BROKERS.'
-    return publishers.stuck() ?? ((await connection.outage()) ?? outageOfTopic())?.message
+    return stuckSend() ?? ((await connection.outage()) ?? outageOfTopic())?.message
   }
 
   return {
@@ -80,13 +86,10 @@ export const createReadiness = (deps: ReadinessDependencies): Readiness => {
       if (!connection.topicsChecked) return
       const outage = await connection.outage()
       obstacles.report('kafka', outage)
-      const stuck = publishers.stuck()
+      const stuck = stuckSend(', although Kafka answers')
       if (stuck === undefined || outage !== undefined) return
       onStuck(
-        new Error(
-          `${stuck}, although Kafka answers. The process ends, so that its supervisor starts it again. No ` +
-            'acknowledged event is lost.',
-        ),
+        new Error(`${stuck} The process ends, so that its supervisor starts it again. No acknowledged event is lost.`),
       )
     },
   }
