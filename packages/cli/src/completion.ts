@@ -16,7 +16,6 @@ const line = {
   read: ({ words }) => readWords(COMMANDS.completion.words, words)[0],
 } satisfies CommandLine<unknown>
 
-/** Runs the command with the words after its name. Returns the exit code. */
 export const run = async (args: readonly string[]): Promise<number> => {
   process.stdout.write(SHELLS[readCommandLine(line, args)](COMMANDS))
   return 0

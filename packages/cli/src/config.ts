@@ -96,7 +96,6 @@ const SOURCES = { environment: 'given', file: 'from a file', default: 'default',
 const lineOf = ({ name, value, source }: EffectiveSetting): string =>
   `  ${SOURCES[source].padEnd(13)}${name}${source === 'none' ? '' : `=${value ?? '(hidden)'}`}`
 
-/** Runs the command with the words after its name. Returns the exit code. */
 export const run = async (args: readonly string[]): Promise<number> => {
   const { service, env, isJson } = readCommandLine(line, args)
   const { problems, warnings } = check(service, env)

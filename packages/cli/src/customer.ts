@@ -107,8 +107,6 @@ const show = async (clients: Clients, input: Input): Promise<number> => {
   const topics = topicNames(prefix)
   const stateTopic = settings.KAFKA_STATE_TOPIC ? stateTopicName(prefix) : undefined
   await requirePositions(clients.redis, projection, keyPrefix)
-  // Check one topic after another, because kafkajs fails for all topics of a client if one topic is
-  // missing.
   await requireReadable(clients.admin, topics.customers, signal)
   const state =
     stateTopic === undefined
@@ -190,7 +188,6 @@ const history = async (clients: Clients, input: Input): Promise<number> => {
   return 0
 }
 
-/** Runs the command with the words after its name. Returns the exit code. */
 export const run = (args: readonly string[]): Promise<number> => {
   const input = readCommandLine(line, args)
   const work = input.task === 'show' ? show : history

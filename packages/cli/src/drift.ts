@@ -60,7 +60,6 @@ const drift = async (clients: Clients, { isClearing, isJson, settings }: Input):
   return 0
 }
 
-/** Runs the command with the words after its name. Returns the exit code. */
 export const run = (args: readonly string[]): Promise<number> => {
   const input = readCommandLine(line, args)
   return withClients(line.name, input.settings, (clients) => unlessAborted(drift(clients, input), interruption.signal))

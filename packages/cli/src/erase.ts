@@ -92,8 +92,6 @@ const requirePlaces = async ({ admin, redis }: Clients, { customerUuid, request,
   const [hash] = await Promise.all([customerKey, erasedKey].map((key) => redis.hgetall(key(customerUuid, keyPrefix))))
   if (request && Object.keys(hash ?? {}).length === 0)
     printNotice(`erase: Redis has no customer ${customerUuid}; check the id`)
-  // Check one topic after another, because kafkajs fails for all topics of a client if one topic is
-  // missing.
   for (const topic of [...Object.values(topics), ...(stateTopic === undefined ? [] : [stateTopic])])
     await requireReadable(admin, topic, signal)
   return requireReadable(admin, erasuresTopic, signal)
@@ -148,7 +146,6 @@ const eraseAndSearch = async (clients: Clients, input: Input): Promise<number> =
   return isFullyErased(remains) ? 0 : 1
 }
 
-/** Runs the command with the words after its name. Returns the exit code. */
 export const run = (args: readonly string[]): Promise<number> => {
   const input = readCommandLine(line, args)
   return withClients(line.name, input.settings, (clients) => eraseAndSearch(clients, input))

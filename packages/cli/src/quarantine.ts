@@ -33,7 +33,6 @@ const readName = (given: readonly string[]): keyof typeof commands | undefined =
   }
 }
 
-/** Runs the command with the words after its name. Returns the exit code. */
 export const run = async ([word, ...args]: readonly string[]): Promise<number> => {
   if (word === '--help' || word === '-h') {
     process.stdout.write(usage)

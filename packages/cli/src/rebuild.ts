@@ -191,7 +191,6 @@ const rebuild = async ({ admin, redis }: Clients, { isWaiting, isDeleting, isJso
   return current.isComplete && !isRefused ? 0 : 1
 }
 
-/** Runs the command with the words after its name. Returns the exit code. */
 export const run = (args: readonly string[]): Promise<number> => {
   const input = readCommandLine(line, args)
   return withClients(line.name, input.settings, (clients) => unlessAborted(rebuild(clients, input), signal))

@@ -321,7 +321,6 @@ const read = async (session: Session): Promise<Findings> => {
   }
 }
 
-/** Runs the command with the words after its name. Returns the exit code. */
 export const run = async (args: readonly string[]): Promise<number> => {
   const input = readCommandLine(line, args)
   const { settings, isJson } = input

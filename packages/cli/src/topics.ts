@@ -122,7 +122,6 @@ const checkOrCreate = async ({ admin }: KafkaClients, input: Input): Promise<num
   return report(input, await inspect(admin, settings), names)
 }
 
-/** Runs the command with the words after its name. Returns the exit code. */
 export const run = (args: readonly string[]): Promise<number> => {
   const input = readCommandLine(line, args)
   return withKafka(line.name, input.settings, (clients) => checkOrCreate(clients, input))

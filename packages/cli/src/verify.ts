@@ -143,8 +143,6 @@ const prepare = async ({ admin, redis }: Clients, input: Input): Promise<VerifyO
   if (range.ledgerPath !== undefined) read.push(topics.other)
   if (stateTopic !== undefined) read.push(stateTopic)
   if (erasuresTopic !== undefined) read.push(erasuresTopic)
-  // Check one topic after another, because kafkajs fails for all topics of a client if one topic is
-  // missing.
   for (const topic of read) {
     const ends = await requireReadable(admin, topic, signal)
     if (topic === topics.quarantine) await quarantineReachesBackTo(admin, topic, ends)
@@ -169,7 +167,6 @@ const verifyAndRepair = async (clients: Clients, input: Input): Promise<number> 
   return report(isJson, await verify(options))
 }
 
-/** Runs the command with the words after its name. Returns the exit code. */
 export const run = (args: readonly string[]): Promise<number> => {
   const input = readCommandLine(line, args)
   return withClients(line.name, input.settings, (clients) => verifyAndRepair(clients, input))

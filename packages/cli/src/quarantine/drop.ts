@@ -73,7 +73,6 @@ const drop = async (clients: KafkaClients, input: Input): Promise<number> => {
   }
 }
 
-/** Runs the command with the words after its name. Returns the exit code. */
 export const run = (args: readonly string[]): Promise<number> => {
   const input = readCommandLine(line, args)
   return withKafka(line.name, input.settings, (clients) => drop(clients, input))

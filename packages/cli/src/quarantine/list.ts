@@ -124,7 +124,6 @@ const list = async ({ admin }: KafkaClients, input: Input): Promise<number> => {
   return unreadable === 0 ? 0 : 1
 }
 
-/** Runs the command with the words after its name. Returns the exit code. */
 export const run = (args: readonly string[]): Promise<number> => {
   const input = readCommandLine(line, args)
   return withKafka(line.name, input.settings, (clients) => list(clients, input))

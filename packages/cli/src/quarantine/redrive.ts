@@ -107,7 +107,6 @@ const redrive = async (clients: KafkaClients, input: Input): Promise<number> => 
   }
 }
 
-/** Runs the command with the words after its name. Returns the exit code. */
 export const run = (args: readonly string[]): Promise<number> => {
   const input = readCommandLine(line, args)
   return withKafka(line.name, input.settings, (clients) => redrive(clients, input))

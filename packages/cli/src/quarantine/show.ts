@@ -115,7 +115,6 @@ const show = async ({ admin }: KafkaClients, { place, isJson, settings }: Input)
   })
 }
 
-/** Runs the command with the words after its name. Returns the exit code. */
 export const run = (args: readonly string[]): Promise<number> => {
   const input = readCommandLine(line, args)
   return withKafka(line.name, input.settings, (clients) => show(clients, input))

@@ -248,7 +248,8 @@ export const readTopic = async (
 
 /**
  * Checks that the user may read the topic, by a fetch from one partition. Rejects if the topic or
- * the right is missing.
+ * the right is missing. Check one topic after another: if one topic is missing, kafkajs fails for
+ * all topics of the client.
  * @returns the first and the end offset of each partition.
  */
 export const requireReadable = (
