@@ -13,16 +13,16 @@ import { partitionOf } from '@customer-stream/schemas'
 import { formerPartitionsOf } from '@customer-stream/schemas/partitioner'
 
 /**
- * Returns true if a record's key belongs to another partition. Such a record is older than the
- * topic's newest partition.
+ * Returns true if a record's key belongs to another partition. Such a record was written before the
+ * newest partition was added to the topic.
  */
 export const hasForeignKey = (records: readonly FetchedRecord[], partition: number, count: number): boolean =>
   records.some(({ key }) => key !== null && partitionOf(key.toString(), count) !== partition)
 
 /**
- * Reads the oldest records of each possible partition. If the keys of these records all belong to
- * the partition, no partition was added after these records were written. The command then need not
- * read the rest of the partition.
+ * Reads the oldest records of each possible partition. If all their keys belong to the partition,
+ * no partition was added to the topic later, so the command need not read the rest of this
+ * partition.
  */
 export const formerPartitions = async (
   admin: TopicAdmin,

@@ -234,10 +234,9 @@ export const behindOf = ({ low, stable }: Watermarks, position: bigint = BigInt(
   Math.max(0, Number(BigInt(stable) - position))
 
 /**
- * Classifies a partition by its movement between the first and the last sample. `moving`: the
- * partition has no records to apply, or its position or its fill has moved. `open`: the position
- * has not moved yet, and may still move. `still`: the position has not moved for so long that the
- * partition stands still.
+ * Compares the first and the last sample of a partition. `moving`: the partition has no records to
+ * apply, or its position or its fill has moved. `open`: the position has not moved yet, but the
+ * time limit has not passed. `still`: the position has not moved within the time limit.
  */
 export const motionOf = ({ first, last }: Observation, i: number): 'moving' | 'open' | 'still' => {
   const [before, now, marks] = [first.progress?.[i], last.progress?.[i], first.partitions[i]]
@@ -250,7 +249,8 @@ export const motionOf = ({ first, last }: Observation, i: number): 'moving' | 'o
 }
 
 /**
- * Observes positions until each partition with records has moved or stands still.
+ * Observes the positions until, for each partition with records, the position has moved or the
+ * partition stands still.
  * @param deadline time of performance.now() at which the observation ends in any case.
  */
 export const observe = async (

@@ -3,9 +3,9 @@ import type { ServiceKind } from './service-probe.ts'
 
 /** Rates of all services together, in requests or records a second. */
 export interface Rates {
-  /** Requests answered with 202. Like `refused`, null if no ingress gave its metrics. */
+  /** Requests answered with 202. Null if no ingress gave its metrics. */
   readonly accepted: number | null
-  /** Requests with an answer other than 202 and 503. */
+  /** Requests with an answer other than 202 and 503. Null if no ingress gave its metrics. */
   readonly refused: number | null
   /** Requests answered with 503. */
   readonly unavailable: number

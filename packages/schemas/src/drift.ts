@@ -1,6 +1,6 @@
 /**
- * Compares customers events with the vendor's documentation. A difference names a field and never
- * has a value, because a value may be personal data.
+ * Compares customers events with the vendor's documentation. A difference names a field, and never
+ * contains the value, which may be personal data.
  */
 import type { TSchema } from '@sinclair/typebox'
 import { CustomersPayload } from './customer.ts'

@@ -85,8 +85,8 @@ export interface Evidence {
   erasure(customerUuid: string, upTo: number): void
   wrong(customerUuid: string, reason: string): void
   /**
-   * Notes a problem of an index. An earlier problem of the customer is kept, because it is the
-   * cause: a deleted hash leaves entries that no hash names.
+   * Adds a problem of an index, unless the customer already has a problem. The earlier problem is
+   * the cause: a deleted hash leaves entries that no hash names.
    */
   wrongEntry(customerUuid: string, reason: string): void
 

@@ -42,8 +42,8 @@ export type Reading =
       readonly usable: false
       readonly reason: string
       /**
-       * Set if the projector may count the record as stale or duplicate, instead of sending it to
-       * quarantine. The projector may do so if a usable event of the customer is newer or equal.
+       * Set if an equal or newer usable event of the customer may supersede the record. The
+       * projector then counts the record as stale or duplicate, and does not send it to quarantine.
        */
       readonly supersedable?: Supersedable
     }
@@ -56,8 +56,8 @@ const JsonWithSource = JSON as typeof JSON & {
 }
 
 /**
- * Returns true if `JSON.parse` may round a number, so that its text must be kept. This is the case
- * if the number has ≥ 16 characters before its exponent, or if its exponent has ≥ 3 digits.
+ * Returns true if `JSON.parse` may round a number, so that its text must be kept: the number has ≥
+ * 16 characters before its exponent, or its exponent has ≥ 3 digits.
  */
 const isLong = (number: string): boolean => /^-?[\d.]{16}|[eE][+-]?\d{3}/.test(number)
 const mayHoldLong = (text: string): boolean => /[\d.]{16}|\d[eE][+-]?\d{3}/.test(text)

@@ -9,10 +9,10 @@
  * An erasure is written as a chunk without records, in the same order.
  *
  * A projector may lose its partition and not notice. Such a late projector may publish an old
- * document after the new owner has published a newer one. In this case another chunk has replaced
- * the token in Redis, so the late projector cannot move the position forward. The late projector
- * moves the position back to the start of its chunk. The new owner then applies these records again
- * and publishes current documents.
+ * document after the new owner has published a newer one. But a chunk of the new owner has replaced
+ * the token in Redis, so the late projector cannot move the position forward. Instead, it moves the
+ * position back to the start of its chunk. The new owner then applies these records again and
+ * publishes current documents.
  */
 import { answerOf, type Logger } from '@customer-stream/runtime'
 import type { FetchedBatch, OutgoingRecord, VerifiedProducer } from '@customer-stream/runtime/kafka'

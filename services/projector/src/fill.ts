@@ -43,15 +43,11 @@ const CONCURRENT = 4
  */
 interface KeptHashes {
   note(applied: AppliedStates): void
-  /**
-   * False if the fill has read, for each of these customers, a document that is as new as the hash.
-   */
+  /** True until the fill has read a document as new as the hash, for each of these customers. */
   readonly mayRemain: boolean
 }
 
-/**
- * Maximum number of these customers in memory. If a partition has more, some are assumed to remain.
- */
+/** Maximum number of these customers in memory. If a partition has more, `mayRemain` stays true. */
 const MAX_KEPT = 20_000
 
 /** @param isUnknown true if an earlier process has kept hashes. */

@@ -44,7 +44,7 @@ export interface Lookahead {
    * @param position the expected position. Undefined if the position is not loaded.
    */
   step(batch: FetchedBatch, position: string | undefined): LookaheadStep
-  /** Returns the records that no newer event of the window supersedes. */
+  /** Returns the records that are not superseded by a newer event of the window. */
   withoutSuperseded(partition: number, records: readonly RawRecord[]): readonly RawRecord[]
   /** Counts the events that `withoutSuperseded` leaves out between two offsets. */
   supersededBetween(
@@ -82,8 +82,8 @@ const SKIPPED_RECORDS = 100_000n
 /** Maximum customers in memory, over all first passes. Each customer needs about 250 bytes. */
 const MAX_CUSTOMERS = 200_000
 /**
- * Maximum time of a first pass. The position does not move during this time, and /readyz fails
- * after 15 s without a move.
+ * Maximum time of a first pass. The position does not move during a first pass, and /readyz fails
+ * if it does not move for 15 s.
  */
 const MAX_PASS_MS = 8000
 

@@ -27,21 +27,21 @@ export type FindFormer = (query: FormerQuery) => Promise<FormerEvents>
 
 export const createFindFormer = (raw: Pick<TopicReader, 'read' | 'offsetAt'>): FindFormer => {
   /**
-   * For each partition: a partition count of the topic. With this count, all keys in the partition
-   * belong to the partition. Later records do not change this.
+   * Partitions that have no key of another partition, each with the partition count at the check.
+   * Such a partition is not read again, because later records have no such key either.
    */
   const unmixed = new Map<number, number>()
 
   /**
-   * Returns true if one of the first records from an offset on has the key of another partition, or
-   * if these records cannot be read.
+   * Returns true if the first records at and after an offset have a key of another partition, or if
+   * these records cannot be read.
    */
   const isMixed = async (partition: number, from: number, end: number, count: number): Promise<boolean> => {
     for (let offset = from; offset < end; ) {
       const { records, nextOffset } = await raw.read(partition, offset, end)
       const keys = records.flatMap(({ key }) => key ?? [])
       if (keys.length > 0) return keys.some((key) => partitionOf(key.toString(), count) !== partition)
-      // A new leader may return no records for a moment, so the keys are not known.
+      // A new leader may return no records for a moment. The keys are then not known.
       if (Number(nextOffset) <= offset) return true
       offset = Number(nextOffset)
     }

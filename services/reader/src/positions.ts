@@ -74,8 +74,9 @@ type OffsetOf = (hash: Hash, field: string) => string | undefined
 const positionOf: OffsetOf = (hash, field) => hash[field]
 
 /**
- * Returns the offset before which Redis has every event. While a projector is far behind, it leaves
- * out events of a window (start/end) that later events of this window supersede.
+ * Returns the offset before which Redis has every event. Within a lookahead's window (`start/end`)
+ * this is the start of the window, because the projector leaves out the events that are superseded
+ * within the window.
  */
 const completeOf: OffsetOf = (hash, field) => {
   const position = hash[field]

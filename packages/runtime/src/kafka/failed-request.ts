@@ -44,8 +44,8 @@ const answering = new Set<string>()
 const keyOf = ({ broker, tls, login }: Route): string => [broker, tls, login].join()
 
 /**
- * Notes that a broker has answered a request. Ignores an answer to `ApiVersions`, because a broker
- * answers this request even before the login.
+ * Remembers that a broker has answered a request. Ignores an answer to `ApiVersions`, because a
+ * broker answers this request even before the login.
  */
 export const noteAnswer = (api: string, route: Route): void => {
   if (api !== 'ApiVersions') answering.add(keyOf(route))

@@ -91,8 +91,7 @@ export const createUndelivered = ({ segments, report, isStillOurs }: Undelivered
   /** Returns true if an unreadable file has become readable. */
   const becameReadable = async (segment: Segment): Promise<boolean> => {
     const reader = readSegment(segment, 0, segment.confirmedEnd, report, isStillOurs)
-    // Set the time before the attempt, so that after a failure the next attempt reads another
-    // unreadable file.
+    // Set `retryAt` before the attempt. If the attempt fails, the next attempt reads another file.
     segment.retryAt = performance.now() + RETRY_MS
     try {
       await reader.next()

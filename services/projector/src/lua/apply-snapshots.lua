@@ -159,10 +159,9 @@ local function next_index(index, terms)
 end
 
 -- Returns true if the caller must update entries of the customer. On a single Redis, an update
--- without a change of terms needs no entries. On Redis Cluster entries are on other masters than
--- the hash, so entries of the stored event may be lost. If the chunk has the stored event again and
--- this newer event, only the newer event is applied, and must add the lost entries. A paused
--- projector may have added entries for a stale or erased event.
+-- without a change of terms needs no entries. On Redis Cluster the entries are on other masters
+-- than the hash, so a failover may have lost entries of the stored event. The event that is applied
+-- must then add them again. A paused projector may have added entries for a stale or erased event.
 local function needs_entries(outcome, stored, terms)
   if stored.index ~= terms then return true end
   local is_on_cluster = position == ''

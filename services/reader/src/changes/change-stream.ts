@@ -1,8 +1,8 @@
 /**
- * The events of one client. First the stream catches up: it reads older changes from Kafka. Then
- * the stream is live, and reads the log of changes. The stream reads only as fast as its client. A
- * stream is cut off if its next change is no longer in the log, or if its client reads nothing
- * between two heartbeats.
+ * Streams changes to one client, as Server-Sent Events. First the stream catches up: it reads older
+ * changes from Kafka. Then the stream is live, and reads the log of changes. The stream reads only
+ * as fast as its client. A stream is cut off if its next change is no longer in the log, or if its
+ * client reads nothing between two heartbeats.
  */
 import { Readable } from 'node:stream'
 import type { FetchedPart } from '@customer-stream/runtime/kafka'
@@ -57,7 +57,9 @@ export interface ChangeStream {
 
 const MAX_BUFFERED_BYTES = 64 * 1024
 
-/** Clients wait for different times, so that not all clients connect again at the same moment. */
+/**
+ * Each client waits for a random time, so that the clients do not all connect again at one moment.
+ */
 const retryLine = (): string => `retry: ${1000 + Math.floor(Math.random() * 4000)}\n`
 
 /** Events that are sent together. */

@@ -15,8 +15,8 @@ export interface Dispatch {
   add(stream: ChangeStream, selection: Selection): void
   remove(stream: ChangeStream, selection: Selection): void
   /**
-   * Sends the new changes to their streams soon, together with further changes that arrive until
-   * then.
+   * Sends the new changes to their streams at the next turn of the event loop, together with the
+   * changes that arrive until then.
    */
   schedule(): void
   /** Sends the new changes to their streams, then moves the place of each stream in the log. */

@@ -19,8 +19,8 @@ export interface ShownCustomers {
 }
 
 /**
- * Stands for several dealers: streams have shown the customer with different dealers, because one
- * stream is behind another.
+ * In place of the dealer if streams have shown the customer with different dealers. This happens if
+ * one stream is behind another.
  */
 const SEVERAL = Symbol()
 

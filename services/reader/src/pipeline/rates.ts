@@ -3,8 +3,9 @@ import type { FreshnessBucket, ProjectorReport } from '@customer-stream/schemas'
 import type { IngressCounts, Measurement, TopicEnds } from './measurement.ts'
 
 /**
- * Returns pairs of measurements for the rates of the last minute: for the topic, the projectors and
- * the ingresses. After a start, the first measurements may lack one of these parts.
+ * Returns the two measurements from which the rates of the last minute are calculated: one pair for
+ * the topic, one for the projectors, one for the ingresses. The pairs may differ, because the first
+ * measurements after a start may lack a part.
  * @param measurements of the last minute, the oldest first, at least one.
  */
 export const pairsOf = (measurements: readonly Measurement[], last: Measurement) => {

@@ -135,9 +135,7 @@ export const encodeFetch = ({
   return encoder.writeInt32(0).writeString(rackId)
 }
 
-/**
- * Returns undefined if the partition has none of these: a record, an error, a preferred replica.
- */
+/** Returns undefined for an empty partition: without a record, an error or a preferred replica. */
 const decodePartition = (decoder: Decoder): Promise<FetchedPartition> | undefined => {
   const partition = decoder.readInt32()
   const errorCode = decoder.readInt16()
@@ -162,10 +160,7 @@ const decodePartition = (decoder: Decoder): Promise<FetchedPartition> | undefine
   }))
 }
 
-/**
- * Decodes a response. Leaves out partitions that have neither a record nor an error nor a preferred
- * replica.
- */
+/** Decodes a response. Leaves out empty partitions. */
 export const decodeFetch = async (data: Buffer): Promise<Fetched> => {
   const decoder = new Decoder(data)
   const clientSideThrottleTime = decoder.readInt32()
@@ -208,8 +203,8 @@ const patchConsumerGroup = () => {
   }
 
   /**
-   * For each consumer group: metadata and subscription that the last check has compared. The check
-   * finds a stale assignment.
+   * Metadata and subscription at the last check for a stale assignment, by consumer group. If both
+   * are unchanged, the check is skipped.
    */
   const compared = new WeakMap<ConsumerGroup, readonly unknown[]>()
   prototype.checkForStaleAssignment = function () {
@@ -227,8 +222,8 @@ const patchConsumerGroup = () => {
 const leadersOfMetadata = new WeakMap<object, ReadonlyMap<number, number>>()
 
 /**
- * Returns the leader of each partition. Undefined if a partition has no leader. kafkajs treats this
- * case as an error. The cache is safe, because kafkajs never changes a metadata object.
+ * Returns the leader of each partition. Undefined if a partition has no leader, which is an error
+ * in kafkajs. The cache is safe, because kafkajs never changes a metadata object.
  */
 const leadersOf = (metadata: readonly PartitionMetadata[]): ReadonlyMap<number, number> | undefined => {
   const known = leadersOfMetadata.get(metadata)

@@ -29,8 +29,9 @@ const require = createRequire(import.meta.url)
 const REPORTED_THROTTLE_MS = 100
 
 /**
- * Logs and notes that Kafka delays the requests of a client that exceeds a quota. kafkajs 2.2.4
- * logs this only at the level debug. Nothing else shows the reason, because no request fails.
+ * Makes visible that Kafka delays the requests of a client that exceeds a quota: by a log line, and
+ * for /readyz. kafkajs 2.2.4 logs a delay only at the level debug. No request fails, so nothing
+ * else would show the reason.
  */
 export const patchThrottle = (): void => {
   const { prototype } = require('kafkajs/src/network/requestQueue') as {
