@@ -83,8 +83,8 @@ export const projectorSettings = {
     minimum: 0,
     maximum: 10_000_000,
     description:
-      'Maximum records of a partition that are read ahead while its position is far behind. Events that a newer ' +
-      'event supersedes are then not applied. 0 switches this off. Each record needs one byte of memory.',
+      'Maximum records of a partition that are read ahead while its position is far behind. Events that are ' +
+      'superseded by a newer event are then not applied. 0 switches this off. Each record needs one byte of memory.',
   }),
   CONSUMER_FETCH_MAX_BYTES: integer({
     default: 8_388_608,

@@ -42,7 +42,7 @@ export const LOG_EVENTS = {
   drift: 'Events of the sender have a difference from its documentation that was not stored before.',
   'dealer-silent': 'A dealer sends no events, although it usually does at these hours.',
   'sender-watch-failed':
-    'Drift, silent dealers or counts of events cannot be found or stored. No event waits for this.',
+    'A check of the sender fails: drift, silent dealers or the counts of events. No event waits for this.',
   erased: 'Customers were erased.',
   'erasures-topic-replaced':
     'The erasures topic was created again, so its earlier erasures are gone. Write these erasures again.',
