@@ -37,7 +37,8 @@ customer-stream erase CUSTOMER_UUID --status [--json]
                         no event brings the customer back
   --wait-seconds N      maximum wait until a projector has executed the erasure
                         (default 60)
-  --status              only show what is left of the customer
+  --status              erase nothing, and show the remaining data
+                        of the customer
   --json                print one JSON object
   The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read
   from the environment.

@@ -28,7 +28,7 @@ export const ALERT_COUNTERS: Readonly<Record<string, AlertCounter>> = {
     kind: 'ingress',
     metric: 'ingress_answers_total',
     labels: { answer: 'internal-error' },
-    what: ['request that a bug of ours ended', 'requests that a bug of ours ended'],
+    what: ['request that failed because of a bug', 'requests that failed because of a bug'],
   },
   ConnectionsDropped: {
     kind: 'ingress',
@@ -48,7 +48,7 @@ export const ALERT_COUNTERS: Readonly<Record<string, AlertCounter>> = {
   SpoolDiskFailing: {
     kind: 'ingress',
     metric: 'ingress_spool_errors_total',
-    what: ['error of the disk of the spool', 'errors of the disk of the spool'],
+    what: ["error of the spool's disk", "errors of the spool's disk"],
   },
   RecordsLost: {
     kind: 'projector',
@@ -69,7 +69,7 @@ export const ALERT_COUNTERS: Readonly<Record<string, AlertCounter>> = {
     kind: 'reader',
     metric: 'reader_answers_total',
     labels: { answer: 'internal-error' },
-    what: ['request that a bug of ours ended', 'requests that a bug of ours ended'],
+    what: ['request that failed because of a bug', 'requests that failed because of a bug'],
   },
 }
 

@@ -38,7 +38,7 @@ export const createSenderWatch = (
     (fields) =>
       deps.logger.warn(
         { event: 'sender-watch-failed', ...fields },
-        'differences from the documentation, silent dealers or counts of events cannot be found or stored; ' +
+        'a check of the sender fails: differences from its documentation, silent dealers or the counts of events; ' +
           'no event waits for this',
       ),
     WARN_INTERVAL_MS,

@@ -34,7 +34,7 @@ export const outcomeLines = (outcome: Outcome): string[] => {
     ...(doneBefore === 0 ? [] : [`${counted(doneBefore, 'record')} redriven or dropped before, so skipped`]),
     ...(refused === 0 ? [] : [`${counted(refused, 'record')} refused, by reason:`, ...reasonLines(refusedByReason)]),
     ...(unreadable === 0 ? [] : [`${counted(unreadable, 'record')} could not be read`]),
-    ...(executed ? [] : ['This was a dry run. Nothing was written. With --execute the command does it.']),
+    ...(executed ? [] : ['This was a dry run. Nothing was written. To write, add --execute.']),
   ]
 }
 

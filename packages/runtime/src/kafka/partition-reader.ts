@@ -104,7 +104,7 @@ export const createPartitionReader = (admin: TopicAdmin, topic: string): Partiti
         // replicas. So a partition that ends before `until` has lost records, and a wait for them
         // would never end.
         if (marks && BigInt(marks.high) < BigInt(until)) {
-          const error = new Error(`the partition ends at offset ${marks.high}, and has ended at offset ${until}`)
+          const error = new Error(`the partition ends at offset ${marks.high}, but ended at offset ${until} before`)
           return passOver({ offset, nextOffset: until, error })
         }
         if (marks === undefined || BigInt(marks.stable) < BigInt(until)) return nothing

@@ -11,16 +11,17 @@ const refusedBy = ({ kind }: TopicDemand): Readonly<Record<(typeof TIMESTAMP_LIM
   kind === 'changelog'
     ? {
         'message.timestamp.after.max.ms':
-          'the projector could not publish the events of an ingress whose clock runs ahead by more, and would wait',
+          'the projector could not publish the events of an ingress whose clock is ahead by more than the limit, and ' +
+          'would wait',
         'message.timestamp.before.max.ms':
-          'the projector could not publish events that were received earlier, for example after an outage, and would ' +
-          'wait',
+          'the projector could not publish events that are older than the limit, for example after an outage, and ' +
+          'would wait',
       }
     : {
-        'message.timestamp.after.max.ms': 'an ingress whose clock runs ahead by more would store nothing',
+        'message.timestamp.after.max.ms': 'an ingress whose clock is ahead by more than the limit would store nothing',
         'message.timestamp.before.max.ms':
-          'Kafka would refuse events that waited longer in the spool or in quarantine, and the events of an ingress ' +
-          'whose clock is behind by more',
+          'Kafka would refuse events that waited in the spool or in quarantine for longer than the limit, and the ' +
+          'events of an ingress whose clock is behind by more than the limit',
       }
 
 /** Returns settings that work but should be checked by a person. */

@@ -129,8 +129,8 @@ const rows: readonly Row[] = [
     pattern: /ECONNRESET|EPIPE|Connection is closed/,
     happened: 'closes the connection',
     hint:
-      'If this lasts, check that REDIS_URL names a Redis, not another server, and compare the clients of Redis with ' +
-      'maxclients. With rediss: Redis may demand a certificate: check REDIS_TLS_CERT and REDIS_TLS_KEY.',
+      'If this lasts, check that REDIS_URL names a Redis, not another server, and that Redis has fewer clients than ' +
+      'its maxclients. With rediss: Redis may demand a certificate: check REDIS_TLS_CERT and REDIS_TLS_KEY.',
   },
   {
     pattern: /connect (ENOENT|EACCES)/,
