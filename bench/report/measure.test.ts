@@ -15,21 +15,21 @@ describe('a percentile', () => {
   })
 })
 
-describe('the slope of the floor of a saw-tooth curve', () => {
+describe('slopeOfFloor, the slope of the lowest values of a curve', () => {
   // Each tooth rises by 70 over 17 points, and then falls back. So each of the ten parts of the
   // curve is shorter than half a tooth.
   const sawTooth = (growth: number) =>
     Array.from({ length: 75 }, (_, i) => ({ x: i / 75, y: 24 + growth * (i / 75) + ((i % 17) / 17) * 70 }))
 
-  it('the floor of a saw-tooth curve has a slope of about 0 if all minima are equal', () => {
+  it('slopeOfFloor returns about 0 for a saw-tooth curve whose minima are equal', () => {
     expect(Math.abs(slopeOfFloor(sawTooth(0)))).toBeLessThan(2)
   })
 
-  it('the floor of a saw-tooth curve has the slope of the minima', () => {
+  it('slopeOfFloor returns the slope of the minima of a saw-tooth curve', () => {
     expect(slopeOfFloor(sawTooth(20))).toBeCloseTo(20, 0)
   })
 
-  it('the floor of a curve with fewer than two points has the slope NaN', () => {
+  it('slopeOfFloor returns NaN for a curve with fewer than two points', () => {
     expect(slopeOfFloor([{ x: 1, y: 1 }])).toBeNaN()
   })
 })

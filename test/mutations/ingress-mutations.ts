@@ -151,7 +151,7 @@ export const ingressMutations: readonly Mutation[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: '        restartFailures(part.records)\n',
     to: '',
-    test: publisher('if a slow flush is stored while its partition fails, the time until an outage starts again'),
+    test: publisher('a slow flush that is stored while its partition fails delays the report of an outage'),
   },
   {
     rule: 'records that waited for the number of partitions move to their partitions',

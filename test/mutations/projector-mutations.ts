@@ -149,7 +149,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `if ARGV[9] ~= '' and redis.call`,
     to: `if false and redis.call`,
-    test: store('a replica with no customer of a chunk'),
+    test: store('a replica that has no customer of a chunk'),
   },
   {
     rule: 'each call of a chunk checks that the position has its expected value',
@@ -651,7 +651,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: "if not add_to_index('dealer', dealer, unpack(scores)) then",
     to: "if add_to_index('dealer', dealer, unpack(scores)) == nil then",
-    test: indexes('an entry in a dealer’s index that Redis refuses after an update is added later'),
+    test: indexes('if Redis refuses an update of an entry in a dealer’s index, the entry is updated later'),
   },
   {
     rule: 'each call that adds entries checks the token of the previous call',

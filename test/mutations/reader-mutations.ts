@@ -150,7 +150,7 @@ export const readerMutations: readonly Mutation[] = [
     file: `${folder}/http/customer-route.ts`,
     from: `;\${crc32(body).toString(16)}`,
     to: '',
-    test: customer('a masked answer has another ETag, so a client that gets the scope pii then gets the values'),
+    test: customer('a masked answer has another ETag, so a client with a new scope pii gets the values'),
   },
   {
     rule: 'a cursor counts only for its own list',

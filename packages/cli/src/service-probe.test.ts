@@ -90,6 +90,6 @@ it('the service probe stops reading an endless answer', async () => {
   expect(problems[0]).toContain('more than 8388608 bytes')
 })
 
-it('a service without metrics has no sample', async () => {
+it('askMetrics returns undefined if the service does not answer', async () => {
   expect(await askMetrics({ kind: 'ingress', url: await closedPort() })).toBeUndefined()
 })

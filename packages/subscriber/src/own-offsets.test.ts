@@ -20,7 +20,7 @@ const memberOf = (offsets: object, memberAssignment: Readonly<Record<string, rea
     groupId: 'g',
   })
 
-it('known limit of kafkajs: a member without a partition ends a member that has the same offsets', async () => {
+it('known limit of kafkajs: if members share offsets, a member without a partition ends another member', async () => {
   const shared = {}
   const owner = memberOf(shared, { topic: [0] })
   await owner.resolveOffsets()
@@ -28,7 +28,7 @@ it('known limit of kafkajs: a member without a partition ends a member that has 
   await expect(owner.resolveOffsets()).rejects.toThrow(`Cannot read properties of undefined (reading '0')`)
 })
 
-it('a member without a partition does not affect a member that has other offsets', async () => {
+it('a member without a partition does not affect a member with its own offsets', async () => {
   const owner = memberOf({}, { topic: [0] })
   memberOf({}, {})
   await expect(owner.resolveOffsets()).resolves.toBeUndefined()

@@ -281,7 +281,7 @@ describe('an invalid record', () => {
     expect(subscriber.seen).toEqual(['a 1'])
   })
 
-  it('a subscription continues if onInvalid skips a record, or after park has stored the record', async () => {
+  it('a subscription continues after a record that onInvalid skipped or park stored', async () => {
     const topic = await withForeign()
     const parked: string[] = []
     const subscriber = start(topic, {

@@ -347,7 +347,7 @@ describe('an invalid delivery', () => {
     expect([store.log, store.positions.get(0)]).toEqual([['a 1 e'], '1'])
   })
 
-  it('a subscription continues if onInvalid skips a delivery, or after park has stored the delivery', async () => {
+  it('a subscription continues after a delivery that onInvalid skipped or park stored', async () => {
     const topic = await withForeign()
     const store = createMemoryStore()
     const parked: string[] = []

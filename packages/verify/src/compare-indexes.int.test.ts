@@ -55,7 +55,7 @@ it.each([
   { customerKey: '{"a":1}' },
   { customerKey: 'null' },
   { dealerUuid: '7', customerKey: 'k' },
-])('verify expects no term for the hash %j, because in the event the value may be no text', async (fields) => {
+])('verify expects no term for the hash %j, because the value may not be a text in the event', async (fields) => {
   const { keyPrefix, key, found } = await setUp()
   await redis.hset(positionsKey(1, keyPrefix), { 'raw/indexes': 'dealer,key,phone/US' })
   const index = 'dealerUuid' in fields ? [] : ['dealer:d']

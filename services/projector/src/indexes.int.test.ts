@@ -27,10 +27,7 @@ const customerOf = (customerUuid: string, timestamp: number, phones: readonly st
     _projection: '1',
   }).flat(),
 })
-/**
- * A customer with these terms needs a second call: the call that applies the customer does not add
- * the entries.
- */
+/** With so many terms, the entries of a customer are added by a second call. */
 const MANY = Array.from({ length: 16 }, (_, i) => `many-${i}`)
 const ofProjection = (customer: IndexedCustomer, projection: number): IndexedCustomer => ({
   ...customer,
@@ -305,7 +302,7 @@ describe('the call that applies customers', () => {
     },
   )
 
-  it('an entry in a dealer’s index that Redis refuses after an update is added later', async () => {
+  it('if Redis refuses an update of an entry in a dealer’s index, the entry is updated later', async () => {
     const { keyPrefix, apply, indexOf, store } = fresh()
     await apply([customerOf('a', 1, ['1']), customerOf('b', 1, ['1'])])
     const key = `${keyPrefix}index:dealer:{d}`
@@ -443,7 +440,7 @@ it('whatever call fails, each term is found after a retry, and an erasure leaves
   )
 })
 
-it('in whatever order fills and the owners of two partitions work, each term is found', async () => {
+it('each term is found, in whatever order fills and the owners of two partitions work', async () => {
   const event = fc.record({
     actor: fc.constantFrom('fill', 'raw', 'other partition'),
     timestamp: fc.integer({ min: 1, max: 8 }),

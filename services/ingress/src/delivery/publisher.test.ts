@@ -528,7 +528,7 @@ describe('outages', () => {
     expect([publisher.failing, publisher.outage]).toEqual([3, undefined])
   })
 
-  it('if a slow flush is stored while its partition fails, the time until an outage starts again', async () => {
+  it('a slow flush that is stored while its partition fails delays the report of an outage', async () => {
     const pass = clock()
     const { send, sent } = manualSend()
     const publisher = createPublisher(send, { ...limits, partitionOf: () => 0 })

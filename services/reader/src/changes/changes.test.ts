@@ -278,7 +278,7 @@ it.each(['', 'x', '7', 'abcdef01.1', 'abcdef01.1.', 'abcdef01.1.-1', 'abcdef01.1
   },
 )
 
-it('a stream whose position this process has not read yet waits, and repeats nothing', async () => {
+it('a stream waits, and repeats nothing, until this process has read up to its position', async () => {
   const site = setUp()
   site.add(0, 'a', 'a')
   // Another process has read one more record, which this process has not read yet.

@@ -122,7 +122,7 @@ it.each(['TAG', 'W/TAG', '"1", TAG', '*'])(
   },
 )
 
-it('a masked answer has another ETag, so a client that gets the scope pii then gets the values', async () => {
+it('a masked answer has another ETag, so a client with a new scope pii gets the values', async () => {
   const { get } = start()
   const { etag } = (await get(CUSTOMER, 'masked')).headers
   expect((await get(CUSTOMER, 'masked', { 'if-none-match': etag })).statusCode).toBe(304)
