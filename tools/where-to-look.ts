@@ -12,7 +12,10 @@ const settingsOf = ({ topicPrefix, keyPrefix }: typeof productionNames): string 
     ? ''
     : ` KAFKA_TOPIC_PREFIX=${topicPrefix} REDIS_KEY_PREFIX=${keyPrefix}`
 
-/** Fewer than three brokers cannot keep three replicas, which is the default of the settings. */
+/**
+ * Returns the replication factor if there are fewer than three brokers, because the default is
+ * three replicas.
+ */
 const replicationOf = (brokers: readonly string[]): string =>
   brokers.length < 3 ? ` KAFKA_REPLICATION_FACTOR=${brokers.length}` : ''
 

@@ -25,7 +25,10 @@ export const eventSchemaName = (type: EventType): string => `${type}.schema.json
 const DEVIATIONS =
   'Fields are as the sender documents them. A delivered value may differ, and unknown fields may appear at any time.'
 
-/** The legacy envelope has the type in `dataType`, which is used if `type` is missing or empty. */
+/**
+ * Returns a schema for the events of a type. A legacy envelope has the type in `dataType`, which is
+ * used if `type` is missing or empty.
+ */
 const isOfType = (type: EventType) => ({
   anyOf: [
     { type: 'object', required: ['type'], properties: { type: { const: type } } },

@@ -107,7 +107,7 @@ export interface StatusReport {
 const TOO_OLD_MS = 60_000
 const SILENCE_MS = 24 * 3_600_000
 
-/** The reader is optional, so its address need not be given. */
+/** Returns a notice if no ingress or no projector was asked. The reader is optional. */
 const unasked = (services: readonly ServiceStatus[]): string[] => {
   const missing = (['ingress', 'projector'] as const).filter((kind) => !services.some((each) => each.kind === kind))
   if (missing.length === 0) return []
@@ -130,7 +130,7 @@ const otherProjections = (found: Findings['otherProjections']): string[] =>
           `${found.higher.join(', ')}. Give the command the same PROJECTION_VERSION as the projectors.`,
       ]
 
-/** An ingress with a spool may be ready although a person must act. */
+/** Returns the services that are ready although a person must act, e.g. an ingress with a spool. */
 const blockedReasons = (services: readonly ServiceStatus[], blocked: Findings['blocked'] = []): string[] =>
   services
     .filter(({ state }) => state === 'ready')

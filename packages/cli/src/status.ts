@@ -96,7 +96,7 @@ const line = {
 
 type Input = ReturnType<typeof line.read>
 
-/** The clients of one run, and its time limit. */
+/** Opens the clients of one run, and starts its time limit. */
 const openSession = ({ addresses, limitMs, settings }: Input) => {
   const startedAt = performance.now()
   const short = {

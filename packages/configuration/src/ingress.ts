@@ -172,7 +172,7 @@ const HEADER_VALUE = /^[ -~\u00a0-\u00ff]{1,8192}$/
 const largestRecordBytes = (settings: Pick<IngressSettings, 'MAX_BODY_BYTES'>): number =>
   settings.MAX_BODY_BYTES + RECORD_OVERHEAD_BYTES
 
-/** Rule for each service that has the setting MYKAARMA_CHARSET. */
+/** Checks MYKAARMA_CHARSET, in each service that has this setting. */
 export const charsetRule = (charset: string | undefined): string | undefined =>
   charset === undefined || encodingOf(charset) !== undefined
     ? undefined

@@ -143,8 +143,8 @@ export const indexesText = ({ indexes, country }: { indexes: readonly IndexName[
 const GROUP_ID = 'customer-stream-projector'
 
 /**
- * Two installations on one Kafka must not share a consumer group. Otherwise each installation gets
- * partitions that only the other installation can apply.
+ * Returns the consumer group of an installation. Two installations on one Kafka must not share a
+ * group. Otherwise each installation gets partitions that only the other installation can apply.
  */
 export const defaultGroupId = ({
   KAFKA_TOPIC_PREFIX,

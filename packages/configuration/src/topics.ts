@@ -88,7 +88,10 @@ export const projectorDemands = (topics: ProjectorTopics): TopicDemand[] => {
   return demands
 }
 
-/** The topic of `customer-stream quarantine redrive` and `drop`. No service needs this topic. */
+/**
+ * Returns the requirements of `customer-stream quarantine redrive` and `drop` on their audit topic.
+ * No service needs this topic.
+ */
 export const quarantineAuditDemand = (prefix: string): TopicDemand => ({
   topic: quarantineAuditTopicName(prefix),
   maxValueBytes: MAX_AUDIT_BYTES,

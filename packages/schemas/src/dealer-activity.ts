@@ -126,8 +126,8 @@ export const judgeActivity = (weeks: ReadonlyMap<number, WeekBits>, last: number
     return active / Math.max(1, known.length * SLOTS_PER_HOUR)
   })
   /**
-   * Lowest share of three hours: this hour, the hour before and the hour after. The reason: summer
-   * time moves a rhythm by an hour.
+   * Returns the lowest share of three hours: this hour, the hour before and the hour after, because
+   * summer time moves a rhythm by an hour.
    */
   const shareAt = (at: number) => {
     const hourOfWeek = Math.floor((at % WEEK_MS) / HOUR_MS)

@@ -24,7 +24,7 @@ export const EVENT_IDS_TTL_MS = COUNTED_MS + 2 * HOUR_MS
 /** Returns the hour of a time, in hours since 1970. */
 export const hourOf = (at: number): number => Math.floor(at / HOUR_MS)
 
-/** Place of the number of an hour: the week, and the index in the string of the week. */
+/** Returns the place of an hour's number: the week, and the index in the string of the week. */
 export const eventCountPlace = (hour: number): { readonly week: number; readonly index: number } => ({
   week: Math.floor(hour / HOURS_PER_WEEK),
   index: hour % HOURS_PER_WEEK,

@@ -100,12 +100,12 @@ export interface Drift extends Difference {
   readonly events: number
 }
 
-/** Name of a difference in the hash of {@link driftKey}. */
+/** Returns the field of a difference in the hash of {@link driftKey}. */
 export const driftField = ({ kind, path, type }: Difference): string => `${kind} ${type} ${path}`
 
 /**
- * Value of a difference in the hash of {@link driftKey}. The script merge-drift.lua reads and
- * writes the same form.
+ * Returns the value of a difference in the hash of {@link driftKey}. The script merge-drift.lua
+ * reads and writes the same form.
  */
 export const driftValue = ({ first, last, events }: Pick<Drift, 'first' | 'last' | 'events'>): string =>
   `${first}/${last}/${events}`

@@ -225,8 +225,8 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
   const admin = kafka.admin({ retry: { retries: 1 } })
   const requests = new Set<Promise<unknown>>()
   /**
-   * kafkajs does not report that the topic was deleted, and would continue in a new topic of the
-   * same name.
+   * Ends the table if its topic was deleted. kafkajs does not report the deletion, and would
+   * continue in a new topic of the same name.
    */
   const failTable = (error: unknown): never => {
     if (error instanceof SubscriberError) reading?.fail(error)

@@ -19,7 +19,10 @@ const DASHES = [[], [], [2, 3]]
 
 const styleOf = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name)
 
-/** A canvas supports neither CSS variables nor `light-dark()`. */
+/**
+ * Returns a colour of the theme as a plain colour, because a canvas supports neither CSS variables
+ * nor `light-dark()`.
+ */
 const colourOf = (name: string, element: HTMLElement): string => {
   element.style.color = styleOf(name)
   return getComputedStyle(element).color

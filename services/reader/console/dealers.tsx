@@ -35,7 +35,10 @@ const readPages = async (minimum: number): Promise<Page> => {
 
 const shown = (): number => page.value?.dealers.length ?? 0
 
-/** A refresh never shortens the list, because a person may read a later page. */
+/**
+ * Reads and shows at least `minimum` dealers. A refresh never shortens the list, because a person
+ * may read a later page.
+ */
 const show = async (minimum: number): Promise<void> => {
   const before = shown()
   try {

@@ -64,8 +64,8 @@ export interface CustomersWithTerm {
 
 export interface Customers {
   /**
-   * A customer that the client may not see is read like a missing customer, with the same calls. So
-   * neither the answer nor its delay shows whether the customer exists.
+   * Reads a customer. A customer that the client may not see is read like a missing customer, with
+   * the same calls. So neither the answer nor its delay shows whether the customer exists.
    * @throws DamagedCustomerError if the hash has no usable version.
    */
   read(customerUuid: string, maySee: MaySee): Promise<Reading>
@@ -113,7 +113,10 @@ export const hasTerm = (customerUuid: string, index: string | undefined, term: I
   }
 }
 
-/** A key that is not a hash belongs to another application, so it holds no customer. */
+/**
+ * Returns a handler of errors: `value` for a key that is not a hash. Such a key belongs to another
+ * application, so it holds no customer.
+ */
 export const unlessWrongType =
   <T>(value: T) =>
   (error: Error): T => {

@@ -35,8 +35,8 @@ export interface KafkaParts {
 }
 
 /**
- * Only errors of Kafka need an explanation. The message of any other error is already a sentence
- * for the operator.
+ * Creates a function that returns the message of a failed redrive. An error of Kafka gets a
+ * diagnosis. The message of any other error is already a sentence for the operator.
  */
 const createExplainRedrive = (settings: ReaderSettings) => {
   const diagnose = createDiagnose(settings, 'request')

@@ -59,7 +59,7 @@ const isFilled = (hash: Hash): boolean => {
   return hasPosition && !lacksPositions && !fields.some((field) => field.endsWith('#fill'))
 }
 
-/** The projector stores its indexes and its country as `dealer,email,phone/US`. */
+/** Reads the indexes and the country, which the projector stores as `dealer,email,phone/US`. */
 const indexesOf = (hash: Hash): IndexOptions | undefined => {
   const [, text] = Object.entries(hash).find(([field]) => field.endsWith('/indexes')) ?? []
   const [names = '', country] = text?.split('/') ?? []
@@ -106,7 +106,9 @@ const offsetsIn = (copies: readonly Hash[], topic: string, offsetOf: OffsetOf): 
   )
 }
 
-/** A fill is stored as `id/state topic id/next/end/raw offset/extent`. */
+/**
+ * Adds up the running fills, which are stored as `id/state topic id/next/end/raw offset/extent`.
+ */
 const fillIn = (copies: readonly Hash[]): Progress['fill'] => {
   const remaining = new Map<string, number>()
   for (const [field, text] of copies.flatMap((hash) => Object.entries(hash))) {

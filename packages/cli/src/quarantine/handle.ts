@@ -107,7 +107,9 @@ export const handleRecords = async (
     unreadable += 1
     report.notAccepted(place, 'unreadable', why)
   }
-  /** A dry run handles no record, so the message cannot name the last handled record. */
+  /**
+   * Returns the last handled record, for a message. Empty in a dry run, which handles no record.
+   */
   const where = () => {
     if (group === undefined) return ''
     return group.last ? ` after ${placeOf(group.last)}` : ' before the first record'

@@ -19,7 +19,10 @@ import { FILTER_USAGE, numberOf, readSelection, SETTINGS_USAGE } from './selecti
 
 const DEFAULT_RATE = 500
 
-/** Read only this setting of the ingress, because the other settings are not known here. */
+/**
+ * Returns the charset of the option, or of the ingress' setting. Other settings of the ingress are
+ * not read, because they may be missing here.
+ */
 const charsetOf = (given: string | undefined): string | undefined => {
   const charset = given ?? process.env.MYKAARMA_CHARSET
   if (charset === undefined || charset === '') return undefined

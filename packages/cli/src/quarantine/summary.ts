@@ -48,10 +48,10 @@ const REASON_COLUMNS = 28
 
 const MAX_ID_CHARACTERS = 64
 
-/** An id may be any text, so it is shortened for a terminal. */
+/** Shortens an id for a terminal, because an id may be any text. */
 export const idText = (id: string): string => printable(shortened(id, MAX_ID_CHARACTERS))
 
-/** A reason may be any text, so it is shortened for a terminal. */
+/** Shortens a reason for a terminal, because a reason may be any text. */
 export const reasonText = (reason: string): string => (reason === '' ? '(no reason)' : printable(shortened(reason, 60)))
 
 export const reasonLines = (byReason: Readonly<Record<string, number>>): string[] =>

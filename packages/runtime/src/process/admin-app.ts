@@ -5,7 +5,7 @@ import type { Registry } from './metrics.ts'
 import { createReadyGauge } from './ready-gauge.ts'
 import { withoutSchemas } from './without-schemas.ts'
 
-/** A digest of fixed length, because `timingSafeEqual` needs inputs of equal length. */
+/** Returns a digest of fixed length, because `timingSafeEqual` needs inputs of equal length. */
 const digestOf = (text: string): Buffer => hash('sha256', text, 'buffer')
 
 /**

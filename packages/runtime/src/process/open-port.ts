@@ -29,7 +29,7 @@ export const openPort = async (
   }
 }
 
-/** The settings that have the address of the admin port. */
+/** Returns the settings that have the address of the admin port. */
 export const adminPortOf = (settings: {
   readonly HOST: string
   readonly ADMIN_HOST?: string | undefined

@@ -102,7 +102,7 @@ export const processRules: readonly Rule<typeof processSettings>[] = [
       : 'SHUTDOWN_DELAY_MS must be below SHUTDOWN_DEADLINE_MS: otherwise the shutdown would end before its first step',
 ]
 
-/** Rule for each service with a public port: the admin port must be another port. */
+/** Checks, in each service with a public port, that the admin port is another port. */
 export const portsRule: Rule<typeof processSettings & { readonly PORT: TInteger }> = ({
   PORT,
   ADMIN_PORT,

@@ -13,7 +13,7 @@ export interface RedisAddress {
 
 const forms = /^(redis|rediss|unix):\/\//
 
-/** WHATWG URLs may not have a user without a host, so a socket gets a host. */
+/** Adds a host to the URL of a socket, because a WHATWG URL with a user must have a host. */
 const withHost = (url: string): string => url.replace(/^unix:\/\/([^/]*@)?\//, 'unix://$1socket/')
 
 /** Returns undefined if the text is not a Redis URL. */

@@ -43,7 +43,7 @@ export interface Delivery {
   drainSpool(partitionsKnown: boolean, signal: AbortSignal): Promise<void>
 }
 
-/** Log lines with a rate limit, because an outage would repeat each line without end. */
+/** Creates log lines with a rate limit, because an outage would repeat each line without end. */
 const createDeliveryLog = (logger: Logger) => ({
   unacknowledged: createThrottledLog((fields) =>
     logger.warn({ event: 'record-unacknowledged', ...fields }, 'records without an acknowledgement are sent again'),

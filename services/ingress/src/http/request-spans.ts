@@ -25,8 +25,8 @@ export const createRequestSpans = (tracer: Tracer | undefined, route: string): R
   const name = `POST ${route}`
   const always = { 'http.request.method': 'POST', 'http.route': route }
   /**
-   * A stranger must not choose which traces are exported. So the span of a request that is not
-   * authentic begins a new trace, and is only linked to the given context.
+   * Starts the span of a request that is not authentic. The span begins a new trace, and has only a
+   * link to the given context, because a stranger must not choose which traces are exported.
    */
   const spanOfRefused = (request: FastifyRequest): Span | undefined => {
     const given = contextOfSender(request)

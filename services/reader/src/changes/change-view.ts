@@ -43,9 +43,9 @@ const removedEvent = (id: string, customerUuid: string): Buffer =>
 const MAX_REMEMBERED = 1000
 
 /**
- * A tombstone does not say whose customer it removes, and a client must not learn the ids of
- * another dealer's customers. So a key for some dealers gets `removed` only for a customer that its
- * stream has shown.
+ * Creates the view of one stream. A key for some dealers gets `removed` only for a customer that
+ * its stream has shown. The reason: a tombstone does not name the dealer, and a client must not
+ * learn the ids of another dealer's customers.
  */
 export const createChangeView = (
   { customers, dealers, seesAllDealers, isMasked, shown }: ViewOptions,

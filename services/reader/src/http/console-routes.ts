@@ -69,7 +69,7 @@ const createFile = (file: URL) => {
   }
 }
 
-/** `gzip;q=0` refuses gzip. */
+/** Returns true if the client accepts gzip. `gzip;q=0` refuses gzip. */
 const takesGzip = (accepted = ''): boolean => /\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))/i.test(accepted)
 
 const notBuilt = (error: NodeJS.ErrnoException) => {

@@ -96,7 +96,7 @@ const secondsBetween = (pair: Pair, before: ProjectorReport, after: ProjectorRep
   return seconds > 0 && Math.abs(seconds - secondsOf(pair)) < 1.5 * REPORT_SECONDS ? seconds : secondsOf(pair)
 }
 
-/** Handled records a second, by outcome. */
+/** Returns the handled records a second, by outcome. */
 export const outcomesPerSecond = (pair: Pair): Readonly<Record<string, number>> | undefined => {
   const pairs = reportPairs(pair)
   if (pairs === undefined) return undefined
@@ -114,7 +114,7 @@ export const handledPerSecond = (pair: Pair): number | undefined => {
   return outcomes && Object.values(outcomes).reduce((a, b) => a + b, 0)
 }
 
-/** Number of projectors that have reported between the measurements. */
+/** Returns the number of projectors that have reported between the measurements. */
 export const projectorsOf = ([before, after]: Pair): number | undefined => {
   if (before.reports === undefined || after.reports === undefined || after.reports.size === 0) return undefined
   return [...after.reports].filter(([instance, { at }]) => before.reports?.get(instance)?.at !== at).length
