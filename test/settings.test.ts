@@ -160,7 +160,7 @@ const ANY_TEXT = [
   ...['REDIS_SENTINEL_USERNAME', 'REDIS_SENTINEL_PASSWORD'],
 ]
 
-/** Wrong values for the type of the setting. */
+/** Returns wrong values for the type of the setting. */
 const wrongForType = (schema: Settings[string]): readonly string[] => {
   if (schema.type === 'integer')
     return ['1.5', '0x10', '1e3', 'NaN', '-', '１', `${schema.minimum - 1}`, `${schema.maximum + 1}`, '9'.repeat(400)]

@@ -13,5 +13,4 @@ export interface Cause {
   repair(site: Site): Promise<unknown>
 }
 
-/** Repair of a fault that ends without a repair. */
-export const none = async (): Promise<void> => {}
+export const noRepair = async (): Promise<void> => {}

@@ -79,10 +79,7 @@ export interface Monitoring {
   /** Returns the names of the firing alerts in alphabetical order. */
   firing(): Promise<string[]>
   alertsIn(...states: readonly ('pending' | 'firing')[]): Promise<string[]>
-  /**
-   * Returns the earliest of the last evaluations of all groups of rules. So each group was
-   * evaluated at this time or later.
-   */
+  /** Returns a time since which each group of rules has been evaluated. */
   evaluatedAt(): Promise<number>
   /** Returns the number of series that the query of a panel finds. */
   seriesOf(expr: string): Promise<number>

@@ -8,7 +8,7 @@ import { askReader, kafkajsOf, type NetworkState } from '@customer-stream/testin
 import { createAuthority } from '@customer-stream/testing/certificates'
 import { changedSettings, TOPIC } from '../faults/fault.ts'
 import type { ManagedService } from '../faults/harness/fault-harness.ts'
-import { type Cause, none } from './cause.ts'
+import { type Cause, noRepair } from './cause.ts'
 import { postSuspicious } from './request-causes.ts'
 import type { Site } from './site.ts'
 import { openTlsProxy } from './tls-proxy.ts'
@@ -187,7 +187,7 @@ export const missingCause: Cause = {
     await Promise.all([...site.ingresses, ...site.projectors].map((service) => service.restart()))
     await site.startReader()
   },
-  repair: none,
+  repair: noRepair,
 }
 
 export const lostRedisCause: Cause = {
@@ -200,7 +200,7 @@ export const lostRedisCause: Cause = {
     await server.loseData()
     await server.restart()
   },
-  repair: none,
+  repair: noRepair,
 }
 
 export const frozenProjectorCause: Cause = {

@@ -7,7 +7,7 @@ import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { askReader, kafkajsOf } from '@customer-stream/testing'
 import type { ManagedService } from '../faults/harness/fault-harness.ts'
-import { type Cause, none } from './cause.ts'
+import { type Cause, noRepair } from './cause.ts'
 import type { Site } from './site.ts'
 
 const WEBHOOK = '/webhooks/mykaarma'
@@ -69,26 +69,26 @@ export const requestCauses: readonly Cause[] = [
       times(10, () =>
         pipeline.post(ingresses[0]!.process, makeCustomersEvent().body, { 'mykaarma-signature-token': 'sha256=00' }),
       ),
-    repair: none,
+    repair: noRepair,
   },
   {
     fault: 'a stranger posts to the webhook',
     alerts: ['UnauthenticatedRequests'],
     inject: ({ ingresses }) => send(80, ingresses[0]!, WEBHOOK, { method: 'POST', body: '{}' }),
-    repair: none,
+    repair: noRepair,
   },
   {
     fault: 'a stranger looks for other paths',
     alerts: ['RequestsOfStrangers'],
     inject: ({ ingresses }) => send(150, ingresses[0]!, '/admin', {}),
-    repair: none,
+    repair: noRepair,
   },
   {
     fault: 'a request comes from an address that is not allowed',
     alerts: ['ForbiddenAddress'],
     inject: ({ ingresses }) =>
       send(1, ingresses[0]!, WEBHOOK, { method: 'POST', body: '{}', headers: { 'x-forwarded-for': '203.0.113.7' } }),
-    repair: none,
+    repair: noRepair,
   },
   {
     fault: 'senders stop in the middle of their bodies',
@@ -99,7 +99,7 @@ export const requestCauses: readonly Cause[] = [
         for (const socket of sockets) socket.destroy()
       })
     },
-    repair: none,
+    repair: noRepair,
   },
   {
     fault: 'a client opens connections and sends nothing',
@@ -109,13 +109,13 @@ export const requestCauses: readonly Cause[] = [
       await sleep(2000)
       for (const socket of sockets) socket.destroy()
     },
-    repair: none,
+    repair: noRepair,
   },
   {
     fault: 'a bug makes each request fail',
     alerts: ['InternalErrors'],
     inject: async (site, fired) => failRequests(site, site.ingresses[1]!.process, fired),
-    repair: none,
+    repair: noRepair,
   },
   {
     fault: 'a bug makes a request to the reader fail',
@@ -124,7 +124,7 @@ export const requestCauses: readonly Cause[] = [
       failRequests(site, site.reader, fired)
       await askReader(site.reader, '/v1/customers/nobody')
     },
-    repair: none,
+    repair: noRepair,
   },
   {
     fault: 'a client of the reader uses a key that was removed',
@@ -134,24 +134,24 @@ export const requestCauses: readonly Cause[] = [
       const ask = () => askReader(reader, '/v1/customers/nobody', { headers: { authorization: 'Bearer old' } })
       while (!fired.aborted) await times(20, ask).then(() => sleep(500))
     },
-    repair: none,
+    repair: noRepair,
   },
   {
     fault: 'the sender adds a field',
     alerts: ['SenderDrift'],
     inject: (site) => postAccepted(site, makeCustomersEvent({ customer: { leadSource: 'fair' } })),
-    repair: none,
+    repair: noRepair,
   },
   {
     fault: 'an event has a timestamp in the wrong unit',
     alerts: ['SuspiciousEvents', 'RecordsQuarantined'],
     inject: postSuspicious,
-    repair: none,
+    repair: noRepair,
   },
   {
     fault: 'a program writes a record that is not an erasure to the erasures topic',
     alerts: ['ErasuresUnusable'],
     inject: (site) => produce(site, site.pipeline.erasuresTopic, 'not an erasure'),
-    repair: none,
+    repair: noRepair,
   },
 ]

@@ -7,8 +7,8 @@ import type { Cause } from './cause.ts'
 import type { Site } from './site.ts'
 
 /**
- * Each spool has its own parent folder, because full-disk.ts looks there for the file
- * `disk-is-full`.
+ * Returns the folder of an ingress' spool. Each spool has its own parent folder, because
+ * full-disk.ts looks there for the file `disk-is-full`.
  */
 const spoolOf = ({ files }: Site, ingress: ManagedService) =>
   join(files, `disk-${new URL(ingress.process.url).port}`, 'spool')

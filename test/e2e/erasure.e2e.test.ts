@@ -54,7 +54,7 @@ const untilStored = (customerUuid: string, timestamp: number | null) =>
     (found) => found === (timestamp === null ? null : String(timestamp)),
   )
 const outcomes = (outcome: string) => projector.metric('projector_events_total', { outcome })
-/** Waits for this number of events, or for more, because an ingress may send an event twice. */
+/** Waits for at least this number of events, because an ingress may send an event twice. */
 const untilOutcome = (outcome: string, count: number) =>
   waitUntil(
     `${count} events are ${outcome}`,

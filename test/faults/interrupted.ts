@@ -1,11 +1,11 @@
-// A projector loads this file before its own code. INTERRUPTED="<what> <signal> <moment>" sends a
-// signal to this process when it calls a Lua script, or sends records to a topic. `what` is the
-// name of the script or topic.
-// - SIGKILL is sent at the first such call. `after` (default): the kernel already has the bytes of
-//   the call. So the server does the work, and no process reads the answer. `before`: no byte
-//   reaches the server.
-// - SIGSTOP is sent before the next such call after a SIGWINCH. A projector does not use SIGWINCH
-//   for anything else. The process logs a line before the pause.
+// A projector loads this file before its own code. The file sends a signal to its process when the
+// process calls a Lua script, or sends records to a topic. INTERRUPTED="<what> <signal> <moment>":
+// `what` is the name of the script or topic.
+// - SIGKILL is sent at the first such call. With the moment `after` (default), the kernel already
+//   has the bytes of the call. So the server does the work, and no process reads the answer. With
+//   `before`, no byte reaches the server.
+// - SIGSTOP is sent when a test has sent SIGWINCH: before the first such call that follows. A
+//   projector does not use SIGWINCH for anything else. The process logs a line before the pause.
 import { hash } from 'node:crypto'
 import { existsSync, readFileSync, writeSync } from 'node:fs'
 import { Socket } from 'node:net'
@@ -17,7 +17,7 @@ const isScript = existsSync(script)
 const text = isScript ? readFileSync(script, 'utf8') : what
 // The first call of a script sends its text. Later calls send its SHA-1.
 const names = [text, hash('sha1', text)]
-/** Kafka's code of a produce request. In a request, this code follows the length. */
+/** Kafka's code of a produce request. In a request, this code is after the length. */
 const PRODUCE = 0
 /** Offset of the length of the client id in a request. */
 const CLIENT_ID_AT = 12

@@ -137,7 +137,7 @@ export const pressureFaults: readonly Fault[] = [
       if ((await accepted()) !== before) throw new Error('an event got 202 that is not on the disk')
       for (const { process } of ingresses)
         if (!(await process.metric('ingress_spool_errors_total'))) throw new Error('the disk was never full')
-      // After the kill, only the disk of this ingress has acknowledged events.
+      // Kill an ingress. Its acknowledged events are then only on its disk.
       const [ingress] = ingresses
       await ingress?.kill()
       await ingress?.restart()

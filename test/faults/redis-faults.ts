@@ -72,9 +72,9 @@ const untilReplaced = (sentinels: RedisWithSentinels, before: LocalRedisServer) 
   waitUntil('the Sentinels name another primary', sentinels.primary, (primary) => primary !== before)
 
 /**
- * Waits for a replica in sync. Sentinels may change the primary at any time, for example if a busy
- * machine gives it no CPU time for a second. Then the Sentinels end the connections of the old
- * primary.
+ * Waits for a replica in sync. Sentinels may change the primary at any time, for example if the
+ * primary gets no CPU time for a second on a busy machine. The Sentinels then end the connections
+ * of the old primary.
  */
 const untilReplicated = ({ pipeline: { redis } }: FaultHarness) =>
   waitUntil(
@@ -83,7 +83,7 @@ const untilReplicated = ({ pipeline: { redis } }: FaultHarness) =>
     (info) => /connected_slaves:1\r[\s\S]*state=online/.test(info),
   )
 
-/** Ends the replication to the replica, which may not ask for it again. */
+/** Ends the replication, and forbids the replica to ask for it again. */
 const endReplication = async (node: RedisNode) => {
   await node.client.call('ACL', 'SETUSER', 'default', '-psync', '-sync')
   await node.client.call('CLIENT', 'KILL', 'TYPE', 'replica')

@@ -38,8 +38,8 @@ const cannotRun = /^(Reference|Syntax)Error|ended (at its start|before it was re
 const MAX_CHARACTERS = 200
 
 /**
- * Returns a failure as one line. The line has the received values of a comparison, and the cause of
- * a failed property test.
+ * Returns a failure as one line, with the received values of a comparison, or the cause of a failed
+ * property test.
  */
 const lineOf = ({ name = 'Error', message, diff = '', cause }: Failure): string => {
   const firstLine = (text: string) => stripVTControlCharacters(text).split('\n')[0]

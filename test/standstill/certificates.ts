@@ -68,7 +68,7 @@ const logged = (service: ServiceName, words: RegExp): Symptom => ({
   see: async (site) => (words.test(await site[service].log()) ? `${service}: the log has the reason` : undefined),
 })
 
-/** A certificate expires while both services run. Later a person renews the certificate. */
+/** Scenario: a certificate expires while both services run, and a person renews the certificate. */
 const expires = (name: string, server: 'kafka' | 'redis', services: readonly ServiceName[], says: RegExp): Scenario => {
   const mountAll = (site: Site, notAfter?: Date): void => {
     for (const service of SERVICES) {

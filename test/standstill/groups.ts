@@ -18,8 +18,8 @@ const staging = (shared: SharedBrokers, changes: Env = {}): Env => ({
 })
 
 /**
- * A second projector joins the group of the site's projector. One of the two projectors must report
- * the other.
+ * Scenario: a second projector joins the group of the site's projector. One of the two projectors
+ * must report the other.
  */
 const intruder = (name: string, changes: (site: Site) => Env): Scenario => {
   const others = new WeakMap<Site, SupervisedService>()
@@ -40,7 +40,7 @@ const intruder = (name: string, changes: (site: Site) => Env): Scenario => {
   }
 }
 
-/** A consumer that is not a projector joins the group. */
+/** Scenario: a consumer that is not a projector joins the group. */
 const foreignConsumer = (
   name: string,
   options: { readonly topic: 'customers' | 'other'; readonly protocol?: string; readonly atStart?: boolean },

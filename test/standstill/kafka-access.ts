@@ -21,8 +21,8 @@ const named: Readonly<Record<Resource, RegExp>> = {
 }
 
 /**
- * A right is taken away while the pipeline runs. The readiness and the log of the service must name
- * the resource and the operation.
+ * Scenario: a right is taken away while the pipeline runs. The readiness and the log of the service
+ * must name the resource and the operation.
  */
 const revoked = (name: string, service: ServiceName, operation: Operation, resource: Resource): Scenario => ({
   name,
@@ -37,15 +37,17 @@ const missingAtStart = (name: string, service: ServiceName, operation: Operation
 })
 
 /**
- * Both services have the same wrong settings, and both report these settings. A person corrects the
- * settings and starts the services again.
+ * Scenario: both services have the same wrong settings, and both report these settings. A person
+ * corrects the settings and starts the services again.
  */
 const wrongSettings = (name: string, env: (site: Site) => Env, ...says: readonly RegExp[]): Scenario => ({
   ...looksLikeOutage(name, env, ...says),
   symptoms: SERVICES.flatMap((service) => [{ of: service, says }, blocked(service)]),
 })
 
-/** Wrong settings that the services cannot distinguish from an outage of Kafka. */
+/**
+ * Scenario: settings are wrong, but the services cannot distinguish this from an outage of Kafka.
+ */
 const looksLikeOutage = (name: string, env: (site: Site) => Env, ...says: readonly RegExp[]): Scenario => ({
   name,
   atStart: true,
@@ -125,7 +127,10 @@ const rights: readonly Scenario[] = [
 
 const tokenServers = new WeakMap<Site, TokenServer>()
 
-/** Each service logs in with a token. The subject of the token is the user that has the rights. */
+/**
+ * Returns settings with which each service logs in with a token. The subject of the token is the
+ * user that has the rights.
+ */
 const oauth = (site: Site, service: ServiceName, url: string): Env => ({
   KAFKA_BROKERS: site.shared.brokers.kafka.addresses.oauth,
   KAFKA_SASL_USERNAME: '',

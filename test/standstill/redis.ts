@@ -22,7 +22,7 @@ const keysBut = ({ keyPrefix }: Site, excepted: 'customer' | 'erased' | 'index')
     .map((name) => `~${keyPrefix}${name}:*`)
     .concat(`~${keyPrefix}drift`)
 
-/** The Redis user loses rights while the pipeline runs, or does not have them from the start. */
+/** Scenario: the Redis user loses rights while the pipeline runs, or lacks them from the start. */
 const denied = (name: string, commands: readonly string[], says: RegExp, atStart = false): Scenario => ({
   name,
   atStart,
@@ -32,8 +32,8 @@ const denied = (name: string, commands: readonly string[], says: RegExp, atStart
 })
 
 /**
- * The projector has a wrong address of Redis. A person corrects the address and starts the
- * projector again.
+ * Scenario: the projector has a wrong address of Redis. A person corrects the address and starts
+ * the projector again.
  */
 const wrongUrl = (name: string, url: (site: Site) => string, ...says: readonly RegExp[]): Scenario => ({
   name,
@@ -43,7 +43,10 @@ const wrongUrl = (name: string, url: (site: Site) => string, ...says: readonly R
   repair: (site) => correct(site, 'projector'),
 })
 
-/** Commands change a Redis that only this scenario uses. */
+/**
+ * Scenario: a command (`from`) breaks a Redis that only this scenario uses, and another command
+ * (`to`) repairs it.
+ */
 const changed = (
   name: string,
   from: readonly string[],

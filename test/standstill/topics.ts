@@ -42,7 +42,7 @@ const moveToAnotherCluster = (site: Site) =>
     for (const service of SERVICES) site[service].configure(withoutLogin(address))
   })
 
-/** A setting of a topic becomes wrong while both services run. */
+/** Scenario: a setting of a topic becomes wrong while both services run. */
 const setWrongFor = (
   service: ServiceName,
   name: string,
@@ -75,7 +75,7 @@ const deleted = (
   ...options,
 })
 
-/** A projector finds an invalid position when it starts. */
+/** Scenario: a projector finds an invalid position when it starts. */
 const strangePosition = (name: string, position: string): Scenario => ({
   name,
   break: async (site) => {

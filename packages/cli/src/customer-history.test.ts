@@ -15,7 +15,7 @@ const historyOf = (options: Partial<HistoryOptions> = {}) =>
     source: undefined,
     ...options,
   })
-/** A record of the raw topic. */
+/** Returns a record of the raw topic. */
 const record = (offset: number, timestamp: number, id = `e${timestamp}`, customerUuid = 'ada', key = customerUuid) => ({
   offset: String(offset),
   timestamp: String(5000 + offset),

@@ -33,7 +33,7 @@ const observed = (before: readonly Made[], after: readonly Made[], ms = 4000): O
   last: sample(ms, after),
 })
 
-/** The facts of a healthy pipeline, with the given changes. */
+/** Returns the facts of a healthy pipeline, with the given changes. */
 const findings = (changes: Partial<Findings> = {}): Findings => {
   const topic = (name: string) => ({ topic: name, partitions: sample(0, [{}, {}]).partitions, leaderless: [] })
   return {

@@ -4,7 +4,7 @@ import { sendEach } from './send.ts'
 
 const record = (text: string): OutgoingRecord => ({ topic: 't', key: null, value: Buffer.from(text), timestamp: 1 })
 const records = ['a', 'b', 'c'].map(record)
-/** The partition that a fake producer selects for a record. */
+/** Returns the partition that a fake producer selects for a record. */
 const partitionOf = ({ value }: OutgoingRecord) => (String(value) === 'far' ? 1 : 0)
 
 /**

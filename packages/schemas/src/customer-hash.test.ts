@@ -209,7 +209,7 @@ it('events in any order, with any repeats, end in the same hash', () => {
   )
 })
 
-/** Simple implementation of the rules of the hash, to compare with the real implementation. */
+/** Applies the rules of the hash in a simple way, to compare with the real implementation. */
 const fieldsByRule = ({ envelope, customerWithVehicles }: CustomersEvent): [string, string][] => {
   const { customer, vehicles, addresses, ...neighbours } = customerWithVehicles
   const sources: [string, object][] = [

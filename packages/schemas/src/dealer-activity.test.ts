@@ -20,8 +20,8 @@ const weeksOf = (from: number, to: number, isActive: (time: number) => boolean):
   return weeks
 }
 /**
- * A dealer that is open from 08:00 to 18:00 UTC on five days a week, and sends an event in every
- * second slot.
+ * Simulates a dealer that is open from 08:00 to 18:00 UTC on five days a week, and sends an event
+ * in every second slot.
  */
 const isOpen = (time: number) =>
   time % WEEK_MS < 5 * DAY_MS && time % DAY_MS >= 8 * HOUR_MS && time % DAY_MS < 18 * HOUR_MS

@@ -22,7 +22,9 @@ const document = {
   source: { topic: 'raw', partition: 0, offset: '42' },
 }
 
-/** The customers topic has one event, at offset 42. Its addresses are inside the customer. */
+/**
+ * Stores one event of the customers topic, at offset 42, with its addresses inside the customer.
+ */
 const setUp = () => {
   const evidence = createEvidence()
   onTestFinished(() => evidence.close())

@@ -402,8 +402,8 @@ it('known limit: an older document stays last if its late projector is killed be
   const published = Promise.withResolvers<void>()
   let calls = 0
   /**
-   * The second call waits until the test resumes it. The third call never resolves, like a killed
-   * process.
+   * Stops the late projector: the second call waits until the test resumes it, and the third call
+   * never resolves, like a killed process.
    */
   const step: Step = async () => {
     calls += 1

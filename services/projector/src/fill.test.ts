@@ -344,8 +344,8 @@ it('during a fill with a higher projection no customer goes back to an older doc
       const check = () => {
         const now = versions(first)
         for (const [customer, timestamp] of Object.entries(now)) {
-          // A false hash is newer than all documents of its customer. So the fill must replace a
-          // false hash with an older document.
+          // A false hash claims to be newer than all documents of its customer. The fill must
+          // replace it with the newest document.
           const isFalse = (hashes[customer] ?? 0) > (newest[customer] ?? 0)
           if (!isFalse && timestamp < (shown[customer] ?? 0)) wentBack.push(customer)
         }

@@ -109,7 +109,7 @@ describe('a partition that is far behind', () => {
     expect(consumer.sent.reduce((a, b) => a + b)).toBe(newest.size)
   })
 
-  /** The last record is the newest event of customer-0, and is unusable. */
+  /** Returns a topic whose last record is unusable, and is the newest event of customer-0. */
   const withUnusableEnd = (): Topic =>
     topicOf(randomOf(2), {}).map((event, i, { length }) =>
       i === length - 1 ? { ...event, customer: 'customer-0', timestamp: 900, isUsable: false } : event,
@@ -197,8 +197,8 @@ describe('a partition that is far behind', () => {
 describe('events that were left out', () => {
   const END = 6010
   /**
-   * Customer c has an event at offset 11 and a newer event at offset 18. By default the newer event
-   * is unusable.
+   * Returns a topic in which customer c has an event at offset 11, and a newer event at offset 18.
+   * By default the newer event is unusable.
    */
   const topicWith = (changes: Readonly<Record<number, object>> = {}) =>
     Array.from({ length: END - 10 }, (_, i) => {

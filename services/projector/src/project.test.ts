@@ -190,8 +190,8 @@ describe('only the version of superseded events is read', () => {
   })
 
   /**
-   * Simple implementation that parses every record. The projector must get the same result,
-   * although it parses as few records as possible.
+   * Projects in a simple way: parses every record. The projector must get the same result, although
+   * it parses as few records as possible.
    */
   const parseAll = (given: readonly RawRecord[], named: ReadonlySet<string>) => {
     const poison = new Set<string>()

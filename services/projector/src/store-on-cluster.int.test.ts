@@ -362,7 +362,7 @@ describe('a master that is set back to its last backup', () => {
       await Promise.all(cluster.masters.map((each) => each.client.config('SET', 'appendfsync', 'always')))
       await store.movePosition(0, undefined, '7')
       // Find the master that owns the customer's slot: `exists` rejects on the other masters. The
-      // position cannot tell, because all masters have a copy.
+      // position does not show this master, because all masters have a copy.
       const owners = cluster.masters.map((each) => each.client.exists(customerKey('c0', keyPrefix)).then(() => each))
       const master = await Promise.any(owners)
       await master.backUp()

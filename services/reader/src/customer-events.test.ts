@@ -48,7 +48,7 @@ describe('outcomes', () => {
 
 describe('reading', () => {
   const gone = new AbortController().signal
-  /** A topic with one partition of these records. */
+  /** Creates a topic with one partition of these records. */
   const setUp = (records: readonly { key: string; value: Buffer }[], perFetch = 1000) => {
     const fetched: number[] = []
     const readEvents = createReadEvents(

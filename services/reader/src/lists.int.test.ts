@@ -215,7 +215,8 @@ it('a customer that changes between two pages is listed again, and no other cust
   const { redis, keyPrefix, put, listAll } = await setUp()
   for (const [i, id] of ['a', 'b', 'c', 'd', 'e'].entries()) await put(id, i + 1, 'd', [])
   const listed = await listAll(2, async (page) => {
-    // `b` is the last customer of the first page, so the cursor names a place without an entry.
+    // `b` was the last customer of the first page and has changed, so the cursor names a place at
+    // which there is no entry now.
     if (page === 1) await put('b', 9, 'd', [])
     if (page === 1) await redis.zrem(indexKey('dealer:d', keyPrefix), 'a')
   })

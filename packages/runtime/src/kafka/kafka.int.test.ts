@@ -81,9 +81,9 @@ const highWatermarks = async () =>
   (await fetchEnds(admin, topic)).sort((a, b) => a.partition - b.partition).map(({ high }) => Number(high))
 
 /**
- * Creates a marker topic, waits until it exists, and returns all topics. Kafka may create an
- * unknown topic after it has answered the request for this topic. Such a topic exists earlier than
- * the marker.
+ * Creates a marker topic, waits until it exists, and returns all topics. A request for an unknown
+ * topic may create the topic after its answer. A topic that was created in this way exists before
+ * the marker topic.
  */
 const topicsLater = async () => {
   const marker = `${topic}.marker`

@@ -61,7 +61,8 @@ const start = async (options: Pick<ProducerOptions, 'transactionalIdPrefix'>, co
 
 /**
  * Keeps the next produce request, and lets it fail as after a timeout.
- * @returns a function that sends the request, as a broker that continues after a hang handles it.
+ * @returns a function that sends the request. This simulates a broker that continues after a hang,
+ * and only then handles the request.
  */
 const keepNextRequest = () => {
   const { produce } = broker

@@ -131,8 +131,8 @@ describe('deliver', () => {
 
   describe('failing partitions', () => {
     /**
-     * Simulates a Kafka that fails for keys of these lengths. In this test the length of a key is
-     * its partition. Each send takes 300 ms.
+     * Simulates a Kafka in which these partitions fail. In this test the length of a key is its
+     * partition. Each send takes 300 ms.
      */
     const kafkaWithout = (failing: Set<number>) => {
       vi.useFakeTimers({ toFake: ['performance', 'setInterval', 'clearInterval'] })

@@ -10,8 +10,8 @@ import { createChanges } from './changes.ts'
 const TOPIC = 'abcdef01'.repeat(4)
 
 /**
- * The change at an offset, about 500 kB. Each read makes the change again, so the topic needs no
- * memory.
+ * Returns the change at an offset, about 500 kB. Each read makes the change again, so the topic
+ * needs no memory.
  */
 const recordAt = (offset: number) => ({
   offset: String(offset),

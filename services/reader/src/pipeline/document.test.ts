@@ -5,7 +5,7 @@ import { documentOf, pointOf } from './document.ts'
 import { MEASUREMENT } from './fixtures/measurement.ts'
 import type { Measurement } from './measurement.ts'
 
-/** A measurement that was made some seconds after MEASUREMENT. */
+/** Returns a measurement that was made some seconds after MEASUREMENT. */
 const after = (seconds: number, changes: Partial<Measurement> = {}): Measurement => ({
   ...MEASUREMENT,
   at: MEASUREMENT.at + seconds * 1000,

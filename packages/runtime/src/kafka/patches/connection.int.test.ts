@@ -25,10 +25,7 @@ const replyTo = (request: Buffer): Buffer => {
   return reply
 }
 
-/**
- * The timeout of the connection. kafkajs uses a request's own timeout only if that timeout is
- * longer.
- */
+/** The timeout of the connection. A request has its own timeout only if it is longer than this. */
 const SHORT_TIMEOUT_MS = 200
 
 /**
