@@ -1,6 +1,5 @@
 import {
   choice,
-  flag,
   integer,
   type Loaded,
   list,
@@ -54,12 +53,6 @@ export const projectorSettings = {
     description:
       'Country of phone numbers without a country code, as two letters (ISO 3166). After a change, raise ' +
       '`PROJECTION_VERSION`.',
-  }),
-  KAFKA_STATE_FENCE: flag({
-    default: true,
-    description:
-      'Whether Kafka refuses late requests to the state topic, such as requests of a projector that has lost the ' +
-      'partition. The projector then needs WRITE on transactional ids that begin with `CONSUMER_GROUP_ID`.',
   }),
   QUARANTINE_RECORDS: recordPlaces({
     description:

@@ -80,6 +80,12 @@ export const kafkaSettings = {
       'Whether the projector publishes each current customer to the compacted topic `customers.state`, which ' +
       'subscribers read.',
   }),
+  KAFKA_STATE_FENCE: flag({
+    default: true,
+    description:
+      'Whether Kafka refuses late requests to the state topic, such as requests of a projector that has lost the ' +
+      'partition. The projector then needs WRITE on transactional ids that begin with `CONSUMER_GROUP_ID`.',
+  }),
   KAFKA_ERASURES_TOPIC: flag({
     default: true,
     description:
