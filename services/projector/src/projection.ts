@@ -24,6 +24,7 @@ import type {
   VerifiedProducer,
 } from '@customer-stream/runtime/kafka'
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
+import { createBlockedPartitions } from './blocked-partitions.ts'
 import type { ChangelogSource } from './changelog-source.ts'
 import { createChunkSpans } from './chunk-spans.ts'
 import type { AppliedChunk } from './chunk-store.ts'
@@ -136,12 +137,6 @@ const endOfChunk = (records: readonly RawRecord[], start: number, maxRecords: nu
  * commit, so a silent Kafka must not delay the shutdown.
  */
 const LAST_COMMIT_MS = 2000
-/**
- * Pause before the next attempt to apply a record whose projection failed through a bug, or to read
- * an unreadable batch.
- */
-const RETRY_BLOCKED_MS = 10_000
-
 const after = (offset: string): string => String(BigInt(offset) + 1n)
 
 const NOTHING: Projected = { newest: [], poison: [], stale: 0, duplicate: 0 }
@@ -181,11 +176,10 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     // these erasures would wait for the chunk, and the chunk would wait for the erasures.
     executeErasures: (found, signal) => erasures.execute(found, signal, (_, work) => work()),
   })
-  /**
-   * Partitions with a record that a person must look at, and the expected position when this record
-   * was found.
-   */
-  const blocked = new Map<number, string | undefined>()
+  const blocked = createBlockedPartitions(
+    { ...deps, pauses, expected: (partition) => positions.expected(partition) },
+    topic,
+  )
   const warnMoved = createThrottledLog((fields) =>
     logger.warn(
       { event: 'rewound', ...fields },
@@ -200,17 +194,6 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     if (projected.poison.length > 0) metrics.events.inc({ outcome: 'quarantined' }, projected.poison.length)
     for (const { reason } of projected.poison) metrics.quarantined.inc({ reason })
     if (last) metrics.freshnessSeconds.observe(Math.max(0, Date.now() - Number(last.timestamp)) / 1000)
-  }
-
-  const pauseBlocked = (partition: number, message: string) => {
-    blocked.set(partition, positions.expected(partition))
-    deps.obstacles.report(`${topic}/${partition}`, { blocked: true, reason: 'record', message })
-    const pause = pauses.begin(partition)
-    const timer = setTimeout(pause.end, RETRY_BLOCKED_MS)
-    pause.signal.addEventListener('abort', () => clearTimeout(timer))
-  }
-  const unblock = (partition: number) => {
-    if (blocked.delete(partition)) deps.obstacles.report(`${topic}/${partition}`, undefined)
   }
 
   /**
@@ -252,7 +235,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       if (records.length > 1) return projectUpTo(records.slice(0, records.length >> 1), partition)
       const place = `${topic}/${partition}/${first?.offset}`
       logger.error({ err: error, place }, 'a record cannot be applied')
-      pauseBlocked(
+      blocked.block(
         partition,
         `The record at ${place} cannot be applied: ${(error as Error).message}. Its partition waits, the other ` +
           `partitions continue. Report this as a bug, and send the record to quarantine with ` +
@@ -306,7 +289,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     }
     deps.senderWatch.note(projected.newest)
     pauses.end(partition)
-    unblock(partition)
+    blocked.unblock(partition)
     positions.moved(partition, next, highWatermark)
     return true
   }
@@ -333,7 +316,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     const { offset, nextOffset, error } = unreadable
     const place = `${topic}/${partition}/${offset}`
     if (!named.has(place)) {
-      pauseBlocked(
+      blocked.block(
         partition,
         `The batch of records at ${place} (offsets ${offset} to ${BigInt(nextOffset) - 1n}) cannot be read: ` +
           `${error.message}. Its partition waits, the other partitions continue. Repair the batch from another ` +
@@ -432,14 +415,12 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       assign: (partitions) => {
         pauses.endAll()
         lookahead.clear()
-        for (const partition of blocked.keys()) if (!partitions.includes(partition)) unblock(partition)
+        blocked.keepOnly(partitions)
         positions.assign(partitions)
       },
       loadNewlyLed: async (watermarks) => {
         await positions.loadNewlyLed(watermarks)
-        // If the position has changed, the blocked record is no longer the next record: Kafka has
-        // deleted it, or a person has moved the position past it.
-        for (const [partition, position] of blocked) if (positions.expected(partition) !== position) unblock(partition)
+        blocked.unblockMoved()
       },
     },
     onBatch: async (batch) => {
