@@ -275,7 +275,7 @@ export const projectorMutations: readonly Mutation[] = [
   {
     rule: 'a partition that is lost while its position is loaded is forgotten',
     prevents: 'waits and reports for a partition of another member',
-    file: `${folder}/projection.ts`,
+    file: `${folder}/apply-chunk.ts`,
     from: 'if (signal.aborted || positions.expected(partition) !== expected) return false',
     to: '',
     test: projection('after the loss of a partition during a chunk, no further chunk is applied'),
@@ -520,7 +520,7 @@ export const projectorMutations: readonly Mutation[] = [
   {
     rule: 'the lookahead window is stored with the position',
     prevents: 'a customer without its newest usable event, if a process ends during a rebuild',
-    file: `${folder}/projection.ts`,
+    file: `${folder}/apply-chunk.ts`,
     from: 'window: lookahead.window(partition), stateTopicId }',
     to: 'stateTopicId }',
     test: lookahead('a process that takes over a partition within a window applies the window again from its start'),

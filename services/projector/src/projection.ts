@@ -8,22 +8,10 @@
  * position moves, and the work is retried until the outage ends.
  */
 import type { IndexOptions } from '@customer-stream/indexes'
-import {
-  answerOf,
-  type Backoff,
-  createThrottledLog,
-  type Logger,
-  type Obstacles,
-  type Tracer,
-} from '@customer-stream/runtime'
-import type {
-  FetchedBatch,
-  OutgoingRecord,
-  PartitionConsumer,
-  UnreadableBatch,
-  VerifiedProducer,
-} from '@customer-stream/runtime/kafka'
+import { answerOf, type Backoff, type Logger, type Obstacles, type Tracer } from '@customer-stream/runtime'
+import type { FetchedBatch, PartitionConsumer, UnreadableBatch, VerifiedProducer } from '@customer-stream/runtime/kafka'
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
+import { createApplyChunk } from './apply-chunk.ts'
 import { createBlockedPartitions } from './blocked-partitions.ts'
 import type { ChangelogSource } from './changelog-source.ts'
 import { createChunkSpans } from './chunk-spans.ts'
@@ -50,9 +38,8 @@ import {
   project,
   type RawRecord,
 } from './project.ts'
-import { quarantineRecord, sendToQuarantine, unreadableRecord } from './quarantine.ts'
+import { quarantineRecord, unreadableRecord } from './quarantine.ts'
 import type { SenderWatch } from './sender-watch.ts'
-import type { StoreOutcome } from './snapshot-calls.ts'
 import type { Store } from './store.ts'
 import { createStoredPositions, type StoredPositionsDependencies } from './stored-positions.ts'
 
@@ -141,7 +128,7 @@ const after = (offset: string): string => String(BigInt(offset) + 1n)
 
 const NOTHING: Projected = { newest: [], poison: [], stale: 0, duplicate: 0 }
 
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one state
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share all parts
 export const createProjection = (deps: ProjectionDependencies, options: ProjectionOptions): Projection => {
   const { store, causeOf, metrics, logger } = deps
   const { topic, projection, maxFutureMs, named, quarantineTopic } = options
@@ -180,32 +167,15 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     { ...deps, pauses, expected: (partition) => positions.expected(partition) },
     topic,
   )
-  const warnMoved = createThrottledLog((fields) =>
-    logger.warn(
-      { event: 'rewound', ...fields },
-      'the position in Redis is not the expected one; going back to the position in Redis',
-    ),
-  )
-
-  const count = (projected: Projected, stored: readonly StoreOutcome[], last: RawRecord | undefined) => {
-    for (const outcome of stored) metrics.events.inc({ outcome })
-    if (projected.stale > 0) metrics.events.inc({ outcome: 'stale' }, projected.stale)
-    if (projected.duplicate > 0) metrics.events.inc({ outcome: 'duplicate' }, projected.duplicate)
-    if (projected.poison.length > 0) metrics.events.inc({ outcome: 'quarantined' }, projected.poison.length)
-    for (const { reason } of projected.poison) metrics.quarantined.inc({ reason })
-    if (last) metrics.freshnessSeconds.observe(Math.max(0, Date.now() - Number(last.timestamp)) / 1000)
-  }
-
-  /**
-   * Returns true if the records are in quarantine. If not, pauses the partition until the records
-   * are stored.
-   */
-  const putIntoQuarantine = (batch: FetchedBatch, poison: readonly OutgoingRecord[]): Promise<boolean> =>
-    pauses.sendOrPause(batch, {
-      what: 'quarantine',
-      offsets: poison.map(({ headers }) => headers?.[QUARANTINE_HEADERS.offset] ?? ''),
-      send: () => sendToQuarantine(deps.quarantine.send, poison),
-    })
+  const applyChunk = createApplyChunk({
+    ...deps,
+    positions,
+    lookahead,
+    writer,
+    pauses,
+    blocked,
+    onLate: continueAfterPause,
+  })
 
   /**
    * Projects the records. If a record cannot be projected because of a bug, projects some records
@@ -245,55 +215,6 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     }
   }
 
-  /**
-   * Quarantines and stores a chunk, and moves the position from `from` to `next`.
-   * @returns true if the chunk is done. False if the partition is paused, the position was not
-   *   `from`, or the work was aborted.
-   */
-  const applyChunk = async (
-    batch: FetchedBatch,
-    projected: Projected,
-    quarantined: readonly OutgoingRecord[],
-    last: RawRecord | undefined,
-    from: string,
-    next: string,
-  ): Promise<boolean> => {
-    const { partition, signal, highWatermark } = batch
-    const expected = positions.expected(partition)
-    // The position may have been reloaded since the fetch.
-    if (expected !== from) return false
-    const measured = metrics.chunkSeconds.startTimer()
-    if (quarantined.length > 0 && !(await putIntoQuarantine(batch, quarantined))) return false
-    const stateTopicId = positions.stateTopicId(partition)
-    const chunk = { oldest: positions.oldest(partition), window: lookahead.window(partition), stateTopicId }
-    const done = await writer.write(batch, projected.newest, expected, next, chunk, async (late, pause) => {
-      if (late.moved) count(projected, late.stored, last)
-      await continueAfterPause(partition, late, pause)
-    })
-    if (!done) return false
-    // Count the chunk even if this process has lost the partition. The position has moved, so no
-    // process will read these records again.
-    if (done.moved) {
-      count(projected, done.stored, last)
-      measured()
-    }
-    // If a new assignment has begun during the write, its positions must not be overwritten. If the
-    // state topic was created again during the write, the documents may be in the deleted topic.
-    if (signal.aborted || positions.expected(partition) !== expected) return false
-    if (positions.stateTopicId(partition) !== stateTopicId) return false
-    if (!done.moved) {
-      warnMoved({ partition, expected })
-      metrics.rewinds.inc()
-      await positions.reload(partition, signal)
-      return false
-    }
-    deps.senderWatch.note(projected.newest)
-    pauses.end(partition)
-    blocked.unblock(partition)
-    positions.moved(partition, next, highWatermark)
-    return true
-  }
-
   /** @returns true if the fetch began at the expected position. If not, seeks to that position. */
   const beganInPlace = async ({ partition, fetchedFrom, signal }: FetchedBatch): Promise<boolean> => {
     const expected = positions.expected(partition)
@@ -325,7 +246,8 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       return undefined
     }
     const pointer = unreadableRecord(unreadable, { topic, partition }, quarantineTopic)
-    const done = await applyChunk(batch, NOTHING, [pointer], undefined, batch.fetchedFrom, nextOffset)
+    const pointed = { projected: NOTHING, quarantined: [pointer], last: undefined }
+    const done = await applyChunk(batch, pointed, batch.fetchedFrom, nextOffset)
     if (done) metrics.quarantined.inc({ reason: pointer.headers?.[QUARANTINE_HEADERS.reason] ?? '' })
     return done ? nextOffset : undefined
   }
@@ -398,7 +320,7 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
       const { stale, duplicate } = lookahead.supersededBetween(partition, from, next)
       const counted = { ...projected, stale: projected.stale + stale, duplicate: projected.duplicate + duplicate }
       const span = startChunkSpan(done, partition, startedAt)
-      const isDone = await applyChunk(batch, counted, quarantined, last, from, next)
+      const isDone = await applyChunk(batch, { projected: counted, quarantined, last }, from, next)
       span?.end(counted, isDone)
       if (!isDone) return !signal.aborted && pauses.has(partition) ? from : undefined
       from = next
