@@ -3,7 +3,9 @@ import type { FetchedRecord } from '@customer-stream/runtime/kafka'
 import { stateOf, writeState } from '@customer-stream/schemas'
 import { describe, expect, it, vi } from 'vitest'
 import { createErasures } from './erasures.ts'
-import { emptyRedis, fakeKafka, fakeOutages, setUp, silent } from './fixtures/fake-projection.ts'
+import { fakeKafka } from './fixtures/fake-kafka.ts'
+import { fakeOutages, setUp, silent } from './fixtures/fake-projection.ts'
+import { emptyRedis } from './fixtures/fake-redis.ts'
 
 /** Returns the customer of each published tombstone. */
 const tombstones = (published: readonly { readonly key: Buffer | null; readonly value: Buffer | null }[]) =>

@@ -1,7 +1,9 @@
 import type { FetchedRecord } from '@customer-stream/runtime/kafka'
 import fc from 'fast-check'
 import { expect, it, onTestFinished, vi } from 'vitest'
-import { emptyRedis, fakeKafka, LOW, setUp, silent } from './fixtures/fake-projection.ts'
+import { fakeKafka, LOW } from './fixtures/fake-kafka.ts'
+import { setUp, silent } from './fixtures/fake-projection.ts'
+import { emptyRedis } from './fixtures/fake-redis.ts'
 
 /** Returns a record of the state topic: a document, or a tombstone if `timestamp` is undefined. */
 const stateRecord = (customerUuid: string, timestamp: number | undefined): FetchedRecord =>

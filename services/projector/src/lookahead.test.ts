@@ -2,7 +2,9 @@ import type { FetchedBatch } from '@customer-stream/runtime/kafka'
 import { compareVersions } from '@customer-stream/schemas'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { emptyRedis, LOW, setUp } from './fixtures/fake-projection.ts'
+import { LOW } from './fixtures/fake-kafka.ts'
+import { setUp } from './fixtures/fake-projection.ts'
+import { emptyRedis } from './fixtures/fake-redis.ts'
 import { createLookahead } from './lookahead.ts'
 
 interface Event {

@@ -1,7 +1,8 @@
 import type { Logger } from '@customer-stream/runtime'
 import type { FetchedBatch } from '@customer-stream/runtime/kafka'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import { LOW, setUp, silent } from './fixtures/fake-projection.ts'
+import { LOW } from './fixtures/fake-kafka.ts'
+import { setUp, silent } from './fixtures/fake-projection.ts'
 import { RefusedPositionsError } from './position-store.ts'
 
 describe('a projection', () => {
