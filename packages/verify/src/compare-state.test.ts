@@ -96,6 +96,14 @@ it('verify reports a customer that is missing in the state topic', () => {
   expect(setUp().compare()).toBe('is missing in the state topic')
 })
 
+it('verify names the wrong partition of a document that the right partition lacks, and plans no repair', () => {
+  const { note, compare, evidence } = setUp()
+  note(document, (partition + 1) % PARTITIONS)
+  evidence.wrong('c', compare() ?? '')
+  const [wrong] = evidence.wrongs(9)
+  expect([wrong?.reason, evidence.repairable(9)]).toEqual(['has a record in a wrong partition of the state topic', []])
+})
+
 it('verify accepts a newer document while events still arrive', () => {
   const { note, compare } = setUp()
   note({ ...document, version: { timestamp: 6, id: 'e' } })

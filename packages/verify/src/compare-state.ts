@@ -13,14 +13,15 @@ export interface StateRecord {
 
 /** Adds a record of the state topic to the evidence. `partitions`: partition count of the topic. */
 export const noteState = (
-  evidence: Pick<Evidence, 'state' | 'wrong'>,
+  evidence: Pick<Evidence, 'state' | 'wrong' | 'unrepairable'>,
   { key, value, partition }: StateRecord,
   partitions: number,
 ): void => {
   const customerUuid = key?.toString() ?? ''
   const isInPlace = key !== null && partitionOfKey(key, partitions) === partition
   const document = value === null ? null : readStateDocument(value, customerUuid)
-  if (!isInPlace) evidence.wrong(customerUuid, 'has a record in a wrong partition of the state topic')
+  // A repair publishes the document in the right partition, and does not remove this record.
+  if (!isInPlace) evidence.unrepairable(customerUuid, 'has a record in a wrong partition of the state topic')
   else if (document === undefined)
     evidence.wrong(customerUuid, 'has a record in the state topic that is not a document')
   else evidence.state(customerUuid, document)

@@ -109,3 +109,14 @@ it('a problem of an index does not hide an earlier problem of the customer', () 
     { customerUuid: 'd', reason: 'is missing in 1 of its indexes' },
   ])
 })
+
+it('a problem that no repair corrects replaces the other problems of the customer', () => {
+  evidence.event(event('c', 1, 'a'), '0/1', 1, true)
+  evidence.wrong('c', 'differs in content')
+  evidence.unrepairable('c', 'has a record in a wrong partition of the state topic')
+  evidence.wrong('c', 'is missing in the state topic')
+  expect(evidence.wrongs(10)).toEqual([
+    { customerUuid: 'c', reason: 'has a record in a wrong partition of the state topic' },
+  ])
+  expect([evidence.count('wrong'), evidence.count('repairable'), evidence.repairable(10)]).toEqual([1, 0, []])
+})

@@ -84,6 +84,8 @@ export interface Evidence {
    */
   erasure(customerUuid: string, upTo: number): void
   wrong(customerUuid: string, reason: string): void
+  /** Notes a problem that no repair corrects. Neither `wrong` nor `wrongEntry` replaces it. */
+  unrepairable(customerUuid: string, reason: string): void
   /**
    * Adds a problem of an index, unless the customer already has a problem. The earlier problem is
    * the cause: a deleted hash leaves entries that no hash names.
@@ -156,14 +158,14 @@ const TABLES = `
   CREATE TABLE state (customer BLOB PRIMARY KEY, timestamp INTEGER, id BLOB, content BLOB,
     receivedAt INTEGER, source TEXT) WITHOUT ROWID;
   CREATE TABLE erasure (customer BLOB PRIMARY KEY, upTo INTEGER) WITHOUT ROWID;
-  CREATE TABLE wrong (customer BLOB PRIMARY KEY, reason TEXT) WITHOUT ROWID;
+  CREATE TABLE wrong (customer BLOB PRIMARY KEY, reason TEXT, isRepairable INTEGER) WITHOUT ROWID;
 `
 // Customers that must have no hash, because all of their events in Kafka are erased.
 const ERASED = `FROM erasure e LEFT JOIN newest n USING (customer) WHERE (n.timestamp IS NULL OR n.timestamp <= e.upTo)`
 // A customer may have several records with its newest event. SQLite returns the place of the row
 // that has the greatest offset.
 const REPAIRABLE = `FROM wrong w JOIN newest n USING (customer) JOIN copy c USING (customer)
-  LEFT JOIN erasure e USING (customer) WHERE n.timestamp > coalesce(e.upTo, 0)`
+  LEFT JOIN erasure e USING (customer) WHERE w.isRepairable AND n.timestamp > coalesce(e.upTo, 0)`
 const COUNTS = {
   promisedEvents: 'SELECT count(*) FROM promise',
   missing: 'SELECT count(*) FROM promise WHERE NOT found',
@@ -209,7 +211,8 @@ const createLedgerEvidence = (
       markFound.run(print)
     },
     comparePromises: (reason) => {
-      db.prepare(`INSERT OR REPLACE INTO wrong SELECT customer, ? FROM promised p LEFT JOIN newest n USING (customer)
+      db.prepare(`INSERT OR REPLACE INTO wrong
+        SELECT customer, ?, 1 FROM promised p LEFT JOIN newest n USING (customer)
         WHERE n.timestamp IS NULL OR (n.timestamp, n.id) < (p.timestamp, p.id)`).run(reason)
     },
     missing: (limit) =>
@@ -325,12 +328,20 @@ const createLookups = (
 /** Stores and lists wrong customers, and lists unusable records. */
 const createFindings = (
   db: DatabaseSync,
-): Pick<Evidence, 'wrong' | 'wrongEntry' | 'wrongs' | 'repairable' | 'unusableByReason' | 'notQuarantined'> => {
-  const addWrong = db.prepare('INSERT OR REPLACE INTO wrong VALUES (?, ?)')
-  const addConsequence = db.prepare('INSERT OR IGNORE INTO wrong VALUES (?, ?)')
+): Pick<
+  Evidence,
+  'wrong' | 'unrepairable' | 'wrongEntry' | 'wrongs' | 'repairable' | 'unusableByReason' | 'notQuarantined'
+> => {
+  const addWrong = db.prepare(`INSERT INTO wrong VALUES (?, ?, 1)
+    ON CONFLICT DO UPDATE SET reason = excluded.reason WHERE isRepairable`)
+  const addUnrepairable = db.prepare('INSERT OR REPLACE INTO wrong VALUES (?, ?, 0)')
+  const addConsequence = db.prepare('INSERT OR IGNORE INTO wrong VALUES (?, ?, 1)')
   return {
     wrong: (customerUuid, reason) => {
       addWrong.run(bytes(customerUuid), reason)
+    },
+    unrepairable: (customerUuid, reason) => {
+      addUnrepairable.run(bytes(customerUuid), reason)
     },
     wrongEntry: (customerUuid, reason) => {
       addConsequence.run(bytes(customerUuid), reason)
