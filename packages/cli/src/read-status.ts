@@ -21,7 +21,7 @@ import type { RedisClient } from '@customer-stream/runtime/redis'
 import { QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import { type ProgressOf, readNewest, readProgress, type StoredProgress } from '@customer-stream/verify'
 
-/** Answer to one question, or the sentence about its failure. */
+/** Answer to one question, or a sentence that says why there is no answer. */
 export type Answer<T> = { readonly value: T } | { readonly problem: string }
 
 /** Returns the value of an answer. Undefined if the question failed or was not asked. */

@@ -20,7 +20,7 @@ import { createScreen } from './screen.ts'
 import { jsonLine } from './terminal-text.ts'
 import { type Clients, loadClientSettings, withClients } from './with-clients.ts'
 
-/** The command looks for positions of this many projections below and above PROJECTION_VERSION. */
+/** Number of projections below and above PROJECTION_VERSION whose positions are looked for. */
 const NEIGHBOURS = 20
 /** Time between two readings. The difference gives the rate, and shows which projectors run. */
 const OBSERVE_MS = 3000

@@ -63,7 +63,10 @@ export interface Remains {
   readonly topics: readonly TopicRemains[]
 }
 
-/** Kafka's default for "no limit" is 2^63-1 ms. A time of 1000 years also counts as "no limit". */
+/**
+ * Time from which a limit counts as "no limit": 1000 years. Kafka's default for "no limit" is
+ * 2^63-1 ms.
+ */
 const NO_LIMIT_MS = 1000 * 365 * 86_400_000
 
 /**

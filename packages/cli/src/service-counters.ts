@@ -86,7 +86,9 @@ export const wrongService = ({ kind, url }: ServiceAddress, { labelsAbove0 }: Me
  * limit.
  */
 const REFUSED_WITHIN_MS = 600_000
-/** A refusal this soon after a 202 is not reported, because the sender's events are accepted. */
+/**
+ * A refusal is not reported within this time after a 202, because the sender's events are accepted.
+ */
 const ACCEPTED_WITHIN_MS = 60_000
 
 /** Returns a sentence if the ingresses refuse requests of the sender, and accept no event. */

@@ -46,7 +46,7 @@ const RATES_MS = 2000
 const CONNECT_MS = 6000
 /** Time for the other questions, if Kafka or Redis does not answer. */
 const QUESTIONS_MS = 1500
-/** Requests to Kafka and Redis must fail within the time limit of the command. */
+/** Timeout of a request to Kafka or Redis, below the time limit of the command. */
 const REQUEST_MS = 3000
 /** Maximum time for the audit of quarantine. The rest of the time is for quarantine itself. */
 const AUDIT_MS = 2000

@@ -11,7 +11,7 @@ type Env = Readonly<Record<string, string | undefined>>
 /** First and last names that tests give to their customers. */
 const NAMES_OF_TESTS = ['Ada', 'Byron', 'José', 'Lovelace', 'Mallory', 'Müller', 'Renée', 'Zoë']
 
-/** A shorter secret is not searched for, because it may be an ordinary word. */
+/** Minimum length of a secret that is searched for. A shorter secret may be an ordinary word. */
 const MIN_SECRET_LENGTH = 8
 
 const schemas: Readonly<Record<string, { readonly [option: string]: unknown }>> = {

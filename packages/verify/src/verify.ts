@@ -100,8 +100,8 @@ export interface Verdict {
   }
   readonly unusableByReason: Readonly<Record<string, number>>
   /**
-   * Unusable records that are not in quarantine, although retention has not deleted their copies
-   * yet. `places` has some of these records as `topic/partition/offset`.
+   * Unusable records without a copy in quarantine, except records so old that retention may have
+   * deleted the copy. `places` has some of these records as `topic/partition/offset`.
    */
   readonly notQuarantined: { readonly count: number; readonly places: readonly string[] }
   /**

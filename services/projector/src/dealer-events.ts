@@ -32,7 +32,7 @@ type Scripts = RedisClient & {
   countEvents(ids: string, counts: string, ...args: readonly (string | number)[]): Promise<number>
 }
 
-/** If an id is longer, only its end is used. */
+/** Maximum length of an id. Only the end of a longer id is used. */
 const MAX_ID_LENGTH = 200
 
 /**
@@ -48,7 +48,7 @@ const numberOf = (id: string): number => {
 
 export const createDealerEvents = (
   { redis, now = Date.now }: { readonly redis: RedisClient; readonly now?: () => number },
-  /** `maxNoted`: further events are not counted until the next save. */
+  /** `maxNoted`: maximum number of events between two saves. Further events are not counted. */
   { keyPrefix, maxNoted = 500_000 }: { readonly keyPrefix: string; readonly maxNoted?: number },
 ): DealerEvents => {
   redis.defineCommand('countEvents', { lua: script('count-events'), numberOfKeys: 2 })

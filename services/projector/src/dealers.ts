@@ -110,7 +110,7 @@ export const createDealers = (
     logger,
     now = Date.now,
   }: { readonly redis: RedisClient; readonly logger: Pick<Logger, 'warn'>; readonly now?: () => number },
-  /** `maxDealers`: further dealers are not noted until the next save. */
+  /** `maxDealers`: maximum number of dealers between two saves. Further dealers are ignored. */
   { keyPrefix, maxDealers = 10_000 }: { readonly keyPrefix: string; readonly maxDealers?: number },
 ): Dealers => {
   let noted = new Map<string, Arrivals>()

@@ -44,8 +44,8 @@ export interface IndexUpdate {
   /** True if the hash has the event of the customer. False if the event is stale or erased. */
   readonly isCurrent: boolean
   /**
-   * The field `_index` of the hash. Undefined on a single Redis if a newer event has the same terms
-   * as the previous event.
+   * The field `_index` of the hash. Undefined on a single Redis if the event has the same terms as
+   * the event that it replaces.
    */
   readonly index: string | undefined
 }
@@ -110,7 +110,10 @@ type Scripts = RedisClient & {
   confirmTerms(keyCount: number, keys: readonly string[], args: readonly string[]): Promise<number[]>
 }
 
-/** Redis does nothing else during a call, which takes 1000 entries × about 2 µs = 2 ms. */
+/**
+ * Maximum entries of a call. Redis does nothing else during a call, which takes 1000 entries ×
+ * about 2 µs = 2 ms.
+ */
 const ENTRIES_PER_CALL = 1000
 
 const chunksOf = <T>(items: readonly T[], size: number): T[][] =>

@@ -15,8 +15,8 @@ export interface StoreOptions {
 }
 
 /**
- * Fields of one partition. If a value has several parts, slashes separate the parts. The Lua
- * scripts have the same suffixes.
+ * Returns the fields of one partition. If a value has several parts, slashes separate the parts.
+ * The Lua scripts have the same suffixes.
  */
 const fieldsOf = (position: string) => ({
   position,

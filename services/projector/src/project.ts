@@ -62,7 +62,7 @@ export interface ProjectOptions {
   readonly partition: number
   readonly projection: number
   readonly maxFutureMs: number
-  /** Records that an operator sends to quarantine, as `topic/partition/offset`. */
+  /** The records that `QUARANTINE_RECORDS` names, as `topic/partition/offset`. */
   readonly named: ReadonlySet<string>
   readonly now: number
   /** Default: no state documents. */

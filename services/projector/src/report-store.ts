@@ -1,7 +1,7 @@
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import { type ProjectorReport, readReport, reportsKey } from '@customer-stream/schemas'
 
-/** Reports of processes that ended are deleted after this time. */
+/** Time after which the report of a process that has ended is deleted. */
 const KEPT_MS = 3_600_000
 
 /** Stores the report, and deletes old reports of other processes. */

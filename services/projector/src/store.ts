@@ -20,7 +20,7 @@ export interface Store extends PositionStore, ChunkStore, ErasureStore, StateSto
 }
 
 export interface Rights {
-  /** Commands that Redis denies on the projector's keys. Empty if Redis denies no command. */
+  /** Returns the commands that Redis denies on the projector's keys. Empty if Redis denies none. */
   deniedCommands(): Promise<string[]>
 }
 

@@ -22,7 +22,10 @@ export interface Window {
   add(record: FetchedRecord): void
 }
 
-/** Records of the first window. Each window has at most twice as many as the window before. */
+/**
+ * Number of records in the first window. Each later window has at most twice as many as the window
+ * before it.
+ */
 const FIRST_WINDOW = 25
 
 const bytesOf = ({ key, value }: FetchedRecord): number => (key?.byteLength ?? 0) + (value?.byteLength ?? 0)

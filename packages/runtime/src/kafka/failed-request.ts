@@ -13,7 +13,7 @@ const note = <T>(notes: WeakMap<object, T>, error: unknown, value: T): void => {
   if (typeof error === 'object' && error !== null && !notes.has(error)) notes.set(error, value)
 }
 
-/** Records which request caused an error. Only the first call for an error has an effect. */
+/** Remembers which request caused an error. Only the first call for an error has an effect. */
 export const noteFailedRequest = (error: unknown, request: FailedRequest): void => note(failedRequests, error, request)
 
 export const failedRequestOf = (error: object): FailedRequest | undefined => failedRequests.get(error)

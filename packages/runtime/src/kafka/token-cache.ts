@@ -32,7 +32,10 @@ export interface TokenCache {
   drop(value: string): void
 }
 
-/** kafkajs logs in again 10 s before a token expires, so a new token must be there earlier. */
+/**
+ * Minimum time between the renewal of a token and its expiry, if its lifetime is long enough.
+ * kafkajs logs in again 10 s before the expiry, and then needs the new token.
+ */
 const RENEWED_BEFORE_MS = 15_000
 /** Pause between two requests for a token while the requests fail. */
 const PAUSE_MS = { initial: 1000, longest: 15_000 }

@@ -12,7 +12,7 @@ import { nodeHttp } from '../process/node-http.ts'
 import type { KafkaSettings } from './settings.ts'
 import { type Token, TokenError } from './token-cache.ts'
 
-/** A token response has a few kilobytes. */
+/** Maximum size of a token response, which usually has a few kilobytes. */
 const MAX_RESPONSE_BYTES = 256 * 1024
 
 interface Sent {

@@ -5,7 +5,7 @@ export interface MetricsSample {
   readonly at: number
   /** Returns the sum of the metric's series that have these labels. */
   sum(name: string, labels?: Readonly<Record<string, string>>): number
-  /** Returns the values of the label in those series of the metric that are above 0. */
+  /** Takes the metric's series that are above 0, and returns the values of their label. */
   labelsAbove0(name: string, label: string): string[]
 }
 

@@ -7,7 +7,7 @@ import { Counter, Gauge, type Registry } from './metrics.ts'
 import { periodically } from './periodically.ts'
 import { brokenRules, type Loaded, loadSettings, type Rule, type Settings } from './settings.ts'
 
-/** A file counts as written when it stays the same for this time. */
+/** A file counts as complete when its content has not changed for this time. */
 const SETTLED_AFTER_MS = 250
 
 export interface SecretFilesOptions<S extends Settings> {

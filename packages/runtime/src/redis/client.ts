@@ -11,7 +11,7 @@ import type { RedisSettings } from './settings.ts'
 export type RedisClient = Redis | Cluster
 export type { Redis }
 
-/** Options with which a command fails fast. The caller does all retries. */
+/** Returns the options with which a command fails fast. The caller does all retries. */
 const nodeOptions = (settings: RedisSettings) =>
   ({
     commandTimeout: settings.REDIS_COMMAND_TIMEOUT_MS,

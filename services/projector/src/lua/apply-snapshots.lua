@@ -302,9 +302,8 @@ for i = 1, customers do
 end
 
 -- One ZADD adds the entries of all customers of a dealer, because a ZADD for each customer would
--- need up to twice the CPU time. `unpack` gets at most 500 values. If the call has failed before,
--- the next attempt adds these entries: a duplicate and an update both add the entry in the dealer's
--- index.
+-- need up to twice the CPU time. `unpack` gets at most 500 values. If the call fails before this
+-- command, the next attempt adds these entries, even if the customers are then duplicates.
 for dealer, scores in pairs(scores_of) do
   if not add_to_index('dealer', dealer, unpack(scores)) then
     for i = 1, customers do

@@ -58,11 +58,11 @@ export interface ChangeStream {
 const MAX_BUFFERED_BYTES = 64 * 1024
 
 /**
- * Each client waits for a random time, so that the clients do not all connect again at one moment.
+ * Tells the client to wait for a random time, so that not all clients connect again at one moment.
  */
 const retryLine = (): string => `retry: ${1000 + Math.floor(Math.random() * 4000)}\n`
 
-/** Events that are sent together. */
+/** Creates a group of events that are sent together. */
 const createGroup = () => {
   const events: Buffer[] = []
   const changed: string[] = []
@@ -84,7 +84,7 @@ const createGroup = () => {
 type Group = ReturnType<typeof createGroup>
 
 /**
- * The answer to one client.
+ * Creates the answer to one client.
  * @param onRead called when the client has read all sent bytes.
  */
 const createOutlet = (onRead: () => void, onEnd: (reason: StreamEnd) => void) => {

@@ -109,10 +109,13 @@ const problemOfError = (error: Error): Problem => {
   return isOutage ? 'unavailable' : 'internal-error'
 }
 
-/** Redis has a key of another type. Only a person can repair this. */
+/** Returns true if Redis has a key of another type. Only a person can repair this. */
 const isWrongType = (error: Error): boolean => isRedisError(error) && error.message.startsWith('WRONGTYPE')
 
-/** Names the cause, but no address, because most clients are not operators. */
+/**
+ * Returns a sentence about the cause. The sentence has no address, because most clients are not
+ * operators.
+ */
 const detailOf = (error: Error): string | undefined => {
   if (error instanceof ProblemError) return error.detail
   if (error instanceof DamagedCustomerError) return 'A stored customer is damaged.'

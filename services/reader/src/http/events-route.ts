@@ -19,7 +19,10 @@ export interface EventsRouteDependencies extends RevealDependencies {
 export const EVENTS_PATH = '/v1/customers/:customerUuid/events'
 
 const DAY_MS = 24 * 3600 * 1000
-/** A history reads much more than other requests, so few are read at the same time. */
+/**
+ * Maximum histories at the same time. The number is small, because a history reads much more than
+ * other requests.
+ */
 const MAX_HISTORIES = 2
 
 const readParameters = (client: Client, query: Readonly<Record<string, unknown>>) => {

@@ -10,7 +10,11 @@ interface Range {
   readonly standard: number
 }
 
-/** @throws ProblemError if the text is not a whole number in the range. */
+/**
+ * Reads a parameter that is a whole number.
+ *
+ * @throws ProblemError if the text is not a whole number in the range.
+ */
 export const wholeNumber = (text: unknown, name: string, { minimum, maximum, standard }: Range): number => {
   if (text === undefined) return standard
   const value = typeof text === 'string' && /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN

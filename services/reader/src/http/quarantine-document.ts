@@ -29,7 +29,7 @@ export const QuarantineList = Type.Object({
   records: Type.Array(QuarantineSummary, { description: 'The newest first.' }),
   cursor: Type.Optional(Type.String({ description: 'Place of the next page. Missing on the last page.' })),
   truncated: Type.Optional(
-    Type.Boolean({ description: 'Quarantine has older records. Only the newest 20,000 are listed.' }),
+    Type.Boolean({ description: 'True if quarantine has older records. Only the newest 20,000 are listed.' }),
   ),
 })
 export type QuarantineList = Static<typeof QuarantineList>

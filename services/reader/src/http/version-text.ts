@@ -1,7 +1,9 @@
 import { hash } from 'node:crypto'
 import { readVersion, type Version } from '@customer-stream/schemas'
 
-/** Longer values could exceed the header limits of clients and proxies. */
+/**
+ * Maximum length of an id in a header. A longer id could exceed the limits of clients and proxies.
+ */
 const MAX_CHARACTERS = 1000
 
 /**

@@ -43,7 +43,7 @@ const addedTo = (before: TopicEnds | undefined, after: TopicEnds | undefined): n
 
 const perSecond = (pair: Pair, count: number | undefined) => (count === undefined ? undefined : count / secondsOf(pair))
 
-/** Records that the raw topic got in a second. */
+/** Returns the records that the raw topic got in a second. */
 export const storedPerSecond = (pair: Pair): number | undefined => perSecond(pair, addedTo(pair[0].raw, pair[1].raw))
 
 export const quarantinedPerSecond = (pair: Pair): number | undefined =>
@@ -52,7 +52,10 @@ export const quarantinedPerSecond = (pair: Pair): number | undefined =>
 /** Returns the increase of a counter. A counter that is lower than before began again at 0. */
 const increase = (before: number, after: number): number => (after < before ? after : after - before)
 
-/** Requests of the sender a second. Undefined if the counts of an ingress are not known. */
+/**
+ * Returns the requests of the sender in a second. Undefined if the counts of an ingress are not
+ * known.
+ */
 const requestsPerSecond = (pair: Pair, countsOf: (counts: IngressCounts) => number): number | undefined => {
   const [{ ingresses: before }, { ingresses: after }] = pair
   if (before === undefined || after === undefined) return undefined
@@ -71,7 +74,7 @@ export const receivedPerSecond = (pair: Pair): number | undefined =>
 
 export const refusedPerSecond = (pair: Pair): number | undefined => requestsPerSecond(pair, ({ refused }) => refused)
 
-/** Events of all ingresses that got 503 and were not accepted later. */
+/** Returns the events of all ingresses that got 503 and were not accepted later. */
 export const eventsAtRisk = ({ ingresses }: Measurement): number | undefined =>
   ingresses && [...ingresses.values()].reduce((sum, counts) => sum + counts.eventsAtRisk, 0)
 

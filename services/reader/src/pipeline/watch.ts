@@ -32,7 +32,7 @@ export interface WatchDependencies {
   readonly metrics: Pick<ReaderMetrics, 'setQuarantine'>
   /** A client for the raw topic alone. */
   readonly admin: TopicAdmin
-  /** Never rejects. */
+  /** Asks the ingresses for their counts. Never rejects. */
   readonly askIngresses: () => Promise<IngressAnswers>
   /** Limits the time of a question. */
   readonly ask: <T>(doing: string, question: () => Promise<T>) => Promise<T>

@@ -13,7 +13,7 @@ const require = createRequire(import.meta.url)
  */
 const HEAD_BYTES = 512
 const STEP_BYTES = 65_536
-/** A larger buffer is not used again, because few requests need it. */
+/** Maximum size of a buffer that is used again. Few requests need a larger buffer. */
 const MAX_SPARE_BYTES = 1_048_576
 
 let spare: Buffer | undefined

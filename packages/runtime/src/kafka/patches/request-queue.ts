@@ -25,7 +25,7 @@ interface RequestQueue {
 
 const require = createRequire(import.meta.url)
 
-/** A shorter delay by a quota is not logged, because nobody would notice its effect. */
+/** Minimum delay by a quota that is logged. Nobody would notice the effect of a shorter delay. */
 const REPORTED_THROTTLE_MS = 100
 
 /**
