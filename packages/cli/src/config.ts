@@ -54,8 +54,8 @@ const line = {
   usage: `customer-stream config check SERVICE [--env-file FILE] [--json]
 
   SERVICE is ingress, projector or reader.
-  Shows the settings that the service would use, and every problem at once, a
-  misspelt name too. Secrets are not shown. Starts nothing and connects to
+  Shows the settings that the service would use, and all problems at once, such
+  as misspelt names. Secrets are not shown. Starts nothing and connects to
   nothing. Warns of expired certificates. Exit code 0 if there is no problem,
   otherwise 1.
   --env-file FILE   read the settings from this file instead of the environment.

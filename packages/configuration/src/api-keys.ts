@@ -24,7 +24,7 @@ const isDealer = (item: unknown): item is string => typeof item === 'string' && 
 
 const MEMBERS = ['name', 'sha256', 'scopes', 'dealers']
 
-/** Names the entry by its number, because its content may be a secret. */
+/** Reads one entry. An error names the entry by its number, because its content may be a secret. */
 const readKey = (entry: unknown, index: number): ApiKey => {
   const wrong = (problem: string): Error => new Error(`key ${index + 1} ${problem}`)
   if (typeof entry !== 'object' || entry === null || Array.isArray(entry)) throw wrong('is not an object')

@@ -91,7 +91,7 @@ export const readerSettings = {
   MAX_CONNECTIONS: { ...ingressSettings.MAX_CONNECTIONS, default: 3000 },
   REQUEST_TIMEOUT_MS: {
     ...ingressSettings.REQUEST_TIMEOUT_MS,
-    description: 'A request that has not arrived as a whole after this time is answered with 408.',
+    description: 'If a request has not arrived completely after this time, the answer is 408.',
   },
   KEEP_ALIVE_TIMEOUT_MS: ingressSettings.KEEP_ALIVE_TIMEOUT_MS,
   OTEL_TRACES_SAMPLER: {

@@ -21,11 +21,11 @@ const RHYTHM_WEEKS = 5
  */
 export const WEEKS = 10
 
-/** A dealer is silent if a pause of this length has at most this probability. */
+/** Maximum probability of a pause that makes a dealer silent. */
 const IMPROBABLE = 1e-4
 /** Minimum weeks of a rhythm. A shorter rhythm cannot show whether a silence is unusual. */
 const MIN_WEEKS = 2
-/** After this time without an event a dealer counts as gone. */
+/** Time without an event after which a dealer counts as gone. */
 const GONE_MS = 4 * WEEK_MS
 
 /** A bit of a dealer's activity. */

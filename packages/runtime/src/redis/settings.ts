@@ -135,7 +135,7 @@ export const redisRules: readonly Rule<typeof redisSettings>[] = [
   // must be in one slot, so the prefix must not have a brace.
   ({ REDIS_KEY_PREFIX, REDIS_CLUSTER }) =>
     REDIS_CLUSTER && REDIS_KEY_PREFIX.includes('{')
-      ? 'REDIS_KEY_PREFIX has a brace, which selects the slots of all keys on a cluster'
+      ? 'REDIS_KEY_PREFIX has a brace, but on a cluster only ids may be in braces'
       : undefined,
   (settings) => {
     const given = TLS_NAMES.filter((name) => settings[name] !== undefined)
