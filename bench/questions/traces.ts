@@ -41,7 +41,7 @@ const offLine = (calls: Figure, event: Figure): Line => {
   }
 }
 
-/** A collector that reads the spans and drops them. */
+/** Starts a collector that reads the spans and drops them. */
 const startCollector = async () => {
   const server = createServer((request, response) => {
     request.resume()

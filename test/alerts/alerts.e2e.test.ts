@@ -13,7 +13,7 @@ const seconds = (ms: number) => (ms / 1000).toFixed(1).padStart(6)
 
 /** Folder for pictures of the dashboard. `npm run test:alerts -- --pictures` sets it. */
 const picturesFolder = process.env.ALERTS_PICTURES
-/** The pictures begin this time before the first fault, and end this time after the last repair. */
+/** The time that the pictures show before the first fault and after the last repair. */
 const MARGIN_SECONDS = 15
 
 const lines: string[] = []

@@ -44,9 +44,7 @@ const divide = (text: string, divisor: number) =>
     .replaceAll(/\b(\d+)([smhd])\b/g, (_, count, unit) => `${Math.ceil((count * seconds[unit]!) / divisor)}s`)
     .replace('< 900', `< ${Math.ceil(900 / divisor)}`)
 
-/**
- * Limits of values that a test replaces. Each alert has the text in its rule and the replacement.
- */
+/** Limits that a test replaces, by alert: the text in the rule, and the text that replaces it. */
 export type Limits = Readonly<Record<string, readonly [rule: string, test: string]>>
 
 const withLimit = ({ alert, expr }: Rule, limits: Limits): string => {

@@ -57,7 +57,10 @@ const verify = async (...args: string[]) => {
   }
 }
 
-/** Topics and groups in Kafka that belong to this pipeline. Other tests use the same brokers. */
+/**
+ * Returns the topics and groups in Kafka that belong to this pipeline. Other tests use the same
+ * brokers.
+ */
 const traces = async () => {
   const { administrator, topics } = pipeline
   const prefix = topics.customers.replace('customers.raw', '')

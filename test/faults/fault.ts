@@ -50,9 +50,7 @@ export interface FaultResult {
   readonly worstLag: number
 }
 
-/**
- * A failed scenario: a property did not hold during the fault, or the services did not recover.
- */
+/** A failed scenario: a property did not hold during the fault, or the services did not recover. */
 export interface FailedRow {
   readonly fault: string
   readonly failed: true
@@ -77,9 +75,7 @@ export const changedSettings = async ({ administrator }: FaultHarness['pipeline'
   )
 }
 
-/**
- * Waits for the duration of a fault. Use `waitUntil` to wait for an effect.
- */
+/** Waits for the duration of a fault. Use `waitUntil` to wait for an effect. */
 export const lasting = (ms: number): Promise<void> => sleep(ms)
 
 /**
@@ -89,8 +85,8 @@ export const lasting = (ms: number): Promise<void> => sleep(ms)
 const SECOND_OF_LOAD = 500
 
 /**
- * Samples the lag. If Redis does not answer, the sample uses the last known positions. A sample can
- * end the recovery only if the services are ready and Redis has answered.
+ * Measures the lag again and again. If Redis does not answer, a sample uses the last known
+ * positions. A sample can end the recovery only if the services are ready and Redis has answered.
  */
 const watchLag = ({ positions, pipeline: { admin, topics } }: FaultHarness) => {
   let worst = 0

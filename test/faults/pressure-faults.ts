@@ -55,7 +55,9 @@ const QUEUES = 3
 /** Without this pause, the samples would use a whole core and delay the answers to the senders. */
 const SAMPLE_PAUSE_MS = 20
 
-/** Samples the buffered records and bytes of the ingresses until `stop` is called. */
+/**
+ * Measures the buffered records and bytes of the ingresses again and again, until `stop` is called.
+ */
 const watchQueues = ({ ingresses }: FaultHarness) => {
   const most = { records: 0, bytes: 0 }
   let watching = true

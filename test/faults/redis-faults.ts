@@ -55,8 +55,8 @@ const untilNoticed = async ({ projectors }: FaultHarness) => {
 
 /**
  * Writes 20,000 more commands to the append-only file of Redis. While Redis loads the file, it
- * answers only once for each thousand commands. The events alone are too few if the projectors are
- * behind.
+ * answers only once for each thousand commands. If the projectors are behind, the file has too few
+ * commands of events.
  */
 const lengthenLoading = async (harness: FaultHarness) => {
   const redis = await client(harness)

@@ -751,7 +751,7 @@ export const kafkaMutations: readonly Mutation[] = [
     to: '        bytes = encodeProduce(args)\n        bytes.free()\n',
     test: unit(
       `${folder}/patches/produce-request.test.ts`,
-      'the memory of a request is used again after its response, but not without a response',
+      'the memory of a request is used again only after its response',
     ),
   },
   {

@@ -254,7 +254,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/positions.ts`,
     from: 'if (led.length + overtaken.length > 0) await',
     to: 'if (overtaken.length > 0) await',
-    test: projection('gets its position without a batch'),
+    test: projection('is loaded when the partition gets a leader, even without a batch'),
   },
   {
     rule: 'the expected position is kept until the position has been read again',

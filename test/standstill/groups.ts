@@ -9,7 +9,7 @@ import type { SupervisedService } from './supervised-service.ts'
 
 type Env = Readonly<Record<string, string>>
 
-/** Settings of a second installation on the same Kafka and Redis. */
+/** Returns the settings of a second installation on the same Kafka and Redis. */
 const staging = (shared: SharedBrokers, changes: Env = {}): Env => ({
   ...withoutLogin(shared.brokers.kafka.admin),
   REDIS_URL: shared.brokers.redisUrl,

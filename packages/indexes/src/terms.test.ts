@@ -9,7 +9,7 @@ interface Given {
   readonly customer?: unknown
   readonly vehicles?: unknown
 }
-/** The sender may send values of any type. */
+/** Returns the terms of a customer. Values may have any type, as the sender may send them. */
 const termsOf = (given: Given, options = all) => indexTerms({ customer: {}, ...given } as CustomerState, options)
 
 describe('the terms of a customer', () => {

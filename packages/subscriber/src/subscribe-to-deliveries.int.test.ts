@@ -119,8 +119,9 @@ describe('a subscription to deliveries', () => {
     let calls = 0
     let crashAt = 5
     // Each crash ends one member, before or after the work of one of its calls. After a crash the
-    // next member waits up to 3 s (a heartbeat), until the other member notices the rebalance. The
-    // number of calls between two crashes grows, because each crash takes seconds.
+    // next member waits until the other member notices the rebalance. This takes up to 3 s, the
+    // interval of heartbeats. The number of calls between two crashes grows, because each crash
+    // takes seconds.
     const crashing = withSteps(memory, async (name) => {
       calls += 1
       if (calls !== crashAt) return

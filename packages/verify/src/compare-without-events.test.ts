@@ -12,8 +12,8 @@ const hashOf = (timestamp: number, offset: number, firstName = 'Ada') => ({
 })
 
 /**
- * Redis is fake. The raw topic was read up to offset 100, and now ends at offset 101. The read part
- * has no event of these customers.
+ * Compares with a fake Redis. The raw topic was read up to offset 100, and now ends at offset 101.
+ * The read part has no event of these customers.
  */
 const setUp = (hashes: Readonly<Record<string, Readonly<Record<string, string>>>>, erasedLater: string[] = []) => {
   const evidence = createEvidence()

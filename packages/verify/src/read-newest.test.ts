@@ -5,7 +5,7 @@ import { readNewest } from './read-newest.ts'
 const record = (offset: number) => ({ offset: String(offset), timestamp: '0', key: null, value: null }) as FetchedRecord
 
 /**
- * Fake partition. A fetch reads ten offsets, and returns the records that compaction has not
+ * Simulates a partition. A fetch reads ten offsets, and returns the records that compaction has not
  * removed.
  */
 const readerOf = (removed: (offset: number) => boolean = () => false) => {

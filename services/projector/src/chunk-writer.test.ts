@@ -83,7 +83,7 @@ const newestOf = (events: readonly Event[], from: number, to: number): NewestCus
 
 type Step = () => Promise<void>
 
-/** A fake Redis. Each call is atomic, like a Lua script. `step` runs before each call. */
+/** Simulates Redis. Each call is atomic, like a Lua script. `step` runs before each call. */
 const storeOf = (
   world: World,
   step: Step,

@@ -49,7 +49,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     return (await fillStore.fills([0])).get(0)!
   }
 
-  it('a fill stores its progress, and its first raw offset as the published position', async () => {
+  it('the first raw offset of a fill becomes the published position, and the progress is stored', async () => {
     const { fillStore, store } = fresh()
     expect(await fillStore.fills([0, 1])).toEqual(new Map())
     const fill = await begun(fillStore)

@@ -501,7 +501,7 @@ describe('a partition without a leader', () => {
     expect([await projection.onBatch(batch(10, ['a'])), redis.position]).toEqual(['11', '11'])
   })
 
-  it('a partition that gets a leader gets its position without a batch', async () => {
+  it('the position of a partition is loaded when the partition gets a leader, even without a batch', async () => {
     const { projection, kafka, redis, seeks, watermarks } = setUp()
     kafka.hasLeader = false
     projection.positions.assign([0])

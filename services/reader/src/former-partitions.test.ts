@@ -7,7 +7,10 @@ const ids = Array.from({ length: 50 }, (_, i) => `customer-${i}`)
 const moved = ids.filter((id) => partitionOf(id, 2) === 1)
 const stayed = ids.filter((id) => partitionOf(id, 2) === 0)
 
-/** Two partitions. Partition 0 has records with these keys. The time of a record is its offset. */
+/**
+ * Creates a topic of two partitions. Partition 0 has records with these keys. The time of a record
+ * is its offset.
+ */
 const setUp = (keys: readonly (string | null)[]) => {
   let reads = 0
   const find = createFindFormer({

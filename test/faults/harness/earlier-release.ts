@@ -27,7 +27,7 @@ const UNTAGGED: readonly Release[] = [
  * tag before this commit, otherwise the commits that stand for releases.
  */
 export const earlierReleases = async (): Promise<readonly Release[]> => {
-  // A copy without history has no tags. Its scenarios are skipped.
+  // A copy without history has no tags, so there `UNTAGGED` is used.
   const tags = await git('tag', '--list', 'v*', '--merged', 'HEAD^', '--sort=-v:refname').catch(() => '')
   const newest = process.env.UPGRADE_FROM ?? tags.split('\n')[0]
   if (!newest) return UNTAGGED

@@ -122,7 +122,7 @@ it('an owner that gets its partition back fences the owner in between, which may
   expect(await stored()).toEqual(['first', 'new'])
 })
 
-it('without a fence, a late batch is stored after the later batch', async () => {
+it('without a fence, Kafka stores a late batch after a later batch', async () => {
   const { send, stored } = await start({})
   const sendLate = keepNextRequest()
   await expect(send('old')).rejects.toThrow(NotStoredError)

@@ -398,7 +398,7 @@ it.each([1, 2, 3, 4, 5, 6])(
   async (seed) => {
     const site = setUp({ maxChanges: 10_000, maxBytes: 1e9, maxStreams: 100, maxKeyStreams: 100 })
     let state = seed
-    /** Park and Miller's generator. */
+    /** Returns a random number (Park and Miller's generator). */
     const random = (below: number) => {
       state = (state * 48_271) % 2_147_483_647
       return state % below

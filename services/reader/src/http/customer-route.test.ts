@@ -198,7 +198,7 @@ describe('min-version', () => {
     let reads = 0
     const { get } = start({
       readVersion: async () => version(++waits < 4 ? 1 : 7),
-      // At first Redis has lost the version again, e.g. because it failed over.
+      // The first read finds an older version, as after a failover of Redis.
       read: async () => stored(++reads < 2 ? 1 : 7),
       waitMs: 10_000,
     })

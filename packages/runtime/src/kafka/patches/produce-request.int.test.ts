@@ -15,7 +15,7 @@ const RECORDS_PER_SEND = 30
 const settings = testKafkaSettings({ KAFKA_PARTITIONS: '3' })
 const kafka = testKafka(settings)
 
-/** Random numbers that are the same in each run. */
+/** Creates random numbers that are the same in each run. */
 const randomNumbers = (seed: number) => {
   let state = seed
   return (below: number) => {

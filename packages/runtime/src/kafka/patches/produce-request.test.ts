@@ -135,7 +135,7 @@ describe('patchProduceRequest', () => {
     }
   })
 
-  it('the memory of a request is used again after its response, but not without a response', async () => {
+  it('the memory of a request is used again only after its response', async () => {
     const produce = () => protocol({ version: 7 })(plain)
     const memoryOf = async (made: ReturnType<typeof produce>) => (await made.request.encode()).buffer.buffer
     const [answered, unanswered] = [produce(), produce()]
