@@ -355,8 +355,8 @@ export const kafkaMutations: readonly Mutation[] = [
   {
     rule: 'heartbeats continue while a batch waits',
     prevents: 'a projector that is removed from its group while it waits for Redis',
-    file: `${folder}/consumer.ts`,
-    from: 'heartbeat().then(alive, (error: unknown) => saysPartitionIsLost(error) && lost.abort())',
+    file: `${folder}/batch-handler.ts`,
+    from: 'heartbeat().then(onAlive, (error: unknown) => saysPartitionIsLost(error) && lost.abort())',
     to: 'isRunning()',
     test: brokers(
       'test/e2e/start-and-outages.e2e.test.ts',
@@ -374,7 +374,7 @@ export const kafkaMutations: readonly Mutation[] = [
   {
     rule: 'a consumer whose handler throws is reported as ended',
     prevents: 'a batch that kafkajs retries forever',
-    file: `${folder}/consumer.ts`,
+    file: `${folder}/batch-handler.ts`,
     from: '      options.onDead(new Error(',
     to: '      throw error\n      options.onDead(new Error(',
     test: intTest('onDead is called if the handler throws a Error'),

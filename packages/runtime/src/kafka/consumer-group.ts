@@ -79,3 +79,24 @@ export const describeGroup = async (admin: TopicAdmin, groupId: string, topic: s
   )
   return { state: group.state, members }
 }
+
+/** Offset that a group has committed, with the text (Kafka's `metadata`) of the same commit. */
+export interface CommittedOffset {
+  readonly offset: string
+  readonly metadata: string
+}
+
+/** Reads the committed offsets of the group, by partition. Rejects if Kafka does not answer. */
+export const readCommitted = async (
+  admin: TopicAdmin,
+  groupId: string,
+  topic: string,
+): Promise<ReadonlyMap<number, CommittedOffset>> => {
+  const topics = await administratorOf(admin).fetchOffsets({ groupId, topics: [topic] })
+  const partitions = topics.flatMap((found) => found.partitions)
+  return new Map(
+    partitions.flatMap(({ partition, offset, metadata }) =>
+      BigInt(offset) < 0n ? [] : [[partition, { offset, metadata: metadata ?? '' }] as const],
+    ),
+  )
+}

@@ -1,58 +1,27 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Batch, ConsumerCrashEvent, ConsumerGroupJoinEvent, EachBatchPayload } from 'kafkajs'
+import type { Consumer, ConsumerCrashEvent, ConsumerGroupJoinEvent } from 'kafkajs'
 import { retryWithBackoff } from '../process/backoff.ts'
 import type { Diagnosis } from '../process/blocked.ts'
 import type { Logger } from '../process/log.ts'
-import { assignerOf, describeGroup, type GroupDescription } from './consumer-group.ts'
+import { type BatchHandlerOptions, createBatchHandler } from './batch-handler.ts'
+import {
+  assignerOf,
+  type CommittedOffset,
+  describeGroup,
+  type GroupDescription,
+  readCommitted,
+} from './consumer-group.ts'
 import { BLOCKED_BACKOFF, type Diagnose } from './diagnosis.ts'
 import { type KafkaClient, kafkajsOf } from './kafka-client.ts'
 import { isCoordinatorSearch } from './patches/coordinator.ts'
-import { unreadableOf } from './patches/fetch.ts'
-import type { UnreadableBatch } from './record-batches.ts'
-import { administratorOf, type TopicAdmin } from './topic-admin.ts'
+import type { TopicAdmin } from './topic-admin.ts'
 import { readWatermarks, type Watermarks } from './watermarks.ts'
 
-/** Record as Kafka stores it. */
-export interface FetchedRecord {
-  readonly offset: string
-  /** Unix milliseconds, as a decimal number. */
-  readonly timestamp: string
-  readonly key: Buffer | null
-  readonly value: Buffer | null
-  /** If a header's name occurs more than once, the values are in an array. */
-  readonly headers?: Readonly<Record<string, Buffer | string | (Buffer | string)[] | undefined>>
-}
-
-/** Records of one partition from one fetch. */
-export interface FetchedBatch {
-  readonly partition: number
-  /** Offset that this fetch requested. The caller compares it with the expected position. */
-  readonly fetchedFrom: string
-  readonly records: readonly FetchedRecord[]
-  /**
-   * Offset of the next fetch. This offset can be greater than the last record's offset + 1. The
-   * reason: `records` has no control records and no records of aborted transactions.
-   */
-  readonly nextOffset: string
-  /**
-   * Batch at `fetchedFrom` that cannot be decoded. If this batch is defined, `records` is empty.
-   */
-  readonly unreadable?: UnreadableBatch
-  readonly highWatermark: string
-  /**
-   * Aborts if another member may have the partition now, if a seek has made this batch stale, or if
-   * the consumer stops. Work that continues after the abort must be harmless.
-   */
-  readonly signal: AbortSignal
-}
-
-export interface PartitionConsumerOptions {
+export interface PartitionConsumerOptions extends BatchHandlerOptions {
   readonly groupId: string
   /** Id that this member sends to the group when it joins. */
   readonly instance: string
-  readonly topic: string
   readonly sessionTimeoutMs: number
-  readonly heartbeatIntervalMs: number
   /**
    * Maximum time for which the broker waits for data. A shutdown waits for the fetch in flight.
    */
@@ -72,23 +41,6 @@ export interface PartitionConsumerOptions {
    * positions. Called with an empty list if the group cannot be reached.
    */
   readonly onAssigned: (partitions: readonly number[]) => void
-  /**
-   * Handles a batch. The batches of one partition are handled in order. Must not throw: an error
-   * counts as a bug and ends the process.
-   * @returns the next offset to fetch, or undefined if the batch was aborted or a seek was made.
-   */
-  readonly onBatch: (batch: FetchedBatch) => Promise<string | undefined>
-  /**
-   * Called if the consumer has ended and cannot be restarted. The process must then exit, so that
-   * its supervisor starts a new process.
-   */
-  readonly onDead: (error: Error) => void
-}
-
-/** Offset that a group has committed, with the text (Kafka's `metadata`) of the same commit. */
-export interface CommittedOffset {
-  readonly offset: string
-  readonly metadata: string
 }
 
 export interface PartitionConsumer {
@@ -122,18 +74,6 @@ export interface PartitionConsumer {
 }
 
 /**
- * Heartbeat errors after which a member must join again. After any other error kafkajs continues,
- * e.g. after a lost connection, or while a coordinator loads the group.
- */
-const lostBy: ReadonlySet<string | undefined> = new Set([
-  'REBALANCE_IN_PROGRESS',
-  'UNKNOWN_MEMBER_ID',
-  'ILLEGAL_GENERATION',
-  'NOT_COORDINATOR_FOR_GROUP',
-])
-const saysPartitionIsLost = (error: unknown): boolean => lostBy.has((error as { type?: string }).type)
-
-/**
  * Returns true for errors that kafkajs calls final although an outage causes them. Examples are a
  * slow connection, and most failures of the search for the coordinator. kafkajs ends the consumer
  * after a final error. Without this check an outage would end the process again and again.
@@ -144,26 +84,61 @@ const isOutage = (error: Error): boolean =>
   (error.cause instanceof Error && isOutage(error.cause))
 const START_AGAIN = { initialMs: 500, maxMs: 2000 }
 
-/** Returns the offset that the fetch requested. kafkajs does not declare this property. */
-const fetchedFrom = (batch: Batch): string => (batch as Batch & { readonly fetchedOffset: string }).fetchedOffset
-
 const FAILURE_LOG_INTERVAL_MS = 10_000
 
-const after = (offset: string): string => String(BigInt(offset) + 1n)
+/** Moves, pauses and commits of a consumer that may be between two runs. */
+const createControls = (
+  consumer: Consumer,
+  topic: string,
+  logger: Logger,
+): Pick<PartitionConsumer, 'seek' | 'pause' | 'commit'> => ({
+  seek: (partition, offset) => {
+    try {
+      consumer.seek({ topic, partition, offset })
+    } catch (error) {
+      // A seek fails between two runs of the consumer. Ignore the error, because the next
+      // assignment seeks again.
+      logger.debug({ err: error, partition, offset }, 'seek while the consumer is not running')
+    }
+  },
+  pause: (partition) => {
+    const partitions = [{ topic, partitions: [partition] }]
+    // Ignore errors of `pause` and `resume` between two runs of the consumer, because the next
+    // run fetches from all partitions.
+    const orNot = (change: () => void) => {
+      try {
+        change()
+      } catch (error) {
+        logger.debug({ err: error, partition }, 'pause or resume while the consumer is not running')
+      }
+    }
+    orNot(() => consumer.pause(partitions))
+    return () => orNot(() => consumer.resume(partitions))
+  },
+  commit: async (offsets) => {
+    try {
+      await consumer.commitOffsets([...offsets].map(([partition, each]) => ({ topic, partition, ...each })))
+      return true
+    } catch (error) {
+      logger.debug({ err: error }, 'could not commit offsets')
+      return false
+    }
+  },
+})
 
 /** Creates a consumer of one topic. The caller stores the positions. */
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one state
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its runs and events share one state
 export const createPartitionConsumer = (
   kafka: KafkaClient,
   admin: TopicAdmin,
   options: PartitionConsumerOptions,
 ): PartitionConsumer => {
   const { groupId, topic, logger } = options
-  const underWay = new Set<AbortController>()
   let lastSignOfLife = performance.now()
   const alive = () => {
     lastSignOfLife = performance.now()
   }
+  const { eachBatch, abortAll } = createBatchHandler(options, alive)
   const consumer = kafkajsOf(kafka).consumer({
     groupId,
     sessionTimeout: options.sessionTimeoutMs,
@@ -182,46 +157,6 @@ export const createPartitionConsumer = (
     // be long.
     retry: { retries: 5, initialRetryTime: 200, maxRetryTime: 2000 },
   })
-
-  const eachBatch = async ({
-    batch,
-    heartbeat,
-    resolveOffset,
-    isRunning,
-    isStale,
-  }: EachBatchPayload): Promise<void> => {
-    if (!isRunning() || isStale()) return
-    const lost = new AbortController()
-    underWay.add(lost)
-    // kafkajs sends heartbeats only between batches. During a long wait for Redis the group would
-    // remove this member.
-    const beat = setInterval(() => {
-      if (!isRunning() || isStale()) return lost.abort()
-      heartbeat().then(alive, (error: unknown) => saysPartitionIsLost(error) && lost.abort())
-    }, options.heartbeatIntervalMs / 3)
-    const unreadable = unreadableOf(batch)
-    try {
-      const next = await options.onBatch({
-        partition: batch.partition,
-        fetchedFrom: fetchedFrom(batch),
-        records: batch.messages,
-        nextOffset: after(batch.lastOffset()),
-        ...(unreadable && { unreadable }),
-        highWatermark: batch.highWatermark,
-        signal: lost.signal,
-      })
-      if (next !== undefined) resolveOffset(String(BigInt(next) - 1n))
-    } catch (error) {
-      // Do not rethrow the error. After a TypeError kafkajs would end the consumer but not the
-      // process. After any other error kafkajs would retry forever.
-      const place = `${topic}/${batch.partition} from offset ${fetchedFrom(batch)}`
-      options.onDead(new Error(`${place}: ${(error as Error).message}`, { cause: error }))
-    } finally {
-      clearInterval(beat)
-      underWay.delete(lost)
-      alive()
-    }
-  }
 
   const connect = () => consumer.connect()
   const start = async () => {
@@ -309,47 +244,8 @@ export const createPartitionConsumer = (
   return {
     connect,
     start,
-    seek: (partition, offset) => {
-      try {
-        consumer.seek({ topic, partition, offset })
-      } catch (error) {
-        // A seek fails between two runs of the consumer. Ignore the error, because the next
-        // assignment seeks again.
-        logger.debug({ err: error, partition, offset }, 'seek while the consumer is not running')
-      }
-    },
-    pause: (partition) => {
-      const partitions = [{ topic, partitions: [partition] }]
-      // Ignore errors of `pause` and `resume` between two runs of the consumer, because the next
-      // run fetches from all partitions.
-      const orNot = (change: () => void) => {
-        try {
-          change()
-        } catch (error) {
-          logger.debug({ err: error, partition }, 'pause or resume while the consumer is not running')
-        }
-      }
-      orNot(() => consumer.pause(partitions))
-      return () => orNot(() => consumer.resume(partitions))
-    },
-    commit: async (offsets) => {
-      try {
-        await consumer.commitOffsets([...offsets].map(([partition, each]) => ({ topic, partition, ...each })))
-        return true
-      } catch (error) {
-        logger.debug({ err: error }, 'could not commit offsets')
-        return false
-      }
-    },
-    committed: async () => {
-      const topics = await administratorOf(admin).fetchOffsets({ groupId: options.groupId, topics: [topic] })
-      const partitions = topics.flatMap((found) => found.partitions)
-      return new Map(
-        partitions.flatMap(({ partition, offset, metadata }) =>
-          BigInt(offset) < 0n ? [] : [[partition, { offset, metadata: metadata ?? '' }] as const],
-        ),
-      )
-    },
+    ...createControls(consumer, topic, logger),
+    committed: () => readCommitted(admin, groupId, topic),
     group: () => describeGroup(admin, groupId, topic),
     watermarks: () => readWatermarks(admin, topic),
     quietMs: () => performance.now() - lastSignOfLife,
@@ -361,7 +257,7 @@ export const createPartitionConsumer = (
     },
     stop: async () => {
       stopping.abort()
-      for (const batch of underWay) batch.abort()
+      abortAll()
       await consumer.disconnect()
     },
   }

@@ -1,6 +1,7 @@
+export type { FetchedBatch, FetchedRecord } from './batch-handler.ts'
 export * from './client.ts'
 export * from './consumer.ts'
-export type { GroupDescription, GroupMember } from './consumer-group.ts'
+export type { CommittedOffset, GroupDescription, GroupMember } from './consumer-group.ts'
 export * from './diagnosis.ts'
 export { errorType, isKafkaError } from './error-type.ts'
 export { attributed } from './failed-request.ts'

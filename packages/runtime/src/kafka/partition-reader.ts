@@ -1,4 +1,4 @@
-import type { FetchedRecord } from './consumer.ts'
+import type { FetchedRecord } from './batch-handler.ts'
 import { errorType } from './error-type.ts'
 import type { DecodedRecord, DecodedRecords, UnreadableBatch } from './record-batches.ts'
 import { clusterOf, type TopicAdmin } from './topic-admin.ts'

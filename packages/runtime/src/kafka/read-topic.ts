@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { unlessAborted } from '../process/unless-aborted.ts'
 import { waitUntil } from '../process/wait-until.ts'
-import type { FetchedRecord } from './consumer.ts'
+import type { FetchedRecord } from './batch-handler.ts'
 import { errorType } from './error-type.ts'
 import { attributed } from './failed-request.ts'
 import { createPartitionReader, type FetchedPart, type PartitionReader } from './partition-reader.ts'
