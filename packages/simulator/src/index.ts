@@ -8,8 +8,9 @@ export {
   OTHER_TYPES,
 } from './events.ts'
 export { type LedgerEntry, ledgerEntry, openLedger } from './ledger.ts'
+export type { SimulationProgress } from './progress.ts'
 export { Random } from './random.ts'
 export { makeSequence, type SequencedEvent, type SequenceOptions } from './sequence.ts'
 export { sign } from './signature.ts'
-export { createSimulation, type Simulation, type SimulationOptions, type SimulationProgress } from './simulate.ts'
+export { createSimulation, type Simulation, type SimulationOptions } from './simulate.ts'
 export { PERSONAL_TEXTS } from './snapshot.ts'

@@ -1,6 +1,7 @@
 import { listenForInterruption, readCommandLine } from '@customer-stream/runtime/command-line'
 import { simulateCommandLine } from './arguments.ts'
-import { createSimulation, type SimulationProgress } from './simulate.ts'
+import type { SimulationProgress } from './progress.ts'
+import { createSimulation } from './simulate.ts'
 
 const printNotice = (line: string) => process.stderr.write(`${process.stderr.isTTY ? '\r\u001b[K' : ''}${line}\n`)
 
