@@ -157,7 +157,7 @@ export const subscriberMutations: readonly Mutation[] = [
   {
     rule: 'a table ignores older versions of a customer',
     prevents: 'a customer who stays in an older state until the next change',
-    file: `${folder}/customer-table.ts`,
+    file: `${folder}/table-entries.ts`,
     from: "decide(held?.version, state.version) !== 'apply'",
     to: "decide(undefined, state.version) !== 'apply'",
     test: table('an older or equal document does not change a table'),
@@ -165,7 +165,7 @@ export const subscriberMutations: readonly Mutation[] = [
   {
     rule: 'a table accepts a batch that kafkajs fetched before it joined the group again',
     prevents: 'a table that ends during a rebalance, and says that its topic was created again',
-    file: `${folder}/customer-table.ts`,
+    file: `${folder}/table-reader.ts`,
     from: 'begins.get(partition) ?? progress',
     to: 'progress',
     test: unit(`${folder}/customer-table.test.ts`, 'a table accepts a batch that kafkajs delivers twice'),
@@ -173,7 +173,7 @@ export const subscriberMutations: readonly Mutation[] = [
   {
     rule: 'a table continues at its offset after a rebalance',
     prevents: 'a table that reads the whole topic again at each rebalance',
-    file: `${folder}/customer-table.ts`,
+    file: `${folder}/table-reader.ts`,
     from: 'consumer.seek({ topic, partition, offset: String(offset) })',
     to: 'void [partition, offset]',
     test: table('a table continues at its offset after its group has rebalanced'),

@@ -1,19 +1,12 @@
-import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import {
-  type CustomerState,
-  decide,
-  type PlacedRecord,
-  readStateRecord,
-  type StateRecord,
-  type StateRecordFault,
-  stateTopicName,
-  type Version,
-} from '@customer-stream/schemas'
-import type { EachBatchPayload, Kafka } from 'kafkajs'
+import { type CustomerState, type StateRecordFault, stateTopicName } from '@customer-stream/schemas'
+import type { Kafka } from 'kafkajs'
 import { createChangeFeeds, type TableChange } from './change-feeds.ts'
-import { call, handleInvalid, type InvalidDecision, type InvalidRecord, placeOf } from './invalid-record.ts'
-import { type RunningConsumer, runConsumer, SubscriberError } from './run-consumer.ts'
+import type { InvalidDecision, InvalidRecord } from './invalid-record.ts'
+import { SubscriberError } from './run-consumer.ts'
+import { createEntries } from './table-entries.ts'
+import { createProgress, type Ends } from './table-progress.ts'
+import { createTableReader } from './table-reader.ts'
 import { checkTimeLimit } from './time-limit.ts'
 import { readWatermarks } from './watermarks.ts'
 
@@ -66,77 +59,11 @@ export interface CustomerTable extends Iterable<CustomerState> {
   close(): Promise<void>
 }
 
-/** Newest version of a customer, with the state if the filter accepts it. */
-interface Entry {
-  readonly version: Version
-  readonly state: CustomerState | undefined
-}
-
-type Ends = ReadonlyMap<number, bigint>
-
-/** Creates the map of customers, which keeps the newest version of each customer. */
-const createEntries = (filter: (state: CustomerState) => boolean) => {
-  const entries = new Map<string, Entry>()
-  let size = 0
-  return {
-    get: (customerUuid: string) => entries.get(customerUuid)?.state,
-    get size() {
-      return size
-    },
-    *values() {
-      for (const { state } of entries.values()) if (state) yield state
-    },
-    /** Applies a record. Returns the change, or undefined if nothing has changed. */
-    apply: ({ customerUuid, state }: StateRecord): TableChange | undefined => {
-      const held = entries.get(customerUuid)
-      if (state && decide(held?.version, state.version) !== 'apply') return undefined
-      const kept = state && filter(state) ? state : undefined
-      if (state) entries.set(customerUuid, { version: state.version, state: kept })
-      else entries.delete(customerUuid)
-      if (!kept && !held?.state) return undefined
-      size += Number(kept !== undefined) - Number(held?.state !== undefined)
-      return { customerUuid, state: kept ?? null, previous: held?.state ?? null }
-    },
-  }
-}
-
-/**
- * Creates the progress: the next offset of each partition, and the callers that wait for an offset.
- */
-const createProgress = () => {
-  const positions = new Map<number, bigint>()
-  const waiting = new Set<{ readonly ends: Ends; readonly resolve: () => void; readonly reject: (e: Error) => void }>()
-  let ended: Error | undefined
-  const isReached = (ends: Ends) => [...ends].every(([partition, end]) => (positions.get(partition) ?? 0n) >= end)
-  return {
-    positions,
-    move: (partition: number, next: bigint): void => {
-      positions.set(partition, next)
-      for (const waiter of waiting) {
-        if (!isReached(waiter.ends)) continue
-        waiting.delete(waiter)
-        waiter.resolve()
-      }
-    },
-    reached: (ends: Ends): Promise<void> =>
-      new Promise((resolve, reject) => {
-        if (ended) reject(ended)
-        else if (isReached(ends)) resolve()
-        else waiting.add({ ends, resolve, reject })
-      }),
-    end: (error: Error): void => {
-      ended = error
-      for (const { reject } of waiting) reject(error)
-    },
-  }
-}
-
 /**
  * Opens a table of the current customers (a GlobalKTable in Kafka Streams). The table stays current
  * until it is closed. Ignores a document that is older than the stored document of the customer.
  * @throws RangeError if `checkIntervalMs` is out of range.
  */
-// biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one table
 export const openCustomerTable = (options: CustomerTableOptions): CustomerTable => {
   const { kafka, topic = stateTopicName(), groupIdPrefix = 'customer-table-', checkIntervalMs = 1000 } = options
   const { filter = () => true, onInvalid = () => 'skip' } = options
@@ -146,81 +73,8 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
   const feeds = createChangeFeeds()
   const closing = new AbortController()
   const signal = options.signal ? AbortSignal.any([closing.signal, options.signal]) : closing.signal
-  let invalidRecords = 0
   let completeAt = Number.NEGATIVE_INFINITY
-  let reading: RunningConsumer | undefined
-
-  const apply = async (record: PlacedRecord): Promise<void> => {
-    const read = readStateRecord(record)
-    if (!read.ok) {
-      invalidRecords += 1
-      return handleInvalid({ record, reason: read.reason, detail: read.detail }, { onInvalid })
-    }
-    const change = await call('filter', placeOf(record), () => entries.apply(read.value))
-    if (change) feeds.publish(change)
-  }
-
-  const goneBack = (partition: number, offset: string) =>
-    new SubscriberError(
-      `${topic}/${partition} begins again at offset ${offset}: the topic was created again, or Kafka has lost ` +
-        'records. The table may have customers that are gone. Open a new table.',
-    )
-  /** Next offset to apply, by partition. */
-  const applied = new Map<number, bigint>()
-  /**
-   * Offset at which kafkajs began after it joined the group again, by partition. kafkajs may then
-   * hand over a batch that it fetched before. So records from this offset may come twice.
-   */
-  const begins = new Map<number, bigint>()
-  const eachBatch = async ({ batch, resolveOffset }: EachBatchPayload, running: RunningConsumer): Promise<void> => {
-    const { partition, messages } = batch
-    const oldest = begins.get(partition) ?? progress.positions.get(partition) ?? 0n
-    try {
-      for (const message of messages) {
-        if (running.isEnding) return
-        const offset = BigInt(message.offset)
-        if (offset < oldest) throw goneBack(partition, message.offset)
-        if (offset < (applied.get(partition) ?? 0n)) continue
-        applied.set(partition, offset + 1n)
-        await apply({ topic, partition, ...message })
-      }
-      const last = messages.at(-1)
-      if (last) resolveOffset(last.offset)
-    } catch (error) {
-      // Do not rethrow, because kafkajs would repeat the batch forever.
-      running.fail(error)
-    }
-  }
-
-  const read = () =>
-    runConsumer({
-      kafka,
-      topic,
-      signal,
-      config: { groupId: `${groupIdPrefix}${randomUUID()}` },
-      setUp: (running) => {
-        const { consumer } = running
-        reading = running
-        let isFirstJoin = true
-        // Seek in each new assignment. Otherwise kafkajs would begin at the start of the topic,
-        // because no offset is committed.
-        consumer.on(consumer.events.GROUP_JOIN, ({ payload: { memberAssignment } }) => {
-          for (const [partition, offset] of progress.positions)
-            consumer.seek({ topic, partition, offset: String(offset) })
-          for (const partition of isFirstJoin ? [] : (memberAssignment[topic] ?? []))
-            begins.set(partition, progress.positions.get(partition) ?? 0n)
-          isFirstJoin = false
-        })
-        // kafkajs emits this event even for a batch that has only control records, for which
-        // `eachBatch` is not called.
-        consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload: { partition, lastOffset } }) => {
-          if (running.isEnding) return
-          const next = BigInt(lastOffset) + 1n
-          if (next > (progress.positions.get(partition) ?? 0n)) progress.move(partition, next)
-        })
-        return { eachBatch: (payload) => eachBatch(payload, running) }
-      },
-    })
+  const reader = createTableReader({ kafka, topic, groupIdPrefix, onInvalid, signal }, { entries, progress, feeds })
 
   const admin = kafka.admin({ retry: { retries: 1 } })
   const requests = new Set<Promise<unknown>>()
@@ -229,7 +83,7 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
    * continue in a new topic of the same name.
    */
   const failTable = (error: unknown): never => {
-    if (error instanceof SubscriberError) reading?.fail(error)
+    if (error instanceof SubscriberError) reader.fail(error)
     throw error
   }
   /** Reads the end offset of each partition that has records. */
@@ -261,7 +115,7 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
   }
   const run = async () => {
     try {
-      await read()
+      await reader.read()
       end()
     } catch (error) {
       end(error as SubscriberError)
@@ -284,7 +138,7 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
     },
     [Symbol.iterator]: entries.values,
     get invalidRecords() {
-      return invalidRecords
+      return reader.invalidRecords
     },
     untilCaughtUp: async () => {
       try {
