@@ -9,7 +9,8 @@ import { writeErasure } from '@customer-stream/schemas'
 import { ledgerEntry, makeCustomersEvent } from '@customer-stream/simulator'
 import { inspectCommand, kafkajsOf, placeKafkaTools, servicesRoot } from '@customer-stream/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { openSharedBrokers, openSite, type SharedBrokers, type Site, withoutLogin } from './site.ts'
+import { openSharedBrokers, type SharedBrokers } from './shared-brokers.ts'
+import { openSite, type Site, withoutLogin } from './site.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 

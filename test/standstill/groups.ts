@@ -4,7 +4,8 @@ import { customerKey } from '@customer-stream/schemas'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { kafkajsOf } from '@customer-stream/testing'
 import { type Scenario, type Symptom, saidBy } from './scenario.ts'
-import { type SharedBrokers, type Site, withoutLogin } from './site.ts'
+import type { SharedBrokers } from './shared-brokers.ts'
+import { type Site, withoutLogin } from './site.ts'
 import type { SupervisedService } from './supervised-service.ts'
 
 type Env = Readonly<Record<string, string>>

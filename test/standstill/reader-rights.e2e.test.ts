@@ -5,7 +5,8 @@ import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { apiKeys, READER_KEY, type ServiceProcess, startService } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
-import { openSharedBrokers, openSite, type SharedBrokers, type Site } from './site.ts'
+import { openSharedBrokers, type SharedBrokers } from './shared-brokers.ts'
+import { openSite, type Site } from './site.ts'
 
 const DOCUMENT = readFileSync(new URL('../../docs/operating.md', import.meta.url), 'utf8')
 /** The topics that the reader may read, by their names without the prefix. */

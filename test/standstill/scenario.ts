@@ -4,7 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { waitUntil } from '@customer-stream/runtime'
 import type { MadeCustomersEvent } from '@customer-stream/simulator'
 import type { ServiceName } from '@customer-stream/testing'
-import { openSite, type SharedBrokers, type Site, type SiteOptions } from './site.ts'
+import type { SharedBrokers } from './shared-brokers.ts'
+import { openSite, type Site, type SiteOptions } from './site.ts'
 import type { SupervisedService } from './supervised-service.ts'
 
 /** Maximum time until the symptoms are seen, or until a pipeline without symptoms has recovered. */

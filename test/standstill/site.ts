@@ -2,112 +2,24 @@ import { randomBytes } from 'node:crypto'
 import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createLogger, loadSettings, waitUntil } from '@customer-stream/runtime'
-import {
-  createAdmin,
-  createKafka,
-  type KafkaClient,
-  kafkaSettings,
-  type TopicAdmin,
-} from '@customer-stream/runtime/kafka'
+import { createAdmin, type KafkaClient, type TopicAdmin } from '@customer-stream/runtime/kafka'
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import {
-  customerKey,
   erasuresTopicName,
   PROJECTION_VERSION,
   positionsKey,
   stateTopicName,
   topicNames,
 } from '@customer-stream/schemas'
-import { type MadeCustomersEvent, makeCustomersEvent, sign } from '@customer-stream/simulator'
-import {
-  administratorOf,
-  kafkajsOf,
-  openRedis,
-  type SecuredBrokers,
-  type ServiceName,
-  startSecuredBrokers,
-} from '@customer-stream/testing'
-import { type Operation, REDIS_RULES, type Resource, RIGHTS, type SiteTopics } from './rights.ts'
+import { administratorOf, openRedis, type ServiceName } from '@customer-stream/testing'
+import { REDIS_RULES, type SiteTopics } from './rights.ts'
+import { type Administrator, kafkaAt, type SharedBrokers } from './shared-brokers.ts'
+import { createEvents, SECRETS, type SiteEvents } from './site-events.ts'
+import { createRights, type SiteRights } from './site-rights.ts'
+import { createTopicAdministration, type SiteAdministration } from './site-topics.ts'
 import { type SupervisedService, superviseService } from './supervised-service.ts'
 
 type Env = Readonly<Record<string, string>>
-type Administrator = ReturnType<typeof administratorOf>
-
-const logger = createLogger('standstill', 'silent')
-
-/** The brokers that all scenarios share, and clients of the harness, which have all rights. */
-export interface SharedBrokers {
-  readonly brokers: SecuredBrokers
-  readonly kafka: KafkaClient
-  readonly admin: TopicAdmin
-  readonly administrator: Administrator
-  readonly redis: RedisClient
-  close(): Promise<void>
-}
-
-const kafkaAt = (address: string): KafkaClient =>
-  createKafka(loadSettings(kafkaSettings, { KAFKA_BROKERS: address }), { clientId: 'standstill', logger })
-
-export const openSharedBrokers = async (): Promise<SharedBrokers> => {
-  const brokers = await startSecuredBrokers()
-  const kafka = kafkaAt(brokers.kafka.admin)
-  const admin = createAdmin(kafka, { isPatient: true })
-  const [redis] = await Promise.all([openRedis({ REDIS_URL: brokers.redisUrl }), admin.connect()])
-  return {
-    brokers,
-    kafka,
-    admin,
-    administrator: administratorOf(admin),
-    redis,
-    close: async () => {
-      redis.disconnect()
-      await admin.disconnect()
-      await brokers.stop()
-    },
-  }
-}
-
-/** Codes of operations in Kafka's protocol. */
-const OPERATIONS: Readonly<Record<Operation, number>> = {
-  READ: 3,
-  WRITE: 4,
-  CREATE: 5,
-  DESCRIBE: 8,
-  DESCRIBE_CONFIGS: 10,
-}
-const TOPIC = 2
-const GROUP = 3
-const TRANSACTIONAL_ID = 5
-const LITERAL = 3
-const PREFIXED = 4
-const ALLOW = 3
-
-const TOPIC_SETTINGS: Env = {
-  'cleanup.policy': 'delete',
-  'retention.ms': '-1',
-  'retention.bytes': '-1',
-  'max.message.bytes': String(1024 * 1024 + 64 * 1024),
-  'min.insync.replicas': '1',
-  'message.timestamp.type': 'CreateTime',
-  'message.timestamp.after.max.ms': '9223372036854775807',
-  'message.timestamp.before.max.ms': '9223372036854775807',
-  'unclean.leader.election.enable': 'false',
-}
-
-const WEEK_MS = String(7 * 86_400_000)
-/** Settings of the compacted topics. */
-const STATE_SETTINGS: Env = {
-  ...TOPIC_SETTINGS,
-  'cleanup.policy': 'compact',
-  'max.compaction.lag.ms': WEEK_MS,
-  'delete.retention.ms': WEEK_MS,
-  'max.message.bytes': String(5 * 1024 * 1024 + 64 * 1024),
-}
-const settingsOf = (topic: keyof SiteTopics) =>
-  topic === 'state' || topic === 'erasures' ? STATE_SETTINGS : TOPIC_SETTINGS
-
-const entriesOf = (settings: Env) => Object.entries(settings).map(([name, value]) => ({ name, value }))
 
 /**
  * Returns additional settings of the services. A service may store files in the folder.
@@ -135,20 +47,10 @@ export interface SiteOptions {
   readonly privateRedis?: boolean | 'tls'
 }
 
-/** Returns settings for a Kafka address without TLS and without login. */
-export const withoutLogin = (address: string): Env => ({
-  KAFKA_BROKERS: address,
-  KAFKA_SSL: 'false',
-  KAFKA_SSL_CA: '',
-  KAFKA_SASL_MECHANISM: 'none',
-  KAFKA_SASL_USERNAME: '',
-  KAFKA_SASL_PASSWORD: '',
-})
-
 /**
  * One installation of both services. Each site has its own users, rights, topics, keys and group.
  */
-export interface Site {
+export interface Site extends SiteRights, SiteAdministration, SiteEvents {
   readonly shared: SharedBrokers
   readonly ingress: SupervisedService
   readonly projector: SupervisedService
@@ -170,41 +72,18 @@ export interface Site {
    * Kafka. Resolves with the address of the new Kafka.
    */
   moveToNewKafka(): Promise<string>
-  /** All events that were answered with 202 or that the harness stored in Kafka. */
-  readonly acknowledged: MadeCustomersEvent[]
   userOf(service: ServiceName): string
   /** Returns the settings of a service, e.g. for a second installation that shares some of them. */
   envOf(service: ServiceName): Env
-  grant(service: ServiceName, operation: Operation, resource: Resource): Promise<void>
-  revoke(service: ServiceName, operation: Operation, resource: Resource): Promise<void>
-  /** Grants all rights of a service to another user. */
-  grantAll(service: ServiceName, user: string): Promise<void>
-  /** Revokes all rights of the service's own user. */
-  revokeAll(service: ServiceName): Promise<void>
   setPassword(service: ServiceName, password: string): Promise<void>
   readonly password: string
   /** Changes the Redis user with rules of `ACL SETUSER`. */
   changeRedisUser(...rules: readonly string[]): Promise<void>
-  createTopics(...topics: readonly (keyof SiteTopics)[]): Promise<void>
-  /** Changes settings of a topic. All other settings get their normal values. */
-  changeTopic(topic: keyof SiteTopics, settings: Env): Promise<void>
-  /**
-   * Sends one event, once. Resolves with the event and the status of the answer, or 0 if there was
-   * no answer.
-   */
-  post(event?: MadeCustomersEvent): Promise<{ readonly event: MadeCustomersEvent; readonly status: number }>
-  postBody(body: string): Promise<number>
-  /** Stores events in Kafka like the ingress. If `partition` is given, all events go there. */
-  produce(events: readonly MadeCustomersEvent[], partition?: number): Promise<void>
   /**
    * Starts one more process of a service, with other settings if given. The process ends with the
    * site.
    */
   startAnother(service: ServiceName, changes?: Env): Promise<SupervisedService>
-  /** Returns the events that are not in Redis. */
-  notApplied(events: readonly MadeCustomersEvent[]): Promise<MadeCustomersEvent[]>
-  /** Resolves when every acknowledged event is in Redis. */
-  untilApplied(): Promise<void>
   /**
    * Registers a function that is called when the site closes. Functions are called in reverse
    * order.
@@ -213,7 +92,15 @@ export interface Site {
   close(): Promise<void>
 }
 
-const SECRETS = { MYKAARMA_SIGNING_SECRETS: 'a=site-secret', MYKAARMA_TOKENS: 'a=site-token' }
+/** Returns settings for a Kafka address without TLS and without login. */
+export const withoutLogin = (address: string): Env => ({
+  KAFKA_BROKERS: address,
+  KAFKA_SSL: 'false',
+  KAFKA_SSL_CA: '',
+  KAFKA_SASL_MECHANISM: 'none',
+  KAFKA_SASL_USERNAME: '',
+  KAFKA_SASL_PASSWORD: '',
+})
 
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share one state
 export const openSite = async (
@@ -288,20 +175,6 @@ export const openSite = async (
           CONSUMER_GROUP_ID: group,
           ...env.projector,
         }
-  const patternOf = (resource: Resource) => {
-    if (resource === 'group') return { resourceType: GROUP, resourceName: group, resourcePatternType: LITERAL }
-    if (resource === 'transactional ids')
-      return { resourceType: TRANSACTIONAL_ID, resourceName: group, resourcePatternType: PREFIXED }
-    return { resourceType: TOPIC, resourceName: topics[resource], resourcePatternType: LITERAL }
-  }
-  const acl = (user: string, operation: Operation, resource: Resource) => ({
-    ...patternOf(resource),
-    principal: `User:${user}`,
-    host: '*',
-    operation: OPERATIONS[operation],
-    permissionType: ALLOW,
-  })
-  const acknowledged: MadeCustomersEvent[] = []
   const ingress = superviseService('ingress', envOf('ingress'), folder)
   const projector = superviseService('projector', envOf('projector'), folder)
 
@@ -316,7 +189,6 @@ export const openSite = async (
     positionsKey: positionsKey(PROJECTION_VERSION, keyPrefix),
     partitions,
     redis,
-    acknowledged,
     get kafka() {
       return kafka
     },
@@ -336,106 +208,18 @@ export const openSite = async (
     userOf,
     envOf,
     password,
-    grant: async (service, operation, resource) => {
-      await shared.administrator.createAcls({ acl: [acl(userOf(service), operation, resource)] })
-    },
-    revoke: async (service, operation, resource) => {
-      await shared.administrator.deleteAcls({ filters: [acl(userOf(service), operation, resource)] })
-    },
-    grantAll: async (service, user) => {
-      await shared.administrator.createAcls({ acl: RIGHTS[service].map((right) => acl(user, ...right)) })
-    },
-    revokeAll: async (service) => {
-      await shared.administrator.deleteAcls({ filters: RIGHTS[service].map((right) => acl(userOf(service), ...right)) })
-    },
+    ...createRights(shared, { topics, group, userOf }),
     setPassword: (service, to) => brokers.kafka.setPassword(userOf(service), to),
     changeRedisUser: async (...rules) => {
       await shared.redis.call('ACL', 'SETUSER', redisUser, ...rules)
     },
-    createTopics: async (...names) => {
-      await administratorOf(admin).createTopics({
-        waitForLeaders: false,
-        topics: names.map((name) => ({
-          topic: topics[name],
-          numPartitions: partitions,
-          configEntries: entriesOf(settingsOf(name)),
-        })),
-      })
-      await waitUntil(
-        'the topics have leaders',
-        () =>
-          administratorOf(admin)
-            .fetchTopicMetadata({ topics: names.map((name) => topics[name]) })
-            .catch(() => undefined),
-        (metadata) => metadata?.topics.every((topic) => topic.partitions.every(({ leader }) => leader >= 0)) ?? false,
-      )
-    },
-    changeTopic: async (topic, settings) => {
-      const configEntries = entriesOf({ ...settingsOf(topic), ...settings })
-      await administratorOf(admin).alterConfigs({
-        validateOnly: false,
-        resources: [{ type: TOPIC, name: topics[topic], configEntries }],
-      })
-      const wanted = new Map(configEntries.map(({ name, value }) => [name, value]))
-      await waitUntil(
-        'the broker knows the settings',
-        () =>
-          administratorOf(admin).describeConfigs({
-            includeSynonyms: false,
-            resources: [{ type: TOPIC, name: topics[topic], configNames: [...wanted.keys()] }],
-          }),
-        ({ resources }) =>
-          resources.every(({ configEntries: has }) =>
-            has.every(({ configName, configValue }) => wanted.get(configName) === configValue),
-          ),
-      )
-    },
-    post: async (event = makeCustomersEvent()) => {
-      const status = await site.postBody(event.body)
-      if (status === 202) acknowledged.push(event)
-      return { event, status }
-    },
-    postBody: async (body) => {
-      const headers = {
-        'content-type': 'text/plain',
-        'mykaarma-signature-token': sign(body, 'site-secret'),
-        'x-authorization-token': 'site-token',
-      }
-      const answer = await fetch(`${ingress.url}/webhooks/mykaarma`, { method: 'POST', body, headers }).catch(
-        () => undefined,
-      )
-      await answer?.arrayBuffer()
-      return answer?.status ?? 0
-    },
-    notApplied: async (events) => {
-      const found = await Promise.all(
-        events.map(({ customerUuid }) =>
-          redis.hget(customerKey(customerUuid, keyPrefix), '_eventId').catch(() => undefined),
-        ),
-      )
-      return events.filter(({ id }, i) => found[i] !== id)
-    },
-    produce: async (events, partition) => {
-      const producer = kafkajsOf(kafka).producer()
-      await producer.connect()
-      const messages = events.map(({ customerUuid, body }) => ({
-        key: customerUuid,
-        value: body,
-        ...(partition !== undefined && { partition }),
-      }))
-      await producer.send({ topic: topics.customers, acks: -1, messages })
-      await producer.disconnect()
-      acknowledged.push(...events)
-    },
+    ...createTopicAdministration(() => administratorOf(admin), topics, partitions),
+    ...createEvents({ ingress, topics, keyPrefix, redis, kafka: () => kafka }),
     startAnother: async (name, changes = {}) => {
       const service = superviseService(name, { ...envOf(name), ...changes }, mkdtempSync(join(folder, 'another-')))
       onClose(() => service.stop())
       await service.start()
       return service
-    },
-    untilApplied: async () => {
-      const missing = async () => (await site.notApplied(acknowledged)).length
-      await waitUntil('all acknowledged events are in Redis', missing, (count) => count === 0)
     },
     onClose,
     close: async () => {

@@ -5,7 +5,7 @@ import { kafkaAccess } from './kafka-access.ts'
 import { records } from './records.ts'
 import { redis } from './redis.ts'
 import { resultTable, runScenario, ScenarioError, type ScenarioResult } from './scenario.ts'
-import { openSharedBrokers, type SharedBrokers } from './site.ts'
+import { openSharedBrokers, type SharedBrokers } from './shared-brokers.ts'
 import { topics } from './topics.ts'
 
 // `npm test` sets SWEEP=part, which runs only the scenarios of the consumer group, because they are
