@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
 import { askReader, kafkajsOf } from '@customer-stream/testing'
-import type { ManagedService } from '../faults/harness/fault-harness.ts'
+import type { ManagedService } from '../faults/harness/managed-services.ts'
 import { type Cause, noRepair } from './cause.ts'
 import type { Site } from './site.ts'
 

@@ -2,7 +2,7 @@
 import { closeSync, openSync, readdirSync, renameSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { waitUntil } from '@customer-stream/runtime'
-import type { ManagedService } from '../faults/harness/fault-harness.ts'
+import type { ManagedService } from '../faults/harness/managed-services.ts'
 import type { Cause } from './cause.ts'
 import type { Site } from './site.ts'
 

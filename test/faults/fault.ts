@@ -6,12 +6,8 @@ import { readTopic } from '@customer-stream/runtime/kafka'
 import { PROJECTION_VERSION } from '@customer-stream/schemas'
 import { Random } from '@customer-stream/simulator'
 import type { KafkaCluster } from '@customer-stream/testing'
-import {
-  type FaultHarness,
-  type FaultHarnessOptions,
-  type ManagedService,
-  openFaultHarness,
-} from './harness/fault-harness.ts'
+import { type FaultHarness, type FaultHarnessOptions, openFaultHarness } from './harness/fault-harness.ts'
+import type { ManagedService } from './harness/managed-services.ts'
 
 /** One scenario of the fault suite: a fault in a pipeline under load. */
 export interface Fault {

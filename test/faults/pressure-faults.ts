@@ -5,7 +5,8 @@ import { waitUntil } from '@customer-stream/runtime'
 import { type MadeEvent, makeCustomersEvent } from '@customer-stream/simulator'
 import { untilReplicated } from './broker-faults.ts'
 import { type Fault, lasting, sumOver } from './fault.ts'
-import type { FaultHarness, ManagedService } from './harness/fault-harness.ts'
+import type { FaultHarness } from './harness/fault-harness.ts'
+import type { ManagedService } from './harness/managed-services.ts'
 
 const fullDisk = `--import ${new URL('./full-disk.ts', import.meta.url).href}`
 

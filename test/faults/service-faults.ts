@@ -5,7 +5,8 @@ import { createVerifiedProducer, readTopic } from '@customer-stream/runtime/kafk
 import { customerKey, PROJECTION_VERSION, positionsKey } from '@customer-stream/schemas'
 import { type MadeEvent, makeCustomersEvent, sign } from '@customer-stream/simulator'
 import { changedSettings, type Fault, lasting, sumOver } from './fault.ts'
-import type { FaultHarness, ManagedService } from './harness/fault-harness.ts'
+import type { FaultHarness } from './harness/fault-harness.ts'
+import type { ManagedService } from './harness/managed-services.ts'
 import { mustEnd, replaceIngress } from './harness/replace.ts'
 
 const jumpingClock = `--import ${new URL('./jumping-clock.ts', import.meta.url).href}`

@@ -2,9 +2,8 @@ import { join } from 'node:path'
 import { readTopic } from '@customer-stream/runtime/kafka'
 import { PROJECTION_VERSION, QUARANTINE_HEADERS } from '@customer-stream/schemas'
 import type { MadeEvent } from '@customer-stream/simulator'
-import type { KafkaCluster, LocalRedisServer, ServiceName, ServiceProcess } from '@customer-stream/testing'
+import type { KafkaCluster, LocalRedisServer, ServiceName } from '@customer-stream/testing'
 import {
-  freePorts,
   openPipeline,
   openTcpProxy,
   type Pipeline,
@@ -15,27 +14,9 @@ import {
   type TcpProxy,
 } from '@customer-stream/testing'
 import { fingerprint, readProgress, sha256 } from '@customer-stream/verify'
+import { createManager, type ManagedIngress, type ManagedService, type ServiceOptions } from './managed-services.ts'
 import { createReconciliation, placeOf, type Reconciliation } from './reconciliation.ts'
 import { type Senders, startSenders } from './senders.ts'
-
-/** A service that can be killed and started again at the same address. */
-export interface ManagedService {
-  readonly name: ServiceName
-  readonly process: ServiceProcess
-  kill(): Promise<void>
-  /** Sends SIGTERM. Resolves with the exit code. */
-  end(): Promise<number>
-  /**
-   * @param root folder of the working copy whose code runs. Default:
-   *   {@link FaultHarnessOptions.root}.
-   */
-  restart(env?: Readonly<Record<string, string>>, root?: string): Promise<void>
-}
-
-export interface ManagedIngress extends ManagedService {
-  /** Network between the senders and this ingress. */
-  readonly network: TcpProxy
-}
 
 /** The projectors' Redis. Its address stays the same when the server is replaced. */
 export interface ManagedRedis {
@@ -81,18 +62,12 @@ export interface FaultHarness extends Senders {
   close(): Promise<void>
 }
 
-export interface FaultHarnessOptions {
+export interface FaultHarnessOptions extends ServiceOptions {
   readonly seed: number
   /** Events per second of each sender. */
   readonly ratePerSecond?: number
-  readonly ingressEnv?: Readonly<Record<string, string>>
-  readonly projectorEnv?: Readonly<Record<string, string>>
-  /** Folder of the working copy whose code runs. Default: this working copy. */
-  readonly root?: string
   /** Projection whose positions count at the end of the scenario. */
   readonly projection?: number
-  /** True if each ingress has its own spool. */
-  readonly spool?: boolean
   /** True for a Redis with a replica and Sentinels, in place of `harness.redis`. */
   readonly sentinels?: boolean
   /** True for a Redis Cluster with a replica of each master, in place of `harness.redis`. */
@@ -122,51 +97,7 @@ export const openFaultHarness = async (cluster: KafkaCluster, options: FaultHarn
       ...sentinels?.env,
     },
   })
-  const shared = { KAFKA_BROKERS: cluster.proxiedBrokers.join(','), KAFKA_REPLICATION_FACTOR: '3' }
-  const environments = {
-    ingress: { ...shared, ...options.ingressEnv },
-    projector: {
-      ...shared,
-      CONSUMER_SESSION_TIMEOUT_MS: '6000',
-      POSITION_CHECK_MS: '500',
-      REDIS_COMMAND_TIMEOUT_MS: '1000',
-      ...options.projectorEnv,
-    },
-  }
-
-  const ended = new Set<ServiceName>()
-  const manage = async (name: ServiceName): Promise<ManagedService> => {
-    const [publicPort, adminPort] = (await freePorts(2)).map(String)
-    const spool = options.spool && name === 'ingress' ? { SPOOL_DIR: join(pipeline.folder, `spool-${publicPort}`) } : {}
-    const start = (env: Readonly<Record<string, string>> = {}, root = options.root) =>
-      pipeline.start(name, { ...environments[name], ...spool, PORT: publicPort!, ADMIN_PORT: adminPort!, ...env }, root)
-    let process = await start()
-    return {
-      name,
-      get process() {
-        return process
-      },
-      kill: async () => {
-        ended.add(name)
-        process.signal('SIGKILL')
-        await process.ended
-      },
-      end: () => {
-        ended.add(name)
-        return process.end()
-      },
-      restart: async (env, root) => {
-        process = await start(env, root)
-      },
-    }
-  }
-  const manageIngress = async (): Promise<ManagedIngress> => {
-    const ingress = await manage('ingress')
-    const { hostname, port: listeningPort } = new URL(ingress.process.url)
-    // Object.assign keeps the getter `process`. A spread would copy its current value, which is
-    // wrong after a restart.
-    return Object.assign(ingress, { network: await openTcpProxy({ host: hostname, port: Number(listeningPort) }) })
-  }
+  const { manage, manageIngress, lived } = createManager(pipeline, cluster.proxiedBrokers, options)
   const ingresses = await Promise.all([manageIngress(), manageIngress()])
   const projectors = await Promise.all([manage('projector'), manage('projector')])
   await Promise.all([...ingresses, ...projectors].map(({ process }) => process.untilReady()))
@@ -207,7 +138,7 @@ export const openFaultHarness = async (cluster: KafkaCluster, options: FaultHarn
     ingresses,
     projectors,
     startProjector: () => manage('projector'),
-    lived: (name) => !ended.has(name),
+    lived,
     reconciliation,
     post: async ({ process }, { customerUuid, body }, headers) => {
       const print = fingerprint(customerUuid, sha256(body))

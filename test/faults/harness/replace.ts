@@ -1,5 +1,5 @@
 import { waitUntil } from '@customer-stream/runtime'
-import type { ManagedIngress, ManagedService } from './fault-harness.ts'
+import type { ManagedIngress, ManagedService } from './managed-services.ts'
 
 export const mustEnd = async (service: ManagedService): Promise<void> => {
   const code = await service.end()
