@@ -31,6 +31,14 @@ export const kafkaMutations: readonly Mutation[] = [
     test: unit(`${folder}/patches/request-queue.test.ts`, 'a delay by a quota of Kafka is logged and noted'),
   },
   {
+    rule: 'a disconnect does not wait for requests that a quota delays',
+    prevents: 'a projector that is killed at its stop, because a quota delays its state topic for minutes',
+    file: `${folder}/patches/index.ts`,
+    from: '  patchDelayedDisconnect()\n',
+    to: '',
+    test: unit(`${folder}/patches/request-queue.test.ts`, 'a disconnect waits for sent requests'),
+  },
+  {
     rule: 'a request with an earlier timeout makes the check of timeouts earlier',
     prevents: 'a heartbeat whose timeout is noticed only after the timeout of an earlier fetch',
     file: `${folder}/patches/request-queue.ts`,

@@ -13,7 +13,7 @@ import { patchMissingLeader } from './missing-leader.ts'
 import { patchProduceConnection } from './produce-connection.ts'
 import { patchProduceRequest } from './produce-request.ts'
 import { patchEncoder } from './request-bytes.ts'
-import { patchRequestQueue, patchThrottle } from './request-queue.ts'
+import { patchDelayedDisconnect, patchRequestQueue, patchThrottle } from './request-queue.ts'
 
 const WRITTEN_FOR = '2.2.4'
 
@@ -27,6 +27,7 @@ export const patchKafkajs = (): void => {
     throw new Error(`The patches of kafkajs are written for version ${WRITTEN_FOR}, found ${version}`)
   patchRequestQueue()
   patchThrottle()
+  patchDelayedDisconnect()
   patchClock()
   patchBrokerConnect()
   // patchHandshake must run before patchConnection, so that concurrent calls share one attempt.

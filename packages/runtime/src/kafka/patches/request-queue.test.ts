@@ -9,6 +9,7 @@ interface Queue {
   scheduleRequestTimeoutCheck(): void
   push(request: object): void
   fulfillRequest(response: object): void
+  waitForPendingRequests(): Promise<void>
   destroy(): void
 }
 const RequestQueue = createRequire(import.meta.url)('kafkajs/src/network/requestQueue') as (new (
@@ -101,4 +102,18 @@ it('a delay by a quota of Kafka is logged and noted, because no request fails', 
     },
   ])
   expect(quotaDelay()).toContain('kafka:9092 has delayed requests of the client id ingress by 0.1 s')
+})
+
+it('a disconnect waits for sent requests, but not for requests that a quota delays', async () => {
+  const { queue, send } = openQueue({ logger: { debug() {}, error() {} }, broker: 'kafka:9092' })
+  const isSent = send(1)
+  queue.maybeThrottle(600_000)
+  const isDelayed = send(2)
+  const waited = queue.waitForPendingRequests()
+  queue.fulfillRequest({ correlationId: 1, size: 0, payload: null })
+  await waited
+  expect([isSent.mock.calls, isDelayed.mock.calls]).toEqual([
+    [],
+    [[expect.objectContaining({ message: 'Disconnected before the request was sent' })]],
+  ])
 })

@@ -7,6 +7,7 @@ interface SocketRequest {
   /** Milliseconds until the request times out. */
   readonly requestTimeout: number
   timeoutRequest(): void
+  rejected(error: Error): void
 }
 
 interface RequestQueue {
@@ -14,7 +15,7 @@ interface RequestQueue {
   requestTimeoutIntervalId: NodeJS.Timeout | undefined
   readonly throttledUntil: number
   readonly enforceRequestTimeout: boolean
-  readonly pending: readonly unknown[]
+  pending: readonly SocketRequest[]
   readonly inflight: ReadonlyMap<number, SocketRequest>
   readonly broker: string
   readonly clientId: string
@@ -44,6 +45,28 @@ export const patchThrottle = (): void => {
     const delay = { broker: this.broker, clientId: this.clientId, throttleMs }
     noteQuotaDelay(delay)
     this.logger.error('Kafka delays this client, because it exceeds a quota', delay)
+  }
+}
+
+/**
+ * Lets a disconnect wait only for requests that were sent. kafkajs 2.2.4 also waits for requests
+ * that a quota delays, perhaps for minutes. A process with such a request would not stop in time.
+ */
+export const patchDelayedDisconnect = (): void => {
+  const { KafkaJSConnectionError } = require('kafkajs/src/errors') as {
+    KafkaJSConnectionError: new (message: string, options: { readonly broker: string }) => Error
+  }
+  const { prototype } = require('kafkajs/src/network/requestQueue') as {
+    // kafkajs calls this function only to disconnect.
+    prototype: RequestQueue & { waitForPendingRequests(): Promise<void> }
+  }
+  const { waitForPendingRequests } = prototype
+  prototype.waitForPendingRequests = function () {
+    const { pending, broker } = this
+    this.pending = []
+    for (const request of pending)
+      request.rejected(new KafkaJSConnectionError('Disconnected before the request was sent', { broker }))
+    return waitForPendingRequests.call(this)
   }
 }
 
