@@ -1,10 +1,11 @@
 import { expect, it, onTestFinished, vi } from 'vitest'
-import { noteQuotaDelay, quotaDelay } from './quota.ts'
 
-it('a delay by a quota of Kafka is reported until a minute after its end', () => {
+it('a delay by a quota of Kafka is reported until a minute after its end', async () => {
   vi.useFakeTimers()
   onTestFinished(() => void vi.useRealTimers())
-  vi.advanceTimersByTime(10 * 60_000)
+  // Other test files of this worker have noted delays in their copy of the module.
+  vi.resetModules()
+  const { noteQuotaDelay, quotaDelay } = await import('./quota.ts')
   expect(quotaDelay()).toBeUndefined()
   noteQuotaDelay({ broker: 'kafka:9092', clientId: 'projector', throttleMs: 30_000 })
   vi.advanceTimersByTime(89_000)
