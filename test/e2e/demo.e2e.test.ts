@@ -123,7 +123,7 @@ it.each([
     timeout: 180_000,
   },
   async (_, kind, moment) => {
-    const demo = startDemo(kind, ['--keep', '--events', '2000'])
+    const demo = startDemo(kind, ['--keep', '--events', '400'])
     await untilMoment(demo, moment)
     await interrupt(demo, 130)
   },
@@ -133,7 +133,7 @@ it('a demo with --open leaves its servers running and opens the console, until C
   timeout: 180_000,
 }, async () => {
   const { PATH, opened } = fakeOpener()
-  const demo = startDemo('given', ['--open', '--no-faults', '--events', '2000'], { PATH })
+  const demo = startDemo('given', ['--open', '--no-faults', '--events', '400'], { PATH })
   await untilMoment(demo, /Everything is left running/)
   await waitUntil('a browser was opened', opened, (found) => found.length > 0)
   const [address = '', ...others] = opened()
