@@ -14,6 +14,7 @@ import {
   type KafkaSettings,
   kafkaRules,
   kafkaSettings,
+  quotaDelay,
   type TopicAdmin,
 } from '@customer-stream/runtime/kafka'
 import {
@@ -28,7 +29,7 @@ import {
 } from '@customer-stream/runtime/redis'
 import { PROJECTION_VERSION } from '@customer-stream/schemas'
 import { requireReachable } from '@customer-stream/verify/reachable'
-import { interruption, reportFailure } from './interruption.ts'
+import { interruption, printNotice, reportFailure } from './interruption.ts'
 
 const DISCONNECT_MS = 500
 
@@ -104,6 +105,19 @@ export const connectKafka = (
   return Promise.race([admin.connect(), silence.promise]).finally(() => clearTimeout(timer))
 }
 
+const QUOTA_CHECK_MS = 1000
+
+/** Prints the first delay by a quota of Kafka. Otherwise no text says why a command is slow. */
+export const reportQuota = (command: string): NodeJS.Timeout => {
+  const timer = setInterval(() => {
+    const delay = quotaDelay()
+    if (delay === undefined) return
+    clearInterval(timer)
+    printNotice(`${command}: ${delay}`)
+  }, QUOTA_CHECK_MS).unref()
+  return timer
+}
+
 export type KafkaClients = Pick<Clients, 'kafka' | 'admin'>
 
 /**
@@ -121,6 +135,7 @@ export const withKafka = async (
   const kafka = createKafka(settings, { clientId, logger: createLogger(command, 'silent') })
   const admin = createAdmin(kafka, { isPatient: true })
   const { signal } = interruption
+  const quotaTimer = reportQuota(command)
   try {
     await unlessAborted(requireReachable({ KAFKA_BROKERS: settings.KAFKA_BROKERS, ...access?.settings }), signal)
     await unlessAborted(Promise.all([connectKafka(admin, settings), access && connectRedis(access.redis)]), signal)
@@ -128,6 +143,7 @@ export const withKafka = async (
   } catch (error) {
     return reportFailure(command, explained(error, settings, access))
   } finally {
+    clearInterval(quotaTimer)
     access?.redis.disconnect()
     await disconnect(admin)
   }

@@ -254,6 +254,19 @@ it('a fill reports that Kafka returns no records, and ends when Kafka returns th
   expect(world.projection.waitingFor).toBeUndefined()
 })
 
+it('a fill does not report missing records while a quota delays them', async () => {
+  const world = withState([stateRecord('a', 20)])
+  Object.assign(world.kafka, { statesPerFetch: 0, areStatesDelayed: true })
+  const waiting = vi.fn()
+  world.before['fetch state'] = (count) => {
+    waiting(world.projection.waitingFor)
+    if (count === 50) Object.assign(world.kafka, { statesPerFetch: 1, areStatesDelayed: false })
+  }
+  await world.assign()
+  await vi.waitFor(() => expect([versions(world), world.redis.fill]).toEqual([{ a: 20 }, undefined]))
+  expect(new Set(waiting.mock.calls.flat())).toEqual(new Set([undefined]))
+})
+
 it('a fill reads the documents of all events before the committed offset', async () => {
   const world = withState([stateRecord('a', 20)])
   // Another projector publishes a document, and commits the offset that follows the document's

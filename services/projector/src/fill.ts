@@ -79,10 +79,11 @@ const createStateReader = (stateSource: FillerDependencies['stateSource']) => ({
    * @throws Error if Kafka returns no records for some time, so that the outage is reported.
    */
   fetchSome: async (partition: number, next: string, end: string, signal: AbortSignal) => {
-    for (let fetches = 0; fetches < EMPTY_FETCHES; fetches++) {
+    for (let fetches = 0; fetches < EMPTY_FETCHES; ) {
       if (signal.aborted) return undefined
       const fetched = await stateSource?.fetch(partition, next, end)
       if (fetched?.nextOffset !== next) return fetched
+      if (!fetched.isDelayed) fetches += 1
     }
     throw new Error(
       `Kafka returns no records of partition ${partition} of the state topic from offset ${next}, and the fill ` +

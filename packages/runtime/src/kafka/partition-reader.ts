@@ -12,6 +12,8 @@ export interface FetchedPart {
    * this fetch. Otherwise it is greater, even if `records` is empty.
    */
   readonly nextOffset: string
+  /** True if a quota of Kafka delays the records. If true, `records` is empty. */
+  readonly isDelayed?: true
   /**
    * Range of records that this fetch skips, because they cannot be decoded or Kafka no longer has
    * them. If this range is defined, `records` is empty.
@@ -74,7 +76,7 @@ export const createPartitionReader = (admin: TopicAdmin, topic: string): Partiti
     })
     const part = partFrom(responses[0]?.partitions[0]?.messages ?? [], offset)
     const isThrottled = throttleTime + clientSideThrottleTime > 0
-    return part ?? (isThrottled ? { records: [], nextOffset: offset } : undefined)
+    return part ?? (isThrottled ? { records: [], nextOffset: offset, isDelayed: true } : undefined)
   }
 
   /**

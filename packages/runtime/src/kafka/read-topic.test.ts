@@ -85,6 +85,16 @@ describe('readPartition', () => {
     expect(asked).toEqual(['0', '0'])
   })
 
+  it('the read of a topic waits longer than 30 seconds for records that a quota delays', async () => {
+    let now = 0
+    vi.spyOn(performance, 'now').mockImplementation(() => (now += 20_000))
+    onTestFinished(() => void vi.restoreAllMocks())
+    const delayed = { records: [], nextOffset: '0', isDelayed: true } as const
+    const { reading, offsets } = read([delayed, delayed, delayed, { records: [record('2')], nextOffset: '3' }])
+    await reading
+    expect(offsets).toEqual(['2'])
+  })
+
   it('readTopic ends when its signal aborts', async () => {
     const { reading, asked } = read([new Error('away')], { signal: AbortSignal.abort(new Error('interrupted')) })
     await expect(reading).rejects.toThrow('interrupted')

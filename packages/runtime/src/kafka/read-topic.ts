@@ -143,14 +143,15 @@ export interface PartitionRange {
 
 /**
  * Fetches until the partition answers with records or with a later offset.
- * @throws the last error after 30 s, or immediately if a right is missing.
+ * @throws the last error after 30 s, or immediately if a right is missing. A delay by a quota of
+ *   Kafka starts this time again.
  */
 const fetchNext = async (
   reader: PartitionReader,
   { topic, partition, start, end }: PartitionRange,
   signal: AbortSignal | undefined,
 ) => {
-  const deadline = performance.now() + PATIENCE_MS
+  let deadline = performance.now() + PATIENCE_MS
   for (;;) {
     signal?.throwIfAborted()
     const isLast = () => performance.now() > deadline
@@ -159,7 +160,8 @@ const fetchNext = async (
       await sleep(RETRY_PAUSE_MS)
     })
     if (part && BigInt(part.nextOffset) > start) return part
-    if (part && isLast())
+    if (part?.isDelayed) deadline = performance.now() + PATIENCE_MS
+    else if (part && isLast())
       throw new Error(`Kafka returns no record of ${topic}/${partition} at or after offset ${start}`)
   }
 }
