@@ -50,7 +50,7 @@ export const toolMutations: readonly Mutation[] = [
   {
     rule: 'verify compares the marks of erased customers',
     prevents: 'an erased customer who comes back although verify reported no problem',
-    file: 'packages/verify/src/verify.ts',
+    file: 'packages/verify/src/compare-with-kafka.ts',
     from: ' ?? compareMark(mark, upTo, exact)',
     to: '',
     test: brokers(

@@ -7,12 +7,8 @@ export { missingPositions, positionsKeys, requireMarks, requirePositions, requir
 export { isSound, VERDICT_LEGEND, verdictLines } from './print-verdict.ts'
 export { readStateDocument, type StateDocument } from './read-event.ts'
 export { type NewestRead, readNewest } from './read-newest.ts'
+export { quarantineReachesBackTo } from './read-topics.ts'
 export { planRepair, type Repairable, type RepairedPartition, repair } from './repair.ts'
-export {
-  type Observer,
-  quarantineReachesBackTo,
-  type Verdict,
-  type VerifyOptions,
-  verify,
-} from './verify.ts'
+export { type Verdict, verify } from './verify.ts'
+export type { Observer, VerifyOptions } from './verify-options.ts'
 export { recordsBehind } from './wait-for-projector.ts'

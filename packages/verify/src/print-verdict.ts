@@ -1,4 +1,5 @@
-import { MAX_NAMED, type Verdict } from './verify.ts'
+import type { Verdict } from './verify.ts'
+import { MAX_NAMED } from './verify-options.ts'
 
 const row = (label: string, value: number | string, note = ''): string =>
   `  ${label.padEnd(50)}${String(value).padStart(10)}  ${note}`
