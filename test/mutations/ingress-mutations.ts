@@ -557,7 +557,7 @@ export const ingressMutations: readonly Mutation[] = [
   {
     rule: 'the port of a forwarded address is removed',
     prevents: '403 for all requests behind some gateways',
-    file: 'packages/runtime/src/process/settings.ts',
+    file: 'packages/runtime/src/process/setting-kinds.ts',
     from: 'const address = withoutPort(given)',
     to: 'const address = given',
     test: unit(
@@ -568,7 +568,7 @@ export const ingressMutations: readonly Mutation[] = [
   {
     rule: 'each secret may be on its own line',
     prevents: 'a file of secrets that is not accepted',
-    file: 'packages/runtime/src/process/settings.ts',
+    file: 'packages/runtime/src/process/setting-kinds.ts',
     from: 'entriesOf(value, /[,\\r\\n]/)',
     to: 'entriesOf(value)',
     test: unit('packages/runtime/src/process/settings.test.ts', 'several secrets are read from a file with'),
@@ -576,7 +576,7 @@ export const ingressMutations: readonly Mutation[] = [
   {
     rule: 'a list with separators only is refused',
     prevents: 'a list without addresses, which allows every address',
-    file: 'packages/runtime/src/process/settings.ts',
+    file: 'packages/runtime/src/process/setting-kinds.ts',
     from: "if (value !== '' && entries.length === 0)",
     to: 'if (entries.length < 0)',
     test: unit('packages/runtime/src/process/settings.test.ts', 'has no entry, and is refused'),
@@ -584,7 +584,7 @@ export const ingressMutations: readonly Mutation[] = [
   {
     rule: 'a misspelt name of a setting is refused',
     prevents: 'a setting that is ignored',
-    file: 'packages/runtime/src/process/settings.ts',
+    file: 'packages/runtime/src/process/misspelt-settings.ts',
     from: 'meant.length === 0 && !prefixes.some(',
     to: '!prefixes.some(',
     test: unit('packages/runtime/src/process/settings.test.ts', 'SHUTDOWN_DELAY is refused as a misspelt'),

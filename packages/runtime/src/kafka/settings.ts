@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import { Type } from '@sinclair/typebox'
+import { quoted } from '../process/quoted.ts'
 import {
   choice,
   flag,
@@ -9,9 +10,8 @@ import {
   optionalPrivateKey,
   optionalSecret,
   optionalText,
-  quoted,
-  type Rule,
-} from '../process/settings.ts'
+} from '../process/setting-kinds.ts'
+import type { Rule } from '../process/settings.ts'
 import { tlsProblem } from '../process/tls.ts'
 
 /** Maximum number of wrong entries that an error names. */

@@ -3,7 +3,8 @@ import { expect, it } from 'vitest'
 import { certificateExpiries } from './certificate-expiry.ts'
 import { createRegistry } from './metrics.ts'
 import { createCertificateMetric } from './secret-files.ts'
-import { loadSettings, optionalCertificates, optionalSecret } from './settings.ts'
+import { optionalCertificates, optionalSecret } from './setting-kinds.ts'
+import { loadSettings } from './settings.ts'
 
 const schemas = {
   CA: optionalCertificates({ description: '' }),

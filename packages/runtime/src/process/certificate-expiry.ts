@@ -1,4 +1,4 @@
-import type { Loaded, Settings } from './settings.ts'
+import type { Loaded, Settings } from './setting-kinds.ts'
 import { certificatesOf } from './tls.ts'
 
 /** Returns when the first certificate of each setting expires, by the name of the setting. */

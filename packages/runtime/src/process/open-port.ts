@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
-import { quoted, SettingsError } from './settings.ts'
+import { quoted } from './quoted.ts'
+import { SettingsError } from './settings.ts'
 
 /** Address to listen on, and the names of the settings that have it. */
 export interface PortSettings {

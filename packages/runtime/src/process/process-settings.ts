@@ -6,14 +6,12 @@ import {
   httpHeaders,
   integer,
   type Loaded,
-  loadSettings,
   optionalSecret,
   optionalText,
-  type Rule,
   type Settings,
-  SettingsError,
   text,
-} from './settings.ts'
+} from './setting-kinds.ts'
+import { loadSettings, type Rule, SettingsError } from './settings.ts'
 
 /** Maximum time that a shutdown waits for the collector of traces. */
 export const TRACES_STOP_MS = 1000

@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { beforeEach, expect, it, onTestFinished } from 'vitest'
 import { createRegistry } from './metrics.ts'
 import { createSecretFiles } from './secret-files.ts'
-import { integer, loadSettings, namedSecrets, optionalSecret } from './settings.ts'
+import { integer, namedSecrets, optionalSecret } from './setting-kinds.ts'
+import { loadSettings } from './settings.ts'
 
 const schemas = {
   PORT: integer({ default: 1, minimum: 0, maximum: 9, description: '' }),

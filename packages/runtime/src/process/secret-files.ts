@@ -5,7 +5,8 @@ import { certificateExpiries } from './certificate-expiry.ts'
 import type { Logger } from './log.ts'
 import { Counter, Gauge, type Registry } from './metrics.ts'
 import { periodically } from './periodically.ts'
-import { brokenRules, type Loaded, loadSettings, type Rule, type Settings } from './settings.ts'
+import type { Loaded, Settings } from './setting-kinds.ts'
+import { brokenRules, loadSettings, type Rule } from './settings.ts'
 
 /** A file counts as complete when its content has not changed for this time. */
 const SETTLED_AFTER_MS = 250

@@ -5,15 +5,12 @@ import { describe, expect, it } from 'vitest'
 import {
   addresses,
   choice,
-  describeSettings,
-  effectiveSettings,
   flag,
   httpAddress,
   httpAddresses,
   httpHeaders,
   integer,
   list,
-  loadSettings,
   namedSecrets,
   optionalSecret,
   optionalText,
@@ -21,7 +18,8 @@ import {
   recordPlaces,
   type Settings,
   text,
-} from './settings.ts'
+} from './setting-kinds.ts'
+import { describeSettings, effectiveSettings, loadSettings } from './settings.ts'
 
 const settings = {
   KAFKA_BROKERS: list({ description: 'brokers' }),

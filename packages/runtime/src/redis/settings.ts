@@ -8,9 +8,9 @@ import {
   optionalPrivateKey,
   optionalSecret,
   optionalText,
-  type Rule,
   text,
-} from '../process/settings.ts'
+} from '../process/setting-kinds.ts'
+import type { Rule } from '../process/settings.ts'
 import { tlsProblem } from '../process/tls.ts'
 import { parseAddresses } from './address.ts'
 
