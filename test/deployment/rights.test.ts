@@ -5,25 +5,45 @@ import { describe, expect, it } from 'vitest'
 import { REDIS_RULES, RIGHTS } from '../standstill/rights.ts'
 import { read, root } from './deployment-files.ts'
 
+/** Names of the other resources in docs/operating.md, and their option of `kafka-acls.sh`. */
+const OTHER_RESOURCES = {
+  'the consumer group': '--group customer-stream-projector',
+  'transactional ids that begin with the name of the group':
+    '--transactional-id customer-stream-projector --resource-pattern-type prefixed',
+}
+
+/** Returns the resources in options of `kafka-acls.sh`, and in a list `$(topics …)`. */
+const resourcesIn = (options: string): readonly string[] => [
+  ...[...options.matchAll(/--topic mykaarma\.(\S+)/g)].map(([, topic = '']) => topic),
+  ...(/\$\(topics (.+)\)/.exec(options)?.[1]?.split(' ') ?? []),
+  ...Object.entries(OTHER_RESOURCES).flatMap(([name, option]) => (options.includes(option) ? [name] : [])),
+]
+
+/** Returns Kafka's name of an operation, e.g. `DESCRIBE_CONFIGS` for `DescribeConfigs`. */
+const operationOf = (text: string) => text.replaceAll(/(?<=[a-z])(?=[A-Z])/g, '_').toUpperCase()
+
 describe('deploy/compose.production.yml', () => {
-  /** Returns the rights on topics in a row of docs/operating.md, as `OPERATION topic`. */
-  const documentedRights = (row: string): string[] =>
-    [...row.matchAll(/topics? ((?:`[\w.]+`(?:, )?)+): ([A-Z_, ]+)|(?<=; )(`[\w.]+`): ([A-Z_, ]+)/g)].flatMap(
+  /** Returns the rights in a row of docs/operating.md, as `OPERATION resource`. */
+  const documentedRights = (row: string): string[] => [
+    ...Object.keys(OTHER_RESOURCES).flatMap((name) =>
+      [...row.matchAll(new RegExp(`${name}: ([A-Z_]+)`, 'g'))].map(([, operation]) => `${operation} ${name}`),
+    ),
+    ...[...row.matchAll(/topics? ((?:`[\w.]+`(?:, )?)+): ([A-Z_, ]+)|(?<=; )(`[\w.]+`): ([A-Z_, ]+)/g)].flatMap(
       ([, names, operations, name, ofName]) =>
         [...(names ?? name ?? '').matchAll(/[\w.]+/g)].flatMap(([topic]) =>
           [...(operations ?? ofName ?? '').matchAll(/[A-Z_]+/g)].map(([operation]) => `${operation} ${topic}`),
         ),
-    )
-  /** Returns the rights on topics that kafka-users.sh gives to a user. */
+    ),
+  ]
+  /** Returns the rights that kafka-users.sh gives to a user. */
   const grantedRights = (user: string): Set<string> => {
     const script = read('deploy/compose/kafka-users.sh').replaceAll('\\\n', '')
     return new Set(
-      [...script.matchAll(new RegExp(`^allow ${user} (\\S+) +\\$\\(topics (.+)\\)$`, 'gm'))].flatMap(
-        ([, operations = '', topics = '']) =>
-          operations.split(',').flatMap((operation) => {
-            const name = operation.replaceAll(/(?<=[a-z])(?=[A-Z])/g, '_').toUpperCase()
-            return topics.split(' ').map((topic) => `${name} ${topic}`)
-          }),
+      [...script.matchAll(new RegExp(`^allow ${user} (\\S+) +(.+)$`, 'gm'))].flatMap(
+        ([, operations = '', options = '']) =>
+          operations
+            .split(',')
+            .flatMap((operation) => resourcesIn(options).map((resource) => `${operationOf(operation)} ${resource}`)),
       ),
     )
   }
@@ -44,16 +64,10 @@ describe('deploy/compose.production.yml', () => {
     (user) => {
       const row = rightsRows.find((line) => line.startsWith(`| ${user} |`)) ?? ''
       const names = { ...topicNames(''), state: stateTopicName(''), erasures: erasuresTopicName('') }
-      const rights = RIGHTS[user].map(([operation, resource]) =>
-        resource in names ? `${operation} ${names[resource as keyof typeof names]}` : `${operation} ${resource}`,
-      )
-      const others = [
-        ...(row.includes('the consumer group: READ') ? ['READ group'] : []),
-        ...(row.includes('transactional ids that begin with the name of the group: WRITE')
-          ? ['WRITE transactional ids']
-          : []),
-      ]
-      expect(rights.toSorted()).toEqual([...new Set(documentedRights(row)), ...others].toSorted())
+      const [group, transactionalIds] = Object.keys(OTHER_RESOURCES)
+      const nameOf = { ...names, group, 'transactional ids': transactionalIds }
+      const rights = RIGHTS[user].map(([operation, resource]) => `${operation} ${nameOf[resource]}`)
+      expect(rights.toSorted()).toEqual([...new Set(documentedRights(row))].toSorted())
     },
   )
 
@@ -61,18 +75,15 @@ describe('deploy/compose.production.yml', () => {
     .split('\n## Least rights')[1]!
     .split('\n## ')[0]!
     .split('*for redrives* only')
-  /** Returns the rights on topics that commands of docs/operating.md grant to a user. */
+  /** Returns the rights that commands of docs/operating.md grant to a user. */
   const commandRights = (section: string, user: string): readonly string[] => {
     const granted = [...section.replaceAll('\\\n', '').matchAll(/^allow --allow-principal User:(\w+) (.+)$/gm)]
       .filter(([, name]) => name === user)
       .flatMap(([, , options = '']) => {
-        const all = (option: string) =>
-          [...options.matchAll(new RegExp(`--${option} (\\S+)`, 'g'))].map(([, value = '']) => value)
-        const topics = all('topic').map((topic) => topic.replace(/^mykaarma\./, ''))
-        return all('operation').flatMap((operation) => {
-          const name = operation.replaceAll(/(?<=[a-z])(?=[A-Z])/g, '_').toUpperCase()
-          return topics.map((topic) => `${name} ${topic}`)
-        })
+        const operations = [...options.matchAll(/--operation (\S+)/g)].map(([, operation = '']) =>
+          operationOf(operation),
+        )
+        return operations.flatMap((operation) => resourcesIn(options).map((resource) => `${operation} ${resource}`))
       })
     return [...new Set(granted)].toSorted()
   }
