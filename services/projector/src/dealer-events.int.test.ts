@@ -1,7 +1,8 @@
+import type { RedisClient } from '@customer-stream/runtime/redis'
 import { eventCountPlace, eventCountsKey, eventIdsKey, hourOf } from '@customer-stream/schemas'
 import { freshNames } from '@customer-stream/testing'
 import { connectBothKinds, REDIS_KINDS } from '@customer-stream/testing/vitest'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { createDealerEvents } from './dealer-events.ts'
 
 const HOUR_MS = 3_600_000
@@ -92,4 +93,32 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     await events.save()
     expect(await count('d')).toBe(4)
   })
+
+  it('if Redis refuses the ids of one dealer, the events of the other dealers are counted', async () => {
+    const { events, redis, keyPrefix, count } = setUp()
+    await redis.hset(eventIdsKey('refused', hourOf(NOW), keyPrefix), 'not', 'a HyperLogLog')
+    events.note(['a', 'refused', 'b'].map((dealer) => event(dealer, 'id')))
+    await expect(events.save()).rejects.toThrow('WRONGTYPE')
+    expect([await count('a'), await count('b')]).toEqual([1, 1])
+  })
+
+  it('the events of many dealers and of many hours are counted', async () => {
+    const { events, count } = setUp()
+    const dealers = Array.from({ length: 600 }, (_, i) => `dealer-${i}`)
+    events.note(dealers.map((dealer) => event(dealer, 'a')))
+    events.note(Array.from({ length: 2500 }, (_, i) => event('d', `id-${i}`, NOW - (i % 3) * HOUR_MS)))
+    await events.save()
+    expect(new Set(await Promise.all(dealers.map((dealer) => count(dealer))))).toEqual(new Set([1]))
+    for (const hour of [0, 1, 2])
+      expect(Math.abs((await count('d', NOW - hour * HOUR_MS)) / 833 - 1)).toBeLessThan(0.05)
+  })
+})
+
+it('on a single Redis one call stores the events of many dealers', async () => {
+  const redis = clients[REDIS_KINDS[0]]
+  const events = createDealerEvents({ redis, now: () => NOW }, freshNames())
+  const count = vi.spyOn(redis as RedisClient & { countEvents(): Promise<unknown> }, 'countEvents')
+  events.note(Array.from({ length: 200 }, (_, i) => event(`dealer-${i}`, 'a')))
+  await events.save()
+  expect(count).toHaveBeenCalledTimes(1)
 })

@@ -1,5 +1,5 @@
 /** Counts the events of each dealer by hour, and stores the counts in Redis. */
-import type { RedisClient } from '@customer-stream/runtime/redis'
+import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
 import {
   ACTIVITY_TTL_MS,
   COUNTED_MS,
@@ -14,6 +14,8 @@ import { all, script } from './position-hash.ts'
 
 /** Maximum number of ids in one call. Redis answers no other client during the call. */
 const IDS_PER_CALL = 1000
+/** Maximum number of lists of ids in one call. One list takes about 10 µs. */
+const LISTS_PER_CALL = 250
 /** Maximum number of calls at the same time. One call after the other needs twice the CPU time. */
 const CALLS_AT_ONCE = 50
 
@@ -29,7 +31,7 @@ export interface DealerEvents {
 }
 
 type Scripts = RedisClient & {
-  countEvents(ids: string, counts: string, ...args: readonly (string | number)[]): Promise<number>
+  countEvents(keyCount: number, ...keysAndArguments: readonly (string | number)[]): Promise<readonly string[]>
 }
 
 /** Maximum length of an id. Only the end of a longer id is used. */
@@ -46,18 +48,46 @@ const numberOf = (id: string): number => {
   return number
 }
 
+/** Hashes of ids of a dealer's events in one hour. */
+interface Ids {
+  readonly dealerUuid: string
+  readonly hour: number
+  readonly ids: readonly number[]
+}
+
+/** Splits lists of ids, in order, into calls. The parts of a long list are in several calls. */
+const callsOf = (lists: Iterable<Ids>, listsPerCall: number): Ids[][] => {
+  const calls: Ids[][] = []
+  let left = 0
+  for (const { dealerUuid, hour, ids } of lists) {
+    for (let from = 0; from < ids.length; ) {
+      if (left === 0 || calls.at(-1)?.length === listsPerCall) {
+        calls.push([])
+        left = IDS_PER_CALL
+      }
+      const part = ids.slice(from, from + left)
+      calls.at(-1)?.push({ dealerUuid, hour, ids: part })
+      from += part.length
+      left -= part.length
+    }
+  }
+  return calls
+}
+
 export const createDealerEvents = (
   { redis, now = Date.now }: { readonly redis: RedisClient; readonly now?: () => number },
   /** `maxNoted`: maximum number of events between two saves. Further events are not counted. */
   { keyPrefix, maxNoted = 500_000 }: { readonly keyPrefix: string; readonly maxNoted?: number },
 ): DealerEvents => {
-  redis.defineCommand('countEvents', { lua: script('count-events'), numberOfKeys: 2 })
+  redis.defineCommand('countEvents', { lua: script('count-events') })
   const scripts = redis as Scripts
+  // On Redis Cluster the keys of two dealers are in different slots.
+  const listsPerCall = isCluster(redis) ? 1 : LISTS_PER_CALL
   /**
-   * Hashes of ids, by dealer and hour. A list may have an id twice, because Redis counts the id
-   * once.
+   * Ids by dealer and hour. A list may have an id twice, because Redis counts the id once.
    */
-  const noted = new Map<string, Map<number, number[]>>()
+  let noted = new Map<string, Map<number, number[]>>()
+  /** Number of ids that are noted or being stored. */
   let size = 0
 
   const idsOf = (dealerUuid: string, hour: number): number[] => {
@@ -68,22 +98,42 @@ export const createDealerEvents = (
     return ids
   }
 
-  const forget = (dealerUuid: string, hour: number): void => {
-    const hours = noted.get(dealerUuid)
-    hours?.delete(hour)
-    if (hours?.size === 0) noted.delete(dealerUuid)
+  const noteAgain = ({ dealerUuid, hour, ids }: Ids): void => {
+    idsOf(dealerUuid, hour).push(...ids)
   }
 
-  const store = async (dealerUuid: string, hour: number, ids: number[]): Promise<void> => {
-    const { week, index } = eventCountPlace(hour)
-    const keys = [eventIdsKey(dealerUuid, hour, keyPrefix), eventCountsKey(dealerUuid, week, keyPrefix)] as const
-    while (ids.length > 0) {
-      const part = ids.slice(0, IDS_PER_CALL)
-      await scripts.countEvents(...keys, index, EVENT_IDS_TTL_MS, ACTIVITY_TTL_MS, ...part)
-      // Ids that arrived during the call are at the end of the list.
-      ids.splice(0, part.length)
-      size -= part.length
+  /** Removes all noted ids. @returns the ids of hours that Redis still counts. */
+  const takeNoted = (): Ids[] => {
+    const oldest = hourOf(now() - COUNTED_MS)
+    const lists: Ids[] = []
+    for (const [dealerUuid, hours] of noted)
+      for (const [hour, ids] of hours) {
+        if (hour < oldest) size -= ids.length
+        else lists.push({ dealerUuid, hour, ids })
+      }
+    noted = new Map()
+    return lists
+  }
+
+  const store = async (lists: readonly Ids[]): Promise<void> => {
+    const keys: string[] = []
+    const args: number[] = [EVENT_IDS_TTL_MS, ACTIVITY_TTL_MS]
+    for (const { dealerUuid, hour, ids } of lists) {
+      const { week, index } = eventCountPlace(hour)
+      keys.push(eventIdsKey(dealerUuid, hour, keyPrefix), eventCountsKey(dealerUuid, week, keyPrefix))
+      args.push(index, ids.length, ...ids)
     }
+    let refusals: readonly string[] = []
+    try {
+      refusals = await scripts.countEvents(keys.length, ...keys, ...args)
+    } finally {
+      for (const [i, list] of lists.entries()) {
+        if (refusals[i] === '') size -= list.ids.length
+        else noteAgain(list)
+      }
+    }
+    const refusal = refusals.find((each) => each !== '')
+    if (refusal !== undefined) throw new Error(refusal)
   }
 
   return {
@@ -98,17 +148,12 @@ export const createDealerEvents = (
       }
     },
     save: async () => {
-      const oldest = hourOf(now() - COUNTED_MS)
-      const stores: (() => Promise<void>)[] = []
-      for (const [dealerUuid, hours] of noted)
-        for (const [hour, ids] of hours) {
-          if (hour < oldest) size -= ids.splice(0).length
-          if (ids.length > 0) stores.push(() => store(dealerUuid, hour, ids))
-          // The dealer may never send another event, so its empty list must be removed.
-          else forget(dealerUuid, hour)
-        }
-      for (let i = 0; i < stores.length; i += CALLS_AT_ONCE)
-        await all(stores.slice(i, i + CALLS_AT_ONCE).map((each) => each()))
+      const calls = callsOf(takeNoted(), listsPerCall)
+      try {
+        while (calls.length > 0) await all(calls.splice(0, CALLS_AT_ONCE).map(store))
+      } finally {
+        for (const list of calls.flat()) noteAgain(list)
+      }
     },
   }
 }

@@ -1,22 +1,38 @@
 --[[
-Adds ids of a dealer's events in one hour, and stores the number of different ids.
+Adds ids of events to the hours of some dealers, and stores the number of different ids of each hour.
 
-KEYS[1]  HyperLogLog of the ids of the hour
-KEYS[2]  string with the number of each hour of the week, 32 bits each
-ARGV[1]  index of the hour in KEYS[2]
-ARGV[2]  time to live of KEYS[1], milliseconds
-ARGV[3]  time to live of KEYS[2], milliseconds
-then     ids
+KEYS     for each hour of a dealer: HyperLogLog of the ids of the hour,
+         string with the number of each hour of the week, 32 bits each.
+         On Redis Cluster all keys must be in one slot.
+ARGV[1]  time to live of a HyperLogLog, milliseconds
+ARGV[2]  time to live of a string, milliseconds
+then for each hour of a dealer, in the order of KEYS:
+         index of the hour in the string, number of the following arguments, id, id, ...
+
+Reply    for each hour of a dealer: '', or the error with which Redis refused these ids. An error of
+         one dealer must not delay the ids of the other dealers.
 
 The script is atomic, because several projectors count the events of one dealer. The number never
 falls, so ids that Redis has lost do not lower it.
 ]]
-redis.call('PFADD', KEYS[1], unpack(ARGV, 4))
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-local index = '#' .. ARGV[1]
-local found = redis.call('PFCOUNT', KEYS[1])
-if found > redis.call('BITFIELD', KEYS[2], 'GET', 'u32', index)[1] then
-  redis.call('BITFIELD', KEYS[2], 'SET', 'u32', index, found)
+local function count(ids, counts, index, first, last)
+  redis.call('PFADD', ids, unpack(ARGV, first, last))
+  redis.call('PEXPIRE', ids, ARGV[1])
+  local found = redis.call('PFCOUNT', ids)
+  if found > redis.call('BITFIELD', counts, 'GET', 'u32', index)[1] then
+    redis.call('BITFIELD', counts, 'SET', 'u32', index, found)
+  end
+  redis.call('PEXPIRE', counts, ARGV[2])
 end
-redis.call('PEXPIRE', KEYS[2], ARGV[3])
-return found
+
+local reply = {}
+local cursor = 3
+for i = 1, #KEYS, 2 do
+  local first = cursor + 2
+  local last = cursor + 1 + tonumber(ARGV[cursor + 1])
+  local done, failure = pcall(count, KEYS[i], KEYS[i + 1], '#' .. ARGV[cursor], first, last)
+  cursor = last + 1
+  -- Before Redis 7 an error is a string.
+  reply[#reply + 1] = done and '' or type(failure) == 'table' and failure.err or tostring(failure)
+end
+return reply
