@@ -236,8 +236,8 @@ export const kafkaMutations: readonly Mutation[] = [
     rule: 'compressed and transactional produce requests are encoded by kafkajs',
     prevents: 'a record that is stored outside its transaction',
     file: `${folder}/patches/produce-request.ts`,
-    from: 'if (isPlain(args))',
-    to: 'if (isPlain(args) || true)',
+    from: '|| !isPlain(args)',
+    to: '',
     test: unit(
       `${folder}/patches/produce-request.test.ts`,
       'compressed, idempotent and transactional requests are encoded by kafkajs',

@@ -12,7 +12,7 @@ type Create = (args: ProduceArguments) => { encode(): Promise<{ buffer: Buffer }
 const kafkajsRequest = require('kafkajs/src/protocol/requests/produce/v3/request') as Create
 const { protocol } = require('kafkajs/src/protocol/requests/produce') as {
   protocol(options: { version: number | string }): (args: ProduceArguments) => {
-    request: ReturnType<Create>
+    request: ReturnType<Create> & { expectResponse(): boolean }
     response: { decode(bytes: Buffer): Promise<unknown> }
   }
 }
@@ -133,6 +133,11 @@ describe('patchProduceRequest', () => {
       expect(await encoderOf(args, 7)).toBe('kafkajs')
       expect((await sentBytes(args)).equals(await kafkajsBytes(args))).toBe(true)
     }
+  })
+
+  it('a request waits for a response only if its own acks ask for a response', () => {
+    const waits = (acks: number) => protocol({ version: 7 })({ ...plain, acks }).request.expectResponse()
+    expect([-1, 0, 1, 0].map(waits)).toEqual([true, false, true, false])
   })
 
   it('the memory of a request is used again only after its response', async () => {
