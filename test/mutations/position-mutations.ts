@@ -2,6 +2,7 @@ import { brokers, faultRow, type Mutation, unit } from './mutation.ts'
 
 const folder = 'services/projector/src'
 const projection = (title: string) => unit(`${folder}/projection.test.ts`, title)
+const positions = (title: string) => unit(`${folder}/positions.test.ts`, title)
 const lookahead = (title: string) => unit(`${folder}/lookahead.test.ts`, title)
 const store = (title: string) => brokers(`${folder}/store.int.test.ts`, title)
 const movesFromWhereItIs = {
@@ -74,7 +75,7 @@ export const positionMutations: readonly Mutation[] = [
       metrics.observeLag(partition, Number(BigInt(watermarks.high) - BigInt(stored)))`,
     to: `      positions.set(partition, stored ?? '0')
       consumer.seek(partition, stored ?? '0')`,
-    test: projection('gets its position with its first batch'),
+    test: positions('gets its position with its first batch'),
   },
   {
     rule: 'the position of a partition is loaded when it gets a leader',
@@ -82,7 +83,7 @@ export const positionMutations: readonly Mutation[] = [
     file: `${folder}/positions.ts`,
     from: 'if (led.length + overtaken.length > 0) await',
     to: 'if (overtaken.length > 0) await',
-    test: projection('is loaded when the partition gets a leader, even without a batch'),
+    test: positions('is loaded when the partition gets a leader, even without a batch'),
   },
   {
     rule: 'the expected position is kept until the position has been read again',
@@ -138,7 +139,7 @@ export const positionMutations: readonly Mutation[] = [
     file: `${folder}/repair-positions.ts`,
     from: '!isBelow(stored, marks.low) && BigInt(stored)',
     to: 'BigInt(stored)',
-    test: projection('the position 5 is replaced with'),
+    test: positions('the position 5 is replaced with'),
   },
   {
     rule: 'a position beyond the end is replaced by the offset of the oldest record',
@@ -146,7 +147,7 @@ export const positionMutations: readonly Mutation[] = [
     file: `${folder}/repair-positions.ts`,
     from: ' && BigInt(stored) <= BigInt(marks.high)',
     to: '',
-    test: projection('the position 1001 is replaced with'),
+    test: positions('the position 1001 is replaced with'),
   },
   {
     rule: 'if the position is beyond the end, all raw records are applied, and no fill begins',
@@ -162,7 +163,7 @@ export const positionMutations: readonly Mutation[] = [
     file: `${folder}/stored-positions.ts`,
     from: 'const { deleted, identity } = await claim()',
     to: 'const [deleted, identity] = [0, await readIdentity()]',
-    test: projection('applies nothing with positions of another cluster'),
+    test: positions('applies nothing with positions of another cluster'),
   },
   {
     rule: 'positions of another cluster stop a running projector',
@@ -170,7 +171,7 @@ export const positionMutations: readonly Mutation[] = [
     file: `${folder}/positions.ts`,
     from: '          positions.clear()\n          loading = load(assigned, signal)',
     to: '',
-    test: projection('a projection waits while a restored Redis has positions of another cluster'),
+    test: positions('a projection waits while a restored Redis has positions of another cluster'),
   },
   {
     rule: 'a position within a lookahead window goes back to the start of the window',

@@ -1,6 +1,7 @@
 import { brokers, type Mutation, unit } from './mutation.ts'
 
 const folder = 'services/projector/src'
+const blocked = (title: string) => unit(`${folder}/blocked-partitions.test.ts`, title)
 const projection = (title: string) => unit(`${folder}/projection.test.ts`, title)
 const lookahead = (title: string) => unit(`${folder}/lookahead.test.ts`, title)
 const chunkWriter = (title: string) => unit(`${folder}/chunk-writer.test.ts`, title)
@@ -78,7 +79,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/pauses.ts`,
     from: 'setTimeout(resolve, PATIENCE_MS, undefined)',
     to: 'setTimeout(resolve, 1_000_000 * PATIENCE_MS, undefined)',
-    test: projection('a partition pauses while quarantine refuses its record, and the record is stored once'),
+    test: blocked('a partition pauses while quarantine refuses its record, and the record is stored once'),
   },
   {
     rule: 'the record that causes a bug is found and named',
@@ -86,7 +87,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/projection.ts`,
     from: 'if (records.length > 1) return projectUpTo(',
     to: 'if (records.length > 1) throw error\n      if (records.length > 1) return projectUpTo(',
-    test: projection('a partition pauses at a record that our code cannot handle, and the log names the record'),
+    test: blocked('a partition pauses at a record that our code cannot handle, and the log names the record'),
   },
   {
     rule: 'a batch without usable records moves the position',
@@ -169,7 +170,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/project.ts`,
     from: 'named.size > 0 && named.has(',
     to: 'named.size < 0 && named.has(',
-    test: projection('quarantines a record that QUARANTINE_RECORDS names'),
+    test: blocked('quarantines a record that QUARANTINE_RECORDS names'),
   },
   {
     rule: 'a rebuild quarantines nothing twice',
