@@ -362,9 +362,9 @@ export const createProjection = (deps: ProjectionDependencies, options: Projecti
     checkPositions: () => positions.check((partition) => busy.has(partition) || writer.isFinishing(partition)),
     executeErasures: async () => {
       const { signal } = positions
-      // If a partition is paused until records are stored, its erasures wait until the pause ends. If
-      // a person must look at a record, the pause may last for days, so erasures are executed during
-      // the pause.
+      // If a partition is paused until records are stored, its erasures wait until the pause ends.
+      // If a person must look at a record, the pause may last for days, so erasures are executed
+      // during the pause.
       const ready = [...positions.filled].filter(([partition]) => blocked.has(partition) || !pauses.isPaused(partition))
       const partitions = ready.map(
         ([partition]) => [partition, { position: () => positions.expected(partition), isFilling: false }] as const,

@@ -28,7 +28,7 @@ const changeQuota = async (admin: TopicAdmin, clientId: string, bytesPerSecond: 
       .writeDouble(bytesPerSecond ?? 0)
       .writeBoolean(bytesPerSecond === undefined)
       .writeBoolean(false)
-  const broker = await clusterOf(admin).findControllerBroker()
+  const broker = await clusterOf(admin).brokerPool.findConnectedBroker()
   await broker.connectionPool.send({
     request: { apiKey: 49, apiName: 'AlterClientQuotas', apiVersion: 0, encode },
     response: {
