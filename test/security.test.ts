@@ -26,7 +26,7 @@ describe('docs/security.md', () => {
     expect(threats.filter(({ who, what, defence }) => who === '' || what === '' || defence === '')).toEqual([])
   })
 
-  it.each(threats)('a test shows the defence against "$what"', ({ tests }) => {
+  it.each(threats)('the threat "$who: $what" names tests that exist', ({ tests }) => {
     for (const [file = '', title = ''] of tests) {
       expect([file, file !== '' && existsSync(join(root, file))]).toEqual([file, true])
       expect(title.length).toBeGreaterThan(10)

@@ -32,7 +32,7 @@ export const memory256: Question = {
       return {
         lines: [
           {
-            what: `memory, ingress, ${CONNECTIONS} connections for ${seconds} s: most resident`,
+            what: `memory, ingress, ${CONNECTIONS} connections for ${seconds} s: maximum resident memory`,
             target: `≤ ${MAX_RESIDENT_MB} MB`,
             figure: `${figure.max.toFixed(0)} MB (${loaded['CPU µs per event'].toFixed(0)} µs of CPU an event)`,
             met: figure.max <= MAX_RESIDENT_MB,

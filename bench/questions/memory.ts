@@ -53,7 +53,7 @@ export const memoryLines = (name: string, events: number, samples: readonly Samp
       met: slope <= MAX_SLOPE_MB_PER_MILLION,
     },
     {
-      what: `memory, ${name}: most resident`,
+      what: `memory, ${name}: maximum resident memory`,
       target: `≤ ${MAX_RESIDENT_MB} MB`,
       figure: `${most.toFixed(0)} MB`,
       met: most <= MAX_RESIDENT_MB,

@@ -101,7 +101,7 @@ export const fillMutations: readonly Mutation[] = [
     file: `${folder}/positions.ts`,
     from: ' && fills.has(partition) === fillings.has(partition)',
     to: '',
-    test: filled('customers that a restored master of Redis Cluster has lost are filled again'),
+    test: filled('after a restored master of Redis Cluster has lost customers, the fill writes these customers again'),
   },
   {
     rule: 'a fill ends if its state topic was deleted',

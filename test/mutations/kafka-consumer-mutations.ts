@@ -13,7 +13,7 @@ export const kafkaConsumerMutations: readonly Mutation[] = [
     file: `${folder}/partition-reader.ts`,
     from: 'return unreadable && passOver({ ...unreadable, offset })',
     to: 'return unreadable && { records: [], nextOffset: unreadable.nextOffset }',
-    test: foreignRecords('the reader skips an unreadable batch, and reports its offsets'),
+    test: foreignRecords('the partition reader skips an unreadable batch, and reports its offsets'),
   },
   {
     rule: 'a reader of one partition reports records that Kafka no longer has',
@@ -21,7 +21,7 @@ export const kafkaConsumerMutations: readonly Mutation[] = [
     file: `${folder}/partition-reader.ts`,
     from: "if (errorType(error) === 'OFFSET_OUT_OF_RANGE') return",
     to: 'if (!error) return',
-    test: foreignRecords('the reader reports records that Kafka has deleted or lost'),
+    test: foreignRecords('the partition reader reports records that Kafka has deleted or lost'),
   },
   {
     rule: 'a reader of one partition reports records that the partition has lost at its end',
@@ -29,7 +29,7 @@ export const kafkaConsumerMutations: readonly Mutation[] = [
     file: `${folder}/partition-reader.ts`,
     from: 'if (marks && BigInt(marks.high) < BigInt(until)) {',
     to: 'if (marks === null) {',
-    test: foreignRecords('the reader reports records that Kafka has deleted or lost'),
+    test: foreignRecords('the partition reader reports records that Kafka has deleted or lost'),
   },
   {
     rule: 'the checksum of a batch is checked if its offsets do not fit',

@@ -105,7 +105,7 @@ export const projectorMutations: readonly Mutation[] = [
     to: 'true',
     test: unit(
       `${folder}/progress.test.ts`,
-      'a partition that does not move is reported after ten minutes if its owner moves other partitions',
+      'a position that stays is reported after ten minutes, if its projector moves other positions',
     ),
   },
   {

@@ -23,7 +23,7 @@ it.each<[TopicRemains['keepsFor'], string]>([
   ['forever', ' forever, because its retention is unlimited'],
   ['compaction', ' until Kafka compacts it; max.compaction.lag.ms sets no time limit'],
   ['unknown', '; how long is unknown, because this user may not read its settings'],
-  [60_000, " until 1970-01-01 00:02 UTC at the latest, and until Kafka's next cleaner run"],
+  [60_000, " until 1970-01-01 00:02 UTC, plus the time until the next run of Kafka's cleaner"],
 ])('erase says how long a topic keeps its records (time limit: %s)', (keepsFor, until) => {
   const lines = linesOf({ topic: 't', records: 2, newestAt: 60_000, unreadable: 0, keepsFor })
   expect(lines).toContain(`  ${'t'.padEnd(36)}✘ keeps 2 records${until}`)

@@ -9,7 +9,7 @@ const keptRecords = ({ records, keepsFor, newestAt = 0 }: TopicRemains): string 
   if (keepsFor === 'forever') return `${keeps} forever, because its retention is unlimited`
   if (keepsFor === 'compaction') return `${keeps} until Kafka compacts it; max.compaction.lag.ms sets no time limit`
   if (keepsFor === 'unknown') return `${keeps}; how long is unknown, because this user may not read its settings`
-  return `${keeps} until ${day(newestAt + keepsFor)} UTC at the latest, and until Kafka's next cleaner run`
+  return `${keeps} until ${day(newestAt + keepsFor)} UTC, plus the time until the next run of Kafka's cleaner`
 }
 
 const markText = ({ erasure, redis }: Remains): string => {

@@ -60,7 +60,7 @@ it('if change feeds end with an error, waiting and later reads fail', async () =
   await expect(feeds.open().next()).rejects.toThrow('gone')
 })
 
-it('a reader that ends gets no more changes, and its waiting read ends', async () => {
+it('after the program ends a feed of changes, a waiting read of this feed ends without a change', async () => {
   const feeds = createChangeFeeds()
   const changes = feeds.open()
   const waiting = changes.next()

@@ -43,9 +43,10 @@ export const compareState = (
   if (last === undefined) return 'is missing in the state topic'
   if (last === null) return 'is erased in the state topic'
   const order = last.timestamp - timestamp || Buffer.compare(Buffer.from(last.id), Buffer.from(id))
-  if (order < 0) return 'is older in the state topic than its newest event'
-  if (order > 0) return exact ? 'is newer in the state topic than any event in Kafka' : undefined
-  if (!evidence.hasContent(customerUuid, last.content)) return 'differs in the state topic from its newest event'
+  if (order < 0) return 'has a document in the state topic that is older than its newest event'
+  if (order > 0) return exact ? 'has a document in the state topic that is newer than its events in Kafka' : undefined
+  if (!evidence.hasContent(customerUuid, last.content))
+    return 'has a document in the state topic that differs from its newest event'
   const place = last.source.startsWith(`${topic}/`) ? last.source.slice(topic.length + 1) : ''
   const copy = evidence.copyAt(customerUuid, place)
   // The projector publishes a repeat of the newest event too. The repeat may have arrived after

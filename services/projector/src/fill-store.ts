@@ -43,8 +43,8 @@ export interface FillStore {
   /**
    * Stores the progress after customers were written.
    * @param applied the customers. Undefined if none were written.
-   * @returns the new progress. Undefined, and nothing is stored, if another process has changed the
-   *   progress.
+   * @returns the new progress. If another process has changed the progress, stores nothing and
+   *   returns undefined.
    * @throws LostChunkError if Redis has lost one of the customers or entries.
    */
   moveFill(partition: number, fill: Fill, progress: Progress, applied?: AppliedStates): Promise<Fill | undefined>

@@ -170,7 +170,7 @@ it('a fill continues at the offset where another projector has stopped', async (
   expect(versions(world)).toEqual({ b: 21 })
 })
 
-it('customers that a restored master of Redis Cluster has lost are filled again', async () => {
+it('after a restored master of Redis Cluster has lost customers, the fill writes these customers again', async () => {
   const world = withState([stateRecord('a', 20)])
   await world.assign()
   await vi.waitFor(() => expect(world.seeks.length).toBe(2))

@@ -169,7 +169,7 @@ const createSenderMetrics = (registers: Registry[]) => ({
   silentDealers: new Gauge({
     name: 'projector_silent_dealers',
     help:
-      'Dealers without events for a time that is improbable for them. All projectors export the same number. ' +
+      'Dealers without events for much longer than is usual for them. All projectors export the same number. ' +
       'The log line `dealer-silent` names them.',
     registers,
   }),

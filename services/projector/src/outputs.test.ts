@@ -104,7 +104,7 @@ it('the projector needs no rights for a state topic that is switched off', async
   expect(set).toEqual([[new Map([['quarantine', 3]])]])
 })
 
-it('one send has at most as many documents as one batch of the state topic', async () => {
+it('documents that do not fit into one batch of the state topic are sent in several parts', async () => {
   const { outputs, sent } = setUp('state')
   const { maxValueBytes = 0 } = outputs.demands.at(-1) ?? {}
   const record = (bytes: number): OutgoingRecord => ({

@@ -169,7 +169,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toContain('no partition of raw has a leader')
   })
 
-  it('a partition that does not move is reported after ten minutes if its owner moves other partitions', async () => {
+  it('a position that stays is reported after ten minutes, if its projector moves other positions', async () => {
     const { progress, positions, pass } = setUp(200)
     for (const partition of positions.keys()) positions.set(partition, '0')
     let turn = 1

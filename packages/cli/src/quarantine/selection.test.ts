@@ -16,7 +16,7 @@ describe('the selection of records', () => {
 
   it.each([
     [[], {}, 'nothing is selected'],
-    [['0/1'], { reason: 'x', limit: '1' }, 'name records or use --reason and --limit, not both'],
+    [['0/1'], { reason: 'x', limit: '1' }, 'either name records, or use --reason and --limit'],
     [['t/0/1'], {}, 'is not a place in quarantine'],
     [['0/-1'], {}, 'is not a place in quarantine'],
     [['0/1e3'], {}, 'is not a place in quarantine'],

@@ -57,7 +57,7 @@ export const readSelection = ({ texts, words }: Pick<Given, 'texts' | 'words'>):
   const { filters, limit } = readFilters(texts)
   const named = Object.keys(FILTER_OPTIONS).filter((name) => texts[name] !== undefined)
   if (words.length > 0 && named.length > 0)
-    throw new Error(`name records or use ${named.map((name) => `--${name}`).join(' and ')}, not both`)
+    throw new Error(`either name records, or use ${named.map((name) => `--${name}`).join(' and ')}`)
   if (words.length === 0 && named.length === 0)
     throw new Error('nothing is selected: name records as PARTITION/OFFSET, or use a filter such as --reason')
   if (words.length === 0) return { places: undefined, filters, limit }

@@ -227,7 +227,7 @@ describe('a reader of one partition', () => {
     return found
   }
 
-  it('the reader skips an unreadable batch, and reports its offsets', async () => {
+  it('the partition reader skips an unreadable batch, and reports its offsets', async () => {
     const producer = await startProducer()
     await send(producer, values('a', 'b'))
     await producer.send({ ...values('c', 'd'), compression: CompressionTypes.GZIP })
@@ -240,7 +240,7 @@ describe('a reader of one partition', () => {
     expect(await readFrom('3', '5')).toEqual(['3 to 4: unknown compression codec 1', 'e'])
   })
 
-  it('the reader leaves out control records and records of aborted transactions', async () => {
+  it('the partition reader leaves out control records and records of aborted transactions', async () => {
     await send(await startProducer(), values('a'))
     const producer = await startProducer('x')
     const aborted = await producer.transaction()
@@ -252,7 +252,7 @@ describe('a reader of one partition', () => {
     expect(await readFrom('0', '5')).toEqual(['a', 'c'])
   })
 
-  it('the reader reports records that Kafka has deleted or lost', async () => {
+  it('the partition reader reports records that Kafka has deleted or lost', async () => {
     await send(await startProducer(), values('a', 'b', 'c'))
     await administratorOf(admin).deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '2' }] })
     const [missing, ...rest] = await readFrom('0', '3')

@@ -1,6 +1,6 @@
 import type { Cluster, Redis } from 'ioredis'
 
-/** Pause before a client that has given up connects again. */
+/** Pause before a client connects again, after the client has given up. */
 const PAUSE_MS = 500
 
 /**

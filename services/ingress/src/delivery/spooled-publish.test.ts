@@ -56,10 +56,13 @@ it.each(['deadline', 'queue-full'] as const)(
   },
 )
 
-it.each(['refused', 'closing'] as const)('a record that Kafka can never store is not spooled: %s', async (end) => {
-  const { publish, calls } = setUp({ end })
-  expect([(await publish(record, soon())).end, calls]).toEqual([end, ['kafka']])
-})
+it.each(['refused', 'closing'] as const)(
+  'a record that Kafka refuses forever, or that comes during the stop, is not spooled: %s',
+  async (end) => {
+    const { publish, calls } = setUp({ end })
+    expect([(await publish(record, soon())).end, calls]).toEqual([end, ['kafka']])
+  },
+)
 
 it('a record goes to the spool immediately if the last flush of its partition failed', async () => {
   const { publish, calls } = setUp({ fails: true })

@@ -16,7 +16,7 @@ import {
   storedPerSecond,
 } from './rates.ts'
 
-/** Returns the point of the history at the second measurement. */
+/** Returns the point of the history at the time of the measurement `after`. */
 export const pointOf = (before: Measurement, after: Measurement): PipelinePoint => {
   const pair = [before, after] as const
   return {

@@ -80,7 +80,8 @@ it('a client connects to a broker whose TLS handshakes take longer than the time
   const [first, second, third] = [tlsConnectionTo(port), tlsConnectionTo(port), tlsConnectionTo(port)]
   await expect(first.connect()).rejects.toThrow('Connection')
   await expect(second.connect()).rejects.toThrow('Connection')
-  // Four times the timeout may be too short on a busy machine.
+  // The third attempt has four times the timeout. On a busy machine this may be too short, and then
+  // the next attempt connects.
   await third.connect().catch(() => third.connect())
   expect([first, second].map((each) => each.connectionTimeout)).toEqual([TIMEOUT_MS, 2 * TIMEOUT_MS])
 })

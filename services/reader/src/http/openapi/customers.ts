@@ -8,7 +8,7 @@ import { ofOneCustomer, problemResponses } from './responses.ts'
 
 const header = (description: string, schema: object = { type: 'string' }) => ({ description, schema })
 
-/** Headers of each answer from Redis. */
+/** Headers of the reader's answers whose data is from Redis. */
 const headersOfRedis = {
   'x-complete-as-of': header(
     'Redis has every event that Kafka had at this time, Unix milliseconds. `unknown` if the reader does not know it.',
