@@ -88,6 +88,8 @@ COPY packages/quarantine packages/quarantine
 COPY --from=sources /app/services/${SERVICE} services/${SERVICE}
 WORKDIR /app/services/${SERVICE}
 ENV NODE_COMPILE_CACHE=/tmp/node-compile-cache
+# Without this limit, glibc gives the threads of V8 their own memory, which is rarely given back.
+ENV MALLOC_ARENA_MAX=1
 USER node
 # Fills the compile cache. With it, the service starts with two thirds of the CPU and 25 MB less
 # memory. A start without settings ends when all modules are loaded. The flags must equal those

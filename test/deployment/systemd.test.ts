@@ -16,7 +16,7 @@ describe.each(['ingress', 'projector', 'reader'] as const)(
     it(`the unit of the ${service} names only settings that exist, and credentials that it loads`, () => {
       const settings = { ingress: ingressSettings, projector: projectorSettings, reader: readerSettings }[service]
       const env = Object.fromEntries(all('Environment').map((assignment) => assignment.split('=')))
-      expect(unknownIn({ ...settings, NODE_COMPILE_CACHE: {} }, env)).toEqual([])
+      expect(unknownIn({ ...settings, NODE_COMPILE_CACHE: {}, MALLOC_ARENA_MAX: {} }, env)).toEqual([])
       const used = Object.values<string>(env).flatMap((value) => /^%d\/(.+)$/.exec(value)?.[1] ?? [])
       expect(used.toSorted()).toEqual(
         all('LoadCredential')
@@ -28,6 +28,13 @@ describe.each(['ingress', 'projector', 'reader'] as const)(
     it(`the unit of the ${service} runs the command of npm start`, () => {
       const { scripts } = JSON.parse(read(`services/${service}/package.json`)) as { scripts: { start: string } }
       expect(all('ExecStart')).toEqual([`/usr/bin/env ${scripts.start.split(' exec ')[1]}`])
+    })
+
+    it(`npm start, the unit and the image of the ${service} give malloc one arena`, () => {
+      const { scripts } = JSON.parse(read(`services/${service}/package.json`)) as { scripts: { start: string } }
+      expect(scripts.start).toMatch(/^MALLOC_ARENA_MAX=1 /)
+      expect(all('Environment')).toContain('MALLOC_ARENA_MAX=1')
+      expect(read('Dockerfile')).toMatch(/^ENV MALLOC_ARENA_MAX=1$/m)
     })
 
     it(`systemd accepts the unit of the ${service}`, (context) => {

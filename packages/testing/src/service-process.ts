@@ -82,6 +82,7 @@ export const spawnService = (
     args: ['--max-semi-space-size=8', '--conditions=customer-stream-source', startFile(root, name)],
     env: {
       ...desk,
+      MALLOC_ARENA_MAX: '1',
       // Cache compiled code, so that only the first start of a service compiles code.
       NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'node'),
       ...env,
