@@ -4,7 +4,8 @@
  *
  * For each producer id, a partition keeps the last epoch and the last sequence number. Kafka
  * refuses a batch of an earlier epoch, and a batch whose sequence number is not the next number of
- * its epoch.
+ * its epoch. The partition forgets both a day after the timestamp of the last record, not a day
+ * after its arrival (KIP-854).
  */
 export interface Epoch {
   readonly producerId: bigint
@@ -25,7 +26,8 @@ export interface NumberedBatch {
 export interface Numbering {
   /**
    * Returns the numbers of the next batch of a partition. No other batch gets these numbers,
-   * because Kafka would take it for a duplicate and would not store it.
+   * because Kafka would take it for a duplicate and would not store it. Kafka refuses the second of
+   * two batches if it comes first. So send one batch of a partition after the other.
    */
   next(topic: string, partition: number, records: number): Promise<NumberedBatch>
   /** Ends the epochs of all partitions. The next batch of each partition begins a new epoch. */
