@@ -389,6 +389,31 @@ it('erased customers stay erased after a crash at any step, and after all events
   )
 }, 60_000)
 
+it('after a failed send, a projector that has lost the partition publishes no older document', async () => {
+  const events: Event[] = [
+    { customer: 'a', version: 1 },
+    { customer: 'a', version: 2 },
+  ]
+  const world = emptyWorld()
+  const { signal } = new AbortController()
+  let calls = 0
+  /** Lets another projector apply all events before the first send of the late projector fails. */
+  const step: Step = async () => {
+    calls += 1
+    if (calls !== 2) return
+    await runProjector(world, events, { step: async () => undefined, sizes: [1], signal })
+    throw new Error('Kafka refuses the earlier epoch')
+  }
+  const { writer } = writerOf(world, step)
+  const newest = newestOf(events, 0, 1)
+  const written = await writer.write({ partition: 0, signal }, newest, '0', '1', CHUNK, async () => {})
+  expect(written?.moved).toBe(false)
+  expect(world.log).toEqual([
+    ['a', 1],
+    ['a', 2],
+  ])
+})
+
 it('known limit: an older document stays last if its late projector is killed before the repair', async () => {
   // No rule prevents this interleaving. The older document harms no reader, because readers compare
   // versions. `verify` finds the document.

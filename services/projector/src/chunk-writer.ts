@@ -183,9 +183,11 @@ export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: str
     let mayBePublished = false
     let isLate = false
     const attempt = async (): Promise<AppliedChunk | undefined> => {
-      const { isInPlace, stored, token } = await write()
-      if (!isInPlace) return { moved: false, stored: [] }
-      const records = recordsOf(stored)
+      const written = await write()
+      if (!written.isInPlace) return { moved: false, stored: [] }
+      const { stored } = written
+      let { token } = written
+      let records = recordsOf(stored)
       const late = Promise.withResolvers<void>()
       /** Moves the position at the end of a pause, if no other chunk has replaced the token. */
       const finish = async (pause: AbortSignal | undefined) => {
@@ -201,6 +203,13 @@ export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: str
         (await pauses.sendOrPause(batch, {
           what: 'state',
           send: async () => {
+            // Kafka may have refused the documents because another projector has the partition now.
+            // Kafka would not refuse them again, because each further attempt gets a new epoch.
+            if (mayBePublished) {
+              const again = await write()
+              if (again.isInPlace) token = again.token
+              records = again.isInPlace ? recordsOf(again.stored) : []
+            }
             mayBePublished = true
             await state?.send(records)
             metrics.stateRecords.inc(records.length)
