@@ -229,6 +229,14 @@ export const projectorMutations: readonly Mutation[] = [
     test: chunkWriter('with late documents of one projector'),
   },
   {
+    rule: 'before each further attempt to publish, a chunk is written to Redis again',
+    prevents: 'an older document as the last record of a customer, after Kafka has refused a former owner',
+    file: `${folder}/chunk-writer.ts`,
+    from: 'if (mayBePublished) {',
+    to: 'if (false) {',
+    test: chunkWriter('after a failed send'),
+  },
+  {
     rule: 'the last commit has a time limit',
     prevents: 'a projector that its supervisor must kill, because Kafka does not answer during the stop',
     file: `${folder}/projection.ts`,
