@@ -2,6 +2,9 @@
  * Epochs from Kafka's transaction coordinator. Each request for a transactional id returns an epoch
  * that is later than all its epochs before, no matter which process asks (KIP-98). No transaction
  * begins.
+ *
+ * There is one exception: after 32,767 epochs the id gets another producer id. Kafka does not
+ * refuse the last request of the former producer id.
  */
 import type { Epoch } from './batch-numbers.ts'
 import type { Cluster } from './cluster.ts'
