@@ -3,9 +3,9 @@
 import '@customer-stream/runtime/node-version'
 import { setFlagsFromString } from 'node:v8'
 
-// With this flag, V8 begins a major collection when the heap has grown by half since the last one.
+// With this flag, V8 begins a major collection when the heap has doubled since the last one.
 // Without the flag, the heap may grow to four times its size under load. With few events, V8 would
 // collect the heap every two seconds, and each collection delays events by several milliseconds.
-setFlagsFromString('--heap-growing-percent=50')
+setFlagsFromString('--heap-growing-percent=100')
 
 await import('./src/main.ts')
