@@ -2,18 +2,25 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { waitUntil } from '@customer-stream/runtime'
+import { PROJECTION_VERSION, positionsKey } from '@customer-stream/schemas'
 import { freePorts, openPipeline, startRedisWithSentinels } from '@customer-stream/testing'
 import { createAuthority } from '@customer-stream/testing/certificates'
 import { startRedis } from '@customer-stream/testing/vitest'
 import { expect, inject, it, onTestFinished } from 'vitest'
 import { commandOf } from './run-command.ts'
 
-/** Starts a projector that uses this Redis. Returns a function that runs commands. */
+/**
+ * Starts a projector that uses this Redis, and waits until Redis has its positions. Returns a
+ * function that runs commands.
+ */
 const openSite = async (redisUrl: string) => {
   const brokers = { ...inject('brokers'), redisUrl }
   const pipeline = await openPipeline(brokers)
   onTestFinished(() => pipeline.close())
-  await (await pipeline.start('projector')).untilReady()
+  await pipeline.start('projector')
+  const key = positionsKey(PROJECTION_VERSION, pipeline.keyPrefix)
+  await waitUntil('Redis has the positions', () => pipeline.redis.exists(key), Boolean)
   return commandOf(pipeline, brokers)
 }
 
