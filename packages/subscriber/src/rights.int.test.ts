@@ -60,8 +60,13 @@ const rightTo = (topic: string, what: RightTo) => {
     operation: AclOperationTypes.READ,
     permissionType: AclPermissionTypes.ALLOW,
   }
+  // Kafka answers when its controller has the right. The broker that checks the right gets it later.
+  const isKnown = async () => (await admin.describeAcls(right)).resources.length > 0
   return {
-    grant: () => admin.createAcls({ acl: [right] }),
+    grant: async () => {
+      await admin.createAcls({ acl: [right] })
+      await waitUntil('the broker knows the right', isKnown, Boolean)
+    },
     revoke: () => admin.deleteAcls({ filters: [right] }),
   }
 }
