@@ -7,7 +7,7 @@ import { waitUntil } from '@customer-stream/runtime'
 import { fetchEnds } from '@customer-stream/runtime/kafka'
 import { writeErasure } from '@customer-stream/schemas'
 import { ledgerEntry, makeCustomersEvent } from '@customer-stream/simulator'
-import { inspectCommand, kafkajsOf, placeKafkaTools, servicesRoot } from '@customer-stream/testing'
+import { grantRights, inspectCommand, kafkajsOf, placeKafkaTools, servicesRoot } from '@customer-stream/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openSharedBrokers, type SharedBrokers } from './shared-brokers.ts'
 import { openSite, type Site, withoutLogin } from './site.ts'
@@ -259,8 +259,9 @@ const run = async (
   const { command } = RIGHTS[use]
   await shared.brokers.kafka.setPassword(user, site.password)
   if (rights.kafka.length > 0)
-    await shared.administrator.createAcls({
-      acl: rights.kafka.map(([operation, resource]) => ({
+    await grantRights(
+      shared.administrator,
+      rights.kafka.map(([operation, resource]) => ({
         resourceType: TOPIC,
         resourceName: topicOf(resource),
         resourcePatternType: LITERAL,
@@ -269,7 +270,7 @@ const run = async (
         operation: OPERATIONS[operation],
         permissionType: ALLOW,
       })),
-    })
+    )
   const rules = rights.redis.map((rule) => rule.replace('mykaarma:', site.keyPrefix))
   await shared.redis.call('ACL', 'SETUSER', user, 'reset', 'on', `>${site.password}`, ...rules)
   const url = new URL(shared.brokers.redisUrl)
@@ -439,8 +440,9 @@ it('the commands that topics create prints work with a login, and topics check a
   const user = `command-${users++}`
   const prefix = `${user}.`
   await shared.brokers.kafka.setPassword(user, site.password)
-  await shared.administrator.createAcls({
-    acl: [OPERATIONS.CREATE, OPERATIONS.DESCRIBE, OPERATIONS.DESCRIBE_CONFIGS].map((operation) => ({
+  await grantRights(
+    shared.administrator,
+    [OPERATIONS.CREATE, OPERATIONS.DESCRIBE, OPERATIONS.DESCRIBE_CONFIGS].map((operation) => ({
       resourceType: TOPIC,
       resourceName: prefix,
       resourcePatternType: PREFIXED,
@@ -449,7 +451,7 @@ it('the commands that topics create prints work with a login, and topics check a
       operation,
       permissionType: ALLOW,
     })),
-  })
+  )
   const env = { KAFKA_SASL_USERNAME: user, KAFKA_TOPIC_PREFIX: prefix }
   const printed = await execute(['topics', 'create', '--print'], env)
   expect(printed).toMatchObject({ code: 1, stdout: expect.not.stringContaining(site.password) })

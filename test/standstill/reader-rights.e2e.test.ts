@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { waitUntil } from '@customer-stream/runtime'
 import { makeCustomersEvent } from '@customer-stream/simulator'
-import { apiKeys, READER_KEY, type ServiceProcess, startService } from '@customer-stream/testing'
+import { apiKeys, grantRights, READER_KEY, type ServiceProcess, startService } from '@customer-stream/testing'
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
 import { openSharedBrokers, type SharedBrokers } from './shared-brokers.ts'
 import { openSite, type Site } from './site.ts'
@@ -62,7 +62,7 @@ const right = (topic: string, operation = READ) => ({
 
 const startReader = async (name: string, topics: readonly string[], settings = {}): Promise<ServiceProcess> => {
   const rights = topics.map((topic) => right(topic))
-  await shared.administrator.createAcls({ acl: rights })
+  await grantRights(shared.administrator, rights)
   const redisUrl = new URL(shared.brokers.redisUrl)
   redisUrl.username = user
   redisUrl.password = site.password
@@ -188,7 +188,7 @@ it.each([
     expect(await reasonsOf(reader)).toEqual([expect.stringMatching(named)])
     if ('quarantine' in failing)
       expect(await askQuarantine(reader)).toMatchObject({ type: 'unavailable', detail: expect.stringMatching(named) })
-    await shared.administrator.createAcls({ acl: [right(topic)] })
+    await grantRights(shared.administrator, [right(topic)])
     onTestFinished(() => shared.administrator.deleteAcls({ filters: [right(topic)] }).then(() => undefined))
     await waitUntil(
       'the pipeline is well',
@@ -252,13 +252,16 @@ it('a redrive that lacks a right names the right, and works with the rights of d
     ({ type, detail }) => type === 'redrive-unavailable' && /Grant [A-Z_]+ on the topic/.test(detail ?? ''),
   )
   expect(await statuses(reader)).toEqual(ALL_WELL)
-  await shared.administrator.createAcls({ acl: lacking.filter(({ resourceName }) => resourceName === auditTopic) })
+  await grantRights(
+    shared.administrator,
+    lacking.filter(({ resourceName }) => resourceName === auditTopic),
+  )
   await waitUntil(
     'the right to write to the raw topic is named',
     () => askQuarantine(reader, redrive, 'POST'),
     ({ detail }) => /customers\.raw .*Grant WRITE on the topic/.test(detail ?? ''),
   )
-  await shared.administrator.createAcls({ acl: lacking })
+  await grantRights(shared.administrator, lacking)
   await waitUntil(
     'the record is redriven',
     () => askQuarantine(reader, redrive, 'POST'),

@@ -1,4 +1,4 @@
-import type { ServiceName } from '@customer-stream/testing'
+import { grantRights, type ServiceName } from '@customer-stream/testing'
 import { type Operation, type Resource, RIGHTS, type SiteTopics } from './rights.ts'
 import type { SharedBrokers } from './shared-brokers.ts'
 
@@ -53,13 +53,16 @@ export const createRights = (
   })
   return {
     grant: async (service, operation, resource) => {
-      await administrator.createAcls({ acl: [acl(userOf(service), operation, resource)] })
+      await grantRights(administrator, [acl(userOf(service), operation, resource)])
     },
     revoke: async (service, operation, resource) => {
       await administrator.deleteAcls({ filters: [acl(userOf(service), operation, resource)] })
     },
     grantAll: async (service, user) => {
-      await administrator.createAcls({ acl: RIGHTS[service].map((right) => acl(user, ...right)) })
+      await grantRights(
+        administrator,
+        RIGHTS[service].map((right) => acl(user, ...right)),
+      )
     },
     revokeAll: async (service) => {
       await administrator.deleteAcls({ filters: RIGHTS[service].map((right) => acl(userOf(service), ...right)) })

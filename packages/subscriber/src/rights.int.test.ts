@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { waitUntil } from '@customer-stream/runtime'
 import { writeState } from '@customer-stream/schemas'
-import { type SecuredBrokers, startSecuredBrokers } from '@customer-stream/testing'
+import { grantRights, type SecuredBrokers, startSecuredBrokers } from '@customer-stream/testing'
 import kafkajs, { type Kafka } from 'kafkajs'
 import { afterAll, beforeAll, describe, it } from 'vitest'
 import { createMemoryStore } from './fixtures/memory-store.ts'
@@ -60,13 +60,8 @@ const rightTo = (topic: string, what: RightTo) => {
     operation: AclOperationTypes.READ,
     permissionType: AclPermissionTypes.ALLOW,
   }
-  // Kafka answers when its controller has the right. The broker that checks the right gets it later.
-  const isKnown = async () => (await admin.describeAcls(right)).resources.length > 0
   return {
-    grant: async () => {
-      await admin.createAcls({ acl: [right] })
-      await waitUntil('the broker knows the right', isKnown, Boolean)
-    },
+    grant: () => grantRights(admin, [right]),
     revoke: () => admin.deleteAcls({ filters: [right] }),
   }
 }

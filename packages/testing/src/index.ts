@@ -12,6 +12,7 @@ export { type SecuredBrokers, startSecuredBrokers } from './brokers/secured-brok
 export { startSupervised } from './brokers/supervised-process.ts'
 export { type NetworkState, openTcpProxy, type TcpProxy } from './brokers/tcp-proxy.ts'
 export { freshNames } from './fresh-names.ts'
+export { grantRights } from './grant-rights.ts'
 export { inspectCommand, leaksIn, rejectLeaks } from './leaks.ts'
 export { mountVolume } from './mount-volume.ts'
 export { openRedis } from './open-redis.ts'

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { freshNames, type SecuredBrokers, startSecuredBrokers } from '@customer-stream/testing'
+import { freshNames, grantRights, type SecuredBrokers, startSecuredBrokers } from '@customer-stream/testing'
 import { createAuthority } from '@customer-stream/testing/certificates'
 import { silentLogger, testConsumer } from '@customer-stream/testing/vitest'
 import { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } from 'kafkajs'
@@ -54,8 +54,9 @@ beforeAll(async () => {
     [AclResourceTypes.TOPIC, AclOperationTypes.READ],
     [AclResourceTypes.GROUP, AclOperationTypes.READ],
   ] as const
-  await administratorOf(all).createAcls({
-    acl: [USER, USER_512, brokers.kafka.plainUser.name, 'client'].flatMap((user) =>
+  await grantRights(
+    administratorOf(all),
+    [USER, USER_512, brokers.kafka.plainUser.name, 'client'].flatMap((user) =>
       rights.map(([resourceType, operation]) => ({
         resourceType,
         operation,
@@ -66,7 +67,7 @@ beforeAll(async () => {
         permissionType: AclPermissionTypes.ALLOW,
       })),
     ),
-  })
+  )
 })
 afterAll(async () => {
   await all?.disconnect()

@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module'
 import { type AddressInfo, connect as connectTcp, createServer as createTcpServer } from 'node:net'
 import { fetchEnds } from '@customer-stream/runtime/kafka'
-import { freshNames, type SecuredBrokers, startSecuredBrokers } from '@customer-stream/testing'
+import { freshNames, grantRights, type SecuredBrokers, startSecuredBrokers } from '@customer-stream/testing'
 import { createAuthority } from '@customer-stream/testing/certificates'
 import { silentLogger, testConsumer } from '@customer-stream/testing/vitest'
 import { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } from 'kafkajs'
@@ -70,7 +70,7 @@ const acl = (operation: AclOperationTypes, resourceType: AclResourceTypes, resou
   operation,
   permissionType: AclPermissionTypes.ALLOW,
 })
-const grant = (...right: Parameters<typeof acl>) => administratorOf(all).createAcls({ acl: [acl(...right)] })
+const grant = (...right: Parameters<typeof acl>) => grantRights(administratorOf(all), [acl(...right)])
 
 describe('a client that a broker refuses', () => {
   const addresses = () => brokers.kafka.addresses
