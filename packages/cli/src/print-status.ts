@@ -97,8 +97,9 @@ const WIDTH = 13
 /** Returns the report for people, most important first. */
 export const statusLines = (report: StatusReport, isOff: (part: string) => boolean): string[] => {
   const { healthy, reasons, notices, services } = report
-  const well = services.length > 0 ? 'All is well.' : 'Kafka and Redis are well.'
-  const headline = healthy ? well : `Not well: ${counted(reasons.length, 'reason')}.`
+  const well = services.length > 0 ? 'All is well' : 'Kafka and Redis are well'
+  const withNotices = notices.length > 0 ? `, with ${counted(notices.length, 'notice')}` : ''
+  const headline = healthy ? `${well}${withNotices}.` : `Not well: ${counted(reasons.length, 'reason')}.`
   const parts = [
     ...services.map(({ kind, url, state }, i) => [i === 0 ? 'services' : '', [`${kind} ${url}: ${state}`]] as const),
     ...details(report, isOff),

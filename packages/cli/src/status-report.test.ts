@@ -101,7 +101,7 @@ it('a ready service that is blocked, and the address of another service, are pro
 
 it('a status that asked no service does not say that all is well', () => {
   expect(linesOf({}).slice(0, 3)).toEqual([
-    'Kafka and Redis are well.',
+    'Kafka and Redis are well, with 1 notice.',
     '  ! no service was asked, so a service may hang unnoticed. Give --ingress and --projector.',
     '',
   ])
@@ -243,6 +243,10 @@ it('counters that fire an alert are notices', () => {
   const counters = ['ingress http://i: 1 suspicious event since its start.']
   const services = [ready('ingress', 'http://i'), ready('projector', 'http://p')]
   expect(reportOf(findings({ counters, services }))).toMatchObject({ healthy: true, notices: counters })
+  expect(linesOf({ counters, services }).slice(0, 2)).toEqual([
+    'All is well, with 1 notice.',
+    '  ! ingress http://i: 1 suspicious event since its start.',
+  ])
 })
 
 it('if Kafka is down, status has all other lines, and no control characters', () => {

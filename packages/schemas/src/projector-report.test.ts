@@ -8,10 +8,16 @@ const REPORT: ProjectorReport = {
     { maxMs: 5, chunks: 2 },
     { maxMs: null, chunks: 1 },
   ],
+  lostRecords: 0,
 }
 
 it('a report is read as it was written', () => {
   expect(readReport(JSON.stringify(REPORT))).toEqual(REPORT)
+})
+
+it('the report of an older projector, without lost records, is read', () => {
+  const { lostRecords, ...older } = REPORT
+  expect(readReport(JSON.stringify(older))).toEqual(older)
 })
 
 it.each([
@@ -25,6 +31,7 @@ it.each([
   JSON.stringify({ ...REPORT, outcomes: null }),
   JSON.stringify({ ...REPORT, freshness: [{ maxMs: 'x', chunks: 1 }] }),
   JSON.stringify({ ...REPORT, freshness: {} }),
+  JSON.stringify({ ...REPORT, lostRecords: 'x' }),
 ])('the value %j is not a report', (text) => {
   expect(readReport(text)).toBeUndefined()
 })

@@ -14,6 +14,11 @@ export interface ProjectorReport {
    * event was in Redis.
    */
   readonly freshness: readonly FreshnessBucket[]
+  /**
+   * Records that Kafka deleted before they were applied. Undefined in the report of a projector of
+   * version 0.2.0 or older.
+   */
+  readonly lostRecords?: number
 }
 
 export interface FreshnessBucket {
@@ -32,9 +37,10 @@ const isCount = (value: unknown): value is number => typeof value === 'number' &
 export const readReport = (text: string): ProjectorReport | undefined => {
   try {
     const report: ProjectorReport = JSON.parse(text)
-    const { at, outcomes, freshness } = report
+    const { at, outcomes, freshness, lostRecords = 0 } = report
     const isValid =
       isCount(at) &&
+      isCount(lostRecords) &&
       Object.values(outcomes).every(isCount) &&
       freshness.every(({ maxMs, chunks }) => (maxMs === null || isCount(maxMs)) && isCount(chunks))
     return isValid ? report : undefined

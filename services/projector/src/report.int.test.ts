@@ -12,9 +12,11 @@ const HOUR_MS = 3_600_000
 it('a report has the counters of the process, and the buckets of its freshness histogram', async () => {
   const metrics = createProjectorMetrics(createRegistry('test'), { groupId: 'g', topic: 't' })
   metrics.events.inc({ outcome: 'applied' }, 3)
+  metrics.lostRecords.inc(4)
   for (const seconds of [0.004, 0.04, 0.04, 9999]) metrics.freshnessSeconds.observe(seconds)
-  const { at, outcomes, freshness } = await reportOf(metrics, 7)
-  expect([at, outcomes]).toEqual([7, { applied: 3, duplicate: 0, stale: 0, erased: 0, quarantined: 0 }])
+  const { at, outcomes, freshness, lostRecords } = await reportOf(metrics, 7)
+  expect([at, lostRecords]).toEqual([7, 4])
+  expect(outcomes).toEqual({ applied: 3, duplicate: 0, stale: 0, erased: 0, quarantined: 0 })
   expect(freshness.filter(({ chunks }) => chunks > 0)).toEqual([
     { maxMs: 5, chunks: 1 },
     { maxMs: 50, chunks: 2 },

@@ -13,7 +13,7 @@ const bucketsOf = async (histogram: ProjectorMetrics['freshnessSeconds']): Promi
 }
 
 export const reportOf = async (
-  { events, freshnessSeconds }: Pick<ProjectorMetrics, 'events' | 'freshnessSeconds'>,
+  { events, freshnessSeconds, lostRecords }: Pick<ProjectorMetrics, 'events' | 'freshnessSeconds' | 'lostRecords'>,
   now: number = Date.now(),
 ): Promise<ProjectorReport> => {
   const { values } = await events.get()
@@ -21,5 +21,6 @@ export const reportOf = async (
     at: now,
     outcomes: Object.fromEntries(values.map(({ labels, value }) => [labels.outcome, value])),
     freshness: await bucketsOf(freshnessSeconds),
+    lostRecords: (await lostRecords.get()).values[0]?.value ?? 0,
   }
 }

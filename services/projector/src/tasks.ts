@@ -28,7 +28,7 @@ export interface TasksDependencies {
     'checkPositions' | 'executeErasures'
   >
   readonly store: Pick<Store, 'announce' | 'saveReport'>
-  readonly metrics: Pick<ProjectorMetrics, 'events' | 'freshnessSeconds'>
+  readonly metrics: Pick<ProjectorMetrics, 'events' | 'freshnessSeconds' | 'lostRecords'>
   readonly senderWatch: Pick<SenderWatch, 'save' | 'countSilent'>
   /** Ends a process that applies nothing although Kafka and Redis answer. */
   readonly watchdog: () => Promise<void>

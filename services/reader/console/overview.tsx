@@ -14,7 +14,8 @@ export const StateBadge = () => {
   if (isWithheld()) return null
   if (pipelineError.value) return <Badge kind="bad" text="No answer" />
   if (state === undefined) return <Badge kind="unknown" text="Asking" />
-  return state.isWell ? <Badge kind="good" text="All is well" /> : <Badge kind="bad" text="Not well" />
+  if (!state.isWell) return <Badge kind="bad" text="Not well" />
+  return <Badge kind="good" text={state.notices.length === 0 ? 'All is well' : 'Well, with notices'} />
 }
 
 const Badge = ({ kind, text }: { readonly kind: 'good' | 'bad' | 'unknown'; readonly text: string }) => (

@@ -1,3 +1,4 @@
+import type { ProjectorReport } from '@customer-stream/schemas'
 import { Value } from '@sinclair/typebox/value'
 import { describe, expect, it } from 'vitest'
 import { PipelineDocument } from '../http/pipeline-document.ts'
@@ -188,9 +189,28 @@ describe('whether all is well', () => {
   it('a pipeline without lag, with open records in quarantine, is well and has a notice', () => {
     const open = { quarantine: { records: 3, openByReason: { 'not-json': 2 }, isCut: true } }
     const document = documentOf([MEASUREMENT, after(40, open)], [], 1)
-    expect(document).toMatchObject({ isWell: true, summary: 'All is well.', reasons: [] })
+    expect(document).toMatchObject({ isWell: true, summary: 'All is well, with 1 notice.', reasons: [] })
     expect(document.notices).toEqual(['At least 2 open records in quarantine. Look at their reasons.'])
     expect(document.quarantine).toEqual({ records: 3, open: 2, openByReason: { 'not-json': 2 }, isCut: true })
+  })
+
+  it('a pipeline without notices is well', () => {
+    expect(healthOf(MEASUREMENT, after(10))).toEqual({ isWell: true, summary: 'All is well.', reasons: '' })
+  })
+
+  it('records that Kafka deleted before they were applied are a notice, with the sum of all projectors', () => {
+    const report = { at: 1, outcomes: {}, freshness: [] }
+    const reports = new Map<string, ProjectorReport>([
+      ['p', { ...report, lostRecords: 1200 }],
+      ['q', { ...report, lostRecords: 1 }],
+      ['older', report],
+    ])
+    expect(documentOf([MEASUREMENT, after(10, { reports })], [], 1)).toMatchObject({
+      summary: 'All is well, with 1 notice.',
+      notices: [
+        'Kafka deleted 1,201 records before a projector applied them. See the alert RecordsLost in docs/runbook.md.',
+      ],
+    })
   })
 
   const lagging = { raw: ends('12', '20'), progress: positions(10n, 20n) }

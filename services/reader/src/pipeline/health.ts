@@ -1,7 +1,7 @@
 /** Says in sentences whether all is well. Pure functions. */
 import { lagOf, standingStill } from './lag.ts'
 import type { Measurement } from './measurement.ts'
-import { eventsAtRisk, freshnessMs, projectorsOf } from './rates.ts'
+import { eventsAtRisk, freshnessMs, lostRecords, projectorsOf } from './rates.ts'
 
 export interface Health {
   readonly isWell: boolean
@@ -65,9 +65,16 @@ const reasonsOf = (measurements: readonly Measurement[], last: Measurement): str
 const noticesOf = (last: Measurement): string[] => {
   const { quarantine, dealers, drift } = last
   const atRisk = eventsAtRisk(last) ?? 0
+  const lost = lostRecords(last)
   const open = Object.values(quarantine?.openByReason ?? {}).reduce((a, b) => a + b, 0)
   const atLeast = quarantine?.isCut ? 'at least ' : ''
   return [
+    ...(lost > 0
+      ? [
+          `Kafka deleted ${counted(lost, 'record')} before a projector applied ${lost === 1 ? 'it' : 'them'}. See ` +
+            'the alert RecordsLost in docs/runbook.md.',
+        ]
+      : []),
     ...(atRisk > 0
       ? [
           `at most ${counted(atRisk, 'event')} got 503 and ${atRisk === 1 ? 'was' : 'were'} not accepted later. ` +
@@ -110,5 +117,6 @@ export const healthOf = (measurements: readonly Measurement[], clock: number): H
   const notices = (last ? noticesOf(last) : []).map(withCapital)
   const isWell = reasons.length === 0
   const problem = reasons.length === 1 ? 'There is a problem.' : `There are ${reasons.length} problems.`
-  return { isWell, summary: isWell ? 'All is well.' : problem, reasons, notices }
+  const well = notices.length === 0 ? 'All is well.' : `All is well, with ${counted(notices.length, 'notice')}.`
+  return { isWell, summary: isWell ? well : problem, reasons, notices }
 }

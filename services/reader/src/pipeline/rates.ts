@@ -79,6 +79,13 @@ export const eventsAtRisk = ({ ingresses }: Measurement): number | undefined =>
   ingresses && [...ingresses.values()].reduce((sum, counts) => sum + counts.eventsAtRisk, 0)
 
 /**
+ * Returns the records that Kafka deleted before they were applied, since the start of each
+ * projector.
+ */
+export const lostRecords = ({ reports }: Measurement): number =>
+  [...(reports?.values() ?? [])].reduce((sum, report) => sum + (report.lostRecords ?? 0), 0)
+
+/**
  * Returns the two reports of each projector that is in both measurements. Undefined if no projector
  * has stored a report, for example because it is an older version.
  */
