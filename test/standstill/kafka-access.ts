@@ -92,6 +92,18 @@ const rights: readonly Scenario[] = [
     'WRITE',
     'transactional ids',
   ),
+  {
+    ...missingAtStart(
+      'a projector starts with DESCRIBE but not WRITE on its transactional ids',
+      'projector',
+      'WRITE',
+      'transactional ids',
+    ),
+    break: async (site) => {
+      await site.grant('projector', 'DESCRIBE', 'transactional ids')
+      await site.revoke('projector', 'WRITE', 'transactional ids')
+    },
+  },
   revoked('a projector loses WRITE on its transactional ids', 'projector', 'WRITE', 'transactional ids'),
   missingAtStart('a projector starts without READ on the erasures topic', 'projector', 'READ', 'erasures'),
   revoked('a projector loses READ on the erasures topic', 'projector', 'READ', 'erasures'),

@@ -22,6 +22,13 @@ interface Broker {
     readonly transactionalId: string
     readonly transactionTimeout: number
   }): Promise<{ readonly producerId: string; readonly producerEpoch: number }>
+  endTxn(request: {
+    readonly transactionalId: string
+    readonly producerId: string
+    readonly producerEpoch: number
+    /** False aborts the transaction. */
+    readonly transactionResult: boolean
+  }): Promise<unknown>
   fetch(request: {
     readonly maxWaitTime: number
     readonly maxBytes: number

@@ -40,7 +40,7 @@ const start = async (options: Pick<ProducerOptions, 'transactionalIdPrefix'>, co
           return { topic, key: Buffer.from('customer'), value: Buffer.from(value), timestamp: Date.now() }
         }),
       )
-    return { send, takeOver: () => producer.fence?.takeOver() }
+    return { send, takeOver: () => producer.fence?.takeOver(), checkFence: () => producer.fence?.check(topic) }
   }
   const producers = await Promise.all(Array.from({ length: count }, open))
   // The leader of a new partition may not know the partition yet, and the coordinator may not be
@@ -120,6 +120,16 @@ it('an owner that gets its partition back fences the owner in between, which may
   await owner.send('new')
   await expect(sendLate()).rejects.toMatchObject({ type: 'INVALID_PRODUCER_EPOCH' })
   expect(await stored()).toEqual(['first', 'new'])
+})
+
+it('the check of a fence ends no epoch: the owner continues, and its next batch needs no new epoch', async () => {
+  const { producers, stored } = await start(fenced, 2)
+  const [owner, other] = producers as [(typeof producers)[0], (typeof producers)[0]]
+  await other.checkFence()
+  await owner.send('next')
+  await owner.checkFence()
+  await owner.send('newest')
+  expect(await stored()).toEqual(['first', 'next', 'newest'])
 })
 
 it('without a fence, Kafka stores a late batch after a later batch', async () => {

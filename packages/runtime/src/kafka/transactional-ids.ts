@@ -8,12 +8,16 @@
  */
 import type { Epoch } from './batch-numbers.ts'
 import type { Cluster } from './cluster.ts'
+import { errorType } from './error-type.ts'
 import { attributed } from './failed-request.ts'
 
 export interface TransactionalIds {
   /** Rejects with Kafka's error if Kafka gives no epoch now. */
   requestEpoch(id: string): Promise<Epoch>
-  /** Rejects if this user may not use the id, or if Kafka has no coordinator for the id. */
+  /**
+   * Rejects if this user may not use the id, or if Kafka has no coordinator for the id. Changes
+   * nothing in Kafka.
+   */
   check(id: string): Promise<void>
 }
 
@@ -22,16 +26,20 @@ const TRANSACTION_TIMEOUT_MS = 10_000
 /** Asks for the coordinator of a transactional id. The value 0 asks for that of a group. */
 const TRANSACTION_COORDINATOR = 1
 
+/** Kafka never gives this producer id to a producer. */
+const NO_PRODUCER_ID = '-1'
+
 export const createTransactionalIds = (cluster: Cluster): TransactionalIds => {
+  const attributedTo = <T>(id: string, work: () => Promise<T>) => attributed(`use the transactional id ${id}`, work)
   const findCoordinator = (id: string) =>
-    attributed(`use the transactional id ${id}`, () =>
-      cluster.findGroupCoordinator({ groupId: id, coordinatorType: TRANSACTION_COORDINATOR }),
-    )
+    attributedTo(id, () => cluster.findGroupCoordinator({ groupId: id, coordinatorType: TRANSACTION_COORDINATOR }))
   return {
     requestEpoch: async (transactionalId) => {
       try {
         const coordinator = await findCoordinator(transactionalId)
-        const given = await coordinator.initProducerId({ transactionalId, transactionTimeout: TRANSACTION_TIMEOUT_MS })
+        const given = await attributedTo(transactionalId, () =>
+          coordinator.initProducerId({ transactionalId, transactionTimeout: TRANSACTION_TIMEOUT_MS }),
+        )
         return { producerId: BigInt(given.producerId), epoch: given.producerEpoch }
       } catch (error) {
         // The metadata may name a broker that is gone.
@@ -39,6 +47,22 @@ export const createTransactionalIds = (cluster: Cluster): TransactionalIds => {
         throw error
       }
     },
-    check: async (id) => void (await findCoordinator(id)),
+    check: async (transactionalId) => {
+      const coordinator = await findCoordinator(transactionalId)
+      await attributedTo(transactionalId, async () => {
+        try {
+          // The search for the coordinator needs DESCRIBE. This request needs WRITE. Kafka checks
+          // the right before the producer id, and ends no transaction of another producer id.
+          await coordinator.endTxn({
+            transactionalId,
+            producerId: NO_PRODUCER_ID,
+            producerEpoch: 0,
+            transactionResult: false,
+          })
+        } catch (error) {
+          if (errorType(error) !== 'INVALID_PRODUCER_ID_MAPPING') throw error
+        }
+      })
+    },
   }
 }
