@@ -153,9 +153,9 @@ export const createChunkStore = (
    * because they are in different slots. So a master that is replaced may lose some of them. If
    * this happens before the token is stored, the check finds that customers or entries are missing.
    * If this happens later, a new master without the customers also lacks the token, and `moveAfter`
-   * fails.
+   * fails. The check of the position is last, so that a late projector publishes nothing.
    */
-  const writeOnCluster: Write = async (customers, partition, _from, to, { oldest = '0', isPublished }) => {
+  const writeOnCluster: Write = async (customers, partition, from, to, { oldest = '0', isPublished }) => {
     const { position, token: tokenField, fill: fillField } = fields(partition)
     // Each call has one customer, because two customers rarely share a slot.
     const applied = await all(customers.map((customer) => applyAtOnce([customer], [`${position}/`, oldest, to, ''])))
@@ -167,8 +167,9 @@ export const createChunkStore = (
     const written = customers.filter((_, i) => stored[i] !== 'erased')
     await assertStored(client, written, options)
     await indexes.assertUpdated(indexUpdates)
-    const fills = isPublished ? await all(copies.map((key) => client.hget(key, fillField))) : []
-    return { isInPlace: fills.every((fill) => fill === null), stored, token }
+    const found = isPublished ? await all(copies.map((key) => client.hmget(key, position, fillField))) : []
+    const isExpected = (at: string | null | undefined) => at === (from ?? null) || at === to
+    return { isInPlace: found.every(([at, fill]) => isExpected(at) && fill === null), stored, token }
   }
   const write = isCluster(client) ? writeOnCluster : writeOnOne
   const writeChunk: ChunkStore['writeChunk'] = (customers, partition, from, to, { oldest = '0' } = {}) =>

@@ -310,6 +310,21 @@ describe('a master that is replaced by a replica without the last writes', () =>
   })
 })
 
+describe('a late projector on a cluster', () => {
+  it('finds that another projector has moved the position, so its documents are not published', async () => {
+    const { store } = fresh()
+    await store.movePosition(0, undefined, '9')
+    expect(await store.writeChunk([snapshot('c0')], 0, '6', '7')).toMatchObject({ isInPlace: false })
+    expect(await store.writeChunk([snapshot('c0')], 0, undefined, '7')).toMatchObject({ isInPlace: false })
+  })
+
+  it('continues if its own earlier attempt has moved the position', async () => {
+    const { store } = fresh()
+    await store.movePosition(0, undefined, '7')
+    expect(await store.writeChunk([snapshot('c0')], 0, '6', '7')).toMatchObject({ isInPlace: true })
+  })
+})
+
 describe('erasures on a cluster', () => {
   const erasures = ['c0', 'c1'].map((customerUuid, i) => ({
     customerUuid,
