@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Gives each user a password and the least rights (docs/operating.md, Least rights). May run again.
+# Gives each user a password and the least rights (docs/operating.md, Least rights). You may run
+# this script again.
 set -euo pipefail
 umask 077
 PREFIX=mykaarma.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the certificates and passwords of deploy/compose.production.yml, in deploy/secrets:
 #   deploy/compose/make-secrets.sh
-# A second run keeps what exists. docs/deploying.md says how to renew a secret.
+# A second run keeps the existing files. docs/deploying.md says how to renew a secret.
 set -euo pipefail
 umask 077
 mkdir -p "$(dirname "$0")/../secrets"

@@ -19,7 +19,8 @@ app.kubernetes.io/component: {{ .part }}
 {{ $base | trunc 48 | trimSuffix "-" }}-{{ .part }}
 {{- end }}
 
-{{/* Settings and secrets as variables. Later maps win. A secret is the name of a mounted file. */}}
+{{/* Settings and secrets as variables. If two maps have the same key, the value of the last map is
+used. The value of a secret is the name of a mounted file. */}}
 {{- define "customer-stream.env" -}}
 {{- range $name, $value := .settings }}
 - name: {{ $name }}
@@ -55,7 +56,7 @@ readOnlyRootFilesystem: true
 capabilities: { drop: [ALL] }
 {{- end }}
 
-{{/* Two pods of a part on one node, or in one zone, only if there is no other place. */}}
+{{/* Puts two pods of a part on one node, or into one zone, only if there is no other place. */}}
 {{- define "customer-stream.placement" -}}
 affinity:
   podAntiAffinity:
