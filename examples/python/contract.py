@@ -1,7 +1,7 @@
 """The contract of customer-stream in Python: reads records, and compares versions.
 
-The conformance vectors check this file (`conformance.py`). It needs no packages. Copy it into your
-own program.
+The conformance vectors check this file (`conformance.py`). This file needs no packages. Copy this
+file into your own program.
 """
 
 import codecs
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 MAX_TIMESTAMP = 2**53 - 1
 MAX_FUTURE_MS = 24 * 60 * 60 * 1000
 
-# (timestamp, id as UTF-8). Python compares tuples and bytes exactly as the rule demands: number
-# first, then byte by byte. The greater version is newer. Equal versions are the same event.
+# (timestamp, id as UTF-8). Python compares tuples and bytes exactly as the version rule demands:
+# first the number, then the id byte by byte. The greater version is newer. Equal versions are the
+# same event.
 Version = tuple[int, bytes]
 
 
@@ -99,7 +100,7 @@ def _timestamp_of(value) -> int | None:
     """Returns Unix milliseconds, or None if the value is no integer from 1 to 2^53-1."""
     is_digits = isinstance(value, str) and re.fullmatch("[0-9]+", value)
     text = value.text if isinstance(value, Number) else value if is_digits else "0"
-    # Also 1728542293678.0 is an integer. A double decides, as in the projector.
+    # Read the number as a double, as the projector does, so 1728542293678.0 is an integer.
     number = float(text)
     return int(number) if number.is_integer() and 1 <= number <= MAX_TIMESTAMP else None
 

@@ -1,4 +1,4 @@
-"""Terms for an index of customers by phone number, e-mail address or VIN. None: no term."""
+"""Makes terms for an index by phone number, e-mail address or VIN. None if there is no term."""
 
 import unicodedata
 
@@ -14,7 +14,7 @@ def phone(text: str, country: str) -> str | None:
         number = phonenumbers.parse(text, country)
     except phonenumbers.NumberParseException:
         return None
-    # Not is_possible_number: it accepts numbers without an area code.
+    # Do not use is_possible_number, because it accepts numbers without an area code.
     if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
         return None
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)

@@ -1,10 +1,10 @@
 """Keeps the newest event of each customer in SQLite, from the raw topic.
 
-Events repeat and come out of order. So the version is stored beside the state, and only a newer
-event replaces it. The position is stored in the same transaction: a crash loses nothing, and
-repeats nothing. Settings are environment variables: KAFKA_BROKERS, KAFKA_TOPIC_PREFIX, GROUP_ID,
-STATE (a file). With UNTIL_END=1 the program prints all customers when it has read all partitions,
-and ends.
+Events repeat and come out of order. So the program stores the version beside the state, and only a
+newer event replaces the state. The position is stored in the same transaction, so a crash loses no
+event and repeats no event. Settings are environment variables: KAFKA_BROKERS, KAFKA_TOPIC_PREFIX,
+GROUP_ID, STATE (a file). With UNTIL_END=1 the program reads all partitions to their end, prints all
+customers, and ends.
 """
 
 import os
@@ -33,7 +33,7 @@ def open_store(file: str) -> sqlite3.Connection:
 
 
 def apply(store: sqlite3.Connection, message: Message) -> None:
-    """Applies one event, if it is newer than the stored one. Raises Unusable."""
+    """Stores an event if it is newer than the stored event. Raises Unusable if there is no event."""
     headers = dict(message.headers() or [])
     content_type = headers.get("content-type")
     event = read_event(
@@ -66,7 +66,7 @@ def apply_all(store: sqlite3.Connection, messages: list[Message]) -> None:
             try:
                 apply(store, message)
             except Unusable as unusable:
-                # Skip the record, because it can never be used. Quarantine has it too.
+                # Skip the record, because it can never be used. Quarantine has a copy.
                 print(f"skipped {'/'.join(map(str, place))}: {unusable}", file=sys.stderr)
             store.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", (*place[:2], place[2] + 1))
 
@@ -90,7 +90,7 @@ def main() -> None:
             "bootstrap.servers": os.environ.get("KAFKA_BROKERS", "localhost:9092"),
             "group.id": os.environ.get("GROUP_ID", "raw-newest"),
             "enable.auto.commit": False,
-            # If retention has removed the record at the position, go on at the oldest record.
+            # If retention has removed the record at the position, continue at the oldest record.
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
         }

@@ -1,8 +1,9 @@
 """Keeps a table of all customers in memory, from the state topic.
 
-The table is read again at each start. So there is no group, no commit and no store that could
-disagree with the topic. Settings are environment variables: KAFKA_BROKERS, KAFKA_TOPIC_PREFIX.
-With UNTIL_END=1 the program prints all customers when it has read all partitions, and ends.
+The program reads the whole topic at each start, so it needs no group, no commit and no store that
+could disagree with the topic. Settings are environment variables: KAFKA_BROKERS,
+KAFKA_TOPIC_PREFIX. With UNTIL_END=1 the program reads all partitions to their end, prints all
+customers, and ends.
 """
 
 import os
@@ -43,7 +44,8 @@ def main() -> None:
             # creates no group.
             "group.id": "state-table",
             "enable.auto.commit": False,
-            # If a position is gone, because the topic was created again, read the whole topic.
+            # If the topic was created again, Kafka no longer has the position. Then read the whole
+            # topic.
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
         }

@@ -1,4 +1,4 @@
-/** Terms for an index of customers by phone number, e-mail address or VIN. Null: no term. */
+/** Makes terms for an index by phone number, e-mail address or VIN. Null if there is no term. */
 import { type CountryCode, parsePhoneNumberFromString } from 'libphonenumber-js/max'
 
 /**

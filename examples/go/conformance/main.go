@@ -75,7 +75,7 @@ func hash(v vector) any {
 	return contract.HashOf(state, v.AppliedAt, v.Projection)
 }
 
-// partition asks the partitioner of franz-go's producer. It is murmur2, like Java's.
+// partition asks the partitioner of franz-go's producer, which uses murmur2 as Java's client does.
 func partition(v vector) any {
 	partitioner := kgo.StickyKeyPartitioner(nil).ForTopic("topic")
 	return partitioner.Partition(&kgo.Record{Key: []byte(v.Key)}, v.Partitions)

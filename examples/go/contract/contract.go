@@ -1,5 +1,5 @@
 // Package contract reads the records of customer-stream, and compares versions. The conformance
-// vectors check it.
+// vectors check this package.
 package contract
 
 import (

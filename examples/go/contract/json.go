@@ -21,7 +21,8 @@ func isNull(value json.RawMessage) bool {
 	return value == nil || string(value) == "null"
 }
 
-// stringOf returns the text of a JSON string. False if the value is not a string.
+// stringOf returns the text of a JSON string. The second result is false if the value is not a
+// string.
 func stringOf(value json.RawMessage) (string, bool) {
 	if len(value) == 0 || value[0] != '"' {
 		return "", false
@@ -44,7 +45,7 @@ func isWellFormed(value json.RawMessage) bool {
 		}
 		unit, isUnit := unitAt(value, i)
 		if !isUnit {
-			i++ // the character after the backslash is no backslash that begins an escape
+			i++ // skip the character after the backslash, because it does not begin another escape
 			continue
 		}
 		if unit >= 0xdc00 && unit <= 0xdfff {

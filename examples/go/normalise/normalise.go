@@ -13,7 +13,7 @@ import (
 // without a country code, such as US.
 func Phone(text, country string) string {
 	number, err := phonenumbers.Parse(text, country)
-	// Not IsPossibleNumber: it accepts numbers without an area code.
+	// Do not use IsPossibleNumber, because it accepts numbers without an area code.
 	if err != nil || phonenumbers.IsPossibleNumberWithReason(number) != phonenumbers.IS_POSSIBLE {
 		return ""
 	}

@@ -30,7 +30,7 @@ var (
 	positions = []byte("positions")
 )
 
-// stored is the state of one customer. Version decides if an event replaces it.
+// stored is the state of one customer. Version decides whether an event replaces this state.
 type stored struct {
 	CustomerUUID string           `json:"customerUuid"`
 	Version      contract.Version `json:"version"`
@@ -90,7 +90,7 @@ func applyAll(store *bbolt.DB, records []*kgo.Record) error {
 		for _, record := range records {
 			err := apply(tx.Bucket(customers), record)
 			if unusable, isUnusable := err.(contract.ErrUnusable); isUnusable {
-				// Skip the record, because it can never be used. Quarantine has it too.
+				// Skip the record, because it can never be used. Quarantine has a copy.
 				log.Printf("skipped %s/%d/%d: %v", record.Topic, record.Partition, record.Offset, unusable)
 			} else if err != nil {
 				return err
@@ -166,7 +166,7 @@ func main() {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(),
 		kgo.AdjustFetchOffsetsFn(seekToStored(store, topic)),
-		// If retention has removed the record at the position, go on at the oldest record.
+		// If retention has removed the record at the position, continue at the oldest record.
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 	)
 	if err != nil {

@@ -6,7 +6,7 @@ import com.google.i18n.phonenumbers.Phonenumber.PhoneNumber;
 import java.text.Normalizer;
 import java.util.Locale;
 
-/** Terms for an index of customers by phone number, e-mail address or VIN. Null: no term. */
+/** Makes terms for an index by phone number, e-mail address or VIN. Null if there is no term. */
 final class Normalise {
     private static final PhoneNumberUtil PHONES = PhoneNumberUtil.getInstance();
 

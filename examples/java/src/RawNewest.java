@@ -38,7 +38,7 @@ final class RawNewest {
             state.put("customerWithVehicles", event.customerWithVehicles());
             store.replaceIfNewer(event.customerUuid(), event.version(), Json.write(state));
         } catch (Unusable unusable) {
-            // Skip the record, because it can never be used. Quarantine has it too.
+            // Skip the record, because it can never be used. Quarantine has a copy.
             System.err.printf("skipped %s/%d/%d: %s%n", record.topic(), record.partition(), record.offset(),
                     unusable.getMessage());
         }
@@ -86,7 +86,7 @@ final class RawNewest {
                                 env.getOrDefault("KAFKA_BROKERS", "localhost:9092"),
                                 ConsumerConfig.GROUP_ID_CONFIG, env.getOrDefault("GROUP_ID", "raw-newest"),
                                 ConsumerConfig.ENABLE_AUTO_COMMIT_CONFIG, "false",
-                                // If retention has removed the record at the position, go on at
+                                // If retention has removed the record at the position, continue at
                                 // the oldest record.
                                 ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "earliest",
                                 // Skip the records of aborted transactions.

@@ -48,7 +48,7 @@ final class Store implements AutoCloseable {
         }
     }
 
-    /** Makes all changes since the last commit durable at once. */
+    /** Commits all changes since the last commit in one transaction. */
     void commit() throws SQLException {
         connection.commit();
     }

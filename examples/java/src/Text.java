@@ -49,7 +49,7 @@ final class Text {
         return text.codePoints().noneMatch(Text::isHalfAPair);
     }
 
-    /** Replaces each half of a pair by U+FFFD, as clients of Redis do. */
+    /** Replaces each half of a surrogate pair by U+FFFD, as clients of Redis do. */
     static String wellFormed(String text) {
         int[] points = text.codePoints().map(point -> isHalfAPair(point) ? 0xfffd : point).toArray();
         return new String(points, 0, points.length);

@@ -2,8 +2,9 @@ import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 
 /**
- * Decides which of two events is newer: the one with the greater timestamp or, if they are equal,
- * the one whose id is greater by its UTF-8 bytes. Equal versions are the same event.
+ * Decides which of two events is newer. The event with the greater timestamp is newer. If the
+ * timestamps are equal, the event with the greater id is newer, by the UTF-8 bytes of the id. Equal
+ * versions are the same event.
  */
 record Version(long timestamp, String id) implements Comparable<Version> {
     byte[] idBytes() {
