@@ -19,7 +19,7 @@ export const QUARANTINE_REASONS = {
   [KEY_TOO_LONG]: 'has a customerUuid of more than 32 KiB',
   'missing-event-id': 'has no event id',
   'invalid-event-id': 'has an event id that is not a string, or is not valid Unicode text',
-  'invalid-timestamp': 'has no timestamp of milliseconds',
+  'invalid-timestamp': 'has no valid timestamp in milliseconds',
   'too-far-in-future': 'has a timestamp that is later than its receipt by more than `MAX_FUTURE_MS`',
   'too-many-fields': 'has more fields than a hash may have',
   'not-a-customers-event': 'is in the topic of customers, but has a different type',
