@@ -36,7 +36,7 @@ export const schemaMutations: readonly Mutation[] = [
     file: `${folder}/json.ts`,
     from: 'RawJson.rawJSON(value.slice(marker.length))',
     to: 'Number(value.slice(marker.length))',
-    test: unit(`${folder}/json.test.ts`, 'a number that cannot be a double is kept as its text'),
+    test: unit(`${folder}/json.test.ts`, 'the JSON parser keeps the text of a number that a double cannot hold'),
   },
   {
     rule: 'bytes that are not UTF-8 are refused',
@@ -60,7 +60,7 @@ export const schemaMutations: readonly Mutation[] = [
     file: `${folder}/customer-hash.ts`,
     from: 'first !== undefined && first < start',
     to: 'first !== undefined && first > start',
-    test: unit(`${folder}/customer-hash.test.ts`, 'each field gets the name that the rules of the hash demand'),
+    test: unit(`${folder}/customer-hash.test.ts`, 'each field has the name in the hash that the rules demand'),
   },
   {
     rule: 'if two names become one name, the later value counts',
@@ -68,7 +68,7 @@ export const schemaMutations: readonly Mutation[] = [
     file: `${folder}/customer-hash.ts`,
     from: 'if (place !== undefined) list',
     to: 'if (place === -1) list',
-    test: unit(`${folder}/customer-hash.test.ts`, 'each field gets the name that the rules of the hash demand'),
+    test: unit(`${folder}/customer-hash.test.ts`, 'each field has the name in the hash that the rules demand'),
   },
   {
     rule: 'a long number is found even at the beginning of the text',

@@ -30,13 +30,13 @@ it('the data of a CloudEvent has exactly the members of the state', () => {
 })
 
 it.each([
-  ['without a dealer', ''],
-  ['with an empty dealer', ',"dealerUuid":""'],
-])('an event %s has the sender as its source', (_, more) => {
+  ['of an event without a dealer', ''],
+  ['of an event with an empty dealer', ',"dealerUuid":""'],
+])('the source of a CloudEvent %s is /mykaarma', (_, more) => {
   expect(cloudEventOf(stateOf(more)).source).toBe('/mykaarma')
 })
 
-it('a dealer id that is not valid Unicode gets a replacement character in the source', () => {
+it('the source of a CloudEvent has a replacement character if the dealer id is not valid Unicode', () => {
   expect(cloudEventOf(stateOf(',"dealerUuid":"\\ud800"')).source).toBe('/mykaarma/dealers/%EF%BF%BD')
 })
 

@@ -45,7 +45,7 @@ interface PartitionVector {
 
 const bytesOf = (base64: string) => Buffer.from(base64, 'base64')
 
-/** Reads a raw record like the projector. @returns the version, or the reason of quarantine. */
+/** Reads a raw record as the projector does. @returns the version, or the reason of quarantine. */
 const read = ({ bodyBase64, contentType, receivedAt }: ReadVector): Version | EventFault => {
   const record = { offset: '0', timestamp: String(receivedAt ?? Number.MAX_SAFE_INTEGER), key: null }
   const headers = contentType === undefined ? {} : { 'content-type': contentType }

@@ -35,7 +35,7 @@ const roundTrip = (customerWithVehicles: unknown) => {
   return stored.value
 }
 
-// Returns a value after a round trip through JSON, without null members at the top level.
+// Returns an object without its members that are null or undefined.
 const withoutNulls = (value: object) =>
   Object.fromEntries(Object.entries(value).filter(([, v]) => v !== null && v !== undefined))
 
@@ -60,7 +60,7 @@ const anyVehicles = fc.option(fc.array(fc.record({ vin: text, id: whole, isValid
 const anyAddresses = fc.option(fc.array(fc.record({ line1: text, zip: text, isPreferred: flag }, some)))
 
 describe('customer to hash and back', () => {
-  it('the hash gives back every documented field, except fields that are null', () => {
+  it('customerFromHash returns every documented field, except fields that are null', () => {
     fc.assert(
       fc.property(anyCustomer, anyVehicles, anyAddresses, fc.boolean(), (fields, vehicles, addresses, beside) => {
         const customer = { customerUuid: 'c', ...fields, ...(beside ? {} : { addresses }) }
@@ -233,7 +233,7 @@ const fieldsByRule = ({ envelope, customerWithVehicles }: CustomersEvent): [stri
   return [...fields]
 }
 
-it('each field gets the name that the rules of the hash demand', () => {
+it('each field has the name in the hash that the rules demand', () => {
   const name = fc.constantFrom(
     ...['vehicles', 'addresses', 'dealerUuid', 'departmentUuid', '__proto__', '_eventId', '_customer.a', 'a', '_a'],
     ...['\ud800', '\ud801', '\ufffd', '7', 'b'],

@@ -8,7 +8,7 @@ import { failed, ok, type Result } from './result.ts'
 import { type CustomerState, type RecordPlace, stateOf } from './state.ts'
 import { readVersion, type Version, type VersionFault } from './version.ts'
 
-/** Values that the projector adds to a customer's state. Times are Unix milliseconds. */
+/** Values that the hash has in addition to the customer's state. `appliedAt`: Unix milliseconds. */
 export interface Projecting {
   readonly appliedAt: number
   /** `PROJECTION_VERSION` of the projector that writes the hash. */
@@ -16,8 +16,8 @@ export interface Projecting {
 }
 
 /**
- * Metadata fields of the hash. No payload can forge these fields, because in the hash no field of a
- * customer begins with a single underscore.
+ * Metadata fields of the hash. No payload can forge these fields. If a customer's field begins with
+ * an underscore, its name in the hash is `__<name>` or `_<source>.<name>`.
  */
 export const META = {
   eventId: '_eventId',
@@ -105,7 +105,7 @@ const fieldsAndValuesOf = (state: CustomerState): string[] => {
  * and department of the envelope; `vehicles` and `addresses`; all fields of `customer`; unknown
  * fields beside `customer`; the metadata. If two sources have a field of the same name, the first
  * source gets the name. The hash keeps the value of the later source as `_<source>.<name>`.
- * @returns the hash, or the reason why the customer can never be projected.
+ * @returns the hash, or the reason why Redis can never store the customer.
  */
 export const stateToHash = (
   state: CustomerState,
@@ -131,7 +131,7 @@ export const stateToHash = (
   return ok({ customerUuid, version, fieldsAndValues })
 }
 
-/** @returns the hash of an event, or the reason why the event can never be projected. */
+/** @returns the hash of an event, or the reason why Redis can never store the customer. */
 export const customerToHash = (
   event: CustomersEvent,
   from: RecordPlace & Projecting,
@@ -156,9 +156,9 @@ export interface StoredCustomer {
    */
   readonly other: Readonly<Record<string, string>>
   /**
-   * Text of each field that has lost its name to an earlier source of the event. The key is
-   * `<source>.<name>`. Example: `customer.addresses`, if the event also has addresses beside the
-   * customer.
+   * Text of each field whose name an earlier source of the event also has, see {@link stateToHash}.
+   * The key is `<source>.<name>`. Example: `customer.addresses`, if the event also has addresses
+   * beside the customer.
    */
   readonly shadowed: Readonly<Record<string, string>>
   readonly version: Version
@@ -172,7 +172,7 @@ export interface StoredCustomer {
 type ReadText = (text: string) => unknown
 
 const reading = (schema: TSchema): ReadText => {
-  // A schema of texts has no further rule, so it accepts every text.
+  // A schema that accepts the empty text accepts every text.
   if (Value.Check(schema, '')) return (text) => text
   return (text) => {
     try {

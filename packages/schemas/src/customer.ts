@@ -12,7 +12,8 @@ import type { RawNumber } from './json.ts'
 const Text = Type.Optional(Type.Union([Type.String(), Type.Null()]))
 const Flag = Type.Optional(Type.Union([Type.Boolean(), Type.Null()]))
 /**
- * If a double cannot hold an integer, `parseEvent` and `readState` return a {@link RawNumber}.
+ * An integer. `parseEvent` and `readState` return a {@link RawNumber} if a double cannot hold the
+ * integer.
  */
 const Whole = Type.Optional(Type.Union([Type.Unsafe<number | RawNumber>(Type.Integer()), Type.Null()]))
 const ListOf = <T extends TSchema>(item: T) => Type.Optional(Type.Union([Type.Array(item), Type.Null()]))
@@ -101,7 +102,7 @@ export const CustomersPayload = Type.Object({
 export type CustomersPayload = Static<typeof CustomersPayload>
 
 /**
- * Lists the places at which a value differs from the vendor's documentation. Such a value is no
+ * Lists the places at which a value differs from the vendor's documentation. A difference is no
  * reason to refuse an event.
  * @returns JSON pointers, each with a sentence. Empty if the value conforms.
  */

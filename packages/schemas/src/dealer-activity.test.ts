@@ -69,7 +69,7 @@ it('for each hour of the last day, the result has the active slots and the usual
   expect(usualDay.slice(5, 19)).toEqual(Array(14).fill(0))
 })
 
-it('the slot of a time is the last slot that has begun at this time', () => {
+it('slotOf returns the last slot that has begun at the given time', () => {
   const time = at(3, 2, 1) + SLOT_MS + 7
   expect(startOfSlot(slotOf(time))).toBe(at(3, 2, 1) + SLOT_MS)
 })

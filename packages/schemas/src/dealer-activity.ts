@@ -1,7 +1,7 @@
 /**
- * The activity of a dealer: in which slots of five minutes its events arrived. A slot is one bit,
- * so an event that is applied twice changes nothing. The bits of some weeks are the dealer's
- * rhythm, and show whether its silence is unusual.
+ * The activity of a dealer: the slots of five minutes in which its events arrived. A slot is one
+ * bit, so an event that is applied twice changes nothing. The bits of some weeks are the dealer's
+ * rhythm. The rhythm shows whether a pause of the dealer is unusual.
  */
 import { DEFAULT_KEY_PREFIX } from './keys.ts'
 
@@ -21,9 +21,9 @@ const RHYTHM_WEEKS = 5
  */
 export const WEEKS = 10
 
-/** Maximum probability of a pause that makes a dealer silent. */
+/** A dealer is silent if the probability of its pause is at most this number. */
 const IMPROBABLE = 1e-4
-/** Minimum weeks of a rhythm. A shorter rhythm cannot show whether a silence is unusual. */
+/** Minimum weeks of a rhythm. A shorter rhythm cannot show whether a pause is unusual. */
 const MIN_WEEKS = 2
 /** Time without an event after which a dealer counts as gone. */
 const GONE_MS = 4 * WEEK_MS
@@ -36,7 +36,7 @@ export interface ActivitySlot {
   readonly bit: number
 }
 
-/** Returns the slot of a time, Unix milliseconds. */
+/** Returns the slot that contains a time. `at`: Unix milliseconds. */
 export const slotOf = (at: number): ActivitySlot => ({
   week: Math.floor(at / WEEK_MS),
   bit: Math.floor((at % WEEK_MS) / SLOT_MS),
@@ -46,8 +46,8 @@ export const slotOf = (at: number): ActivitySlot => ({
 export const startOfSlot = ({ week, bit }: ActivitySlot): number => week * WEEK_MS + bit * SLOT_MS
 
 /**
- * Returns the key of a string with the bits of one week. The key expires {@link ACTIVITY_TTL_MS}
- * after its last change.
+ * Returns the key of a Redis string with the bits of one week. The key expires {@link
+ * ACTIVITY_TTL_MS} after its last change.
  */
 export const activityKey = (dealerUuid: string, week: number, prefix: string = DEFAULT_KEY_PREFIX): string =>
   `${prefix}dealer:{${dealerUuid}}:${week}`
@@ -71,7 +71,7 @@ const isActive = (bits: WeekBits | undefined, bit: number): boolean =>
  * - `active`: the pause since the last event is usual.
  * - `silent`: a pause of this length is improbable in the dealer's rhythm.
  * - `gone`: the dealer has sent no event for four weeks.
- * - `new`: the rhythm is too short to judge a pause. It needs two whole weeks.
+ * - `new`: the rhythm is shorter than two whole weeks. It cannot show whether a pause is unusual.
  */
 export type DealerState = 'active' | 'silent' | 'gone' | 'new'
 
@@ -116,7 +116,7 @@ export const hoursUntil = (now: number): readonly number[] => {
 /**
  * Judges the activity of a dealer.
  * @param weeks the bits of each week, by the number of the week.
- * @param last time of receipt of the last event, Unix milliseconds.
+ * @param last time of receipt of the last event, Unix milliseconds. `now` has the same unit.
  */
 export const judgeActivity = (weeks: ReadonlyMap<number, WeekBits>, last: number, now: number): DealerActivity => {
   const known = weeksOfRhythm(weeks, last)

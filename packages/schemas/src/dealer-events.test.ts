@@ -31,7 +31,7 @@ it('the events of the last day are counted by hour, and the current hour is the 
   expect(usualEventsByHour).toEqual(Array(24).fill(null))
 })
 
-it('the usual number of an hour is the average of this hour in the previous weeks', () => {
+it('the usual number of events in an hour is the average of the same hour in the previous weeks', () => {
   // The three whole weeks have 10, 20 and 30 events an hour.
   const { bits, counts } = setUp(3.5 * HOURS_PER_WEEK, (ago) => 10 * Math.floor((ago + 157) / HOURS_PER_WEEK))
   const { usualEventsByHour } = countEvents(bits, counts, NOW, NOW)
@@ -39,14 +39,14 @@ it('the usual number of an hour is the average of this hour in the previous week
   expect(countedWeeks(bits, NOW, NOW)).toEqual([2970, 2969, 2968, 2967])
 })
 
-it('the events of an hour are unknown if only its active slots are stored, and 0 without active slots', () => {
+it('the number of events in an hour is null if only active slots are stored, and 0 if nothing is stored', () => {
   const { bits, counts } = setUp(3, (ago) => (ago === 1 ? 0 : 5))
   const { eventsByHour } = countEvents(bits, counts, NOW, NOW)
   expect(eventsByHour.slice(-5)).toEqual([0, 0, 5, null, 5])
   expect(countEvents(bits, new Map(), NOW, NOW).eventsByHour.slice(-5)).toEqual([0, 0, null, null, null])
 })
 
-it('the usual number of an hour leaves out a week in which no projector counted events', () => {
+it('the usual number of events in an hour leaves out a week in which no projector counted events', () => {
   const { bits, counts } = setUp(3.5 * HOURS_PER_WEEK, () => 10)
   // In the week before last, no projector counted, and the dealer sent events in one hour only.
   counts.delete(2968)

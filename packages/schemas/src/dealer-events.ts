@@ -24,13 +24,16 @@ export const EVENT_IDS_TTL_MS = COUNTED_MS + 2 * HOUR_MS
 /** Returns the hour of a time, in hours since 1970. */
 export const hourOf = (at: number): number => Math.floor(at / HOUR_MS)
 
-/** Returns the place of an hour's number: the week, and the index in the string of the week. */
+/**
+ * Returns the place at which the number of an hour's events is stored: the week, and the index in
+ * the string of this week.
+ */
 export const eventCountPlace = (hour: number): { readonly week: number; readonly index: number } => ({
   week: Math.floor(hour / HOURS_PER_WEEK),
   index: hour % HOURS_PER_WEEK,
 })
 
-/** Numbers of the hours of one week, as Redis returns them: big-endian, 32 bits each. */
+/** Number of events in each hour of one week, as Redis returns them: big-endian, 32 bits each. */
 export type WeekCounts = Uint8Array
 
 export interface DealerEvents {
@@ -40,7 +43,7 @@ export interface DealerEvents {
   readonly usualEventsByHour: readonly (number | null)[]
 }
 
-/** Returns the weeks whose numbers {@link countEvents} needs. */
+/** Returns the weeks whose {@link WeekCounts} are needed by {@link countEvents}. */
 export const countedWeeks = (weeks: ReadonlyMap<number, WeekBits>, last: number, now: number): readonly number[] => [
   ...new Set([...weeksUntil(now).slice(0, 2), ...weeksOfRhythm(weeks, last)]),
 ]
@@ -48,7 +51,7 @@ export const countedWeeks = (weeks: ReadonlyMap<number, WeekBits>, last: number,
 /**
  * Returns the events of a dealer by hour.
  * @param weeks the bits of each week, as for `judgeActivity`.
- * @param counts the numbers of {@link countedWeeks}, by the number of the week.
+ * @param counts the counts of {@link countedWeeks}, by the number of the week.
  * @param last time of receipt of the last event, Unix milliseconds.
  */
 export const countEvents = (
@@ -62,12 +65,12 @@ export const countEvents = (
     const numbers = counts.get(week)
     const isStored = numbers !== undefined && numbers.byteLength >= 4 * (index + 1)
     const events = isStored ? new DataView(numbers.buffer, numbers.byteOffset).getUint32(4 * index) : 0
-    // An hour with active slots and without a number: its events were applied too late, or by a
-    // projector that did not count.
+    // If an hour has active slots but no number, its events were applied too late, or by a
+    // projector that did not count events.
     return events === 0 && activeSlots(weeks, hour * HOUR_MS) > 0 ? null : events
   }
-  // A week with active slots but without any number was not counted. Leave out the whole week,
-  // because its hours without events would make the average too low.
+  // If a week has active slots but no number at all, no projector counted its events. Leave out the
+  // whole week, because its hours without a number would make the average too low.
   const isCounted = (week: number) =>
     (counts.get(week)?.byteLength ?? 0) > 0 || !weeks.get(week)?.some((byte) => byte !== 0)
   const rhythm = weeksOfRhythm(weeks, last).filter(isCounted)

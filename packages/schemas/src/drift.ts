@@ -18,7 +18,8 @@ export type DifferenceKind = 'unknown-field' | 'other-type' | 'new-value' | 'lar
 export interface Difference {
   readonly kind: DifferenceKind
   /**
-   * For example `customer.emails[].label` or `envelope.timestamp`. A name that may be data is `*`.
+   * For example `customer.emails[].label` or `envelope.timestamp`. `*` stands for a name that may
+   * be data.
    */
   readonly path: string
   /**
@@ -113,7 +114,7 @@ export const driftValue = ({ first, last, events }: Pick<Drift, 'first' | 'last'
 const isKind = (text: string): text is DifferenceKind =>
   ['unknown-field', 'other-type', 'new-value', 'large'].includes(text)
 
-/** Reads a field of the hash of {@link driftKey}. Undefined if it is not a difference. */
+/** Reads a field of the hash of {@link driftKey}. Undefined if the field is not a difference. */
 export const readDrift = (field: string, value: string): Drift | undefined => {
   const [kind = '', type = '', path = ''] = field.split(' ')
   const [first, last, events] = value.split('/').map(Number)

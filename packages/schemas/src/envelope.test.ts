@@ -41,7 +41,7 @@ describe('the vendor samples', () => {
     },
   )
 
-  it('legacy-envelope.template.json is routed by its dataType', () => {
+  it('parseEvent uses dataType as the type of legacy-envelope.template.json', () => {
     expect(parseEvent(fixture('legacy-envelope.template.json'))).toMatchObject({
       ok: true,
       value: { kind: 'other', type: 'service-orders/appointments/customers' },
@@ -114,20 +114,20 @@ describe('parseEvent', () => {
     })
   })
 
-  it('parseEvent returns an id of any length unchanged', () => {
+  it('parseEvent returns any customerUuid unchanged, even a long one or one with special characters', () => {
     for (const customerUuid of ['-', ' a b ', '{}', '}{', 'a\nb\0c', '😀', 'x'.repeat(10_000), '__proto__']) {
       expect(parse(customers({ customerUuid }))).toMatchObject({ ok: true, value: { customerUuid } })
     }
   })
 
-  it('parseEvent uses type if an event also has the legacy dataType', () => {
+  it('if an event has a type and the legacy dataType, parseEvent uses its type', () => {
     expect(parse({ type: 'mpis', dataType: 'customers' })).toMatchObject({
       ok: true,
       value: { kind: 'other', type: 'mpis' },
     })
   })
 
-  it('parseEvent does not throw for a payload nested 100 000 deep', () => {
+  it('parseEvent does not throw for a payload that is nested 100 000 levels deep', () => {
     const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`
     const payload = `{"customerWithVehicles":{"customer":{"customerUuid":"c","deep":${deep}}}}`
     expect(parse({ type: 'customers', payload })).toMatchObject({ ok: true })

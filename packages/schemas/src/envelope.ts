@@ -80,7 +80,7 @@ export type ParseFault =
   | 'invalid-customer-uuid'
 
 /**
- * If the parse failed, the result has the event's id, if the id is readable. This id is the key in
+ * A failed result has the event's id if the id is readable. This id is the key of the record in
  * quarantine.
  */
 export type ParseResult =
@@ -102,7 +102,7 @@ const parseText = <Fault extends ParseFault>(
     return ok(parseJson(text, rounds))
   } catch (error) {
     if (error instanceof RangeError)
-      return failed('nested-too-deep', 'the JSON is nested too deep to be read digit for digit')
+      return failed('nested-too-deep', 'the JSON is nested too deep, and has a number that would be rounded')
     return failed(fault, (error as Error).message)
   }
 }
@@ -155,8 +155,8 @@ export interface ParseOptions {
    */
   readonly contentType?: string | undefined
   /**
-   * If false, numbers that a double cannot hold are rounded, and the parse is faster. Use false for
-   * a reader that needs only the ids and the type.
+   * If false, numbers that a double cannot hold are rounded, and the parse is faster. Use false if
+   * you need only the ids and the type.
    */
   readonly exactNumbers?: boolean
 }

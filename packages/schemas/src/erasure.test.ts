@@ -7,7 +7,7 @@ const key = Buffer.from('c')
 const read = (value: unknown) => readErasureRecord({ key, value: Buffer.from(JSON.stringify(value)) })
 
 describe('an erasure', () => {
-  it('an erasure is read back unchanged', () => {
+  it('readErasureRecord returns an erasure as it was written', () => {
     const text = fc.string({ unit: 'grapheme', maxLength: 50 })
     const erasures = fc.record({
       erasedAt: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
@@ -31,7 +31,7 @@ describe('an erasure', () => {
     ['a value that is not JSON', { key, value: Buffer.from('{') }, 'not-an-erasure'],
     ['a value that is not UTF-8', { key, value: Buffer.from([0xff]) }, 'not-an-erasure'],
     ['a value that is not an object', { key, value: Buffer.from('[1]') }, 'not-an-erasure'],
-    ['null', { key, value: Buffer.from('null') }, 'not-an-erasure'],
+    ['the value null', { key, value: Buffer.from('null') }, 'not-an-erasure'],
   ])('an erasure with %s is refused', (_, record, reason) => {
     expect(readErasureRecord(record)).toMatchObject({ ok: false, reason })
   })
@@ -46,7 +46,7 @@ describe('an erasure', () => {
     ['reason must be a text of at most 1000', { reason: 7 }],
     ['reason must be a text of at most 1000', { reason: 'x'.repeat(MAX_ERASURE_TEXT + 1) }],
     ['requestedBy must be a text of at most 1000', { requestedBy: undefined }],
-  ])('a wrong erasure is refused because %s', (rule, wrong) => {
+  ])('an erasure with an invalid member is refused because %s', (rule, wrong) => {
     expect(read({ ...erasure, ...wrong })).toEqual({
       ok: false,
       reason: 'not-an-erasure',

@@ -33,7 +33,9 @@ export type Erasure = Static<typeof Erasure>
 /** The reasons why a record of the erasures topic erases nothing. */
 export type ErasureFault =
   | KeyFault
-  /** The record is a tombstone, which erases nothing and does not undo an earlier erasure. */
+  /**
+   * The record is a tombstone. A tombstone erases nothing, and does not undo an earlier erasure.
+   */
   | 'missing-value'
   /** The value is not an erasure. */
   | 'not-an-erasure'
@@ -49,8 +51,8 @@ const isText = (value: unknown): value is string => typeof value === 'string' &&
 const TEXT = `must be a text of at most ${MAX_ERASURE_TEXT} characters`
 
 /**
- * Describes the first missing or invalid member, and its required form. Undefined if all members
- * are valid.
+ * Returns a text that names the first missing or invalid member, and its required form. Undefined
+ * if all members are valid.
  */
 const wrongMember = ({ erasedAt, scope, reason, requestedBy }: Readonly<Record<string, unknown>>) => {
   if (!Number.isSafeInteger(erasedAt) || (erasedAt as number) < 1)
@@ -91,7 +93,7 @@ export const readErasureRecord = (record: {
  */
 export const writeErasure = (erasure: Erasure): string => {
   const wrong = wrongMember(erasure)
-  if (wrong !== undefined) throw new RangeError(`an erasure is wrong: ${wrong}`)
+  if (wrong !== undefined) throw new RangeError(`the erasure is invalid: ${wrong}`)
   const { erasedAt, scope, reason, requestedBy } = erasure
   return JSON.stringify({ erasedAt, scope, reason, requestedBy })
 }

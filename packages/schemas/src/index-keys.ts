@@ -12,10 +12,11 @@ export type IndexName = (typeof indexNames)[number]
 export type IndexTerm = `${IndexName}:${string}`
 
 /**
- * Returns the key of a term: a sorted set of customers. Member: customerUuid. Score: timestamp of
- * the customer's event, Unix milliseconds. In the index `dealer`, the score is the timestamp of the
- * newest event. A member is a candidate: it counts only if {@link currentTerms} of its hash has the
- * term.
+ * Returns the key of a term. The key has a sorted set of customers. Member: customerUuid. Score:
+ * Unix milliseconds. In the index `dealer`, the score is the timestamp of the customer's newest
+ * event. In the other indexes, the score is the timestamp of the event that has added the entry. A
+ * member is only a candidate. The customer has the term only if {@link currentTerms} of its hash
+ * has the term.
  */
 export const indexKey = (term: IndexTerm, prefix: string = DEFAULT_KEY_PREFIX): string => {
   const at = term.indexOf(':')
@@ -23,10 +24,10 @@ export const indexKey = (term: IndexTerm, prefix: string = DEFAULT_KEY_PREFIX): 
 }
 
 /**
- * Returns the terms of each event that the field `_index` of a hash names, the newest event last.
- * The field is a JSON array of the terms. While entries are added or removed, the field has its
- * pending form: `?`, then a line with such an array for each event. An empty line is an event
- * without terms.
+ * Returns the terms of each event in the field `_index` of a hash. The newest event is the last.
+ * The field is a JSON array of the terms of one event. While entries are added or removed, the
+ * field has its pending form: `?`, then a line with such an array for each event. An empty line is
+ * an event without terms.
  */
 const events = (index: string): readonly (readonly IndexTerm[])[] =>
   (index.startsWith('?') ? index.slice(1) : index).split('\n').map((line) => (line === '' ? [] : JSON.parse(line)))

@@ -14,7 +14,7 @@ it.each([
   expect(JSON.stringify(parseJson(text))).toBe(text.replaceAll(' ', ''))
 })
 
-it('a number that cannot be a double is kept as its text', () => {
+it('the JSON parser keeps the text of a number that a double cannot hold', () => {
   const value = parseJson('12345678901234567890')
   expect(isRawNumber(value) && value.rawJSON).toBe('12345678901234567890')
 })
@@ -29,7 +29,7 @@ it('the JSON parser returns plain numbers if a double holds them, even if the te
   ])
 })
 
-it('the JSON parser and JSON.parse agree if a double holds every number', () => {
+it('the JSON parser returns the same value as JSON.parse if a double holds every number', () => {
   fc.assert(
     fc.property(fc.jsonValue(), (value) => {
       const text = JSON.stringify(value)
@@ -62,7 +62,7 @@ it.each(['{12345678901234567890:1}', '[1.2.3.4.5.6.7.8.9.0]', '[1234567890123456
   },
 )
 
-it('the JSON parser reads a long number without a reviver for each value', () => {
+it('the JSON parser reads a long number without a reviver', () => {
   const parse = vi.spyOn(JSON, 'parse')
   onTestFinished(() => parse.mockRestore())
   parseJson('[12345678901234567890,1]')

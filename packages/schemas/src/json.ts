@@ -1,18 +1,19 @@
 /**
- * JSON that keeps every number. `JSON.parse` rounds a number that a double cannot hold
- * (`12345678901234567890`, `1e400`), and the vendor's ids are 64-bit integers. This parser returns
- * these numbers as `JSON.rawJSON` objects of their text, which `JSON.stringify` writes unchanged.
+ * Parses JSON without rounding numbers. `JSON.parse` rounds a number that a double cannot hold
+ * (`12345678901234567890`, `1e400`). The vendor's ids are 64-bit integers, which a double cannot
+ * hold. This parser returns such a number as a `JSON.rawJSON` object. The object has the text of
+ * the number, and `JSON.stringify` writes this text unchanged.
  */
 
 /**
- * A number that a double cannot hold, such as a 64-bit integer: an object of `JSON.rawJSON`.
- * `BigInt(value.rawJSON)` is its value if it is an integer.
+ * A number that a double cannot hold, such as a 64-bit integer: an object of `JSON.rawJSON`. For an
+ * integer, `BigInt(value.rawJSON)` returns the value.
  */
 export interface RawNumber {
   readonly rawJSON: string
 }
 
-// Standard since V8 11.4 (Node 22), not yet in TypeScript's library.
+// V8 has `JSON.rawJSON` since version 11.4, but TypeScript's library does not declare it yet.
 const RawJson = JSON as typeof JSON & {
   rawJSON(text: string): RawNumber
   isRawJSON(value: unknown): value is RawNumber
@@ -28,16 +29,16 @@ if (typeof RawJson.rawJSON !== 'function' || typeof Promise.withResolvers !== 'f
  * that has fewer than 16 digits and an exponent of fewer than 3 digits. In JSON, a bracket, colon,
  * comma or blank precedes a number. `inexactFirst` finds a number at the start of the text. If the
  * JSON is inside a string, its blanks are spaces and the escapes `\n`, `\r` and `\t`. The pattern
- * looks only for the letters of these escapes, because it is then a third faster. A match inside a
- * word costs time, but does no harm.
+ * looks only for the letters of these escapes, because a pattern with the backslash takes longer. A
+ * match inside a word costs time, but does no harm.
  */
 const inexactNumber = /[[:,\snrt]-?\d(?:[\d.]{15}|[\d.]*[eE][+-]?\d{3})/
 const inexactFirst = /^-?\d(?:[\d.]{15}|[\d.]*[eE][+-]?\d{3})/
 
 /**
  * Returns true if a text may have a number that `JSON.parse` would round. Also searches JSON inside
- * the strings of the text, so one search covers a body and its payload. Does not find digits that
- * are spelled as `\u00..`.
+ * the strings of the text, so one search covers a body and its payload. The search does not find
+ * digits that are spelled as `\u00..`.
  */
 export const mayRound = (text: string): boolean => inexactNumber.test(text) || inexactFirst.test(text)
 /**
@@ -94,11 +95,11 @@ const parseExactly = (text: string): unknown => {
   return marked === 0 ? rounded : unmark(JSON.parse(markedText))
 }
 
-/** Returns true for a number that {@link parseJson} kept as text. The text is in `.rawJSON`. */
+/** Returns true for a number that {@link parseJson} did not round. Its text is in `.rawJSON`. */
 export const isRawNumber = (value: unknown): value is RawNumber => RawJson.isRawJSON(value)
 
 /**
- * `JSON.parse` without loss of digits.
+ * Parses a text like `JSON.parse`, but does not round numbers.
  * @param rounds false if the caller knows that the text has no number that would be rounded.
  * @throws SyntaxError if the text is not JSON. RangeError if the text is nested several thousand
  *   levels deep and has a number that would be rounded.

@@ -11,9 +11,9 @@ export const PROJECTION_VERSION = 1
 /**
  * Returns an id in the form that it has in the keys of a customer or dealer. On Redis Cluster only
  * the text from the first `{` to the next `}` selects the slot. If this text is empty, the whole
- * key selects the slot, and keys of one id would be in different slots. An id that begins with `}`
- * gets another form, `{_}<id>:`. Keys of customers in the usual form end with `}`, and keys in this
- * form end with `:`. So no two ids have the same key.
+ * key selects the slot, and keys of one id would be in different slots. So an id that begins with
+ * `}` has another form, `{_}<id>:`. Keys of customers in the usual form end with `}`, and keys in
+ * this form end with `:`. So no two ids have the same key.
  */
 const tagged = (id: string): string => (id.startsWith('}') ? `{_}${id}:` : `{${id}}`)
 
@@ -26,8 +26,8 @@ export const customerUuidOf = (key: string, prefix: string = DEFAULT_KEY_PREFIX)
   key.slice(`${prefix}customer:`.length + (key.endsWith('}') ? '{'.length : '{_}'.length), -1)
 
 /**
- * Returns the key of the mark: a hash that shows that a customer was erased. The mark has the
- * fields `scope` and `erasedAt` of the {@link Erasure}, and is in the slot of the customer's hash.
+ * Returns the key of the mark of an erased customer. The mark is a hash with the fields `scope` and
+ * `erasedAt` of the {@link Erasure}. The mark is in the slot of the customer's hash.
  */
 export const erasedKey = (customerUuid: string, prefix: string = DEFAULT_KEY_PREFIX): string =>
   `${prefix}erased:${tagged(customerUuid)}`
@@ -37,8 +37,8 @@ export const positionsKey = (projection: number, prefix: string = DEFAULT_KEY_PR
   `${prefix}positions:v${projection}`
 
 /**
- * Hash tags, one for each 1024 slots of a Redis Cluster (16 tags). A master with 1024 consecutive
- * slots owns the slot of at least one tag.
+ * Hash tags of 16 slots of a Redis Cluster. The slots are 1024 apart, so a master with 1024
+ * consecutive slots owns at least one of these slots.
  */
 const POSITION_TAGS = [
   3560, 22069, 48576, 11467, 4129, 130, 1296, 41342, 8209, 3706, 2821, 48710, 356, 45971, 16248, 4782,
@@ -63,15 +63,15 @@ export const positionField = (topic: string, partition: number): string => `${to
 export const driftKey = (prefix: string = DEFAULT_KEY_PREFIX): string => `${prefix}drift`
 
 /**
- * Returns the key of a string. The string has the number of a dealer's events in each hour of a
- * week, see `eventCountPlace`.
+ * Returns the key of a Redis string with the number of a dealer's events in each hour of a week,
+ * see `eventCountPlace`.
  */
 export const eventCountsKey = (dealerUuid: string, week: number, prefix: string = DEFAULT_KEY_PREFIX): string =>
   `${prefix}dealer:${tagged(dealerUuid)}:${week}:events`
 
 /**
- * Returns the key of the HyperLogLog with the ids of a dealer's events in an hour, in the slot of
- * {@link eventCountsKey}.
+ * Returns the key of the HyperLogLog with the ids of a dealer's events in an hour. The key is in
+ * the same slot as {@link eventCountsKey}.
  */
 export const eventIdsKey = (dealerUuid: string, hour: number, prefix: string = DEFAULT_KEY_PREFIX): string =>
   `${prefix}dealer:${tagged(dealerUuid)}:${hour}:ids`

@@ -53,11 +53,11 @@ it('the UTF-8 bytes of the uuid select the partition of a customer', () => {
   )
 })
 
-it.each([0, -1, 1.5, Number.NaN])('a topic of %s partitions is refused', (count) => {
+it.each([0, -1, 1.5, Number.NaN])('partitionOf refuses a topic of %s partitions', (count) => {
   expect(() => partitionOf('c', count)).toThrow(RangeError)
 })
 
-it('the former partitions of a customer are its partitions for every smaller partition count', () => {
+it('the former partitions of a customer are its partitions in every topic with fewer partitions', () => {
   for (let i = 0; i < 200; i++) {
     const id = `customer-${i}`
     const former = formerPartitionsOf(id, 12)

@@ -43,8 +43,9 @@ export const partitionOf = (customerUuid: string, partitions: number): number =>
 }
 
 /**
- * Returns the other partitions that may have older records of a customer: the partitions that a
- * topic with fewer partitions would have chosen. If partitions are added, Kafka moves no record.
+ * Returns the other partitions that may have older records of a customer. These are the customer's
+ * partitions in a topic with fewer partitions. If partitions are added to a topic, Kafka moves no
+ * record.
  */
 export const formerPartitionsOf = (customerUuid: string, partitions: number): ReadonlySet<number> => {
   const choices = Array.from({ length: partitions - 1 }, (_, i) => partitionOf(customerUuid, i + 1))

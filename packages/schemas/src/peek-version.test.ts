@@ -50,7 +50,11 @@ describe('peekVersion', () => {
       Buffer.from(body({}).toString().replace(':7,', ':1728542293678.000,')),
       { id: 'e', timestamp: 1728542293678 },
     ],
-    ['a name occurs twice', Buffer.from(body({}).toString().replace('{', '{"id":"first",')), { id: 'e', timestamp: 7 }],
+    [
+      'a member occurs twice',
+      Buffer.from(body({}).toString().replace('{', '{"id":"first",')),
+      { id: 'e', timestamp: 7 },
+    ],
     [
       'names of customers are not ASCII',
       body({ payload: payload('c').replace('}', ',"firstName":"王"}') }),
@@ -65,7 +69,7 @@ describe('peekVersion', () => {
     ['the body is not JSON', Buffer.from('{"id":"e","timestamp":7,"type":"customers"')],
     ['the body is not an object', Buffer.from('null')],
     ['the body has a byte order mark', Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), body({})])],
-    ['the type is another', body({ type: 'mpis' })],
+    ['the type is not customers', body({ type: 'mpis' })],
     ['the id is missing', body({ id: undefined })],
     ['the id is not ASCII', body({ id: 'é' })],
     ['the timestamp is not an integer', body({ timestamp: 1.5 })],

@@ -11,7 +11,7 @@ const REPORT: ProjectorReport = {
   lostRecords: 0,
 }
 
-it('a report is read as it was written', () => {
+it('readReport returns a report as it was written', () => {
   expect(readReport(JSON.stringify(REPORT))).toEqual(REPORT)
 })
 
@@ -32,6 +32,6 @@ it.each([
   JSON.stringify({ ...REPORT, freshness: [{ maxMs: 'x', chunks: 1 }] }),
   JSON.stringify({ ...REPORT, freshness: {} }),
   JSON.stringify({ ...REPORT, lostRecords: 'x' }),
-])('the value %j is not a report', (text) => {
+])('readReport returns undefined for the value %j', (text) => {
   expect(readReport(text)).toBeUndefined()
 })

@@ -73,21 +73,29 @@ describe('an unusable record', () => {
   const deep = `,"deep":${'['.repeat(100_000)}${']'.repeat(100_000)}`
   it.each([
     ['without a value', null, 'not-json', undefined],
-    ['with a lone byte of UTF-8', Buffer.from([0xff]), 'not-utf8', undefined],
+    ['with a value that is not UTF-8', Buffer.from([0xff]), 'not-utf8', undefined],
     ['without a customer', body('{}'), 'missing-customer', 'e'],
     ['of another type', '{"type":"mpis","id":"e"}', 'not-a-customers-event', undefined],
     ['without an event id', body(customer(), ''), 'missing-event-id', 'c'],
     ['with a timestamp of 0', body(customer(), 'e', 0), 'invalid-timestamp', 'c'],
-    ['from the future', body(customer(), 'e', RECEIVED + 24 * 3_600_000 + 1), 'too-far-in-future', 'c'],
+    [
+      'with a timestamp in the far future',
+      body(customer(), 'e', RECEIVED + 24 * 3_600_000 + 1),
+      'too-far-in-future',
+      'c',
+    ],
     ['with too many fields', body(customer(manyFields)), 'too-many-fields', 'c'],
     ['nested too deep to be stored', body(customer(deep)), 'nested-too-deep', 'c'],
-  ])("readRecord refuses %s with the projector's reason and, if readable, the id", (_, value, reason, id) => {
-    const { detail, ...rest } = readRecord(recordOf(value)) as { detail: string }
-    expect(rest).toEqual({ ok: false, reason, ...(id !== undefined && { id }) })
-    expect(detail).not.toBe('')
-  })
+  ])(
+    "readRecord refuses a record %s, and gives the projector's reason, and the id if it is readable",
+    (_, value, reason, id) => {
+      const { detail, ...rest } = readRecord(recordOf(value)) as { detail: string }
+      expect(rest).toEqual({ ok: false, reason, ...(id !== undefined && { id }) })
+      expect(detail).not.toBe('')
+    },
+  )
 
-  it('readRecord refuses an event that is further in the future than the given limit', () => {
+  it('readRecord refuses an event if its timestamp is later than its receipt by more than the given limit', () => {
     const record = recordOf(body(customer(), 'e', RECEIVED + 1001))
     expect(readRecord(record, { maxFutureMs: 1000 })).toMatchObject({ reason: 'too-far-in-future' })
     expect(readRecord(record, { maxFutureMs: 1001 }).ok).toBe(true)

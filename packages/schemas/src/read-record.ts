@@ -1,6 +1,6 @@
 /**
  * Reads a record of the raw topic. The projector uses the same functions. So a subscriber refuses
- * the records that the projector sends to quarantine, for the same reasons.
+ * the records that the projector sends to quarantine, and for the same reasons.
  */
 import { stateToHash } from './customer-hash.ts'
 import { type CustomersEvent, type ParseFault, parseEvent } from './envelope.ts'
@@ -45,7 +45,10 @@ export type RecordFault =
   /** The customer has more fields than a hash in Redis may have. */
   | 'too-many-fields'
 
-/** A failed read has an id: the customerUuid or, if the customerUuid is unknown, the event's id. */
+/**
+ * Result of a failed read. `id`: the customerUuid, or the event's id if the customerUuid is
+ * unknown.
+ */
 export type Refused<Reason extends string> = Extract<Result<never, Reason>, { ok: false }> & { readonly id?: string }
 
 export interface VersionedEvent {

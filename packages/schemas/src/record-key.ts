@@ -6,7 +6,7 @@ export type KeyFault =
   /** The bytes of the key are not UTF-8. */
   | 'invalid-key'
 
-// `ignoreBOM: true` keeps a byte order mark, because in a key it is part of the customerUuid.
+// `ignoreBOM: true` keeps a byte order mark, which in a key is part of the customerUuid.
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /** Reads the customerUuid, which is the key in the state topic and in the erasures topic. */

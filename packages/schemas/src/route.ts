@@ -9,8 +9,8 @@ import type { TopicNames } from './topics.ts'
 export const KEY_TOO_LONG = 'customer-uuid-too-long'
 
 /**
- * Maximum bytes of a key. Kafka would refuse a record with a longer key forever. A topic has room
- * for 64 KiB of key and headers, and the headers have at most 16 KiB.
+ * Maximum bytes of a key. Kafka would refuse each attempt to store a record with a longer key. A
+ * topic has room for 64 KiB of key and headers, and the headers have at most 16 KiB.
  */
 const MAX_KEY_BYTES = 32 * 1024
 const fitsKey = (value: string): boolean => Buffer.byteLength(value) <= MAX_KEY_BYTES

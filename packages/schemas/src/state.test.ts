@@ -91,7 +91,7 @@ describe('the size of a document', () => {
     '{"id":"e","timestamp":5,"type":"customers","payload":{"customerWithVehicles":{"customer":' +
     `{"customerUuid":${customerUuid}${fields}}}}}`
 
-  it('a document has at most 4.4 bytes per byte of the body, plus twice the key', () => {
+  it('a document has at most 4.4 bytes per byte of its body, plus twice the key and a fixed number of bytes', () => {
     const number = fc.oneof(
       fc.constantFrom('1e20', '-9E20', '1e21', '1e-6', '1.5e20', '1e300', '1e0', '12345678901234567890', '1e-400'),
       fc.tuple(fc.integer({ min: -99, max: 99 }), fc.integer({ min: -30, max: 30 })).map(([n, e]) => `${n}e${e}`),
@@ -120,7 +120,7 @@ describe('the size of a document', () => {
     )
   })
 
-  it('in a document 1e20 becomes 4.4 times longer, and windows-1252 text 3 times', () => {
+  it('a document needs 4.4 times the bytes of its body for 1e20, and 3 times for text in windows-1252', () => {
     const numbers = sizesOf(Buffer.from(bodyWith('"c"', `,"x":[${Array(100_000).fill('1e20')}]`)), 'text/plain')
     expect(numbers.document / numbers.body).toBeCloseTo(4.4, 2)
     const text = Buffer.from(bodyWith('"c"', `,"x":"${'\x80'.repeat(500_000)}"`), 'latin1')
@@ -215,7 +215,7 @@ describe('readStateRecord', () => {
     ['wrong-key', '\ufeffc', document],
     ['not-json', 'c', ''],
     ['not-a-state-document', 'c', '{}'],
-  ])('readStateRecord refuses as %s the record with key %j and value %j', (reason, key, value) => {
+  ])('readStateRecord gives the reason %s for a record with the key %j and the value %j', (reason, key, value) => {
     expect(read(key, value)).toMatchObject({ ok: false, reason })
   })
 

@@ -12,7 +12,7 @@ import { type KeyFault, readKey } from './record-key.ts'
 import { failed, ok, type Result } from './result.ts'
 import { readVersion, type VersionFault } from './version.ts'
 
-/** Type of dealer and department. The sender may leave the value out or send null. */
+/** Type of the ids of dealer and department. The sender may leave out the id or send null. */
 const DealerId = Type.Optional(Type.Union([Type.String(), Type.Null()]))
 
 export const CustomerState = Type.Object(
@@ -63,8 +63,9 @@ export interface RecordPlace {
 const isGiven = (value: unknown): boolean => value !== null && value !== undefined
 
 /**
- * Returns the state that a customers event describes. `addresses` is beside the customer. If the
- * event has addresses beside the customer and inside the customer, both are kept at their places.
+ * Returns the state that a customers event describes. The state has `addresses` beside `customer`,
+ * even if the event has them inside `customer`. If the event has addresses at both places, the
+ * state has them at both places too.
  */
 export const stateOf = (event: CustomersEvent, from: RecordPlace): Result<CustomerState, VersionFault> => {
   const version = readVersion(event.envelope)
@@ -129,7 +130,7 @@ export const readState = (value: Uint8Array): Result<CustomerState, StateFault> 
     parsed = parseJson(text)
   } catch (error) {
     return error instanceof RangeError
-      ? failed('nested-too-deep', 'the JSON is nested too deep to be read digit for digit')
+      ? failed('nested-too-deep', 'the JSON is nested too deep, and has a number that would be rounded')
       : failed('not-json', (error as Error).message)
   }
   if (!isObject(parsed)) return failed('not-a-state-document', 'the value is JSON, but not an object')

@@ -59,8 +59,8 @@ export const RAW_HEADERS = {
    */
   contentType: 'content-type',
   /**
-   * W3C trace context: of the ingress' span if traces are on, otherwise of the request. Absent if
-   * traces are off and the request has none.
+   * W3C trace context. If traces are on, this is the context of the ingress' span, otherwise the
+   * context of the request. Absent if traces are off and the request has no trace context.
    */
   traceparent: 'traceparent',
   /** Second part of the trace context. Absent if the request did not have this header. */
@@ -76,8 +76,7 @@ export const QUARANTINE_HEADERS = {
   /** One sentence for people. */
   detail: 'detail',
   /**
-   * Topic from which the projector read the record, or topic that refused the record of the
-   * ingress.
+   * Projector: the topic from which it read the record. Ingress: the topic that refused the record.
    */
   topic: 'topic',
   /** Set by the projector only. */

@@ -14,7 +14,7 @@ it.each([
   expect(readTraceContext(wrong, 'a=1')).toBeUndefined()
 })
 
-it('a tracestate is kept only with its traceparent, and only up to 512 printable characters', () => {
+it('a tracestate is kept only beside a valid traceparent, and only if it has at most 512 printable characters', () => {
   const tracestate = `a=1, b=${'x'.repeat(505)}`
   expect(readTraceContext(traceparent, tracestate)).toEqual({ traceparent, tracestate })
   for (const wrong of [undefined, '', `${tracestate}x`, 'a=\u0007', 'a=é'])

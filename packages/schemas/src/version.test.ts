@@ -17,7 +17,7 @@ const version = fc.record({
 })
 
 describe('compareVersions', () => {
-  it('compareVersions orders by timestamp first, for any ids', () => {
+  it('compareVersions compares ids only if the timestamps are equal', () => {
     expect(compareVersions({ timestamp: 9, id: 'z' }, { timestamp: 10, id: 'a' })).toBeLessThan(0)
   })
 
@@ -106,12 +106,12 @@ describe('readVersion', () => {
     ['', 'missing-event-id'],
     [7, 'invalid-event-id'],
     ['\ud800', 'invalid-event-id'],
-  ])('readVersion refuses the id %j as %s', (id, reason) => {
+  ])('readVersion refuses the id %j with the reason %s', (id, reason) => {
     expect(readVersion({ id, timestamp: 1 })).toMatchObject({ ok: false, reason })
   })
 })
 
-it('an event is too far in the future only if its timestamp exceeds its time of receipt plus the limit', () => {
+it('an event is too far in the future only if its timestamp is later than its receipt by more than the limit', () => {
   const received = 1_800_000_000_000
   const event = (timestamp: number): Version => ({ timestamp, id: 'e' })
   expect(isTooFarInFuture(event(received + MAX_FUTURE_MS), received)).toBe(false)

@@ -73,8 +73,8 @@ const compareUtf8 = (a: string, b: string): number => {
 export const compareVersions = (a: Version, b: Version): number => a.timestamp - b.timestamp || compareUtf8(a.id, b.id)
 
 /**
- * Decision of a reader about an event. The stored version is the version that the reader has stored
- * beside the customer's state.
+ * Decision about an event. The stored version is the version that your program has stored beside
+ * the customer's state.
  */
 export type Decision =
   /** The event is newer than the stored version, or no version is stored. Replace the state. */
@@ -85,7 +85,7 @@ export type Decision =
   | 'stale'
 
 /**
- * Decides whether a reader must apply an event or a state document.
+ * Decides whether your program must apply an event or a state document.
  * @param held the version stored beside the customer's state. Undefined if no version is stored.
  */
 export const decide = (held: Version | undefined, next: Version): Decision => {
@@ -112,7 +112,7 @@ export const versionBytes = ({ timestamp, id }: Version): Uint8Array<ArrayBuffer
 
 /**
  * Returns true if the event's timestamp is later than `receivedAt` by more than `maxFutureMs`. The
- * rule uses only the record and no clock, so a replay has the same result.
+ * rule does not use the current time, so a replay has the same result.
  * @param receivedAt the record's timestamp, Unix milliseconds.
  */
 export const isTooFarInFuture = (version: Version, receivedAt: number, maxFutureMs: number = MAX_FUTURE_MS): boolean =>
