@@ -1,4 +1,5 @@
-// Ends a process on a Node that is too old. JavaScript, so that any Node can read it.
+// Ends the process if Node is too old. This file is JavaScript, because an old Node cannot read
+// TypeScript.
 import { readFileSync } from 'node:fs'
 
 const { engines } = JSON.parse(readFileSync(new URL('./package.json', import.meta.url), 'utf8'))

@@ -457,7 +457,7 @@ export const ingressMutations: readonly Mutation[] = [
     file: 'packages/runtime/src/process/log.ts',
     from: `process.stdout.on('error', giveUp)`,
     to: 'giveUp()',
-    test: unit('packages/runtime/src/process/log.test.ts', 'with a full log disk'),
+    test: unit('packages/runtime/src/process/log.test.ts', 'whose log is on a full disk'),
   },
   {
     rule: 'the service does not wait for the reader of its log',
@@ -605,7 +605,7 @@ export const ingressMutations: readonly Mutation[] = [
     to: '  void wrong',
     test: unit(
       'packages/configuration/src/ingress.test.ts',
-      'invalid pairs of settings are reported together with invalid single settings',
+      'one error lists settings that are invalid alone, and settings that do not fit together',
     ),
   },
   {

@@ -4,7 +4,7 @@ import { readApiKeys } from './api-keys.ts'
 const key = { name: 'crm', sha256: 'AB'.repeat(32), scopes: ['read', 'pii'], dealers: ['*'] }
 const read = (...keys: unknown[]) => readApiKeys(JSON.stringify(keys))
 
-it('the setting for API keys reads keys, and writes each digest in lower case', () => {
+it('readApiKeys returns the keys, with each digest in lower case', () => {
   expect(read(key)).toEqual([{ ...key, sha256: 'ab'.repeat(32) }])
   expect(readApiKeys('')).toEqual([])
 })
@@ -15,7 +15,7 @@ it.each([
   ['JSON array', '[]'],
   ['key 1 is not an object', '[1]'],
   ['key 1 is not an object', '[[]]'],
-])('the setting for API keys refuses a value with the problem "%s": %s', (problem, text) => {
+])('readApiKeys refuses a value with the problem "%s": %s', (problem, text) => {
   expect(() => readApiKeys(text)).toThrow(problem)
 })
 
@@ -32,12 +32,12 @@ it.each<[problem: string, change: object]>([
   ['dealers', { dealers: [''] }],
   ['dealers', { dealers: undefined }],
   ['a member other than', { dealer: 'a' }],
-])('the setting for API keys refuses a key with a wrong %s: %j', (problem, change) => {
+])('readApiKeys refuses a key, and the error has the text "%s": %j', (problem, change) => {
   const other = { ...key, name: 'other', sha256: 'cd'.repeat(32) }
   expect(() => read(other, { ...key, ...change })).toThrow(new RegExp(`^key 2 .*${problem}`))
 })
 
-it('the setting for API keys refuses two keys with the same name or the same digest', () => {
+it('readApiKeys refuses two keys with the same name or the same digest', () => {
   expect(() => read(key, { ...key, sha256: 'cd'.repeat(32) })).toThrow('the same name')
   expect(() => read(key, { ...key, name: 'other', sha256: 'ab'.repeat(32) })).toThrow('the same sha256')
 })

@@ -1,8 +1,8 @@
-/** Reads the API keys of the reader: a JSON array of objects. */
+/** Reads the setting `READER_API_KEYS`: a JSON array with an object for each API key. */
 
 /**
- * `read`: customers, with masked personal data. `pii`: personal data is not masked. `operate`:
- * commands of an operator.
+ * Rights of a key. `read` reads customers, with personal data masked. `pii` shows personal data
+ * unmasked. `operate` reads the pipeline, and works with quarantine.
  */
 export const SCOPES = ['read', 'pii', 'operate'] as const
 export type Scope = (typeof SCOPES)[number]
@@ -24,7 +24,7 @@ const isDealer = (item: unknown): item is string => typeof item === 'string' && 
 
 const MEMBERS = ['name', 'sha256', 'scopes', 'dealers']
 
-/** Reads one entry. An error names the entry by its number, because its content may be a secret. */
+/** Reads one entry. An error has only the number of the entry, because the rest may be secret. */
 const readKey = (entry: unknown, index: number): ApiKey => {
   const wrong = (problem: string): Error => new Error(`key ${index + 1} ${problem}`)
   if (typeof entry !== 'object' || entry === null || Array.isArray(entry)) throw wrong('is not an object')
@@ -33,7 +33,7 @@ const readKey = (entry: unknown, index: number): ApiKey => {
     throw wrong('needs a name of 1 to 64 letters, digits, dots, hyphens or underscores')
   if (typeof sha256 !== 'string' || !/^[0-9a-f]{64}$/i.test(sha256))
     throw wrong('needs sha256, the SHA-256 of the key as 64 hexadecimal digits')
-  if (!isListOf(scopes, isScope)) throw wrong(`needs scopes, a list of ${SCOPES.join(', ')}`)
+  if (!isListOf(scopes, isScope)) throw wrong(`needs scopes, a list with at least one of ${SCOPES.join(', ')}`)
   if (!isListOf(dealers, isDealer)) throw wrong('needs dealers, a list of dealerUuids, or ["*"] for all dealers')
   if (Object.keys(entry).some((member) => !MEMBERS.includes(member)))
     throw wrong(`has a member other than ${MEMBERS.join(', ')}`)
@@ -42,7 +42,7 @@ const readKey = (entry: unknown, index: number): ApiKey => {
 
 const hasRepeats = (values: readonly string[]): boolean => new Set(values).size < values.length
 
-/** @throws Error that names the problem, without the value. */
+/** @throws Error that names the problem, and does not contain the text. */
 export const readApiKeys = (text: string): readonly ApiKey[] => {
   if (text === '') return []
   let entries: unknown

@@ -36,18 +36,18 @@ it.each([
     '16711680',
   ],
   [
-    'a limit of received bytes below one body',
+    'a memory for arriving bodies that is too small for one body',
     { RECEIVE_MAX_BYTES: '1048576', MAX_BODY_BYTES: '1048577' },
     'RECEIVE_MAX_BYTES must be at least',
     '1048576',
   ],
-])('the settings of the ingress refuse %s, and the error names the limit', (_, env, problem, fitting) => {
+])('the settings of the ingress refuse %s, but accept a smaller value', (_, env, problem, fitting) => {
   const name = problem.startsWith('SHUTDOWN') ? 'SHUTDOWN_DELAY_MS' : 'MAX_BODY_BYTES'
   expect(problems(env as Record<string, string>)).toEqual([expect.stringContaining(problem)])
   expect(problems({ ...(env as Record<string, string>), [name]: fitting })).toEqual([])
 })
 
-it('invalid pairs of settings are reported together with invalid single settings', () => {
+it('one error lists settings that are invalid alone, and settings that do not fit together', () => {
   const env = {
     MYKAARMA_AUTH: 'signature+token',
     PORT: 'x',
@@ -72,7 +72,7 @@ describe('MYKAARMA_AUTH', () => {
     ['signature', { signature: true, token: false }],
     ['token', { signature: false, token: true }],
     ['off', { signature: false, token: false }],
-  ] as const)('MYKAARMA_AUTH=%s requires only the secrets that it checks', (auth, checks) => {
+  ] as const)('MYKAARMA_AUTH=%s requires exactly the secrets for its checks', (auth, checks) => {
     expect(checksOf(auth)).toEqual(checks)
     const required = [checks.signature && 'MYKAARMA_SIGNING_SECRETS', checks.token && 'MYKAARMA_TOKENS'].filter(
       (name) => name !== false,

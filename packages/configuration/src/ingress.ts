@@ -27,17 +27,18 @@ export const ingressSettings = {
   MYKAARMA_AUTH: choice(['signature+token', 'signature', 'token', 'off', 'on'], {
     default: 'signature+token',
     description:
-      'Checks that a request must pass. `off` accepts any request: for development, never for the internet. ' +
-      '`on` is the former name of `signature+token`.',
+      'Checks that a request must pass. With `off`, any request is accepted. Use `off` only for development, never ' +
+      'on the internet. `on` is the former name of `signature+token`.',
   }),
   MYKAARMA_SIGNING_SECRETS: namedSecrets({
     description:
-      'Keys of the signature (HMAC-SHA256). Several keys may be valid, so that a key can be rotated. Required ' +
-      'if `MYKAARMA_AUTH` checks the signature.',
+      'Keys of the signature (HMAC-SHA256). Several keys may be valid at the same time, so that a key can be ' +
+      'rotated. Required if `MYKAARMA_AUTH` checks the signature.',
   }),
   MYKAARMA_TOKENS: namedSecrets({
     description:
-      'Accepted values of `x-authorization-token`, one or several. Required if `MYKAARMA_AUTH` checks the token.',
+      'One or several accepted values of the header `x-authorization-token`. Required if `MYKAARMA_AUTH` checks the ' +
+      'token.',
   }),
   MYKAARMA_CHARSET: optionalText({
     description:
@@ -51,29 +52,32 @@ export const ingressSettings = {
   }),
   TRUSTED_PROXIES: addresses({
     description:
-      'Addresses of proxies. If a proxy is the peer, the service takes the sender’s address from `x-forwarded-for`.',
+      'Addresses of proxies. If a request comes from one of these proxies, the ingress takes the sender’s address ' +
+      'from `x-forwarded-for`.',
   }),
   MAX_BODY_BYTES: integer({
     default: 1_048_576,
     minimum: 1024,
     maximum: 16_777_216,
-    description: 'A larger request body is refused with 413. With `SPOOL_DIR`, the largest allowed value is 16711680.',
+    description:
+      'Maximum bytes of a request body. A larger body is refused with 413. With `SPOOL_DIR`, the largest allowed ' +
+      'value is 16711680.',
   }),
   RECEIVE_MAX_BYTES: integer({
     default: 67_108_864,
     minimum: 1_048_576,
     maximum: 4_294_967_296,
     description:
-      'Maximum bytes of memory of all request bodies that are still arriving. Above the limit, the body without ' +
-      'progress for the longest time is refused with 503. Must be ≥ `MAX_BODY_BYTES`.',
+      'Maximum memory, in bytes, for all request bodies that are still arriving. Above the limit, the ingress ' +
+      'refuses one body with 503: the body that has received no data for the longest time. Must be ≥ `MAX_BODY_BYTES`.',
   }),
   ACCEPT_DEADLINE_MS: integer({
     default: 4000,
     minimum: 100,
     maximum: 4500,
     description:
-      'Time until the answer to a request. The answer is 503 if the record is not stored in time. The sender closes ' +
-      'the connection after 5 s.',
+      'Maximum time until the answer to a request. If the event is not stored within this time, the answer is 503. ' +
+      'The sender closes the connection after 5 s.',
   }),
   MAX_CONNECTIONS: integer({
     default: 1000,
@@ -102,49 +106,50 @@ export const ingressSettings = {
     default: 10_000,
     minimum: 1,
     maximum: 1_000_000,
-    description: 'Maximum records that wait for one topic of Kafka. Above the limit requests get 503.',
+    description: 'Maximum records that wait to be sent to one topic of Kafka. Above the limit, requests get 503.',
   }),
   QUEUE_MAX_BYTES: integer({
     default: 67_108_864,
     minimum: 1_048_576,
     maximum: 4_294_967_296,
     description:
-      'Maximum bytes that wait for one topic of Kafka. Above the limit requests get 503. Must be ≥ ' +
+      'Maximum bytes that wait to be sent to one topic of Kafka. Above the limit, requests get 503. Must be ≥ ' +
       '`MAX_BODY_BYTES` + 64 KiB.',
   }),
   SPOOL_DIR: optionalText({
     description:
-      'Folder on a disk that outlives the machine. If Kafka does not answer, events are kept here, answered ' +
-      'with 202, and sent later. Without this setting the answer is 503. Each process needs a folder of its own.',
+      'Folder on a disk that outlives the machine. If Kafka does not answer, the ingress stores events here, answers ' +
+      '202, and sends the events later. Without this setting, the answer is then 503. Each process needs a folder of ' +
+      'its own.',
   }),
   SPOOL_MAX_BYTES: integer({
     default: 1_073_741_824,
     minimum: 67_108_864,
     maximum: 1_099_511_627_776,
-    description: 'Maximum bytes in `SPOOL_DIR`, `.damaged` files included. Above the limit the answer is 503.',
+    description: 'Maximum bytes in `SPOOL_DIR`, including `.damaged` files. Above the limit, the answer is 503.',
   }),
   SPOOL_AFTER_MS: integer({
     default: 1000,
     minimum: 0,
     maximum: 4000,
     description:
-      'Time that Kafka has to store an event. After this time the event goes to the spool. Must be < ' +
+      'Maximum time in which Kafka must store an event. After this time, the event goes to the spool. Must be < ' +
       '`ACCEPT_DEADLINE_MS`.',
   }),
   OTEL_TRACES_SAMPLER: choice(['parentbased_traceidratio', 'traceidratio'], {
     default: 'parentbased_traceidratio',
     description:
-      'Selects the traces that are exported. `parentbased_traceidratio`: if an authentic request has a trace, the ' +
-      'sender decides, otherwise `OTEL_TRACES_SAMPLER_ARG`. `traceidratio`: `OTEL_TRACES_SAMPLER_ARG` always ' +
-      'decides. The projector follows this decision.',
+      'Decides which traces are exported. `traceidratio`: the ratio `OTEL_TRACES_SAMPLER_ARG` decides. ' +
+      '`parentbased_traceidratio`: if an authentic request already has a trace, its sender decides. For all other ' +
+      'requests, the ratio decides. The projector follows the decision of the ingress.',
   }),
-  OTEL_TRACES_SAMPLER_ARG: ratio({ default: 1, description: 'Ratio of the traces that are exported.' }),
+  OTEL_TRACES_SAMPLER_ARG: ratio({ default: 1, description: 'Ratio of the traces that are exported, from 0 to 1.' }),
   ...kafkaSettings,
 }
 
 export type IngressSettings = Loaded<typeof ingressSettings>
 
-/** Maximum bytes that wait for the disk of the spool. */
+/** Maximum bytes that wait to be written to the spool. */
 export const SPOOL_WAITING_BYTES = 16 * 1024 * 1024
 
 /** Time that a shutdown needs after the deadline of the last request. */
@@ -163,8 +168,7 @@ const requiredSecret =
   (settings) =>
     !checksOf(settings.MYKAARMA_AUTH)[check] || settings[name].size > 0
       ? undefined
-      : `${name} is missing: give at least one name=value, or name the other checks with MYKAARMA_AUTH ` +
-        '(MYKAARMA_AUTH=off: none)'
+      : `${name} is missing: give at least one name=value, or switch off the check of the ${check} with MYKAARMA_AUTH`
 
 /** A header of a request has characters up to U+00FF, and Node refuses headers above 16 KiB. */
 const HEADER_VALUE = /^[ -~\u00a0-\u00ff]{1,8192}$/

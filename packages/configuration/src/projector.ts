@@ -30,7 +30,7 @@ export const projectorSettings = {
     default: PROJECTION_VERSION,
     minimum: PROJECTION_VERSION,
     maximum: 1_000_000,
-    description: 'Number of the hash layout. Raising it rebuilds every hash from the start of the topic.',
+    description: 'Number of the hash layout. A higher number rebuilds every hash from the start of the topic.',
   }),
   MAX_FUTURE_MS: integer({
     default: MAX_FUTURE_MS,
@@ -38,7 +38,7 @@ export const projectorSettings = {
     maximum: Number.MAX_SAFE_INTEGER,
     description:
       'Maximum time by which an event’s timestamp may be later than its receipt. An event above this limit goes ' +
-      'to quarantine. Otherwise no correct event could replace it until that time.',
+      'to quarantine. Otherwise the event would block all updates of its customer until the time of its timestamp.',
   }),
   INDEXES: list({
     default: indexNames.join(','),
@@ -56,12 +56,12 @@ export const projectorSettings = {
   }),
   QUARANTINE_RECORDS: recordPlaces({
     description:
-      'Records that go to quarantine unread, each as `topic/partition/offset`. Name here a record that stops its ' +
-      'partition. The log and `/readyz` name such a record.',
+      'Records that the projector moves to quarantine without reading them, each as `topic/partition/offset`. If a ' +
+      'record stops its partition, name the record here. The log and `/readyz` name such a record.',
   }),
   MAX_BODY_BYTES: {
     ...ingressSettings.MAX_BODY_BYTES,
-    description: 'Largest event that the topics must accept. Give projector and ingress the same value.',
+    description: 'Maximum bytes of an event that the topics must accept. Give projector and ingress the same value.',
   },
   CHUNK_RECORDS: integer({
     default: 1000,
@@ -76,16 +76,18 @@ export const projectorSettings = {
     minimum: 0,
     maximum: 10_000_000,
     description:
-      'Maximum records of a partition that are read ahead while its position is far behind. Events that are ' +
-      'superseded by a newer event are then not applied. 0 switches this off. Each record needs one byte of memory.',
+      'Maximum records of a partition that are read ahead while the partition’s position is far behind. If the ' +
+      'projector reads a newer event of a customer ahead, it does not apply the older events. 0 switches this off. ' +
+      'Each record needs one byte of memory.',
   }),
   CONSUMER_FETCH_MAX_BYTES: integer({
     default: 8_388_608,
     minimum: 65_536,
     maximum: 104_857_600,
     description:
-      'Maximum bytes of one fetch, with at most 1 MiB from each partition. A small value brings few partitions in ' +
-      'one fetch, so fewer partitions are handled in parallel. Decoded records need several times as much memory.',
+      'Maximum bytes of one fetch, with at most 1 MiB from each partition. With a small value, a fetch has records ' +
+      'of few partitions, so fewer partitions are handled in parallel. Decoded records need several times as much ' +
+      'memory.',
   }),
   POSITION_CHECK_MS: integer({
     default: 5000,
@@ -98,7 +100,7 @@ export const projectorSettings = {
   CONSUMER_GROUP_ID: optionalText({
     description:
       'Consumer group of all projectors that share a Redis and a `REDIS_KEY_PREFIX`. Default: ' +
-      '`customer-stream-projector`. If one of the two prefixes is not its default, the suffix ' +
+      '`customer-stream-projector`. If `KAFKA_TOPIC_PREFIX` or `REDIS_KEY_PREFIX` is not the default, the suffix ' +
       '`-<KAFKA_TOPIC_PREFIX>-<REDIS_KEY_PREFIX>` is added.',
   }),
   ON_CLUSTER_CHANGE: choice(['refuse', 'start-over'], {
@@ -129,7 +131,7 @@ export type ProjectorSettings = Loaded<typeof projectorSettings>
 export const indexOptions = ({ INDEXES, PHONE_COUNTRY }: Pick<ProjectorSettings, 'INDEXES' | 'PHONE_COUNTRY'>) =>
   INDEXES.includes('none') ? undefined : { indexes: INDEXES as readonly IndexName[], country: PHONE_COUNTRY }
 
-/** Returns the text of the options that is stored beside the positions. */
+/** Returns the options as text. The projector stores this text beside the positions. */
 export const indexesText = ({ indexes, country }: { indexes: readonly IndexName[]; country: string }): string =>
   `${indexes.toSorted().join(',')}/${country}`
 
@@ -164,7 +166,7 @@ export const projectorRules: readonly Rule<typeof projectorSettings>[] = [
     names.join() === 'none' || names.every((name) => indexNames.includes(name as IndexName))
       ? undefined
       : `INDEXES must be none or a list of ${indexNames.join(', ')}`,
-  // With an unknown country, numbers without a country code would not be indexed.
+  // With an unknown country, phone numbers without a country code would not be indexed.
   ({ PHONE_COUNTRY: country }) =>
     isCountry(country) ? undefined : `PHONE_COUNTRY: ${country} is not a country of ISO 3166, such as US or GB`,
   // Without this rule, QUARANTINE_RECORDS of another topic would be ignored silently.

@@ -28,8 +28,8 @@ export const readerSettings = {
   READER_AUTH: choice(['keys', 'off'], {
     default: 'keys',
     description:
-      '`keys`: each request needs an API key. `off`: any request may read everything, unmasked: for development, ' +
-      'never for a network.',
+      '`keys`: each request needs an API key. `off`: any request may read everything, unmasked. Use `off` only for ' +
+      'development, never on a network.',
   }),
   READER_API_KEYS: decodedSecret(readApiKeys, {
     shown: 'JSON array',
@@ -41,7 +41,7 @@ export const readerSettings = {
     default: 2000,
     minimum: 1,
     maximum: 1_000_000,
-    description: 'Maximum requests a second of each API key, in each process. Further requests get 429.',
+    description: 'Maximum requests per second of each API key, in each process. Further requests get 429.',
   }),
   READ_WAIT_MS: integer({
     default: 5000,
@@ -69,9 +69,9 @@ export const readerSettings = {
   }),
   INGRESS_ADMIN_URLS: httpAddresses({
     description:
-      'Addresses of the admin ports of the ingresses, for example `http://ingress:9464`. The reader asks each ' +
-      'address of a host name, and sends its own `ADMIN_TOKEN`. Without this setting the reader does not know the ' +
-      'requests of the sender.',
+      'Addresses of the admin ports of the ingresses, for example `http://ingress:9464`. If a host name has several ' +
+      'addresses, the reader asks each of them. The reader sends its own `ADMIN_TOKEN`. Without this setting, the ' +
+      'reader has no counts of the sender’s requests.',
   }),
   PROJECTION_VERSION: {
     ...projectorSettings.PROJECTION_VERSION,
@@ -97,9 +97,9 @@ export const readerSettings = {
   OTEL_TRACES_SAMPLER: {
     ...ingressSettings.OTEL_TRACES_SAMPLER,
     description:
-      'Selects the traces that are exported. `parentbased_traceidratio`: if a request with a valid key has a trace, ' +
-      'the client decides, otherwise `OTEL_TRACES_SAMPLER_ARG`. `traceidratio`: `OTEL_TRACES_SAMPLER_ARG` always ' +
-      'decides.',
+      'Decides which traces are exported. `traceidratio`: the ratio `OTEL_TRACES_SAMPLER_ARG` decides. ' +
+      '`parentbased_traceidratio`: if a request with a valid key already has a trace, its client decides. For all ' +
+      'other requests, the ratio decides.',
   },
   OTEL_TRACES_SAMPLER_ARG: ingressSettings.OTEL_TRACES_SAMPLER_ARG,
   ...kafkaSettings,
@@ -108,7 +108,10 @@ export const readerSettings = {
 
 export type ReaderSettings = Loaded<typeof readerSettings>
 
-/** Time that requests in flight have at a shutdown. Their connections are then cut. */
+/**
+ * Maximum time that a shutdown waits for requests in flight. After this time, their connections are
+ * cut.
+ */
 export const LAST_ANSWERS_MS = 2000
 
 /** Time that a shutdown needs after the last answer. */
@@ -127,7 +130,7 @@ export const readerRules: readonly Rule<typeof readerSettings>[] = [
   ({ READER_MAX_STREAMS, MAX_CONNECTIONS }) =>
     READER_MAX_STREAMS < MAX_CONNECTIONS
       ? undefined
-      : 'READER_MAX_STREAMS must be less than MAX_CONNECTIONS: streams would leave no connection for other requests',
+      : 'READER_MAX_STREAMS must be less than MAX_CONNECTIONS: otherwise streams could use all connections',
   ({ SHUTDOWN_DELAY_MS, SHUTDOWN_DEADLINE_MS }) => {
     const stopMs = SHUTDOWN_DELAY_MS + LAST_ANSWERS_MS + AFTER_LAST_ANSWER_MS
     return stopMs <= SHUTDOWN_DEADLINE_MS

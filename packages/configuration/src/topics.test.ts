@@ -7,7 +7,7 @@ const env = { KAFKA_BROKERS: 'a:1', REDIS_URL: 'redis://a:1' }
 const settings = loadSettings(projectorSettings, env)
 const SHARED = ['customers.raw', 'other.raw', 'quarantine']
 
-it('both services have the same requirements for a topic that both use', () => {
+it('ingress and projector have the same requirements on a topic that both use', () => {
   const ingress = new Map(ingressDemands(settings).map((demand) => [demand.topic, demand]))
   const shared = projectorDemands(projectorTopics(settings)).filter(({ topic }) => ingress.has(topic))
   expect(shared.map(({ topic }) => topic)).toEqual(['mykaarma.customers.raw', 'mykaarma.quarantine'])

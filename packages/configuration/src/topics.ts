@@ -1,7 +1,7 @@
 /**
- * Requirements of both services and of the commands on the topics in Kafka. Each service checks its
- * own requirements at its start, and `customer-stream topics` checks all requirements without a
- * service.
+ * What the ingress, the projector and the commands require of the topics in Kafka. Each service
+ * checks its own requirements at its start. `customer-stream topics` checks all requirements
+ * without a service.
  */
 import type { TopicDemand } from '@customer-stream/runtime/kafka'
 import { erasuresTopicName, quarantineAuditTopicName, stateTopicName, topicNames } from '@customer-stream/schemas'
@@ -9,10 +9,11 @@ import type { IngressSettings } from './ingress.ts'
 import type { ProjectorSettings } from './projector.ts'
 
 /**
- * Upper bound for the size of a state document, divided by the size of its event. A document writes
- * numbers below 1e21 without an exponent. So `1e20,` (5 bytes) becomes 22 bytes, 4.4 times as many.
- * A byte of another charset becomes at most 3 bytes. A document has the customerUuid twice. The
- * record overhead of the topic has room for the second copy, because a key has at most 32 KiB.
+ * The largest state document has at most this many bytes for each byte of its event. A document
+ * writes numbers below 1e21 without an exponent. So `1e20,` (5 bytes) becomes 22 bytes, 4.4 times
+ * as many. A byte of another charset becomes at most 3 bytes. A document has the customerUuid
+ * twice. The record overhead of the topic has room for the second copy, because a key has at most
+ * 32 KiB.
  */
 const DOCUMENT_GROWTH = 5
 
@@ -100,8 +101,8 @@ export const quarantineAuditDemand = (prefix: string): TopicDemand => ({
 })
 
 /**
- * Returns the requirements of both services and of the commands, one for each topic. Both services
- * have the same requirements on a topic that both use.
+ * Returns the requirements of ingress, projector and commands, one for each topic. On a topic that
+ * ingress and projector use, both have the same requirements.
  */
 export const allDemands = (settings: TopicSettings): TopicDemand[] => {
   const demands = ingressDemands(settings)

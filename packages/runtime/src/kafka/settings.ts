@@ -28,10 +28,10 @@ const addressProblem = (address: string): string | undefined => {
   const wrong = `${quoted(address)} is not accepted`
   const protocol = /^(\w+):\/\//.exec(address)?.[1]
   if (protocol !== undefined)
-    return `${wrong}: give host:port without "${protocol}://"; KAFKA_SSL and KAFKA_SASL_MECHANISM say how to connect`
+    return `${wrong}: give host:port without "${protocol}://"; KAFKA_SSL and KAFKA_SASL_MECHANISM select TLS and login`
   if (/[;\s]/.test(address)) return `${wrong}: separate several addresses by commas, as in kafka-1:9092,kafka-2:9092`
   if (address.startsWith('[') || address.split(':').length > 2)
-    return `${wrong}: kafkajs knows no IPv6 addresses in this list; give a host name with its port`
+    return `${wrong}: kafkajs accepts no IPv6 addresses; give a host name with its port`
   const [host = '', port] = address.split(':')
   if (host === '') return `${wrong}: it names no host; expected host:port`
   if (host.includes('/')) return `${wrong}: ${quoted(host)} is not a host name; expected host:port`
@@ -49,8 +49,8 @@ const brokerAddresses = Type.Transform(
     // The message does not show the value, which may have a password.
     if (value.includes('@'))
       throw new Error(
-        'has a user or a password, which is not accepted; expected host:port. KAFKA_SASL_USERNAME and ' +
-          'KAFKA_SASL_PASSWORD have the login',
+        'has a user or a password, which is not accepted; expected host:port. Give the login in KAFKA_SASL_USERNAME ' +
+          'and KAFKA_SASL_PASSWORD',
       )
     const addresses = value.split(',').map((address) => address.trim())
     const problems = addresses.filter((address) => address !== '').flatMap((address) => addressProblem(address) ?? [])
@@ -67,12 +67,12 @@ export const kafkaSettings = {
     default: 'mykaarma.',
     pattern: '^[a-zA-Z0-9._-]{1,200}$',
     shown: '1 to 200 letters, digits, `.`, `_` and `-`',
-    description: 'Begins the name of every topic.',
+    description: 'Prefix of the name of every topic.',
   }),
   KAFKA_CREATE_TOPICS: flag({
     default: false,
     description:
-      'If `true`, the service creates missing topics at its start. Existing topics are checked, never changed.',
+      'If `true`, the service creates missing topics at its start. Existing topics are checked, but never changed.',
   }),
   KAFKA_STATE_TOPIC: flag({
     default: true,
@@ -90,14 +90,14 @@ export const kafkaSettings = {
     default: true,
     description:
       'Whether the projector erases the customers that the compacted topic `customers.erasures` names. If `false`, ' +
-      'customers that were erased before stay erased until Redis is lost.',
+      'customers that were erased before stay erased until Redis loses its data.',
   }),
   KAFKA_REPLICATION_FACTOR: integer({
     default: 3,
     minimum: 1,
     maximum: 15,
     description:
-      'Replicas of a topic that the service creates. With 3 or more, `min.insync.replicas` is 2, otherwise 1.',
+      'Replicas of a topic that the service creates. With 3 or more replicas, `min.insync.replicas` is 2, otherwise 1.',
   }),
   KAFKA_PARTITIONS: integer({
     default: 12,
@@ -113,15 +113,15 @@ export const kafkaSettings = {
     minimum: -1,
     maximum: Number.MAX_SAFE_INTEGER,
     description:
-      'Minimum retention of the raw topics, `-1` for unlimited. Set a limit only with a complete state topic, ' +
-      'because a lost Redis is then filled from that topic.',
+      'Minimum retention of the raw topics. `-1` means no limit. Set a limit only if the state topic is complete. ' +
+      'Otherwise a Redis that has lost its data cannot get older customers back.',
   }),
   KAFKA_QUARANTINE_RETENTION_MS: Type.Optional(
     integer({
       minimum: -1,
       maximum: Number.MAX_SAFE_INTEGER,
       description:
-        'Minimum retention of quarantine (dead-letter topic), `-1` for unlimited. Default: `KAFKA_RETENTION_MS`. ' +
+        'Minimum retention of quarantine (dead-letter topic). `-1` means no limit. Default: `KAFKA_RETENTION_MS`. ' +
         'Quarantine has personal data, so set a limit.',
     }),
   ),
@@ -133,7 +133,7 @@ export const kafkaSettings = {
       'Interval at which the running service checks the settings of its topics and its rights. If a topic has a ' +
       'wrong setting, the service is not ready.',
   }),
-  KAFKA_SSL: flag({ default: false, description: 'TLS to the brokers.' }),
+  KAFKA_SSL: flag({ default: false, description: 'If `true`, connections to the brokers use TLS.' }),
   KAFKA_SSL_CA: optionalCertificates({
     description: 'Certificate authority of the brokers, PEM. Default: the authorities of the system.',
   }),
@@ -168,16 +168,16 @@ export const kafkaSettings = {
     minimum: 100,
     maximum: 60_000,
     description:
-      'Timeout of a new connection to a broker. After each timeout of a TLS handshake it doubles, up to eightfold. ' +
-      'A login may take several times as long.',
+      'Timeout of a new connection to a broker. Each TLS handshake that times out doubles this timeout, up to ' +
+      'eightfold. A login has five times this timeout.',
   }),
   KAFKA_PRODUCE_TIMEOUT_MS: integer({
     default: 1000,
     minimum: 100,
     maximum: 60_000,
     description:
-      'A produce request without a reply after this time counts as failed. Keep it short, so that several attempts ' +
-      'fit into `ACCEPT_DEADLINE_MS`.',
+      'A produce request without a reply after this time counts as failed. Use a short time, so that several ' +
+      'attempts fit into `ACCEPT_DEADLINE_MS`.',
   }),
   KAFKA_REQUEST_TIMEOUT_MS: integer({
     default: 10_000,
@@ -192,8 +192,8 @@ export const kafkaSettings = {
     minimum: 100,
     maximum: 600_000,
     description:
-      'Interval at which a producer asks the brokers for the leaders of the partitions. In between, kafkajs may ' +
-      'send records to a frozen or former leader.',
+      'Interval at which a producer asks the brokers for the leaders of the partitions. Between two requests, ' +
+      'kafkajs may send records to a frozen or former leader.',
   }),
 }
 
@@ -263,7 +263,7 @@ export const kafkaRules: readonly Rule<typeof kafkaSettings>[] = [
     )
     if (useless.length === 0) return undefined
     return mechanism === 'none'
-      ? `${useless.join(', ')}: given, but KAFKA_SASL_MECHANISM is none, so there is no login. Name the mechanism`
+      ? `${useless.join(', ')}: given, but KAFKA_SASL_MECHANISM is none, so there is no login. Set KAFKA_SASL_MECHANISM`
       : `${useless.join(', ')}: given, but KAFKA_SASL_MECHANISM=${mechanism} does not use it`
   },
   ({ KAFKA_SASL_OAUTH_TOKEN_URL: url }) => {

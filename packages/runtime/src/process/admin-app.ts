@@ -9,13 +9,14 @@ import { withoutSchemas } from './without-schemas.ts'
 const digestOf = (text: string): Buffer => hash('sha256', text, 'buffer')
 
 /**
- * Creates the server of the admin port, which must not be public:
+ * Creates the server of the admin port. This port must not be public:
  * - `/livez` answers 200 while the event loop runs.
- * - `/readyz` answers 200 or 503 with all checks.
+ * - `/readyz` answers all checks. The status is 200 if all checks pass, otherwise 503.
  * - `/metrics` answers Prometheus metrics, with the checks as `customer_stream_ready`.
  * @param checks called for each request to /readyz or /metrics. Must be fast and must not throw.
  * @param settings read at each request, because a token in a file may change. If there is a token,
- *   a request without it gets neither the checks nor the metrics. Probes need no token.
+ *   a request without the token gets no checks and no metrics. It still gets the status, so probes
+ *   need no token.
  */
 export const createAdminApp = ({
   registry,

@@ -1,11 +1,11 @@
 /** Requests to the admin port of another service. */
 
-/** Values of a service's metrics. `at`: milliseconds of a clock that never goes back. */
+/** Values of a service's metrics. `at`: milliseconds of a monotonic clock. */
 export interface MetricsSample {
   readonly at: number
   /** Returns the sum of the metric's series that have these labels. */
   sum(name: string, labels?: Readonly<Record<string, string>>): number
-  /** Takes the metric's series that are above 0, and returns the values of their label. */
+  /** Returns the values of this label in the metric's series whose value is above 0. */
   labelsAbove0(name: string, label: string): string[]
 }
 
@@ -13,7 +13,7 @@ const TIMEOUT_MS = 3000
 /** Maximum size of an answer. The metrics of a service need about 100 kB. */
 const MAX_BYTES = 8 * 1024 * 1024
 
-/** Fetches a text, of at most `MAX_BYTES`. Rejects after 3 s. */
+/** Fetches a text of at most `MAX_BYTES`. Rejects if the text has not arrived after 3 s. */
 export const fetchText = async (
   url: string,
   token?: string,

@@ -9,7 +9,7 @@ it('a readiness check without a problem is ready', () => {
   expect(readinessCheck('kafka', undefined)).toEqual({ name: 'kafka', ready: true })
 })
 
-it('a readiness check with a problem is not ready, and a long text of the problem is cut', () => {
+it('a readiness check with a problem is not ready, and a long problem text is shortened', () => {
   expect(readinessCheck('kafka', 'no broker')).toEqual({ name: 'kafka', ready: false, detail: 'no broker' })
   expect(readinessCheck('kafka', 'x'.repeat(10_000)).detail?.length).toBeLessThan(1000)
 })

@@ -24,7 +24,7 @@ export const answerOf = async (ask: () => Promise<unknown>, timeoutMs: number): 
 
 /**
  * Creates a readiness check. Shortens `problem` to 800 characters.
- * @param problem the reason why the process is not ready, or undefined if it is ready.
+ * @param problem the reason why the check fails. Undefined if the check passes.
  */
 export const readinessCheck = (name: string, problem: string | undefined): ReadinessCheck =>
   problem === undefined

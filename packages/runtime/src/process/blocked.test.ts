@@ -34,7 +34,7 @@ it('an obstacle is logged once until it changes or ends', async () => {
   expect(lines).toEqual(['error denied', 'error still denied', 'info no longer blocked'])
 })
 
-it('an outage is not an obstacle, and does not replace another task’s obstacle', async () => {
+it('a process with only an outage is not blocked, and an outage does not hide another task’s obstacle', async () => {
   const { obstacles, lines, blocked } = open()
   const outage = { blocked: false, reason: 'outage' as const, message: 'away' }
   obstacles.report('read', outage)
@@ -45,7 +45,7 @@ it('an outage is not an obstacle, and does not replace another task’s obstacle
   expect([obstacles.blocked, obstacles.worst, await blocked()]).toEqual([denied, denied, ['tls']])
 })
 
-it('all tasks together log the beginning and the end of an outage once', () => {
+it('if several tasks report the same outage, its beginning and its end are logged once', () => {
   const { obstacles, lines } = open()
   const outage = { blocked: false, reason: 'outage' as const, message: 'away' }
   for (const task of ['read', 'write', 'read']) obstacles.report(task, outage)

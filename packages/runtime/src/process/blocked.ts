@@ -29,7 +29,7 @@ export type Program = 'service' | 'command' | 'request'
  * now, and what a person must do.
  */
 export interface Diagnosis {
-  /** False for an outage, which ends without a person. */
+  /** False for an outage, which ends without the help of a person. */
   readonly blocked: boolean
   readonly reason: BlockedReason | 'outage'
   readonly message: string
@@ -39,10 +39,10 @@ export interface Diagnosis {
 export interface Obstacles {
   /** Replaces the obstacle of this task. `undefined` removes the obstacle. */
   report(task: string, diagnosis: Diagnosis | undefined): void
-  /** Obstacle that a person must remove. Undefined if there is none. */
+  /** An obstacle that a person must remove. Undefined if there is no such obstacle. */
   readonly blocked: Diagnosis | undefined
   /**
-   * Obstacle that a person must remove, or else an outage. Undefined if the process has no
+   * Like `blocked`. If no obstacle needs a person, an outage. Undefined if the process has no
    * obstacle.
    */
   readonly worst: Diagnosis | undefined
@@ -72,8 +72,8 @@ export const createObstacles = (registry: Registry, logger: Logger): Obstacles =
       outageLasts = false
       return
     }
-    // Log an outage only if its message is new. Otherwise a broker that often fails briefly would
-    // fill the log.
+    // Log an outage immediately only if its message is new. Otherwise a broker that often fails
+    // briefly would fill the log.
     const isNew = !outageLasts && outage.message !== outageLogged
     if (!isNew && performance.now() - outageLoggedAt < LOG_INTERVAL_MS) return
     outageLoggedAt = performance.now()

@@ -14,7 +14,7 @@ const schemas = {
 const authority = createAuthority()
 const endingAt = (seconds: number) => authority.issue('client', [], new Date(seconds * 1000)).cert
 
-it('the metric shows when the first certificate of each setting expires, even after a change of the file', async () => {
+it('the metric has the earliest expiry of the certificates in each setting, even after a change', async () => {
   const bundle = endingAt(2_000_000_000) + endingAt(1_000_000_000) + authority.ca
   const loaded = loadSettings(schemas, { CA: bundle, KEY: 'no certificate' })
   const metric = createCertificateMetric(createRegistry('test'), () => certificateExpiries(schemas, loaded))

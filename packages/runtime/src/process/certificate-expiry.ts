@@ -1,7 +1,7 @@
 import type { Loaded, Settings } from './setting-kinds.ts'
 import { certificatesOf } from './tls.ts'
 
-/** Returns when the first certificate of each setting expires, by the name of the setting. */
+/** Returns the earliest expiry of the certificates in each setting, by the name of the setting. */
 export const certificateExpiries = <S extends Settings>(schemas: S, loaded: Loaded<S>): ReadonlyMap<string, Date> => {
   const given = Object.entries<unknown>(loaded).filter(([name]) => schemas[name]?.certificates)
   return new Map(

@@ -25,7 +25,7 @@ test('`--help` and `-h` print the help, even if other options are wrong', () => 
     expect(parse(...args)).toEqual({ kind: 'help' })
 })
 
-test('an unknown option is reported with the nearest name, if one is similar', () => {
+test('an unknown option is reported, with the nearest name if a name is similar', () => {
   expect(parse('--kepe')).toEqual({ kind: 'wrong', problems: ['unknown option --kepe; the nearest is --keep'] })
   expect(parse('-x')).toEqual({ kind: 'wrong', problems: ['unknown option -x'] })
   expect(nearestName('broker', ['brokers', 'minutes'])).toBe('brokers')
@@ -35,7 +35,7 @@ test('an unknown option and its value are reported as one problem', () => {
   expect(parse('--sead', '7')).toEqual({ kind: 'wrong', problems: ['unknown option --sead; the nearest is --seed'] })
 })
 
-test('an option needs its value, a flag has none, and both may be given only once', () => {
+test('an option without its value, a flag with a value, and a repeated flag are refused', () => {
   expect(parse('--seed')).toEqual({ kind: 'wrong', problems: ['--seed needs a value'] })
   expect(parse('--seed=')).toEqual({ kind: 'wrong', problems: ['--seed needs a value'] })
   expect(parse('--keep=yes')).toEqual({ kind: 'wrong', problems: ['--keep takes no value'] })
@@ -48,7 +48,7 @@ test('the command line refuses a word if the command accepts no words', () => {
   expect(parseCommandLine(taking, ['a', '--keep', 'b'])).toEqual({ kind: 'run', read: 'a,b' })
 })
 
-test('a problem found by the command itself is printed like any other problem', () => {
+test('a problem that the command itself finds is reported like any other problem', () => {
   expect(parse('--seed', '0')).toEqual({ kind: 'wrong', problems: ['--seed must be above 0'] })
 })
 

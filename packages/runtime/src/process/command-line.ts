@@ -1,4 +1,4 @@
-/** Options and Ctrl-C of all commands of this repository. */
+/** Reads the options and handles Ctrl-C, for all commands of this repository. */
 import { parseArgs } from 'node:util'
 import { distance } from 'fastest-levenshtein'
 
@@ -84,7 +84,7 @@ export const parseCommandLine = <Read>(
 
 /**
  * Reads the options. Ends the process with code 0 after `--help`, and with 2 if an option is wrong.
- * @param args by default the words after the name of the program.
+ * @param args default: the words after the name of the program.
  */
 export const readCommandLine = <Read>(
   line: CommandLine<Read>,
@@ -104,7 +104,8 @@ export const readCommandLine = <Read>(
 
 /**
  * A terminal sends Ctrl-C to npm and to this process, and npm repeats the signal within
- * milliseconds. A signal that comes later than this is a second Ctrl-C of a person.
+ * milliseconds. A signal that comes more than this time after the first signal is a second Ctrl-C
+ * of a person.
  */
 export const SAME_SIGNAL_MS = 500
 

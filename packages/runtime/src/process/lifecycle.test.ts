@@ -58,7 +58,7 @@ it('if one part fails to stop, the other parts stop, and the process exits with 
 })
 
 it.each([
-  ['immediately, as by npm, the process finishes its stop', 0, { code: 0, lines: ['third', 'second', 'first'] }],
+  ['immediately, as npm does, the process stops in order', 0, { code: 0, lines: ['third', 'second', 'first'] }],
   ['a second later, the process ends immediately with 1', 1000, { code: 1, lines: ['failed'] }],
 ])('if a signal is repeated %s', async (_title, laterMs, ended) => {
   const script = `let now = 0

@@ -2,7 +2,7 @@
 export const LOG_EVENTS = {
   listening: 'The ports are open.',
   ready: 'The start is complete.',
-  stopping: 'A signal or a failure ends the process; it finishes its work first.',
+  stopping: 'A signal or a failure ends the process. Before the end, the process finishes its work.',
   stopped: 'The process has finished its work and exits with code 0.',
   failed: 'A failure ends the process with exit code 1, or 2 if a setting is wrong.',
   'stop-failed': 'A part of the process failed to stop.',
@@ -18,7 +18,8 @@ export const LOG_EVENTS = {
   'request-failed': 'A request got 500 because of a bug, or 503 because of a damaged hash or a key of a wrong type.',
   revealed: 'An answer of the reader showed personal data. The line names the API key and the customers.',
   'suspicious-event': 'An accepted event will probably never be applied.',
-  'record-unacknowledged': 'kafkajs reported records as sent without an acknowledgement. They are sent again.',
+  'record-unacknowledged':
+    'kafkajs reported records as sent, but Kafka did not acknowledge them. The service sends the records again.',
   'record-refused': 'Kafka will never accept a record.',
   'spool-damaged': 'A file of the spool is damaged, or has a record that Kafka refuses.',
   'spool-failed': 'The disk of the spool cannot be written or read.',
@@ -34,19 +35,20 @@ export const LOG_EVENTS = {
     'documents.',
   'oldest-records-gone':
     'A partition without a position starts at its oldest record. Customers with older events may be missing.',
-  filling: 'A lost Redis is being filled from the state topic.',
+  filling: 'Redis has lost its data, and is being filled from the state topic.',
   filled: 'The fill of a partition from the state topic is complete.',
   'unreadable-states':
     'Records of the state topic cannot be read; after the fill, all records of the raw topic are applied.',
   'unusable-states': 'The state topic has records that are not documents. A fill skipped them.',
-  drift: 'Events of the sender have a difference from its documentation that was not stored before.',
-  'dealer-silent': 'A dealer sends no events, although it usually does at these hours.',
+  drift: 'Events differ from the sender’s documentation, and this difference was not stored before.',
+  'dealer-silent': 'A dealer sends no events, although it usually sends events at these hours.',
   'sender-watch-failed':
-    'A check of the sender fails: drift, silent dealers or the counts of events. No event waits for this.',
+    'A check of the sender fails: the check for drift, for silent dealers or of the event counts. No event waits for ' +
+    'these checks.',
   erased: 'Customers were erased.',
   'erasures-topic-replaced':
     'The erasures topic was created again, so its earlier erasures are gone. Write these erasures again.',
-  'erasure-unusable': 'A record of the erasures topic is not an erasure; no one was erased.',
+  'erasure-unusable': 'A record of the erasures topic is not an erasure; no customer was erased.',
   'group-joined': 'The projector has joined its consumer group.',
   'consumer-restarts': 'The consumer failed and starts again.',
   'topics-created': 'Missing topics were created.',

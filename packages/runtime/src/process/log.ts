@@ -14,8 +14,8 @@ const cut = (text: string, characters: number): string =>
 
 /**
  * Logs only known fields of an error. ioredis attaches the command's arguments to an error, and
- * kafkajs attaches the payloads. pino's serializer would log this personal data, in lines of
- * megabytes. Accepts any value, because code may throw a value that is not an error.
+ * kafkajs attaches the payloads. These have personal data, and pino's serializer would log them in
+ * lines of megabytes. Accepts any value, because code may throw a value that is not an error.
  */
 const errorFields = (error: unknown) => {
   if (!(error instanceof Error)) {
@@ -58,8 +58,8 @@ const standardOutput = (): DestinationStream => {
 }
 
 /**
- * Creates the logger of a process, which writes JSON lines. Log no line for each webhook event,
- * because a line costs as much CPU as the event.
+ * Creates the logger of a process, which writes JSON lines. Do not log a line for each webhook
+ * event, because a line costs as much CPU as the event.
  * @param destination default: standard output.
  */
 export const createLogger = (
@@ -74,7 +74,7 @@ export const createLogger = (
     serializers: { err: errorFields },
     formatters: {
       level: (label) => ({ level: label }),
-      // Libraries may log fields with any content.
+      // Shorten each text, because libraries may log texts of any length.
       log: (fields) =>
         Object.fromEntries(
           Object.entries(fields).map(([name, value]) => [
@@ -97,8 +97,7 @@ export const createLogger = (
         method.call(this, others, typeof message === 'string' ? message : inspect(message))
       },
     },
-    // Redaction is a second protection, because no code should log a request, a secret or a
-    // customer.
+    // Redaction is only a second protection. No code may log a request, a secret or a customer.
     redact: {
       paths: [
         'headers',

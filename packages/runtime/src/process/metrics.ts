@@ -3,7 +3,7 @@ import { version } from './version.ts'
 
 export { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 
-// Gauges with the suffix of a counter, which `promtool check metrics` refuses. The gauge
+// These gauges have the suffix of a counter, so `promtool check metrics` refuses them. The gauge
 // `nodejs_active_resources` has the same numbers.
 const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
 
@@ -14,7 +14,7 @@ const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total',
 export const createRegistry = (service: string): Registry => {
   const registry = new Registry()
   registry.setDefaultLabels({ service })
-  // A short interval would wake an idle process a hundred times a second.
+  // The default of 10 ms would wake an idle process a hundred times a second.
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 100 })
   for (const name of MISNAMED) registry.removeSingleMetric(name)
   new Gauge({

@@ -3,7 +3,8 @@ import { closest, distance } from 'fastest-levenshtein'
 import { MAX_QUOTED_CHARACTERS } from './quoted.ts'
 import type { Settings } from './setting-kinds.ts'
 
-// Kubernetes sets such variables in each container if a service is called "kafka" or "redis".
+// Matches the variables that Kubernetes sets in each container for a service with the name "kafka"
+// or "redis".
 const serviceLink = /_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)$/
 const ourPrefixes = ['KAFKA_', 'REDIS_', 'MYKAARMA_', 'READER_']
 
@@ -11,9 +12,9 @@ const units = /_(?:MS|MILLIS|MILLISECONDS|S|SECS?|SECONDS|MINUTES|BYTES|KB|KIB|M
 const withoutUnit = (name: string): string => name.replace(units, '')
 
 /**
- * Returns true if the name is probably a misspelling of the setting: one wrong letter in a long
- * name, a missing or different unit, a longer last word, or a missing prefix. Any other name may be
- * a variable of another program.
+ * Returns true if the name is probably a misspelling of the setting: two or three wrong letters, a
+ * missing or different unit, a longer last word, or a missing prefix. Any other name may be a
+ * variable of another program.
  */
 const means = (name: string, setting: string): boolean => {
   if (!setting.includes('_') || setting.length < 8) return false

@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { quoted } from './quoted.ts'
 import { SettingsError } from './settings.ts'
 
-/** Address to listen on, and the names of the settings that have it. */
+/** Address and port to listen on, each with the name of its setting. */
 export interface PortSettings {
   readonly host: readonly [name: string, value: string]
   readonly port: readonly [name: string, value: number]

@@ -1,9 +1,9 @@
 /**
  * Spans through OpenTelemetry. Only `traces.ts` imports this file, and only if traces are on.
  *
- * Memory is bounded: MAX_WAITING_SPANS spans wait, and at most MAX_EXPORTS requests with
- * SPANS_OF_EXPORT spans each are open. Further spans are dropped. An export that fails is not
- * repeated after EXPORT_TIMEOUT_MS, because newer spans are more useful than old ones.
+ * Memory is bounded: at most MAX_WAITING_SPANS spans wait, and at most MAX_EXPORTS requests with
+ * SPANS_OF_EXPORT spans each are open. Further spans are dropped. A failed export is repeated only
+ * until EXPORT_TIMEOUT_MS, because newer spans are more useful than old spans.
  */
 import { hostname } from 'node:os'
 import {
@@ -47,7 +47,7 @@ interface TracingOptions {
   readonly version: string
   /** If true, a span with a parent follows the parent's sampling decision. */
   readonly obeysParent: boolean
-  /** Share of the traces to export, 0 to 1, if no parent decides. */
+  /** Share of the traces to export, 0 to 1. Not used if the parent decides. */
   readonly ratio: number
   readonly onExported: (spans: number) => void
   /**

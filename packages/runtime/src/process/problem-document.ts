@@ -22,7 +22,7 @@ export const problemSchema = (problems: Problems<string>) => ({
   type: 'object',
   required: ['type', 'status', 'title'],
   properties: {
-    type: { enum: Object.keys(problems), description: 'Stable: programs may match on it.' },
+    type: { enum: Object.keys(problems), description: 'Stable name of the problem. Programs may depend on this name.' },
     status: { type: 'integer' },
     title: { type: 'string' },
     detail: { type: 'string', description: 'Details about this answer.' },

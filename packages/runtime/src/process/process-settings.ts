@@ -52,8 +52,8 @@ export const processSettings = {
     maximum: 300_000,
     description:
       'Longest pause between two attempts while Kafka or Redis does not answer. The first pause is 100 ms, and ' +
-      'each next pause is twice as long. A long pause reduces the load on a cluster that starts. A short pause ' +
-      'ends an outage sooner.',
+      'each next pause is twice as long. A long pause reduces the load on a cluster that starts. After a short ' +
+      'pause, the service notices the end of an outage sooner.',
   }),
   SECRET_FILES_CHECK_MS: integer({
     default: 5000,
@@ -79,16 +79,17 @@ export const processSettings = {
     minimum: 0,
     maximum: 60_000,
     description:
-      'On SIGTERM: time between "not ready" and the close of the public port, so that the load balancer can react.',
+      'Time from SIGTERM, when the service becomes "not ready", until the public port closes. In this time the load ' +
+      'balancer can remove the service.',
   }),
   SHUTDOWN_DEADLINE_MS: integer({
     default: 20_000,
     minimum: 1000,
     maximum: 300_000,
     description:
-      'On SIGTERM: time for the whole shutdown. After this time the process exits with code 1. Must be > ' +
+      'Maximum time of the whole shutdown. After this time the process exits with code 1. Must be > ' +
       '`SHUTDOWN_DELAY_MS`. For the ingress, must be ≥ `SHUTDOWN_DELAY_MS` + `ACCEPT_DEADLINE_MS` + 1000 (with ' +
-      'traces 2000 instead of 1000). Keep it below the time after which your supervisor kills the process ' +
+      'traces 2000 instead of 1000). Must be less than the time after which your supervisor kills the process ' +
       '(Kubernetes: 30 s).',
   }),
 }

@@ -106,7 +106,7 @@ it('a refused secret file that gets its old content back is usable, and does not
 it.each([
   ['is emptied', '', 'SECRETS_FILE is empty'],
   ['has garbage', '\u0000\u0001 hush=', 'SECRETS: the value has a control character'],
-  ['has no name', 'hush', 'SECRETS: entry 1 is not of the form name=value'],
+  ['has a secret without a name', 'hush', 'SECRETS: entry 1 is not of the form name=value'],
 ])(
   'if a secret file %s, its old value stays, one warning is logged, and other files are used',
   async (_, content, problem) => {

@@ -17,7 +17,7 @@ export interface SecretFilesOptions<S extends Settings> {
   readonly rules: readonly Rule<NoInfer<S>>[]
   readonly registry: Registry
   readonly logger: Pick<Logger, 'info' | 'warn'>
-  /** For tests. */
+  /** Tests have a shorter time. Default: {@link SETTLED_AFTER_MS}. */
   readonly settledAfterMs?: number
 }
 
@@ -38,7 +38,7 @@ export const createSecretFileMetrics = (registry: Registry) => ({
 export const createCertificateMetric = (registry: Registry, expiries: () => ReadonlyMap<string, Date>) =>
   new Gauge({
     name: 'customer_stream_certificate_expiry_timestamp_seconds',
-    help: 'Unix time when the first certificate of a setting expires, by setting. Absent without a certificate.',
+    help: 'Earliest expiry of the certificates in a setting, as Unix time, by setting. Absent without a certificate.',
     labelNames: ['setting'],
     registers: [registry],
     collect() {
@@ -84,7 +84,7 @@ export const createSecretFiles = <S extends Settings>(loaded: Loaded<S>, options
   let last: Contents = new Map()
   let isRefused = false
 
-  /** @throws an error that names the problem, without the value. */
+  /** @throws an error that names the problem, and does not contain the value. */
   const decode = (name: string, content: string | Error | undefined): unknown => {
     if (content instanceof Error) throw new Error(`${name}_FILE cannot be read: ${content.message}`)
     if (!content) throw new Error(`${name}_FILE is empty`)
@@ -123,7 +123,8 @@ export const createSecretFiles = <S extends Settings>(loaded: Loaded<S>, options
 
   const use = (contents: Contents): void => {
     const { values, problems } = accept(contents)
-    // Compares values, because the files may have changed since the settings were loaded.
+    // Compare the values with the settings. `last` is empty at the first check, although the files
+    // may have changed since the settings were loaded.
     const changed = names.filter((name) => values.has(name) && !isDeepStrictEqual(values.get(name), loaded[name]))
     if (changed.length > 0) {
       Object.assign(loaded, Object.fromEntries(changed.map((name) => [name, values.get(name)])))
@@ -134,7 +135,7 @@ export const createSecretFiles = <S extends Settings>(loaded: Loaded<S>, options
     if (problems.length > 0)
       logger.warn(
         { event: 'secrets-unusable', problem: problems.join('; ') },
-        'changed files of secrets are wrong; the service uses the old values of these files. Correct them',
+        'changed files of secrets are wrong; the service uses the old values of these files. Correct the files',
       )
     isRefused = problems.length > 0
     unusable.set(isRefused ? 1 : 0)
@@ -156,8 +157,8 @@ export const createSecretFiles = <S extends Settings>(loaded: Loaded<S>, options
 }
 
 /**
- * Updates the secrets in the settings when their files change. Also shows as a metric when the
- * certificates in the settings expire.
+ * Updates the secrets in the settings when their files change. Registers the metric that has the
+ * expiry of the certificates.
  * @returns a function that ends the updates.
  */
 export const watchSecretFiles = <S extends Settings>(

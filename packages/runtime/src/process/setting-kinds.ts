@@ -1,4 +1,4 @@
-/** Kinds of settings. A kind has the accepted texts, and decodes the text. */
+/** Kinds of settings. A kind defines which texts a setting accepts, and decodes the text. */
 import { BlockList, isIP } from 'node:net'
 import { type StaticDecode, type TSchema, Type } from '@sinclair/typebox'
 import { nodeHttp } from './node-http.ts'
@@ -77,13 +77,13 @@ export const entriesOf = (value: string, separator: string | RegExp = ','): stri
   return entries
 }
 
-/** `a,b,c` */
+/** A list of texts, `a,b,c`. */
 export const list = (options: Defaulted<string>) =>
   Type.Transform(Type.String({ minLength: 1, shown: 'comma-separated list', ...options }))
     .Decode((value): readonly string[] => entriesOf(value))
     .Encode((value) => value.join(','))
 
-/** `topic/partition/offset,topic/partition/offset` */
+/** A list of records, each as `topic/partition/offset`. */
 export const recordPlaces = (options: Described) =>
   Type.Transform(Type.String({ shown: '`topic/partition/offset`, comma-separated', default: '', ...options }))
     .Decode((value): ReadonlySet<string> => {
@@ -142,13 +142,13 @@ export const httpAddress = (options: Described) =>
     .Decode((value): string | undefined => (value === '' ? undefined : readHttpAddress(value)))
     .Encode((value) => value ?? '')
 
-/** `http://host:port,http://host:port` */
+/** A list of addresses, each as `http://host:port`. */
 export const httpAddresses = (options: Described) =>
   Type.Transform(Type.String({ shown: '`http://…` or `https://…`, comma-separated', default: '', ...options }))
     .Decode((value): readonly string[] => entriesOf(value).map(readHttpAddress))
     .Encode((value) => value.join(','))
 
-/** Throws if the text cannot be the value of an HTTP header. */
+/** Decodes the value of an HTTP header. @throws an error if HTTP does not allow the value. */
 const headerValue = (name: string, encoded: string): string => {
   const decoded = decodeURIComponent(encoded)
   nodeHttp().validateHeaderValue(name, decoded)

@@ -90,10 +90,13 @@ describe('loadSettings', () => {
     )
   })
 
-  it.each(['1.5', '1e3', '', ' 7', '-1', '99999', 'Infinity'])('a port may not be %j', (PORT) => {
-    if (PORT === '') expect(load({ PORT }).PORT).toBe(8080)
-    else expect(() => load({ PORT })).toThrow('PORT')
-  })
+  it.each(['1.5', '1e3', '', ' 7', '-1', '99999', 'Infinity'])(
+    'a port is refused, or has its default if the text is empty: %j',
+    (PORT) => {
+      if (PORT === '') expect(load({ PORT }).PORT).toBe(8080)
+      else expect(() => load({ PORT })).toThrow('PORT')
+    },
+  )
 
   it('a misspelt setting is refused, but variables of Kubernetes services are ignored', () => {
     expect(() => load({ MYKAARMA_TOKEN: 'a=b' })).toThrow('the nearest is MYKAARMA_TOKENS')
@@ -194,7 +197,7 @@ describe('loadSettings', () => {
   })
 })
 
-it('each setting has one row in the description', () => {
+it('the Markdown table has one row for each setting', () => {
   const rows = describeSettings(settings).split('\n')
   expect(rows).toHaveLength(2 + Object.keys(settings).length)
   expect(rows).toContain('| `KAFKA_BROKERS` | comma-separated list | **required** | brokers |')

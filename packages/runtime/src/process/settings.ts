@@ -1,6 +1,6 @@
 /**
  * Settings of a process. Each setting is a TypeBox schema with a description, and is read from one
- * environment variable. All problems are reported together, misspelt names included.
+ * environment variable. All problems are reported together, including misspelt names.
  * docs/configuration.md is generated from the schemas.
  */
 import { readFileSync } from 'node:fs'
@@ -143,7 +143,7 @@ export const loadSettings = <S extends Settings>(
 
 const isOptional = (schema: TSchema): boolean => Type.Object({ schema }).required === undefined
 
-/** The value of a setting that a process would use. */
+/** The value that a process would use for a setting, and where the value is from. */
 export interface EffectiveSetting {
   readonly name: string
   /** Undefined if the setting has no value, or if the value is a secret. */

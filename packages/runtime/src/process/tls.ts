@@ -35,7 +35,7 @@ export const hasExpired = (name: string, pem: string | undefined): boolean =>
 /**
  * Returns a sentence about a wrong certificate or key, or undefined. Without this check, Node
  * silently ignores an invalid authority, and reports a wrong key only at each connection.
- * @param prefix begins the names of the settings, for example `REDIS_TLS`.
+ * @param prefix the beginning of the settings' names, for example `REDIS_TLS`.
  */
 export const tlsProblem = (prefix: string, { ca, cert, key }: TlsFiles): string | undefined => {
   if ((cert === undefined) !== (key === undefined))

@@ -6,7 +6,7 @@ export interface TraceContext {
   readonly tracestate?: string
 }
 
-/** Facts about the work of a span. Never data of customers, and never secrets. */
+/** Facts about the work of a span. Must not contain secrets or data of customers. */
 export type Attributes = Readonly<Record<string, string | number | boolean>>
 
 export interface Span {
@@ -26,9 +26,9 @@ export interface SpanOptions {
   /** Other spans that caused the work. */
   readonly links?: readonly TraceContext[]
   /**
-   * Decides whether the span is exported. `parent`: the parent decides, unless OTEL_TRACES_SAMPLER
-   * forbids this. If there is no parent, and for `ratio`, OTEL_TRACES_SAMPLER_ARG decides.
-   * `always`: the caller has decided.
+   * Decides whether the span is exported. `always`: the span is exported. `ratio`:
+   * OTEL_TRACES_SAMPLER_ARG decides. `parent`: the parent decides. Without a parent, or if
+   * OTEL_TRACES_SAMPLER is `traceidratio`, `parent` is like `ratio`.
    */
   readonly sampling: 'parent' | 'ratio' | 'always'
 }

@@ -81,7 +81,7 @@ it.each([
   ['traceidratio', 1, 'parent', UNSAMPLED, true],
   ['traceidratio', 0, 'always', undefined, true],
 ] as const)(
-  'with %s=%d, a span with sampling "%s" and the parent %s is exported: %s',
+  'with the sampler %s and the ratio %d, a span with sampling "%s" and the parent %s is exported: %s',
   async (sampler, ratio, sampling, traceparent, expected) => {
     const { tracer, stop } = await open({ OTEL_TRACES_SAMPLER: sampler, OTEL_TRACES_SAMPLER_ARG: ratio })
     const span = tracer.start(options({ sampling, parent: traceparent === undefined ? undefined : { traceparent } }))

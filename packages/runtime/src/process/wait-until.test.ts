@@ -33,5 +33,5 @@ it('a wait fails at its deadline, and the error has the last answer', async () =
     (answer) => answer > 1,
     { timeoutMs: 50 },
   )
-  await expect(late).rejects.toThrow('waited 50 ms without success until it is 2; last seen: 1')
+  await expect(late).rejects.toThrow('not true after 50 ms: it is 2; last seen: 1')
 })

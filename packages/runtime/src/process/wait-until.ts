@@ -22,7 +22,7 @@ export const waitUntil = async <T>(
     if (satisfied(answer)) return answer
     const waitedMs = performance.now() - startedAt
     if (waitedMs > timeoutMs)
-      throw new Error(`waited ${timeoutMs} ms without success until ${what}; last seen: ${JSON.stringify(answer)}`)
+      throw new Error(`not true after ${timeoutMs} ms: ${what}; last seen: ${JSON.stringify(answer)}`)
     await sleep(pauseMs ?? Math.min(Math.max(waitedMs / 10, PAUSE_MS.first), PAUSE_MS.longest))
   }
 }

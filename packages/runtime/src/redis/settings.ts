@@ -29,8 +29,9 @@ const sentinelAddresses = Type.Transform(
     default: '',
     shown: 'comma-separated list of `host:port`',
     description:
-      'Sentinels, if Sentinel chooses the primary. The host in `REDIS_URL` is then the name that the Sentinels give ' +
-      'to the primary, without a port: `redis://user:password@mymaster`. The default port is 26379.',
+      'Addresses of the Sentinels, if Sentinel chooses the primary. The default port of a Sentinel is 26379. With ' +
+      'this setting, the host in `REDIS_URL` is the name that the Sentinels give to the primary, without a port: ' +
+      '`redis://user:password@mymaster`.',
   }),
 )
   .Decode((value) =>
@@ -47,8 +48,8 @@ export const redisSettings = {
   REDIS_URL: {
     ...text({
       description:
-        'Address, with user, password and database if needed. `rediss://` is TLS. For a cluster: one or more nodes, ' +
-        'comma-separated. The client finds the other nodes.',
+        'Address of Redis, with user, password and database if needed. `rediss://` means TLS. For a Redis Cluster, ' +
+        'give one or more nodes, separated by commas. The client finds the other nodes.',
       pattern: '^(rediss?|unix)://.+',
       shown:
         '`redis://[user:password@]host:port[/database]`, `rediss://…` or `unix://[user:password@]/path[?db=number]`',
@@ -76,15 +77,15 @@ export const redisSettings = {
   REDIS_CLUSTER: flag({
     default: false,
     description:
-      'True if Redis is a Redis Cluster. The masters share the customers. Each master ' +
-      'has a copy of the positions.',
+      'True if Redis is a Redis Cluster. Each master then has a part of the customers, and a copy of all positions.',
   }),
-  REDIS_KEY_PREFIX: text({ default: 'mykaarma:', description: 'Begins every key in Redis.' }),
+  REDIS_KEY_PREFIX: text({ default: 'mykaarma:', description: 'Prefix of every key in Redis.' }),
   REDIS_ALLOW_EVICTION: flag({
     default: false,
     description:
       'If `true`, the projector starts although Redis may evict customers (`maxmemory-policy` `allkeys-…`). The ' +
-      'projector does not notice an evicted customer. If Redis evicts a mark, an erased customer comes back.',
+      'projector does not notice an evicted customer. If Redis evicts the mark of an erased customer, this customer ' +
+      'comes back.',
   }),
   REDIS_COMMAND_TIMEOUT_MS: integer({
     default: 3000,
@@ -111,8 +112,8 @@ export const redisRules: readonly Rule<typeof redisSettings>[] = [
     parseAddresses(REDIS_URL)
       ? undefined
       : 'REDIS_URL must be redis://host:port or redis://host:port/database, with a port up to 65535 and the number ' +
-        'of a database. Or several of them separated by commas, or unix:///path. Write characters such as /, # and ' +
-        '% in a password as %2F, %23 and %25',
+        'of a database. A cluster may have several addresses, separated by commas. A Unix socket is unix:///path. ' +
+        'Write characters such as /, # and % in a password as %2F, %23 and %25',
   ({ REDIS_URL, REDIS_CLUSTER }) =>
     !REDIS_CLUSTER && REDIS_URL.includes(',')
       ? 'REDIS_URL names several nodes. For a Redis Cluster set REDIS_CLUSTER=true'
@@ -146,7 +147,8 @@ export const redisRules: readonly Rule<typeof redisSettings>[] = [
   ({ REDIS_TLS_CA: ca, REDIS_TLS_CERT: cert, REDIS_TLS_KEY: key }) => tlsProblem('REDIS_TLS', { ca, cert, key }),
   ({ REDIS_URL, REDIS_CLUSTER, REDIS_SENTINELS }) => {
     if (REDIS_SENTINELS.length === 0) return undefined
-    if (REDIS_CLUSTER) return 'REDIS_SENTINELS: given, but a Redis Cluster has no Sentinels. Set one of the two'
+    if (REDIS_CLUSTER)
+      return 'REDIS_SENTINELS: given, but a Redis Cluster has no Sentinels. Remove REDIS_SENTINELS or REDIS_CLUSTER'
     return /^rediss?:\/\/([^@]*@)?[\w.-]+(\/\d*)?$/.test(REDIS_URL)
       ? undefined
       : 'REDIS_URL: with REDIS_SENTINELS the host is the name of the primary and has no port, as in ' +
