@@ -16,7 +16,7 @@ const forms = /^(redis|rediss|unix):\/\//
 /** Adds a host to the URL of a socket, because a WHATWG URL with a user must have a host. */
 const withHost = (url: string): string => url.replace(/^unix:\/\/([^/]*@)?\//, 'unix://$1socket/')
 
-/** Returns undefined if the text is not a Redis URL. */
+/** Reads a Redis URL. Returns undefined for any other text. */
 export const parseAddress = (text: string): RedisAddress | undefined => {
   const form = forms.exec(text)?.[1]
   const isSocket = form === 'unix'

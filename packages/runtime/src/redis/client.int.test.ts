@@ -65,7 +65,7 @@ describe('a server that hangs', () => {
     await expect(redis.ping()).rejects.toThrow()
     await untilStatus(redis, 'the connection is dropped', (status) => status !== 'ready')
     network.set('open')
-    await untilStatus(redis, 'there is another', (status) => status === 'ready')
+    await untilStatus(redis, 'there is a new connection', (status) => status === 'ready')
     expect(await redis.ping()).toBe('PONG')
   })
 })
@@ -91,10 +91,10 @@ describe('a connection that is lost', () => {
   it('without a connection a command fails immediately, and is not sent later', async () => {
     const redis = await throughNetwork()
     network.set('cut')
-    await untilStatus(redis, 'the client knows', (status) => status !== 'ready')
+    await untilStatus(redis, 'the client has noticed the loss', (status) => status !== 'ready')
     await expect(redis.incr(key)).rejects.toThrow("Stream isn't writeable")
     network.set('open')
-    await untilStatus(redis, 'it is connected again', (status) => status === 'ready')
+    await untilStatus(redis, 'the client is connected again', (status) => status === 'ready')
     expect(await redis.get(key)).toBeNull()
   })
 
@@ -115,7 +115,7 @@ describe('a connection that is lost', () => {
     const [failure] = (await Promise.all([failed, silenced])) as [Error, Error]
     expect(failure.message).toContain('max retries per request')
     expect(causeOf(redis)(failure).message).toMatch(/ECONNRESET|closed before the reply/)
-    await untilStatus(redis, 'it is connected again', (status) => status === 'ready')
+    await untilStatus(redis, 'the client is connected again', (status) => status === 'ready')
     expect(await redis.get(key)).toBe('1')
   })
 })

@@ -16,13 +16,14 @@ const nodeOptions = (settings: RedisSettings) =>
   ({
     commandTimeout: settings.REDIS_COMMAND_TIMEOUT_MS,
     connectTimeout: settings.REDIS_CONNECT_TIMEOUT_MS,
-    // While a server hangs, timed-out commands stay in the client's queue and in the socket's
-    // buffer. A new connection drops these commands.
+    // After this time without data, ioredis opens a new connection. Otherwise the commands that
+    // timed out would stay in the client's queue and in the socket's buffer while a server hangs.
     socketTimeout: settings.REDIS_COMMAND_TIMEOUT_MS * 2,
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
-    // After a failover the old primary answers READONLY (Redis 6 inside a script's error). A new
-    // connection to the same address finds the new primary.
+    // After a failover the old primary answers READONLY. A new connection to the same address finds
+    // the new primary. Search the whole message, because Redis 6 has this word inside the error of
+    // a script.
     reconnectOnError: (error) => error.message.includes('READONLY'),
   }) satisfies RedisOptions
 
@@ -32,7 +33,7 @@ const retryDelayMs = (tries: number) => Math.min(50 * 2 ** Math.min(tries, 6), 2
 const tlsOf = ({ tls }: RedisAddress, settings: RedisSettings, servername = ''): RedisOptions['tls'] => {
   if (!tls) return undefined
   const hasName = servername !== '' && isIP(servername) === 0
-  // Object.assign keeps the getters. A spread would read them now.
+  // Object.assign keeps the getters. A spread would replace them by their current values.
   return Object.assign(currentTls(settings, 'REDIS_TLS'), hasName && { servername })
 }
 
@@ -116,7 +117,10 @@ export const isConnectionLoss = (error: Error): boolean => NO_REASON.test(error.
 
 const replyErrors = new Set(['ReplyError', 'ClusterAllFailedError'])
 
-/** Errors that connections of clients have reported. Errors of TLS have no common type. */
+/**
+ * Errors that connections of clients have reported. The list is needed, because errors of TLS have
+ * no common type.
+ */
 const connectionErrors = new WeakSet<Error>()
 
 /** Returns true for an error of a Redis client: of a connection, a command or a reply. */
@@ -127,7 +131,7 @@ export const isRedisError = (error: unknown): error is Error =>
     isConnectionLoss(error) ||
     error.message === 'Command timed out')
 
-/** Last connection error of each client, until a connection is ready. */
+/** Last connection error of each client. The error is removed when a connection is ready. */
 const connectionProblems = new WeakMap<RedisClient, Error>()
 
 /**
@@ -164,7 +168,7 @@ export const createRedis = (settings: RedisSettings, logger: Logger): RedisClien
     connectionErrors.add(found).add(error)
     // Log each new message once, not at each attempt.
     if (error.message !== lastMessage)
-      logger.warn({ err: error, ...(node !== undefined && { node }) }, 'Redis connection')
+      logger.warn({ err: error, ...(node !== undefined && { node }) }, 'a connection to Redis failed')
     lastMessage = error.message
     if (!isConnectionLoss(error)) connectionProblems.set(redis, error)
     if (isFailedSelect(error)) redis.disconnect(true)

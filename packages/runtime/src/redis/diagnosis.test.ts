@@ -116,7 +116,7 @@ describe('an outage of Redis', () => {
   })
 })
 
-it('the diagnosis of a command names the denied call and key, without mentioning retries', () => {
+it('the diagnosis of a command names the denied call and key, and does not mention retries', () => {
   const denied = (name: string, args: readonly string[]) =>
     createRedisDiagnose(
       settings,

@@ -14,8 +14,9 @@ interface Row {
 }
 
 const CHECK_SENTINEL =
-  'A failover ends this. If this lasts, compare the address that Sentinel names with the address of Redis: ' +
-  'SENTINEL GET-MASTER-ADDR-BY-NAME. In containers set sentinel announce-ip and replica-announce-ip.'
+  'A failover solves this problem. If the problem lasts, ask a Sentinel for the address of the primary (SENTINEL ' +
+  'GET-MASTER-ADDR-BY-NAME), and compare it with the address of Redis. In containers set sentinel announce-ip and ' +
+  'replica-announce-ip.'
 
 /** Known problems. The first row whose pattern matches the error's code and message is used. */
 const rows: readonly Row[] = [
@@ -50,7 +51,7 @@ const rows: readonly Row[] = [
   {
     pattern: /DB index|SELECT is not allowed|'select' command/i,
     reason: 'redis',
-    happened: 'does not let its user select the database',
+    happened: 'does not let the user select the database',
     hint: 'Check the database number at the end of REDIS_URL, and the right to call SELECT.',
   },
   {
@@ -58,8 +59,8 @@ const rows: readonly Row[] = [
     reason: 'authorization',
     happened: 'does not allow its user a command or a key',
     hint:
-      'Grant the user the commands and the keys (customer:*, erased:*, positions:*, index:*, dealers, dealer:*, ' +
-      'drift after REDIS_KEY_PREFIX) that docs/operating.md names.',
+      'Grant the user the commands and the keys that docs/operating.md names. The keys begin with REDIS_KEY_PREFIX: ' +
+      'customer:*, erased:*, positions:*, index:*, dealers, dealer:* and drift.',
   },
   {
     pattern: /WRONGTYPE/,
@@ -104,13 +105,13 @@ const rows: readonly Row[] = [
     reason: 'tls',
     happened: 'and its client do not agree on TLS',
     hint:
-      'Check rediss: (TLS) or redis: (plain text) in REDIS_URL, and the certificates: REDIS_TLS_CA, REDIS_TLS_CERT ' +
-      'and REDIS_TLS_KEY.',
+      'Check whether REDIS_URL must begin with rediss: (TLS) or with redis: (plain text). Also check REDIS_TLS_CA, ' +
+      'REDIS_TLS_CERT and REDIS_TLS_KEY.',
   },
   {
     pattern: /READONLY/,
     happened: 'is a replica and accepts no writes',
-    hint: 'If this lasts, let REDIS_URL name the primary.',
+    hint: 'If this lasts, set REDIS_URL to the address of the primary.',
   },
   { pattern: /OOM/, happened: 'has no memory left', hint: 'Raise its maxmemory.' },
   {
@@ -130,7 +131,8 @@ const rows: readonly Row[] = [
     happened: 'closes the connection',
     hint:
       'If this lasts, check that REDIS_URL names a Redis, not another server, and that Redis has fewer clients than ' +
-      'its maxclients. With rediss: Redis may demand a certificate: check REDIS_TLS_CERT and REDIS_TLS_KEY.',
+      'its maxclients. If REDIS_URL begins with rediss:, Redis may demand a certificate. Check REDIS_TLS_CERT and ' +
+      'REDIS_TLS_KEY.',
   },
   {
     pattern: /connect (ENOENT|EACCES)/,
@@ -172,7 +174,10 @@ const placesOf = (settings: RedisSettings): string => {
   return places.join(', ')
 }
 
-/** Returns the refused command and its first key, which ioredis stores in the error. */
+/**
+ * Returns a phrase with the refused command and its first key. ioredis stores the command in the
+ * error.
+ */
 const callOf = (error: Error, { REDIS_KEY_PREFIX }: RedisSettings): string | undefined => {
   const { command } = error as Error & {
     readonly command?: { readonly name: string; readonly args: readonly unknown[] }
@@ -199,7 +204,7 @@ export const createRedisDiagnose =
     // problem.
     const primary = /Sentinel/.test(text) ? undefined : primaryOf(client)
     const redis = `Redis ${placesOf(settings)}${primary === undefined ? '' : `, at ${primary},`}`
-    const retrying = program === 'service' ? 'Nothing is skipped; the service keeps trying. ' : ''
+    const retrying = program === 'service' ? 'No event is skipped; the service keeps trying. ' : ''
     if (!row)
       return {
         blocked: false,

@@ -10,7 +10,10 @@ const NEXT_ROUND_MS = 500
 const refusal = /^failed to connect to sentinel (\S+) because (.*)$/s
 const unknownName = /^connected to sentinel (\S+) successfully, but got an invalid reply/
 
-/** Options of a client of one server. ioredis' type allows no undefined `replyMapping`. */
+/**
+ * Options of a client of one server. ioredis' own type does not allow the value undefined for
+ * `replyMapping`.
+ */
 export type SingleOptions = Omit<RedisOptions, 'replyMapping'>
 
 export interface SentinelClient {
@@ -57,7 +60,7 @@ export const openSentinel = (settings: RedisSettings, options: SingleOptions): S
     // client may be unable to reach.
     updateSentinels: false,
     ...(options.tls && { enableTLSForSentinelMode: true, sentinelTLS: options.tls }),
-    // Only this function of ioredis gets the address of the primary. This function returns the
+    // Only this function of ioredis gets the address of the primary. The result null leaves the
     // address unchanged.
     natMap: (address) => {
       primaries.set(redis, address)

@@ -25,7 +25,7 @@ describe('the address of Redis', () => {
       false,
       'expected redis://[user:password@]host:port[/database], rediss://… or unix://',
     ],
-    ['no address at all', 'redis://a:port', false, 'must be redis://host:port'],
+    ['an address with a wrong port', 'redis://a:port', false, 'must be redis://host:port'],
   ])('REDIS_URL may not be %s', (_, url, cluster, said) => {
     expect(() => load(url, cluster)).toThrow(said)
   })

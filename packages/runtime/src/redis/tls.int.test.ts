@@ -91,7 +91,7 @@ describe('TLS to Redis with a private authority', () => {
     expect(await diagnosisWith({ ...tls(), ...change })).toMatchObject({
       blocked: true,
       reason: 'tls',
-      message: expect.stringMatching(/REDIS_TLS_CA.*Nothing is skipped|Nothing is skipped.*REDIS_TLS_CA/s),
+      message: expect.stringMatching(/REDIS_TLS_CA.*No event is skipped|No event is skipped.*REDIS_TLS_CA/s),
     })
   })
 
