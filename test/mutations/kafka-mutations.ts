@@ -28,7 +28,7 @@ export const kafkaMutations: readonly Mutation[] = [
     file: `${folder}/patches/index.ts`,
     from: '  patchThrottle()\n',
     to: '',
-    test: unit(`${folder}/patches/request-queue.test.ts`, 'a delay by a quota of Kafka is logged and noted'),
+    test: unit(`${folder}/patches/request-queue.test.ts`, 'a delay by a quota of Kafka is in the log'),
   },
   {
     rule: 'a disconnect does not wait for requests that a quota delays',

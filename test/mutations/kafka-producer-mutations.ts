@@ -68,7 +68,7 @@ export const kafkaProducerMutations: readonly Mutation[] = [
     to: '? 0 : nextPartition++',
     test: unit(
       `${folder}/producer.test.ts`,
-      'all records without a key in a send go to one partition, which changes at each send',
+      'in one send, all records without a key go to one partition, and the next send uses another partition',
     ),
   },
   {
@@ -128,7 +128,7 @@ export const kafkaProducerMutations: readonly Mutation[] = [
     to: '',
     test: brokers(
       `${folder}/late-batches.int.test.ts`,
-      'Kafka refuses a batch that comes after a later batch of the producer',
+      'Kafka refuses a late batch that arrives after the next batch of the same producer',
     ),
   },
   {
@@ -137,10 +137,7 @@ export const kafkaProducerMutations: readonly Mutation[] = [
     file: `${folder}/batch-numbers.ts`,
     from: 'abandonAll: () => open.clear()',
     to: 'abandonAll: () => {}',
-    test: brokers(
-      `${folder}/late-batches.int.test.ts`,
-      'an owner that gets its partition back fences the owner in between',
-    ),
+    test: brokers(`${folder}/late-batches.int.test.ts`, 'if an owner gets its partition back'),
   },
   {
     rule: 'each assignment fences the former owners',

@@ -106,7 +106,7 @@ export const kafkaTopicMutations: readonly Mutation[] = [
     to: `kind === 'changelog' && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined`,
     test: unit(
       `${folder}/topic-check.test.ts`,
-      'quarantine must have the retention KAFKA_QUARANTINE_RETENTION_MS, or KAFKA_RETENTION_MS without it',
+      'the minimum retention of quarantine is KAFKA_QUARANTINE_RETENTION_MS, or else KAFKA_RETENTION_MS',
     ),
   },
 ]

@@ -12,7 +12,7 @@ const load = async (importPackage: (name: string) => Promise<unknown>): Promise<
   } catch (error) {
     throw new TokenError(`the package ${SIGNER_PACKAGE} cannot be loaded (${(error as NodeJS.ErrnoException).code})`, {
       reason: 'authentication',
-      hint: `KAFKA_SASL_MECHANISM=aws-msk-iam needs it: npm install ${SIGNER_PACKAGE}.`,
+      hint: `KAFKA_SASL_MECHANISM=aws-msk-iam needs this package: npm install ${SIGNER_PACKAGE}.`,
     })
   }
 }

@@ -24,8 +24,8 @@ export interface FetchedBatch {
   readonly fetchedFrom: string
   readonly records: readonly FetchedRecord[]
   /**
-   * Offset of the next fetch. This offset can be greater than the last record's offset + 1. The
-   * reason: `records` has no control records and no records of aborted transactions.
+   * Offset of the next fetch. This offset can be greater than the last record's offset + 1, because
+   * `records` has no control records and no records of aborted transactions.
    */
   readonly nextOffset: string
   /**
@@ -73,7 +73,7 @@ const fetchedFrom = (batch: Batch): string => (batch as Batch & { readonly fetch
 
 const after = (offset: string): string => String(BigInt(offset) + 1n)
 
-/** @param onAlive called for each sign of life of the consumer. */
+/** @param onAlive called for each activity of the consumer. */
 export const createBatchHandler = (options: BatchHandlerOptions, onAlive: () => void) => {
   const { topic } = options
   const underWay = new Set<AbortController>()

@@ -35,7 +35,7 @@ it('after an abandoned batch, its partition begins a new epoch, and other partit
   expect(numbersOf(await next('t', 1, 1))).toEqual({ producerId: 1000n, epoch: 2, sequence: 3 })
 })
 
-it('two abandoned batches of one epoch begin one new epoch', async () => {
+it('two abandoned batches of one epoch cause only one new epoch', async () => {
   const { next, requested } = numbering()
   const batches = [await next('t', 0, 1), await next('t', 0, 1)]
   batches[0]?.abandon()

@@ -4,8 +4,8 @@
  *
  * For each producer id, a partition keeps the last epoch and the last sequence number. Kafka
  * refuses a batch of an earlier epoch, and a batch whose sequence number is not the next number of
- * its epoch. The partition forgets both a day after the timestamp of the last record, not a day
- * after its arrival (KIP-854).
+ * its epoch. The partition forgets epoch and sequence number a day after the timestamp of the last
+ * record, not a day after the arrival of this record (KIP-854).
  */
 export interface Epoch {
   readonly producerId: bigint
@@ -25,9 +25,10 @@ export interface NumberedBatch {
 
 export interface Numbering {
   /**
-   * Returns the numbers of the next batch of a partition. No other batch gets these numbers,
-   * because Kafka would take it for a duplicate and would not store it. Kafka refuses the second of
-   * two batches if it comes first. So send one batch of a partition after the other.
+   * Returns the numbers of the next batch of a partition. No other batch gets these numbers.
+   * Otherwise Kafka would treat the other batch as a duplicate, and would not store it. Send the
+   * batches of a partition one after another. Kafka refuses a batch that arrives before its
+   * predecessor.
    */
   next(topic: string, partition: number, records: number): Promise<NumberedBatch>
   /** Ends the epochs of all partitions. The next batch of each partition begins a new epoch. */
@@ -35,7 +36,9 @@ export interface Numbering {
 }
 
 const MAX_SEQUENCE = 2_147_483_647
-/** Kafka forgets a transactional id that was not requested for 7 days. */
+/**
+ * Maximum age of an epoch. Kafka forgets a transactional id if no epoch is requested for 7 days.
+ */
 const MAX_AGE_MS = 86_400_000
 
 /**

@@ -31,8 +31,8 @@ const toPino = (logger: Logger): NonNullable<KafkaConfig['logCreator']> => {
   return () =>
     ({ level, namespace, log: { message, timestamp: _, logger: __, stack: ___, ...fields } }) => {
       const key = `${namespace} ${message}`
-      // Messages such as "The group is rebalancing" occur at every deployment. Such a message does
-      // not mean a problem.
+      // Use a low level. Messages such as "The group is rebalancing" occur at every deployment, and
+      // do not mean a problem.
       const pinoLevel = levels[level as keyof typeof levels] ?? 'debug'
       const log = lines.get(key) ?? createThrottledLog((all) => logger[pinoLevel](all, message))
       if (lines.size >= MAX_LINES) lines.clear()

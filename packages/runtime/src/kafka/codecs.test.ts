@@ -35,7 +35,7 @@ describe('snappy', () => {
   })
 
   it.each([
-    ['a block beyond its end', Buffer.concat([header, block(plain).subarray(0, -1)])],
+    ['a block that ends beyond the stream', Buffer.concat([header, block(plain).subarray(0, -1)])],
     ['a negative length', Buffer.concat([header, Buffer.from([0xff, 0xff, 0xff, 0xff])])],
     ['a claimed size of 4 GB', Buffer.from([0xff, 0xff, 0xff, 0xff, 0x0f, 0])],
   ])('the codec refuses snappy with %s', async (_, bytes) => {
@@ -69,7 +69,7 @@ describe('LZ4', () => {
 
   it.each([
     ['another magic number', Buffer.from([1, ...frame(0x40, [], []).subarray(1)])],
-    ['a block beyond its end', frame(0x40, [], []).subarray(0, -8)],
+    ['a block that ends beyond the frame', frame(0x40, [], []).subarray(0, -8)],
     ['no end mark', frame(0x40, [], []).subarray(0, -4)],
     ['an unknown version', frame(0x80, [], [])],
   ])('the codec refuses LZ4 with %s', async (_, bytes) => {

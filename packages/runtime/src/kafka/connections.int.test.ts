@@ -124,7 +124,7 @@ describe.concurrent('a way to connect', () => {
       () => ({ ...at('scram'), ...login('scram-sha-512', USER_512), ...bundleWith(brokers.kafka.authority.ca) }),
     ],
   ])(
-    'a client with %s stores a record, and a client with the same settings in files reads it',
+    'a client with %s stores a record, and a client with the same settings in files reads the record',
     async ([, way], { onTestFinished }) => {
       const env = way()
       const names = freshNames()

@@ -46,7 +46,7 @@ export interface PartitionConsumerOptions extends BatchHandlerOptions {
 export interface PartitionConsumer {
   /**
    * Connects before `start`. All clients of a process can then connect in parallel. So a hanging
-   * broker delays the start by one timeout, not by one for each client.
+   * broker delays the start by only one timeout, not by one timeout for each client.
    */
   connect(): Promise<void>
   start(): Promise<void>

@@ -5,7 +5,7 @@ import { crc32c } from './crc32c.ts'
 
 const ofKafkajs = createRequire(import.meta.url)('kafkajs/src/protocol/recordBatch/crc32C') as (bytes: Buffer) => number
 
-it('crc32c has the check value of the standard', () => {
+it('crc32c returns the check value of the standard', () => {
   expect(crc32c(Buffer.from('123456789'))).toBe(0xe3069283)
 })
 

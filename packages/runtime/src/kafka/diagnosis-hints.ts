@@ -30,8 +30,8 @@ export const rightNeededTo = (doing: string, type: string): string | undefined =
 /** Advice for an operator if a topic cannot be created, by Kafka's name of the error. */
 export const creationHints: Readonly<Record<string, string>> = {
   POLICY_VIOLATION:
-    'A policy of the brokers forbids it: create the topics by hand with KAFKA_CREATE_TOPICS=false, or ask the ' +
-    'owner of the policy.',
+    'A policy of the brokers forbids this topic: create the topics by hand with KAFKA_CREATE_TOPICS=false, or ask ' +
+    'the owner of the policy.',
   INVALID_REPLICATION_FACTOR:
     'Kafka has fewer brokers than KAFKA_REPLICATION_FACTOR: start the missing brokers, or lower the setting.',
   INVALID_PARTITIONS: 'Check KAFKA_PARTITIONS.',
@@ -44,7 +44,7 @@ export const creationHints: Readonly<Record<string, string>> = {
 export const groupHints: Readonly<Record<string, string>> = {
   INVALID_GROUP_ID: 'Check CONSUMER_GROUP_ID.',
   INCONSISTENT_GROUP_PROTOCOL:
-    'Members of another kind are in this group: give this installation a CONSUMER_GROUP_ID of its own.',
+    'Other programs are in this group: give this installation a CONSUMER_GROUP_ID of its own.',
   INVALID_SESSION_TIMEOUT:
     'CONSUMER_SESSION_TIMEOUT_MS must be within group.min.session.timeout.ms and group.max.session.timeout.ms ' +
     'of the brokers.',

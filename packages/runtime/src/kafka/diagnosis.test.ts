@@ -70,7 +70,7 @@ it('proxies that worked before and now close the TLS handshake are reported as a
   expect(diagnosis()).toMatchObject({ blocked: false, reason: 'outage' })
 })
 
-it('a broker that has answered before, and now refuses our expired certificate, is not an outage', () => {
+it('if a broker that has answered before refuses our expired certificate, the diagnosis is not an outage', () => {
   const { cert } = createAuthority().issue('client', [], new Date(Date.now() - 1000))
   const given = { KAFKA_BROKERS: 'c:9093', KAFKA_SSL: 'true', KAFKA_SSL_CERT: cert }
   const closed = Object.assign(
@@ -94,7 +94,7 @@ it('the diagnosis names all bootstrap brokers if no broker answers', () => {
   ])
 })
 
-it('if the error records what was attempted, the diagnosis names this attempt, not the caller’s', async () => {
+it('if the error records what was attempted, the diagnosis names this, not the caller’s text', async () => {
   const failed = await attributed('write to topic t', () =>
     Promise.reject(error({ type: 'TOPIC_AUTHORIZATION_FAILED' })),
   ).catch((reason: unknown) => reason)

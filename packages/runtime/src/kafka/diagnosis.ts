@@ -117,7 +117,7 @@ const silentRefusalOf = (
 
 const loginHint = (settings: KafkaSettings, { type, errors }: Facts): string => {
   if (type === 'ILLEGAL_SASL_STATE')
-    return 'The port takes no logins: check KAFKA_SASL_MECHANISM and the port in KAFKA_BROKERS.'
+    return 'The port accepts no logins: check KAFKA_SASL_MECHANISM and the port in KAFKA_BROKERS.'
   if (
     type === 'UNSUPPORTED_SASL_MECHANISM' ||
     errors.some(({ message }) => message.includes('mechanism is not supported'))
@@ -173,8 +173,9 @@ const refusedLogin = ({ settings, program, facts, kafka, cannot, lastMessage }: 
   return {
     reason: 'authentication',
     message:
-      `${kafka} refused the login of ${userOf(settings)}: ${lastMessage}. ` +
-      `${cannot}${program === 'service' ? '; it logs in again at most every 60 s' : ''}. ${loginHint(settings, facts)}`,
+      `${kafka} refused the login of ${userOf(settings)}: ${lastMessage}. ${cannot}` +
+      `${program === 'service' ? '; it logs in again after a pause of at most 60 s' : ''}. ` +
+      loginHint(settings, facts),
   }
 }
 
@@ -292,7 +293,9 @@ const outageMessageOf = ({ settings, facts, kafka, doing, cannot, retrying, last
   // ApiVersions is the first request of a connection. If a port does not answer ApiVersions, it may
   // belong to another kind of server.
   const isSilent = request?.api === 'ApiVersions' || errors.some(({ name }) => noAnswerErrors.has(name))
-  const hint = isSilent ? `If this lasts, check that Kafka listens there, and ${addressHint(settings, broker)}.` : ''
+  const hint = isSilent
+    ? `If this lasts, check that Kafka listens at this address, and ${addressHint(settings, broker)}.`
+    : ''
   return `${kafka}: ${lastMessage}. ${cannot}. ${retrying}${hint}`.trim()
 }
 

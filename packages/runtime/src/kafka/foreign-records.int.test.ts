@@ -155,7 +155,7 @@ describe('transactions of others', () => {
     expect(batches.length).toBeGreaterThan(6)
   })
 
-  it('records behind an open transaction wait until the transaction ends', async () => {
+  it('records after the start of an open transaction wait until the transaction ends', async () => {
     const open = await (await startProducer('open')).transaction()
     await open.send(values('a'))
     await send(await startProducer(), values('b'))
@@ -168,7 +168,7 @@ describe('transactions of others', () => {
 })
 
 it.each(['gzip', 'snappy', 'lz4', 'zstd'])(
-  'the consumer reads records that Java compressed with %s',
+  'the consumer reads records that the broker compressed with %s',
   async (compression) => {
     // Let the broker compress the records. Create the topic with this setting, because a changed
     // setting takes effect with a delay.

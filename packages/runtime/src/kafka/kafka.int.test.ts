@@ -198,7 +198,7 @@ describe('the verified producer', () => {
     expect((await highWatermarks()).reduce((a, b) => a + b)).toBe(1)
   })
 
-  it('the producer reports a too large record as refused, not as an outage', async () => {
+  it('the producer reports a record that is too large as refused, not as an outage', async () => {
     const producer = await startProducer()
     await store(producer, [record('k')])
     await expect(producer.send([record('k', Buffer.alloc(MAX_VALUE_BYTES + 100_000, 'x'))])).rejects.toMatchObject({
@@ -233,7 +233,10 @@ describe('the verified producer', () => {
 })
 
 describe('the partition consumer', () => {
-  /** Starts a consumer that keeps its batches. `from` returns the first offset of a partition. */
+  /**
+   * Starts a consumer that keeps its batches. `from` returns the offset from which the consumer
+   * must fetch, or undefined for no change.
+   */
   const startConsumer = async (
     from: (batch: FetchedBatch) => string | undefined | Promise<undefined> = () => undefined,
     { groupId }: { groupId: string } = freshNames(),

@@ -78,7 +78,7 @@ const keepNextRequest = () => {
 
 const fenced = { transactionalIdPrefix: 'projector' }
 
-it('Kafka refuses a batch that comes after a later batch of the producer', async () => {
+it('Kafka refuses a late batch that arrives after the next batch of the same producer', async () => {
   const { send, stored } = await start(fenced)
   const sendLate = keepNextRequest()
   await expect(send('old')).rejects.toThrow(NotStoredError)
@@ -90,7 +90,7 @@ it('Kafka refuses a batch that comes after a later batch of the producer', async
   expect(await stored()).toEqual(['first', 'old', 'new', 'newest'])
 })
 
-it('Kafka stores a late batch that comes before the later batch', async () => {
+it('Kafka stores a late batch that arrives before the next batch of the same producer', async () => {
   const { send, stored } = await start(fenced)
   const sendLate = keepNextRequest()
   await expect(send('old', 'older')).rejects.toThrow(NotStoredError)
@@ -99,7 +99,7 @@ it('Kafka stores a late batch that comes before the later batch', async () => {
   expect(await stored()).toEqual(['first', 'old', 'older', 'new'])
 })
 
-it('Kafka refuses a late batch of the former owner after a batch of the next owner', async () => {
+it('Kafka refuses a late batch of a partition’s former owner after a batch of the next owner', async () => {
   const { producers, stored } = await start(fenced, 2)
   const [former, next] = producers as [(typeof producers)[0], (typeof producers)[0]]
   const sendLate = keepNextRequest()
@@ -110,7 +110,7 @@ it('Kafka refuses a late batch of the former owner after a batch of the next own
   expect(await stored()).toEqual(['first', 'new'])
 })
 
-it('an owner that gets its partition back fences the owner in between, which may have a late batch', async () => {
+it('if an owner gets its partition back, Kafka refuses a late batch of the owner in between', async () => {
   const { producers, stored } = await start(fenced, 2)
   const [owner, between] = producers as [(typeof producers)[0], (typeof producers)[0]]
   between.takeOver()
@@ -132,7 +132,7 @@ it('the check of a fence ends no epoch: the owner continues, and its next batch 
   expect(await stored()).toEqual(['first', 'next', 'newest'])
 })
 
-it('without a fence, Kafka stores a late batch after a later batch', async () => {
+it('without a fence, Kafka stores a late batch even after the next batch', async () => {
   const { send, stored } = await start({})
   const sendLate = keepNextRequest()
   await expect(send('old')).rejects.toThrow(NotStoredError)

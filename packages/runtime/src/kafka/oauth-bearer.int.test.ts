@@ -138,19 +138,19 @@ describe('a token endpoint that gives no token', () => {
       'answers HTML',
       (response) => void response.writeHead(200, { 'content-type': 'text/html' }).end('<html>Login</html>'),
       { blocked: true, reason: 'authentication' },
-      /something else than a token \(HTTP 200, text\/html\).*KAFKA_SASL_OAUTH_TOKEN_URL/s,
+      /answered without a token \(HTTP 200, text\/html\).*KAFKA_SASL_OAUTH_TOKEN_URL/s,
     ],
     [
       'answers damaged JSON',
       (response) => void response.writeHead(200, { 'content-type': 'application/json' }).end('{"access_token":'),
       { blocked: true, reason: 'authentication' },
-      /something else than a token.*KAFKA_SASL_OAUTH_TOKEN_URL/s,
+      /answered without a token.*KAFKA_SASL_OAUTH_TOKEN_URL/s,
     ],
     [
       'answers JSON without a token',
       json(200, { token: 'x' }),
       { blocked: true, reason: 'authentication' },
-      /something else than a token.*KAFKA_SASL_OAUTH_TOKEN_URL/s,
+      /answered without a token.*KAFKA_SASL_OAUTH_TOKEN_URL/s,
     ],
     [
       'does not know the path',
@@ -162,7 +162,7 @@ describe('a token endpoint that gives no token', () => {
       'answers HTTP 503',
       (response) => void response.writeHead(503).end('<html>busy</html>'),
       { blocked: false, reason: 'outage' },
-      /out of order \(HTTP 503\).*keeps trying/s,
+      /cannot answer now \(HTTP 503\).*keeps trying/s,
     ],
     [
       'closes the connection',
@@ -201,7 +201,7 @@ describe('a token endpoint that gives no token', () => {
     })
   })
 
-  it('a client asks the token endpoint again, and connects after the repair', async () => {
+  it('after a refusal, a client asks the token endpoint again, and connects with the new token', async () => {
     endpoint.answerWith(json(401, { error: 'invalid_client' }))
     const { open } = clientOf()
     await expect(open().connect()).rejects.toThrow()

@@ -55,7 +55,7 @@ const READ_COMMITTED = 1
 /**
  * Reads single partitions of a topic without a consumer group, so the user needs no right on a
  * group.
- * @param admin created by createAdmin, connected. A fetch that waits for a record delays other
+ * @param admin a connected client of createAdmin. A fetch that waits for a record delays other
  *   requests of this client to the same broker.
  */
 export const createPartitionReader = (admin: TopicAdmin, topic: string): PartitionReader => {

@@ -4,7 +4,7 @@ import type { Diagnose } from './diagnosis.ts'
 import { clusterOf, type TopicAdmin } from './topic-admin.ts'
 
 export interface KafkaCheckOptions {
-  /** Created by createAdmin, connected. */
+  /** A connected client of createAdmin. */
   readonly admin: TopicAdmin
   readonly topic: string
   readonly timeoutMs: number

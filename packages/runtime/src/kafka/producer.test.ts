@@ -225,7 +225,7 @@ it('the producer rejects a record if its topic’s partition count is unknown', 
   await expect(producer.send(records)).rejects.toThrow(NotStoredError)
 })
 
-it('all records without a key in a send go to one partition, which changes at each send', async () => {
+it('in one send, all records without a key go to one partition, and the next send uses another partition', async () => {
   const { kafka, log } = createCluster()
   const producer = await verified(kafka)
   const anywhere = (...names: string[]) =>

@@ -9,8 +9,8 @@ import { createTransactionalIds } from './transactional-ids.ts'
 export interface OutgoingRecord {
   readonly topic: string
   /**
-   * Null if the producer may choose the partition. All records of a send without a key get the same
-   * partition.
+   * Null if the producer may choose the partition. In one send, all records without a key get the
+   * same partition.
    */
   readonly key: Buffer | null
   readonly value: Buffer | null
@@ -22,7 +22,7 @@ export interface OutgoingRecord {
 }
 
 /**
- * Error of a send: Kafka may not have stored some or all of its records.
+ * Error of a send: some or all records of the send may be missing in Kafka.
  * - `refused`: Kafka will never accept at least one of the records.
  * - `unavailable`: the outcome is unknown. A later attempt may succeed.
  */
@@ -38,8 +38,8 @@ export class NotStoredError extends Error {
 /** Lets Kafka refuse requests that come late, from this producer and from any other process. */
 export interface Fence {
   /**
-   * Called when this process gets partitions from other processes. Kafka refuses the requests of
-   * these processes from the next send to each partition on.
+   * Called when this process gets partitions from other processes. After the next send to a
+   * partition, Kafka refuses the requests of these processes to this partition.
    */
   takeOver(): void
   /** Rejects if Kafka gives this user no fence for the topic. */
@@ -74,9 +74,9 @@ export interface ProducerOptions {
   readonly metadataMaxAgeMs: number
   readonly produceTimeoutMs: number
   /**
-   * If given, the producer has a fence, for readers that use the last record of a key. Each
-   * partition has a transactional id with this prefix. Producers with the same prefix fence each
-   * other. Default: no fence, for readers that compare versions.
+   * If given, the producer has a fence. Readers that use the last record of a key need a fence.
+   * Readers that compare versions need none. Each partition has a transactional id with this
+   * prefix. Producers with the same prefix fence each other. Default: no fence.
    */
   readonly transactionalIdPrefix?: string
   /**
@@ -163,7 +163,7 @@ const numbersBatches =
     }
   }
 
-/** Returns a `sendOnce` whose late requests Kafka refuses. */
+/** Returns a `sendOnce` with a fence: Kafka refuses requests that come late. */
 const fenced = (cluster: Cluster, prefix: string, sendOnce: SendOnce): { sendOnce: SendOnce; fence: Fence } => {
   const ids = createTransactionalIds(cluster)
   const idOf = (topic: string, partition: number) => `${prefix}-${topic}-${partition}`

@@ -48,7 +48,7 @@ const openAdmin = async (clientId: string) => {
   return admin
 }
 
-it('an answer without records, because a quota delays them, differs from the end of a partition', async () => {
+it('if a quota delays the records, the answer without records does not count as the end of the partition', async () => {
   const { topicPrefix: clientId } = freshNames()
   const topic = `${clientId}raw`
   const admin = await openAdmin('test')
@@ -60,7 +60,7 @@ it('an answer without records, because a quota delays them, differs from the end
   await producer.send({ topic, messages: [{ value: Buffer.alloc(50_000) }] })
 
   const readOnce = async () => createPartitionReader(await openAdmin(clientId), topic).fetch(0, '0', '1')
-  // Too little for the record, so Kafka answers without the record.
+  // This rate is too low for the record, so Kafka answers without the record.
   await changeQuota(admin, clientId, 1000)
   // The broker learns of a change after the controller has answered.
   const delayed = await waitUntil('the quota delays a fetch', readOnce, ({ records }) => records.length === 0)

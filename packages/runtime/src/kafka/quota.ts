@@ -5,7 +5,10 @@ interface QuotaDelay {
   readonly throttleMs: number
 }
 
-/** Time after a delay in which it is reported. Otherwise pauses between delays would hide them. */
+/**
+ * Time for which a delay is reported after its end. Otherwise /readyz would not show delays with
+ * pauses between them.
+ */
 const REPORTED_FOR_MS = 60_000
 
 /** Last delay of this process, and the time until which it is reported. */

@@ -74,7 +74,7 @@ export const fetchEnds = async (admin: TopicAdmin, topic: string): Promise<Parti
     return ends.length === topics.get(topic)?.length ? ends : 'a partition has no leader'
   }
   const ends = await waitUntil(
-    `Kafka says where ${topic} ends`,
+    `Kafka returns the ends of all partitions of ${topic}`,
     () =>
       ask().catch((error: Error) => {
         if (isDenied(error)) throw error
@@ -203,7 +203,7 @@ export const readPartition = async (reader: PartitionReader, range: PartitionRan
 /**
  * Reads the committed records of a topic up to the given ends. Reads the partitions in parallel,
  * without a consumer group, so that the reading leaves nothing in Kafka.
- * @param admin created by createAdmin, connected.
+ * @param admin a connected client of createAdmin.
  */
 export const readTopic = async (
   admin: TopicAdmin,

@@ -66,7 +66,7 @@ describe('decodeBatches', () => {
     expect([seen(decoded), decoded.nextOffset, decoded.unreadable]).toEqual([['0 a', '1 b', '2 c'], '3', undefined])
   })
 
-  it('decodeBatches returns the end of a batch whose last records were compacted', async () => {
+  it('decodeBatches returns the end of a batch whose last records were removed by compaction', async () => {
     expect((await decodeBatches(await batchOf(5, [text('a')], 9))).nextOffset).toBe('15')
     expect((await decodeBatches(await batchOf(5, [], 9))).nextOffset).toBe('15')
   })

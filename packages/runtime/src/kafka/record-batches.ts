@@ -125,7 +125,7 @@ const decodeRecords = (
     if (at !== end) throw damaged('a record is longer than its fields')
     records.push({ offset, timestamp, key, value, headers, attributes, isControlRecord, batchContext })
   }
-  if (at !== bytes.length) throw damaged('there are more records than it says')
+  if (at !== bytes.length) throw damaged('bytes follow its last record')
   return records
 }
 

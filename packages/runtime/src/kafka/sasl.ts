@@ -23,7 +23,7 @@ export const saslOf = (settings: KafkaSettings): KafkaConfig['sasl'] => {
   const mechanism = settings.KAFKA_SASL_MECHANISM
   if (mechanism === 'none') return undefined
   if (mechanism === 'oauthbearer' || mechanism === 'aws-msk-iam') return oauthBearer(tokensOf(settings))
-  // Getters, so that each login uses the user and password that the settings have at that time.
+  // Use getters, so that each login uses the user and password that the settings have at that time.
   return {
     mechanism,
     get username() {

@@ -33,8 +33,8 @@ export interface TokenCache {
 }
 
 /**
- * Minimum time between the renewal of a token and its expiry, if its lifetime is long enough.
- * kafkajs logs in again 10 s before the expiry, and then needs the new token.
+ * Minimum time between the renewal of a token and its expiry, if the lifetime of the token is long
+ * enough. kafkajs logs in again 10 s before the expiry, and then needs the new token.
  */
 const RENEWED_BEFORE_MS = 15_000
 /** Pause between two requests for a token while the requests fail. */
@@ -42,8 +42,8 @@ const PAUSE_MS = { initial: 1000, longest: 15_000 }
 
 /**
  * Keeps a token for all connections of a process. A token is renewed when a fifth of its lifetime
- * remains. If this fails, the token is used until it expires. Failed requests are repeated after a
- * pause, because each connection asks for a token.
+ * remains. If the renewal fails, the token is used until it expires. Failed requests are repeated
+ * after a pause, because each connection asks for a token.
  */
 export const createTokenCache = (fetchToken: () => Promise<Token>, now = () => performance.now()): TokenCache => {
   let current = { value: '', renewAt: 0, expiresAt: 0 }

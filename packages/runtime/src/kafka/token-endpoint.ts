@@ -22,7 +22,7 @@ interface Sent {
   readonly signal?: AbortSignal | undefined
 }
 
-/** Sends a request. Unlike Node's `fetch`, it can trust a private authority. */
+/** Sends a request. Unlike Node's `fetch`, this function can trust a private authority. */
 const send = (
   url: string,
   { method = 'GET', headers, body, signal }: Sent,
@@ -111,13 +111,13 @@ const explain = (
   const endpoint = `the token endpoint ${origin}${pathname}`
   if (answer === undefined) return withoutAnswer(error as NodeJS.ErrnoException, endpoint)
   const { status } = answer
-  if (status === 429 || status >= 500) return new TokenError(`${endpoint} is out of order (HTTP ${status})`, outage)
+  if (status === 429 || status >= 500) return new TokenError(`${endpoint} cannot answer now (HTTP ${status})`, outage)
   if (error instanceof ResponseBodyError)
     return new TokenError(`${endpoint} refused the client (HTTP ${status}, ${wordsOf(error, secret, basic)})`, refused)
   if (status === 401 || status === 403)
     return new TokenError(`${endpoint} refused the client (HTTP ${status})`, refused)
   const type = answer.headers.get('content-type') ?? 'no content type'
-  return new TokenError(`${endpoint} answered with something else than a token (HTTP ${status}, ${type})`, {
+  return new TokenError(`${endpoint} answered without a token (HTTP ${status}, ${type})`, {
     reason: 'authentication',
     hint: 'Check KAFKA_SASL_OAUTH_TOKEN_URL.',
   })
@@ -136,9 +136,9 @@ export const fetchToken = async (settings: KafkaSettings): Promise<Token> => {
   let answer: Response | undefined
   let basic = ''
   const options: ClientCredentialsGrantRequestOptions = {
-    // Less than the time that kafkajs allows for a login.
+    // This time is less than the time that kafkajs allows for a login.
     signal: AbortSignal.timeout(settings.KAFKA_CONNECTION_TIMEOUT_MS * 4),
-    // Needed for a URL that begins with http:.
+    // This option allows a URL that begins with http:.
     [allowInsecureRequests]: true,
     [customFetch]: async (to, request) => {
       const { headers } = request as Sent

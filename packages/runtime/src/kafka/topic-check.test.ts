@@ -59,7 +59,7 @@ it.each([
   ['is compacted', { 'cleanup.policy': 'compact' }, 'cleanup.policy is compact'],
   ['deletes by age', { 'retention.ms': '604800000' }, 'retention.ms is 604800000'],
   ['deletes by size', { 'retention.bytes': '1000000' }, 'retention.bytes is 1000000'],
-  ['takes only small records', { 'max.message.bytes': '1000000' }, 'max.message.bytes is 1000000'],
+  ['accepts only small records', { 'max.message.bytes': '1000000' }, 'max.message.bytes is 1000000'],
   [
     'is recompressed with a codec that not every reader knows',
     { 'compression.type': 'lz4' },
@@ -117,7 +117,7 @@ it('the topic check accepts an audit topic with any partition count and any limi
   }
 })
 
-it('quarantine must have the retention KAFKA_QUARANTINE_RETENTION_MS, or KAFKA_RETENTION_MS without it', async () => {
+it('the minimum retention of quarantine is KAFKA_QUARANTINE_RETENTION_MS, or else KAFKA_RETENTION_MS', async () => {
   const week = { 'retention.ms': '604800000' }
   const quarantine = { kind: 'quarantine' as const }
   expect((await faultsOf(week, undefined, quarantine)).error).toContain('KAFKA_RETENTION_MS says -1')
@@ -144,11 +144,11 @@ it('the topic check accepts the older timestamp limit of brokers before Kafka 3.
     warnings: [],
   })
   expect((await faultsOf({ ...old, 'message.timestamp.difference.max.ms': '3600000' })).warnings).toHaveLength(2)
-  // Kafka 3.6 to 3.9.
+  // Kafka 3.6 to 3.9 has the newer limits and the older limit.
   expect((await faultsOf({ 'message.timestamp.difference.max.ms': '3600000' })).warnings).toHaveLength(2)
 })
 
-it('brokers before Kafka 3.6 get new topics without the settings that these brokers lack', async () => {
+it('brokers before Kafka 3.6 get new topics without the settings that these brokers do not know', async () => {
   const created: string[][] = []
   let known = false
   const kafka = kafkaWith({ 'message.timestamp.after.max.ms': undefined })
@@ -282,7 +282,7 @@ it('the topic check refuses a topic whose partition count differs from its raw t
       ],
       {} as Logger,
     )
-  await expect(check()).rejects.toThrow('state: has 1 partitions, raw has 2: they must be equal')
+  await expect(check()).rejects.toThrow('state: has 1 partitions, but raw has 2. Both topics must have the same number')
   counts.state = 2
   await expect(check()).resolves.toMatchObject({ problems: [] })
 })

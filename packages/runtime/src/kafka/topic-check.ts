@@ -24,7 +24,7 @@ export interface TopicFindings {
   /** Partition counts of existing topics, by name. */
   readonly partitions: ReadonlyMap<string, number>
   readonly missing: readonly TopicDemand[]
-  /** Wrong settings. Because of them, records could be lost, refused or not read. */
+  /** Wrong settings. With these settings, records could be lost, refused or not read. */
   readonly problems: readonly TopicFinding[]
   /** Settings that work, but that a person should check. */
   readonly warnings: readonly TopicFinding[]
@@ -129,8 +129,8 @@ export const inspectTopics = async (
     const [own, other] = [partitions.get(topic), partitions.get(partitionsOf ?? '')]
     if (own !== undefined && other !== undefined && own !== other) {
       const text =
-        `has ${own} partitions, ${partitionsOf} has ${other}: they must be equal, so that the records of ` +
-        'a customer are in the partition with the number of its events'
+        `has ${own} partitions, but ${partitionsOf} has ${other}. Both topics must have the same number of ` +
+        'partitions. Otherwise a customer would have different partition numbers in the two topics'
       problems.push({ topic, text })
     }
   }

@@ -120,7 +120,7 @@ const identityOf = ({ clusterId, topicId, partitionCount }: DescribedTopic): Top
 /**
  * Reads the ids of the cluster and the topic, and the number of partitions. Rejects if Kafka does
  * not answer or the topic does not exist.
- * @param admin created by createAdmin, connected.
+ * @param admin a connected client of createAdmin.
  */
 export const readTopicIdentity = async (admin: TopicAdmin, topic: string): Promise<TopicIdentity> => {
   const { brokerPool } = clusterOf(admin)

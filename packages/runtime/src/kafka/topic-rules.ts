@@ -115,9 +115,9 @@ export const requiredConfig = (settings: KafkaSettings, demand: TopicDemand): Re
   // With CreateTime, the record's timestamp is the time of receipt at the ingress. The projector
   // compares it with the event's own timestamp.
   'message.timestamp.type': 'CreateTime',
-  // By default Kafka refuses records more than an hour ahead of its clock. An ingress with a wrong
-  // clock must still be able to store records. Events from the spool, redriven events and documents
-  // have old timestamps, and some brokers have a default limit for these.
+  // By default Kafka refuses records whose timestamp is more than an hour ahead of its clock. An
+  // ingress with a wrong clock must still be able to store records. Events from the spool, redriven
+  // events and documents have old timestamps. Some brokers refuse old timestamps by default.
   ...Object.fromEntries(TIMESTAMP_LIMITS.map((name) => [name, FOREVER_MS])),
   // If a replica that lags behind became the leader, acknowledged records would be lost.
   'unclean.leader.election.enable': 'false',
@@ -130,20 +130,21 @@ const findChangelogProblems = (config: ReadonlyMap<string, string>, addProblem: 
   const policy = config.get('cleanup.policy')
   if (policy !== 'compact')
     addProblem(
-      `cleanup.policy is ${policy}, must be compact: the topic keeps the last record of each customer`,
+      `cleanup.policy is ${policy}, must be compact: otherwise Kafka would not keep the last record of each customer`,
       'cleanup.policy',
     )
   const lag = Number(config.get(MAX_COMPACTION_LAG))
   if (lag > WEEK_MS)
     addProblem(
-      `${MAX_COMPACTION_LAG} is ${lag}, must be at most ${WEEK_MS}: the topic would keep an erased customer too long`,
+      `${MAX_COMPACTION_LAG} is ${lag}, must be at most ${WEEK_MS}: otherwise the topic would keep an erased ` +
+        'customer too long',
       MAX_COMPACTION_LAG,
     )
   const retention = Number(config.get(DELETE_RETENTION))
   if (retention < WEEK_MS)
     addProblem(
-      `${DELETE_RETENTION} is ${retention}, must be at least ${WEEK_MS}: a subscriber that was away would keep an ` +
-        'erased customer',
+      `${DELETE_RETENTION} is ${retention}, must be at least ${WEEK_MS}: otherwise a subscriber that was stopped ` +
+        'could keep an erased customer',
       DELETE_RETENTION,
     )
 }
@@ -161,8 +162,8 @@ const findPolicyProblems = (
   const policy = config.get('cleanup.policy')
   if (policy !== 'delete')
     addProblem(
-      `cleanup.policy is ${policy}, must be delete: compaction keeps the highest offset, which is not always ` +
-        'the newest event',
+      `cleanup.policy is ${policy}, must be delete: compaction keeps the record with the highest offset, which is ` +
+        'not always the newest event',
       'cleanup.policy',
     )
   const retentionMs = Number(config.get('retention.ms'))
@@ -196,8 +197,8 @@ const findReplicaProblems = (
   if (inSync > fewest)
     addProblem(
       `min.insync.replicas is ${inSync}, and a partition has ${fewest} replicas: Kafka would store nothing`,
-      // Give no correction if a partition has too few replicas. The required value could be higher
-      // than their number.
+      // Give no correction if a partition has too few replicas. The required value could be greater
+      // than the number of replicas.
       fewest < settings.KAFKA_REPLICATION_FACTOR ? undefined : 'min.insync.replicas',
     )
 }
@@ -211,7 +212,7 @@ export const collect =
     findings.push({ topic: demand.topic, text, ...correction })
   }
 
-/** Returns wrong settings. Because of them, records could be lost, refused or not read. */
+/** Returns wrong settings. With these settings, records could be lost, refused or not read. */
 export const problemsOf = (
   settings: KafkaSettings,
   demand: TopicDemand,

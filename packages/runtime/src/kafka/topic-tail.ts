@@ -12,7 +12,7 @@ import { readTopicIdentity } from './topic-identity.ts'
 import { readWatermarks } from './watermarks.ts'
 
 export interface TopicTailOptions {
-  /** Client for this topic alone. Created by createAdmin. The tail connects it. */
+  /** Client of createAdmin, for this topic alone. The tail connects the client. */
   readonly admin: TopicAdmin
   readonly topic: string
   /** Number of older records of each partition that the tail reads first. */

@@ -2,7 +2,7 @@
 import type { KafkaSettings } from './settings.ts'
 import { collect, FOREVER_MS, TIMESTAMP_LIMITS, type TopicDemand, type TopicFinding } from './topic-rules.ts'
 
-/** Topic setting before Kafka 4: both limits in one. */
+/** Topic setting of brokers before Kafka 4. One value sets both limits. */
 const OLDER_LIMIT = 'message.timestamp.difference.max.ms'
 
 /** Returns, for each limit, what happens if Kafka refuses timestamps beyond this limit. */
@@ -37,8 +37,8 @@ export const warningsOf = (
   if (kind !== 'audit' && replicas.length > settings.KAFKA_PARTITIONS) {
     warn(
       `has ${replicas.length} partitions, KAFKA_PARTITIONS says ${settings.KAFKA_PARTITIONS}: new events of a ` +
-        'customer may be in another partition than its old events, so only their versions show which is newer. Set ' +
-        `KAFKA_PARTITIONS=${replicas.length}`,
+        'customer may be in another partition than its old events, so only the versions show which event is newer. ' +
+        `Set KAFKA_PARTITIONS=${replicas.length}`,
     )
   }
   // The timestamps of an audit come from the clock of an operator's machine, not of an ingress.

@@ -1,7 +1,7 @@
 /**
  * Epochs from Kafka's transaction coordinator. Each request for a transactional id returns an epoch
- * that is later than all its epochs before, no matter which process asks (KIP-98). No transaction
- * begins.
+ * that is later than all earlier epochs of this id, no matter which process asks (KIP-98). The
+ * request begins no transaction.
  *
  * There is one exception: after 32,767 epochs the id gets another producer id. Kafka does not
  * refuse the last request of the former producer id.
@@ -23,7 +23,10 @@ export interface TransactionalIds {
 
 /** Kafka uses this timeout for transactions only. */
 const TRANSACTION_TIMEOUT_MS = 10_000
-/** Asks for the coordinator of a transactional id. The value 0 asks for that of a group. */
+/**
+ * Asks for the coordinator of a transactional id. The value 0 would ask for the coordinator of a
+ * group.
+ */
 const TRANSACTION_COORDINATOR = 1
 
 /** Kafka never gives this producer id to a producer. */

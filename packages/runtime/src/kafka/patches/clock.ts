@@ -26,7 +26,7 @@ const followClock = (module: string, property: string): void => {
  * Makes the timers of kafkajs independent of changes of the wall clock. kafkajs 2.2.4 measures
  * every interval by the wall clock.
  *
- * If the clock is set back by an hour, these things last up to an hour longer:
+ * If the clock is set back by an hour, kafkajs has these problems for up to an hour:
  * - A consumer sends no heartbeat. The group removes the consumer without an error. No other member
  *   gets the consumer's partitions.
  * - A request that is never answered does not time out.

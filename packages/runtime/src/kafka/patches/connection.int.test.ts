@@ -17,7 +17,7 @@ const Encoder = require('kafkajs/src/protocol/encoder') as new () => object
 const logger = { namespace: () => logger, debug() {}, info() {}, warn() {}, error() {} }
 
 const replyTo = (request: Buffer): Buffer => {
-  // The reply has a length, an api key, an api version and a correlation id.
+  // Bytes 8 to 11 of a request are its correlation id. The reply has a length, this id and a text.
   const reply = Buffer.alloc(12)
   reply.writeInt32BE(8, 0)
   request.copy(reply, 4, 8, 12)
@@ -25,7 +25,10 @@ const replyTo = (request: Buffer): Buffer => {
   return reply
 }
 
-/** The timeout of the connection. A request has its own timeout only if it is longer than this. */
+/**
+ * Timeout of the requests on the connection. kafkajs uses a request's own timeout only if that
+ * timeout is longer.
+ */
 const SHORT_TIMEOUT_MS = 200
 
 /**

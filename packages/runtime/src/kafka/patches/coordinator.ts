@@ -19,8 +19,8 @@ interface BrokerPool {
 const API = 'GroupCoordinator'
 
 /**
- * Returns true if the error comes from a search for a group's coordinator. No such error is final,
- * because the next search may find the coordinator.
+ * Returns true if the error comes from a search for a group's coordinator. Such an error is never
+ * final, because the next search may find the coordinator.
  */
 export const isCoordinatorSearch = (error: object): boolean => failedRequestOf(error)?.api === API
 
@@ -34,9 +34,10 @@ const shuffle = require('kafkajs/src/utils/shuffle') as <T>(list: readonly T[]) 
  * error if the search fails.
  *
  * kafkajs 2.2.4 asks one broker after another for the coordinator and drops their errors. Three
- * different failures become the same error, KafkaJSGroupCoordinatorNotFound. These are a missing
- * right on the group, an offsets topic that cannot be created, and a broker that restarts. A broker
- * that refuses the connection ends the search, although the next broker could answer.
+ * different failures become the same error, KafkaJSGroupCoordinatorNotFound. The three failures
+ * are: a missing right on the group, an offsets topic that cannot be created, and a broker that
+ * restarts. A broker that refuses the connection ends the search, although the next broker could
+ * answer.
  *
  * With this patch, a failed search throws the error that a broker answered. If no broker answered,
  * the search throws a connection error. Must run before a client is created.

@@ -135,7 +135,9 @@ export const encodeFetch = ({
   return encoder.writeInt32(0).writeString(rackId)
 }
 
-/** Returns undefined for an empty partition: without a record, an error or a preferred replica. */
+/**
+ * Returns undefined for an empty partition: it has no record, no error and no preferred replica.
+ */
 const decodePartition = (decoder: Decoder): Promise<FetchedPartition> | undefined => {
   const partition = decoder.readInt32()
   const errorCode = decoder.readInt16()

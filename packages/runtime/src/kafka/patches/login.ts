@@ -16,8 +16,9 @@ interface Authenticator {
 const require = createRequire(import.meta.url)
 
 /**
- * A user directory, such as LDAP, usually locks an account after about five failed logins. Most
- * directories count the failures of the last half hour, some only of the last minute.
+ * Pauses after a refused login. A user directory, such as LDAP, usually locks an account after
+ * about five failed logins. Most directories count the failures of the last half hour. Some
+ * directories count only the failures of the last minute.
  */
 const PAUSE_MS = { initial: 5000, longest: 60_000 }
 
@@ -36,7 +37,7 @@ interface Account {
 
 const accounts = new Map<string, Account>()
 
-/** Forgets the state of all accounts. For tests. */
+/** Forgets the state of all accounts. Only tests call this function. */
 export const forgetLogins = (): void => accounts.clear()
 
 /**

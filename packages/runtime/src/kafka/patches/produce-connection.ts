@@ -36,8 +36,8 @@ const MAX_CONNECTIONS = 32
  * for all partitions of its leader. These requests and the next metadata request time out too.
  *
  * With this patch a Produce or Metadata request uses an idle connection or a new connection. A
- * broker gets at most 32 connections. More requests share these connections. Must run before a
- * client is created.
+ * client opens at most 32 connections to a broker. Further requests share these connections. Must
+ * run before a client is created.
  */
 export const patchProduceConnection = (): void => {
   const Connection = require('kafkajs/src/network/connection') as new (options: object) => Connection

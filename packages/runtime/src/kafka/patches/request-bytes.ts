@@ -49,7 +49,7 @@ export class RequestBytes {
     return this.at - this.#start
   }
 
-  /** Puts bytes before the request. @returns false if they are more than the reserved bytes. */
+  /** Puts `head` before the request. @returns false if `head` is larger than the reserved bytes. */
   prepend(head: Buffer): boolean {
     if (head.length > this.#start) return false
     this.#start -= head.length

@@ -90,7 +90,7 @@ it('a connection without enforced timeouts has no timer', () => {
   expect(vi.getTimerCount()).toBe(0)
 })
 
-it('a delay by a quota of Kafka is logged and noted, because no request fails', () => {
+it('a delay by a quota of Kafka is in the log and in the result of quotaDelay, because no request fails', () => {
   const lines: object[] = []
   const logger = { debug() {}, error: (message: string, fields: object) => lines.push({ message, ...fields }) }
   const { queue } = openQueue({ logger, broker: 'kafka:9092', clientId: 'ingress' })

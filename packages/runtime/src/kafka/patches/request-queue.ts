@@ -26,13 +26,13 @@ interface RequestQueue {
 
 const require = createRequire(import.meta.url)
 
-/** Minimum delay by a quota that is logged. Nobody would notice the effect of a shorter delay. */
+/** Minimum delay that is reported. Nobody would notice the effect of a shorter delay. */
 const REPORTED_THROTTLE_MS = 100
 
 /**
- * Makes visible that Kafka delays the requests of a client that exceeds a quota: by a log line, and
- * for /readyz. kafkajs 2.2.4 logs a delay only at the level debug. No request fails, so nothing
- * else would show the reason.
+ * Reports in the log and in /readyz that Kafka delays the requests of a client that exceeds a
+ * quota. kafkajs 2.2.4 logs a delay only at the level debug. No request fails, so nothing else
+ * would show the reason.
  */
 export const patchThrottle = (): void => {
   const { prototype } = require('kafkajs/src/network/requestQueue') as {
@@ -71,7 +71,7 @@ export const patchDelayedDisconnect = (): void => {
 }
 
 /**
- * Lets an idle connection run no timer. kafkajs 2.2.4 runs two timers for each connection:
+ * Removes the timers of idle connections. kafkajs 2.2.4 runs two timers for each connection:
  * - A timer for waiting requests. After the first response kafkajs restarts this timer forever with
  *   a negative delay. An idle process then uses 5 % of a core, and Node 24 logs a
  *   TimeoutNegativeWarning (tulios/kafkajs#1556, #1751). Here the timer runs only while requests
