@@ -21,8 +21,8 @@ export const encodingOf = (charset: string): string | undefined => {
 }
 
 /**
- * Returns the charset that a content type declares. Undefined if it declares no charset, or an
- * unknown charset.
+ * Returns the charset that a content type declares. Undefined if the content type declares no
+ * charset, or an unknown charset.
  */
 export const declaredEncoding = (contentType: string | undefined): string | undefined => {
   const [, quoted, plain] = declaredCharset.exec(contentType ?? '') ?? []

@@ -36,8 +36,8 @@ export interface CustomerHash {
   readonly customerUuid: string
   readonly version: Version
   /**
-   * Alternating fields and values, the form of Redis' HSET. Redis clients store a lone surrogate,
-   * which has no UTF-8 form, as U+FFFD.
+   * Each field, followed by its value, as Redis' HSET needs them. Redis clients store a lone
+   * surrogate, which has no UTF-8 form, as U+FFFD.
    */
   readonly fieldsAndValues: readonly string[]
 }
@@ -68,7 +68,7 @@ const toText = (value: unknown): string | undefined => {
   return typeof value === 'object' && isRawNumber(value) ? value.rawJSON : JSON.stringify(value)
 }
 
-/** Returns alternating fields and values, without the metadata. */
+/** Returns each field, followed by its value, without the metadata. */
 const fieldsAndValuesOf = (state: CustomerState): string[] => {
   const { dealerUuid, departmentUuid, customer, vehicles, addresses, other = {} } = state
   const list: string[] = []
@@ -198,8 +198,7 @@ const metaFields: ReadonlySet<string> = new Set(Object.values(META))
 
 /**
  * Converts a hash, as HGETALL returns it, back to a typed customer.
- * @returns the customer, or `not-a-customer` if the hash is empty or customer-stream did not write
- *   it.
+ * @returns the customer, or `not-a-customer` if the hash is empty or is from another program.
  */
 export const customerFromHash = (hash: Readonly<Record<string, string>>): Result<StoredCustomer, 'not-a-customer'> => {
   const version = readVersion({ id: hash[META.eventId], timestamp: hash[META.eventTimestamp] })

@@ -18,8 +18,8 @@ export type DifferenceKind = 'unknown-field' | 'other-type' | 'new-value' | 'lar
 export interface Difference {
   readonly kind: DifferenceKind
   /**
-   * For example `customer.emails[].label` or `envelope.timestamp`. `*` stands for a name that may
-   * be data.
+   * Path of the field, for example `customer.emails[].label` or `envelope.timestamp`. `*` stands
+   * for a name that may be data.
    */
   readonly path: string
   /**

@@ -88,7 +88,7 @@ export const readErasureRecord = (record: {
 }
 
 /**
- * Returns the value of the record in the erasures topic, as text.
+ * Returns the text of an erasure, which is the value of its record in the erasures topic.
  * @throws RangeError that names the first missing or invalid member.
  */
 export const writeErasure = (erasure: Erasure): string => {

@@ -26,8 +26,8 @@ export const indexKey = (term: IndexTerm, prefix: string = DEFAULT_KEY_PREFIX): 
 /**
  * Returns the terms of each event in the field `_index` of a hash. The newest event is the last.
  * The field is a JSON array of the terms of one event. While entries are added or removed, the
- * field has its pending form: `?`, then a line with such an array for each event. An empty line is
- * an event without terms.
+ * field has its pending form: a `?`, then one line for each event. A line has the JSON array of its
+ * event. An empty line is an event without terms.
  */
 const events = (index: string): readonly (readonly IndexTerm[])[] =>
   (index.startsWith('?') ? index.slice(1) : index).split('\n').map((line) => (line === '' ? [] : JSON.parse(line)))
@@ -35,13 +35,13 @@ const events = (index: string): readonly (readonly IndexTerm[])[] =>
 /**
  * Returns true while the projector adds or removes entries of the customer. If false, Redis has an
  * entry for each of the {@link currentTerms}.
- * @param index the field `_index` of the hash. Undefined if the hash lacks it.
+ * @param index the field `_index` of the hash. Undefined if the hash lacks this field.
  */
 export const isPending = (index: string | undefined): boolean => index?.startsWith('?') ?? false
 
 /**
  * Returns the terms of the event that a hash holds.
- * @param index the field `_index` of the hash. Undefined if the hash lacks it.
+ * @param index the field `_index` of the hash. Undefined if the hash lacks this field.
  */
 export const currentTerms = (index: string | undefined): readonly IndexTerm[] => events(index ?? '').at(-1) ?? []
 

@@ -1,6 +1,6 @@
 /**
- * Computes the murmur2 hash of the key's bytes. The Java client of Kafka uses the same hash, so it
- * chooses the same partition for a key.
+ * Computes the murmur2 hash of the key's bytes. The Java client of Kafka uses the same hash. So
+ * both choose the same partition for a key.
  * @returns a signed 32-bit number.
  */
 export const murmur2 = (key: Uint8Array): number => {

@@ -1,8 +1,6 @@
 import { readVersion, type Version } from './version.ts'
 
-/**
- * ASCII without control characters, quotes and backslashes. JSON needs no escapes for such text.
- */
+/** ASCII without control characters, quotes and backslashes. JSON has no escapes in this text. */
 const plain = /^[ !\x23-\x5b\x5d-\x7e]+$/
 
 const NAME = '"customerUuid"'

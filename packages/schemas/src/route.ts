@@ -48,7 +48,10 @@ export const destinationOf = (
 
 export interface ReadBody {
   readonly parsed: ParseResult
-  /** Content type by which the body was decoded. The raw record must have it as a header. */
+  /**
+   * Content type by which the body was decoded. The raw record must have this content type as a
+   * header.
+   */
   readonly contentType: string | undefined
 }
 

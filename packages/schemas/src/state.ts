@@ -1,7 +1,8 @@
 /**
  * The state document: the current customer as one JSON document. A state document is the value of a
- * record in the state topic, a compacted changelog with one key for each customer. A hash in Redis
- * is a function of its document, so Redis can be rebuilt from the topic.
+ * record in the state topic, a compacted changelog with one key for each customer. The hash of a
+ * customer in Redis depends only on the customer's document. So Redis can be rebuilt from the
+ * topic.
  */
 import { type Static, Type } from '@sinclair/typebox'
 import { decodeText } from './charset.ts'
@@ -64,8 +65,8 @@ const isGiven = (value: unknown): boolean => value !== null && value !== undefin
 
 /**
  * Returns the state that a customers event describes. The state has `addresses` beside `customer`,
- * even if the event has them inside `customer`. If the event has addresses at both places, the
- * state has them at both places too.
+ * even if the event has `addresses` inside `customer`. If the event has addresses at both places,
+ * the state also has addresses at both places.
  */
 export const stateOf = (event: CustomersEvent, from: RecordPlace): Result<CustomerState, VersionFault> => {
   const version = readVersion(event.envelope)
@@ -176,7 +177,7 @@ export const readStateRecord = (record: {
 }
 
 /**
- * Returns the value of the record in the state topic, as text.
+ * Returns the text of a state document, which is the value of its record in the state topic.
  * @throws RangeError if the document is nested several thousand levels deep.
  */
 export const writeState = (state: CustomerState): string => JSON.stringify(state)
