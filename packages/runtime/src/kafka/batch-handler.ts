@@ -20,7 +20,9 @@ export interface FetchedRecord {
 /** Records of one partition from one fetch. */
 export interface FetchedBatch {
   readonly partition: number
-  /** Offset that this fetch requested. The caller compares it with the expected position. */
+  /**
+   * Offset that this fetch requested. The caller compares this offset with the expected position.
+   */
   readonly fetchedFrom: string
   readonly records: readonly FetchedRecord[]
   /**

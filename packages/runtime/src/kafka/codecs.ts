@@ -5,14 +5,13 @@ import { decompressBlock } from 'lz4js'
 import { uncompress } from 'snappyjs'
 
 /**
- * Maximum decompressed bytes of one batch. A larger batch counts as unreadable, because it could
- * exhaust the memory of the process.
+ * Maximum decompressed bytes of one batch. A larger batch could exhaust the memory of the process,
+ * so it counts as unreadable.
  */
 const MAX_BATCH_BYTES = 256 * 1024 * 1024
 
 /**
- * First bytes of a stream from Java's snappy library. After them come two version numbers of 4
- * bytes each.
+ * First bytes of a stream from Java's snappy library. Two version numbers of 4 bytes each follow.
  */
 const XERIAL_MAGIC = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0])
 const XERIAL_HEADER_BYTES = XERIAL_MAGIC.length + 8
@@ -45,8 +44,8 @@ const LZ4_BLOCK_BYTES = [64, 256, 1024, 4096].map((kib) => kib * 1024)
 const LZ4_STORED = 0x80000000
 
 /**
- * Decompresses an LZ4 frame. The frame reader of lz4js is not used, because it looks for the
- * checksum of a block before the block. LZ4 has this checksum after the block.
+ * Decompresses an LZ4 frame. The frame reader of lz4js is not used. It looks for the checksum of a
+ * block before the block, but LZ4 has this checksum after the block.
  */
 const fromLz4 = (bytes: Buffer): Buffer => {
   if (bytes.readUInt32LE(0) !== LZ4_MAGIC) throw new RangeError('the bytes are not an LZ4 frame')

@@ -13,7 +13,7 @@ export interface GroupMember {
   readonly memberId: string
   readonly clientId: string
   readonly host: string
-  /** Topics that this member reads. Empty if it does not use Kafka's consumer protocol. */
+  /** Topics that this member reads. Empty if the member does not use Kafka's consumer protocol. */
   readonly topics: readonly string[]
   /**
    * Id that the member sent when it joined. Empty if the member is another program or an older
@@ -57,8 +57,8 @@ const decoded = <T>(bytes: Buffer, decode: (bytes: Buffer) => T): T | undefined 
 }
 
 /**
- * Reads the group. Rejects if the coordinator does not answer, or if the user lacks DESCRIBE on the
- * group (READ includes it).
+ * Reads the group. Rejects if the coordinator does not answer, or if the user has neither DESCRIBE
+ * nor READ on the group.
  */
 export const describeGroup = async (admin: TopicAdmin, groupId: string, topic: string): Promise<GroupDescription> => {
   const { groups } = await administratorOf(admin).describeGroups([groupId])

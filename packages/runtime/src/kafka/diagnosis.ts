@@ -12,8 +12,8 @@ export const BLOCKED_BACKOFF = { initialMs: 5000, maxMs: 15_000 }
 
 /**
  * Turns an error into its diagnosis.
- * @param doing completes "The service cannot …". Ignored if {@link attributed} has recorded a more
- *   exact text for the error.
+ * @param doing text that completes "The service cannot …". Ignored if {@link attributed} has
+ *   recorded a more exact text for the error.
  */
 export type Diagnose = (error: unknown, doing: string) => Diagnosis
 
@@ -85,9 +85,9 @@ const tlsHint = (settings: KafkaSettings, { code = '', errors, broker }: Facts):
 }
 
 /**
- * Returns true if the broker has answered a request before. Then the settings are right, and a
- * closed connection is an outage. For example, a proxy closes each connection while its broker is
- * down.
+ * Returns true if the broker has answered a request before. In this case the settings are right,
+ * and a closed connection is an outage. For example, a proxy closes each connection while its
+ * broker is down.
  */
 const isKnownToAnswer = (settings: KafkaSettings, broker: string | undefined): boolean =>
   broker !== undefined &&
@@ -140,7 +140,7 @@ interface Failure {
   readonly facts: Facts
   /** Subject of the sentence: "Kafka", with the addresses that failed. */
   readonly kafka: string
-  /** Completes "The service cannot …". */
+  /** Text that completes "The service cannot …". */
   readonly doing: string
   /** "The service cannot …", without a full stop. */
   readonly cannot: string

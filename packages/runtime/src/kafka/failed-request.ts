@@ -20,7 +20,7 @@ export const failedRequestOf = (error: object): FailedRequest | undefined => fai
 
 /**
  * Runs `work`. If `work` fails, records `doing` for the message about the error.
- * @param doing names the resource and completes "The service cannot …".
+ * @param doing text that names the resource and completes "The service cannot …".
  */
 export const attributed = async <T>(doing: string, work: () => Promise<T>): Promise<T> => {
   try {

@@ -21,8 +21,8 @@ const program = ts.createProgram(files, {
 })
 
 /**
- * Finds types of kafkajs inside the exports of a file in this folder. Returns the path to each such
- * type.
+ * Finds types of kafkajs inside the exports of a file in this folder. Returns the path to each
+ * found type.
  */
 const pathsToKafkajs = (name: string): string[] => {
   const checker = program.getTypeChecker()

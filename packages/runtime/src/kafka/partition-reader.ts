@@ -9,7 +9,7 @@ export interface FetchedPart {
   readonly records: readonly FetchedRecord[]
   /**
    * Offset at which the next fetch must begin. If the leader sent no batch, this is the offset of
-   * this fetch. Otherwise it is greater, even if `records` is empty.
+   * this fetch. Otherwise `nextOffset` is greater, even if `records` is empty.
    */
   readonly nextOffset: string
   /** True if a quota of Kafka delays the records. If true, `records` is empty. */
@@ -98,9 +98,9 @@ export const createPartitionReader = (admin: TopicAdmin, topic: string): Partiti
       try {
         const first = await fetchOnce(partition, offset)
         if (first) return first
-        // A new leader returns only records that it knows to be on all replicas. At first the new
-        // leader knows only some of these records. So an empty answer means the end only if the
-        // leader's end offset is known.
+        // A leader returns only records of which it knows that they are on all replicas. A new
+        // leader at first knows this only of some records. So an empty answer means the end only if
+        // the leader's end offset is known.
         const marks = (await readWatermarks(admin, topic)).get(partition)
         // A new leader answers this request only after it knows which of its records are on all
         // replicas. So a partition that ends before `until` has lost records, and a wait for them

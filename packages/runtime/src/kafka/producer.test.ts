@@ -108,7 +108,7 @@ const createCluster = () => {
     moveLeadership: (partition: number, nodeId: number) => {
       leader[partition] = nodeId
     },
-    /** Leaves a partition out of each send, as if the metadata lacked it. */
+    /** Leaves a partition out of each send, as if the metadata lacked the partition. */
     forget: (partition: number) => {
       forgotten = partition
     },

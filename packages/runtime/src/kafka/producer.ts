@@ -193,10 +193,11 @@ const fenced = (cluster: Cluster, prefix: string, sendOnce: SendOnce): { sendOnc
  * record keeps its partition in each attempt. Otherwise an acknowledgement could be counted for the
  * wrong record.
  *
- * kafkajs' idempotent producer stays off, because after a timeout it gives another batch the same
- * sequence number. The broker then acknowledges that batch as a duplicate and does not store it
- * (tulios/kafkajs#598). With a fence, each attempt has numbers of its own: see `batch-numbers.ts`.
- * Kafka may store a record twice, which is harmless, because readers compare versions.
+ * kafkajs' idempotent producer stays off, because after a timeout that producer gives another batch
+ * the same sequence number. The broker then acknowledges that batch as a duplicate and does not
+ * store it (tulios/kafkajs#598). With a fence, each attempt has numbers of its own: see
+ * `batch-numbers.ts`. Kafka may store a record twice, which is harmless, because readers compare
+ * versions.
  */
 export const createVerifiedProducer = (
   kafka: KafkaClient,

@@ -6,12 +6,12 @@ interface QuotaDelay {
 }
 
 /**
- * Time for which a delay is reported after its end. Otherwise /readyz would not show delays with
- * pauses between them.
+ * Time for which a delay is reported after its end. Otherwise /readyz would not show a delay that
+ * repeats after short pauses.
  */
 const REPORTED_FOR_MS = 60_000
 
-/** Last delay of this process, and the time until which it is reported. */
+/** Last delay of this process, and the time at which its report ends. */
 let last: (QuotaDelay & { readonly until: number }) | undefined
 
 export const noteQuotaDelay = (delay: QuotaDelay): void => {

@@ -224,8 +224,8 @@ const isAbortMarker = ({ isControlRecord, key }: DecodedRecord) =>
 /**
  * Removes the records of aborted transactions, as Java's consumer does. kafkajs' filter misses some
  * of these records, for three reasons:
- * - kafkajs expects transactions in the order of their starts. Kafka sends them in the order of
- *   their ends.
+ * - kafkajs expects transactions in the order of their starts. Kafka sends the transactions in the
+ *   order of their ends.
  * - Before each record, kafkajs adds at most one transaction to the set of aborted transactions.
  * - kafkajs treats a customer's record with the key 00 00 00 00 as the end of a transaction.
  */

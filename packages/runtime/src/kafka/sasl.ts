@@ -4,7 +4,7 @@ import { oauthBearer } from './oauth-bearer.ts'
 import type { KafkaSettings } from './settings.ts'
 import { createTokenCache, type Token, type TokenCache } from './token-cache.ts'
 
-/** Loads the code of the token endpoint only if it is used. */
+/** Loads the code of the token endpoint only if a token is needed. */
 const fetchToken = async (settings: KafkaSettings): Promise<Token> =>
   (await import('./token-endpoint.ts')).fetchToken(settings)
 

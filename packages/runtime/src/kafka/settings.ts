@@ -215,7 +215,10 @@ interface Login {
   readonly takes?: readonly LoginName[]
 }
 
-/** Package that signs tokens for MSK. It is optional, because it installs 75 other packages. */
+/**
+ * Package that signs tokens for MSK. The package is optional, because it installs 75 other
+ * packages.
+ */
 export const SIGNER_PACKAGE = 'aws-msk-iam-sasl-signer-js'
 
 const isInstalled = (name: string): boolean => {

@@ -23,7 +23,7 @@ export interface TopicDemand {
   readonly kind?: 'events' | 'quarantine' | 'changelog' | 'audit'
   /**
    * Name of another required topic. Both topics must have the same partition count, so that a key
-   * has the same partition number in both.
+   * has the same partition number in both topics.
    */
   readonly partitionsOf?: string
 }
@@ -80,7 +80,8 @@ const DELETE_RETENTION = 'delete.retention.ms'
 const COMPACT_SOON = { 'segment.bytes': String(50 * 1024 * 1024), 'min.cleanable.dirty.ratio': '0.2' }
 
 /**
- * Minimum retention in milliseconds, -1 for unlimited. `says` begins a sentence about this minimum.
+ * Minimum retention in milliseconds. -1 means no limit. `says` begins a sentence about this
+ * minimum.
  */
 const retentionOf = (
   settings: KafkaSettings,
@@ -113,7 +114,7 @@ export const requiredConfig = (settings: KafkaSettings, demand: TopicDemand): Re
   'max.message.bytes': String(demand.maxValueBytes + RECORD_OVERHEAD_BYTES),
   'min.insync.replicas': settings.KAFKA_REPLICATION_FACTOR >= 3 ? '2' : '1',
   // With CreateTime, the record's timestamp is the time of receipt at the ingress. The projector
-  // compares it with the event's own timestamp.
+  // compares this time with the event's own timestamp.
   'message.timestamp.type': 'CreateTime',
   // By default Kafka refuses records whose timestamp is more than an hour ahead of its clock. An
   // ingress with a wrong clock must still be able to store records. Events from the spool, redriven

@@ -1,7 +1,7 @@
 /**
- * Follows the end of a topic: one long fetch for each broker, over all partitions that the broker
- * leads. Needs no consumer group, so the user needs only READ on the topic. Each tail gets every
- * record.
+ * Follows the end of a topic. Sends one long fetch to each broker, for all partitions that the
+ * broker leads. Uses no consumer group, so the user needs only READ on the topic. Each tail gets
+ * every record.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errorType } from './error-type.ts'
@@ -94,7 +94,7 @@ export const followTopic = async (options: TopicTailOptions): Promise<void> => {
     }
   }
 
-  /** Fetches from a broker as long as it leads a partition. */
+  /** Fetches from a broker as long as the broker leads a partition. */
   const follow = async (nodeId: string) => {
     while (!signal.aborted) {
       const partitions = byLeader()[nodeId]

@@ -16,7 +16,7 @@ export interface Watermarks {
 /**
  * Reads the watermarks of the partitions whose leader answers. Rejects if no leader answers.
  * Requests the three offsets in parallel, so that a hanging leader delays the answer by only one
- * request timeout. kafkajs' `fetchTopicOffsets` requests them one after another.
+ * request timeout. kafkajs' `fetchTopicOffsets` requests the offsets one after another.
  * @param admin a connected client of createAdmin.
  */
 export const readWatermarks = async (admin: TopicAdmin, topic: string): Promise<ReadonlyMap<number, Watermarks>> => {

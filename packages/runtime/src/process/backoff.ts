@@ -8,7 +8,7 @@ export interface Backoff {
 /**
  * Repeats an attempt until the attempt succeeds or the signal aborts. The pauses double up to
  * `maxMs`, with jitter.
- * @param backoff the pauses, or a function that chooses them after each failed attempt.
+ * @param backoff the pauses, or a function that returns the pauses after each failed attempt.
  * @param onFailure called after each failed attempt, with its error and the number of failed
  *   attempts. If `onFailure` throws, the attempts end with that error.
  * @returns the result, or undefined if the signal aborted.

@@ -97,7 +97,7 @@ export const readCommandLine = <Read>(
     process.exit(0)
   }
   const said = parsed.problems.map((problem) => `${line.name}: ${problem}\n`).join('')
-  // Print the problems last. Above a long usage text they could scroll out of a small terminal.
+  // Print the problems last. Problems above a long usage text could scroll out of a small terminal.
   process.stderr.write(parsed.ofSettings ? said : `${line.usage.trimEnd()}\n\n${said}`)
   process.exit(2)
 }

@@ -18,7 +18,7 @@ for (const part of ['first', 'second', 'third']) {
 setInterval(() => {}, 1000)
 ${script}`,
     ],
-    // Shorter than the test's timeout, so that the process ends before the test.
+    // This timeout is shorter than the test's timeout, so that the process ends before the test.
     { timeout: 4000, killSignal: 'SIGKILL' },
   ).then(
     ({ stdout }) => ({ code: 0, lines: stdout.trim().split('\n') }),

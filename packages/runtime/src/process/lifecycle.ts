@@ -19,8 +19,8 @@ export interface Lifecycle {
 }
 
 /**
- * Ends a process with a graceful shutdown. The exit code is 0 after SIGTERM or SIGINT. After
- * {@link Lifecycle.fail} or an uncaught error it is 1, or 2 if a setting is wrong. A second
+ * Ends a process with a graceful shutdown. The exit code is 0 after SIGTERM or SIGINT. After {@link
+ * Lifecycle.fail} or an uncaught error, the exit code is 1, or 2 if a setting is wrong. A second
  * signal of a person, or a part that has not stopped at the deadline, ends the process immediately
  * with exit code 1.
  * @param deadlineMs time for all parts together. Must be less than the time that the supervisor

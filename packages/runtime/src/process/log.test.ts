@@ -93,7 +93,7 @@ logger.fatal('trouble')
 process.stdin.on('data', () => process.stderr.write('here '))`
     const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
       stdio: ['pipe', standardOutput, 'pipe'],
-      // Shorter than the test's timeout, so that the process ends before the test.
+      // This timeout is shorter than the test's timeout, so that the process ends before the test.
       timeout: 4000,
       killSignal: 'SIGKILL',
     })

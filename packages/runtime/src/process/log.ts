@@ -14,8 +14,9 @@ const cut = (text: string, characters: number): string =>
 
 /**
  * Logs only known fields of an error. ioredis attaches the command's arguments to an error, and
- * kafkajs attaches the payloads. These have personal data, and pino's serializer would log them in
- * lines of megabytes. Accepts any value, because code may throw a value that is not an error.
+ * kafkajs attaches the payloads. Arguments and payloads have personal data, and pino's serializer
+ * would log all of it, in lines of megabytes. Accepts any value, because code may throw a value
+ * that is not an error.
  */
 const errorFields = (error: unknown) => {
   if (!(error instanceof Error)) {

@@ -114,7 +114,8 @@ export const portsRule: Rule<typeof processSettings & { readonly PORT: TInteger 
 
 /**
  * Loads the settings. If a setting is wrong, prints all problems and exits with code 2.
- * @param others settings of other services that may be in the same environment. They are not read.
+ * @param others settings of other services that may be in the same environment. This function does
+ *   not read them.
  */
 export const settingsOrExit = <S extends Settings>(
   service: string,

@@ -47,7 +47,9 @@ export const createCertificateMetric = (registry: Registry, expiries: () => Read
     },
   })
 
-/** Content of each file, by the name of its setting. For an unreadable file, the error. */
+/**
+ * Content of each file, by the name of its setting. The value of an unreadable file is the error.
+ */
 type Contents = ReadonlyMap<string, string | Error>
 
 const areSame = (one: Contents, other: Contents): boolean =>
@@ -77,7 +79,8 @@ export const createSecretFiles = <S extends Settings>(loaded: Loaded<S>, options
       return error as Error
     }
   }
-  // The read is synchronous, because the files are small. The start reads them in the same way.
+  // The read is synchronous, because the files are small. The start of the process reads the files
+  // in the same way.
   const read = (): Contents => new Map(names.map((name) => [name, contentOf(name)]))
 
   /** The last contents that were used or refused. Empty until the first check. */

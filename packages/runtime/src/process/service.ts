@@ -1,5 +1,6 @@
 /**
- * Parts that only the services use. They load the library of the metrics, which no command needs.
+ * Parts that only the services use. These parts load the library of the metrics, which no command
+ * needs.
  */
 export { createObstacles } from './blocked.ts'
 export * from './metrics.ts'

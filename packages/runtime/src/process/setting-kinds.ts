@@ -100,7 +100,7 @@ const pairs = { shown: '`name=value`, separated by commas or line breaks', defau
 const secretEntries = (value: string): string[] => entriesOf(value, /[,\r\n]/)
 
 /**
- * `name=value,name=value`: several secrets, so a secret can be rotated without a gap. In a file,
+ * Several secrets, `name=value,name=value`. So a secret can be rotated without a gap. In a file,
  * line breaks may separate the secrets. Metrics show the names, never the values.
  */
 export const namedSecrets = (options: Described) =>
@@ -155,7 +155,7 @@ const headerValue = (name: string, encoded: string): string => {
   return decoded
 }
 
-/** `name=value,name=value`: headers of HTTP requests, with percent-encoded values. */
+/** Headers of HTTP requests, `name=value,name=value`, with percent-encoded values. */
 export const httpHeaders = (options: Described) =>
   Type.Transform(Type.String({ ...pairs, ...options }))
     .Decode((value): ReadonlyMap<string, string> => {

@@ -83,7 +83,7 @@ export interface BrokenRule {
 
 /**
  * Returns the problems that the rules find.
- * @param wrong settings without a value. A rule that reads such a setting is skipped.
+ * @param wrong settings without a value. A rule that reads one of these settings is skipped.
  */
 export const brokenRules = <S extends Settings>(
   rules: readonly Rule<S>[],
@@ -111,7 +111,8 @@ export const brokenRules = <S extends Settings>(
 /**
  * Reads and checks all settings.
  * @param rules checks of several settings. A rule that reads a wrong setting is skipped.
- * @param others settings of other services that may be in the same environment. They are not read.
+ * @param others settings of other services that may be in the same environment. This function does
+ *   not read them.
  * @throws SettingsError with all problems.
  */
 export const loadSettings = <S extends Settings>(

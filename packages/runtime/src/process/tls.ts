@@ -28,7 +28,10 @@ export const certificatesOf = (name: string, pem: string): X509Certificate[] => 
   })
 }
 
-/** Returns true if a client certificate has expired. Then servers refuse the handshake. */
+/**
+ * Returns true if a client certificate has expired. Servers refuse a handshake with an expired
+ * certificate.
+ */
 export const hasExpired = (name: string, pem: string | undefined): boolean =>
   pem !== undefined && certificatesOf(name, pem).some(({ validToDate }) => validToDate.getTime() < Date.now())
 
@@ -77,8 +80,8 @@ type TlsSettings<Prefix extends string> = {
 }
 
 /**
- * Returns the authority, the certificate and the key as getters. A client reads them for each new
- * connection, so a connection uses the certificates that the settings have at that time.
+ * Returns the authority, the certificate and the key as getters. A client reads the getters for
+ * each new connection, so a connection uses the certificates that the settings have at that time.
  */
 export const currentTls = <const Prefix extends string>(settings: TlsSettings<Prefix>, prefix: Prefix) => ({
   get ca() {

@@ -28,7 +28,7 @@ export interface SpanOptions {
   /**
    * Decides whether the span is exported. `always`: the span is exported. `ratio`:
    * OTEL_TRACES_SAMPLER_ARG decides. `parent`: the parent decides. Without a parent, or if
-   * OTEL_TRACES_SAMPLER is `traceidratio`, `parent` is like `ratio`.
+   * OTEL_TRACES_SAMPLER is `traceidratio`, `parent` has the effect of `ratio`.
    */
   readonly sampling: 'parent' | 'ratio' | 'always'
 }

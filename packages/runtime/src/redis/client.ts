@@ -59,8 +59,8 @@ const openCluster = (settings: RedisSettings): Cluster => {
       // the outage too (CLUSTERDOWN).
       enableReadyCheck: false,
       clusterRetryStrategy: retryDelayMs,
-      // A slot that is moved causes one or two redirections. More redirections mean an outage, and
-      // the caller retries.
+      // If a slot is moved, a command needs one or two redirections. More redirections mean an
+      // outage, and the caller retries.
       maxRedirections: 5,
       retryDelayOnFailover: 0,
       retryDelayOnClusterDown: 0,

@@ -4,8 +4,8 @@ import type { Cluster, Redis } from 'ioredis'
 const PAUSE_MS = 500
 
 /**
- * Connects again if ioredis has given up (status `end`), until the client is closed. ioredis 6.0.0
- * does not ask its retry strategy, and gives up for good, in these cases:
+ * Connects again if ioredis has given up (status `end`), until the client is closed. In these cases
+ * ioredis 6.0.0 does not ask its retry strategy, and never connects again:
  *
  * - A Sentinel announces a failover while the client asks the Sentinels for the primary.
  * - Node throws before the connection begins, for example because OpenSSL refuses the certificate.

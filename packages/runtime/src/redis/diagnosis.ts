@@ -154,7 +154,8 @@ const rows: readonly Row[] = [
 
 /**
  * Problem if Redis closes a connection and the client certificate has expired. In TLS 1.3 the
- * client may write before Redis has checked the certificate. Then the client gets only ECONNRESET.
+ * client may write before Redis has checked the certificate. In this case the client gets only
+ * ECONNRESET.
  */
 const expiredRow: Row = {
   pattern: /ECONNRESET|EPIPE|Connection is closed/,

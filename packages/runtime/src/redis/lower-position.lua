@@ -9,9 +9,9 @@ ARGV[2]  offset
 Reply    1 = the position was beyond the offset and was moved back
          0 = the position was not beyond the offset
 
-The token of the position is deleted in both cases. The owner may have written a chunk without
-having moved the position. Without its token the owner writes and publishes that chunk again.
-The script is atomic, because the owner moves the position at the same time.
+The token of the position is deleted in both cases. The token shows that the owner has written a
+chunk, but has not moved the position yet. If the token is missing, the owner writes and publishes
+this chunk again. The script is atomic, because the owner may move the position at the same time.
 ]]
 redis.call('HDEL', KEYS[1], ARGV[1] .. '#token')
 local stored = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '')

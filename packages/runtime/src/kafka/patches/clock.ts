@@ -3,9 +3,9 @@ import { createRequire } from 'node:module'
 const require = createRequire(import.meta.url)
 
 /**
- * Keeps the time that kafkajs stores in `property` correct, even if somebody changes the wall
- * clock. The setter converts the given time to the monotonic clock. The getter converts the stored
- * time back to the current wall clock.
+ * Corrects the time that kafkajs stores in `property` if somebody changes the wall clock. The
+ * setter converts the given time to the monotonic clock. The getter converts the stored time back
+ * to the current wall clock.
  */
 const followClock = (module: string, property: string): void => {
   const { prototype } = require(`kafkajs/src/${module}`) as { prototype: object }

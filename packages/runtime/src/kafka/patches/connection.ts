@@ -24,9 +24,9 @@ const LENGTH_BYTES = 4
 /**
  * Gives each new socket of a connection a clean state, and destroys each useless socket. A
  * connection of kafkajs 2.2.4 that fails does not recover, even with a new socket:
- * - If a broker dies while it sends a reply, kafkajs keeps the first part of the reply. Then it
- *   appends the next socket's data. Every later request fails, or an invalid length ends the
- *   process.
+ * - If a broker dies while it sends a reply, kafkajs keeps the first part of the reply. Then
+ *   kafkajs appends the data of the next socket to this part. Every later request fails, or an
+ *   invalid length ends the process.
  * - kafkajs treats late data of an abandoned socket as data of the new socket.
  * - A caller that disconnects also closes a socket that another caller is opening to the same
  *   broker. The other caller then waits until the connection timeout has passed.

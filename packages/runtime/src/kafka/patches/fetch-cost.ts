@@ -122,8 +122,8 @@ export const encodeFetch = ({
     encoder.ensureAvailable(partitions.length * PARTITION_BYTES)
     for (const each of partitions) {
       encoder.buf.writeInt32BE(each.partition, encoder.offset)
-      // The leader's epoch is -1, because kafkajs does not know it. The first offset of the log is
-      // -1, because only followers send it.
+      // The leader's epoch is -1, because kafkajs does not know the epoch. The first offset of the
+      // log is -1, because only followers send this offset.
       encoder.buf.writeInt32BE(-1, encoder.offset + 4)
       encoder.buf.writeBigInt64BE(BigInt(each.fetchOffset), encoder.offset + 8)
       encoder.buf.writeBigInt64BE(-1n, encoder.offset + 16)
@@ -205,8 +205,8 @@ const patchConsumerGroup = () => {
   }
 
   /**
-   * Metadata and subscription at the last check for a stale assignment, by consumer group. If both
-   * are unchanged, the check is skipped.
+   * Metadata and subscription at the last check for a stale assignment, by consumer group. If
+   * metadata and subscription are unchanged, the check is skipped.
    */
   const compared = new WeakMap<ConsumerGroup, readonly unknown[]>()
   prototype.checkForStaleAssignment = function () {

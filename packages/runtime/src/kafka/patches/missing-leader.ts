@@ -109,8 +109,8 @@ const patchOffsets = () => {
       await this.refreshMetadata().catch(() => undefined)
       throw failures[0]
     }
-    // Refresh the metadata now, because most kafkajs clients keep it for minutes. The next call
-    // then finds the new leaders.
+    // Refresh the metadata now, because most kafkajs clients keep old metadata for minutes. The
+    // next call then finds the new leaders.
     if (failures.length > 0) void this.refreshMetadata().catch(() => undefined)
     return topics.map(({ topic }) => ({
       topic,

@@ -34,7 +34,7 @@ const headerValue = fc.oneof(buffer(40), anyText({ maxLength: 20 }))
 const message = fc.record({
   key: bytes,
   value: bytes,
-  // Use timestamps of equal length, because kafkajs sorts them as text.
+  // Use timestamps of equal length, because kafkajs compares timestamps as text.
   timestamp: fc.integer({ min: 1_000_000_000_000, max: 9_999_999_999_999 }).map(String),
   headers: fc.oneof(
     fc.constant(undefined),

@@ -214,7 +214,7 @@ const inOneBuffer = ({ request, response }: Produce, args: ProduceArguments): Pr
     },
     response: {
       ...response,
-      // Without a response the memory is not freed, because the socket may still read it.
+      // Without a response the memory is not freed, because the socket may still need the bytes.
       decode: (answer) => {
         bytes?.free()
         bytes = undefined

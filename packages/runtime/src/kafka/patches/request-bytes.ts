@@ -19,14 +19,14 @@ const MAX_SPARE_BYTES = 1_048_576
 let spare: Buffer | undefined
 
 /**
- * Bytes of one request. The bytes before them are reserved for the header. kafkajs accepts this
- * object as an encoder.
+ * Bytes of one request. Some bytes before the request are reserved for the header. kafkajs accepts
+ * this object as an encoder.
  *
  * The memory is used again after {@link free}. Otherwise each request would leave its bytes to the
  * garbage collector, and the system would have to clear new pages for the next request.
  */
 export class RequestBytes {
-  /** Memory of the request. Other requests may have left bytes in it. */
+  /** Memory of the request. The memory may still have bytes of an earlier request. */
   readonly buf: Buffer
   /** Position of the next byte. */
   at = HEAD_BYTES
