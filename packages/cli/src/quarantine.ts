@@ -12,7 +12,7 @@ const usage = `customer-stream quarantine COMMAND [OPTIONS]
 
   list      lists the records in quarantine (the dead-letter topic)
   show      shows one record: its headers, the problem, and the bytes
-  redrive   sends records through the rules of the services again
+  redrive   sends records to the raw topics again
   drop      marks records as handled, without sending them
 
   customer-stream quarantine COMMAND --help    the options of a command

@@ -53,8 +53,8 @@ const noticesOf = (command: string): Pick<GroupOptions, 'onUnaudited' | 'onUnack
 })
 
 /**
- * Returns true if an earlier action has handled the record. An operator may redrive a record that
- * was dropped by mistake, if the operator selects its place.
+ * Returns true if an earlier action has handled the record. If an operator names a dropped record
+ * as PARTITION/OFFSET, the record may be redriven.
  */
 const isHandled = (before: Action | undefined, { action, selection }: HandleOptions): boolean => {
   const isDropUndone = before === 'dropped' && action === 'redriven' && selection.places !== undefined
@@ -147,7 +147,7 @@ export const handleRecords = async (
     screen.close()
   }
   if (signal.aborted)
-    printNotice(`${command}: interrupted${where()}${group ? '. The same command continues there' : ''}`)
+    printNotice(`${command}: interrupted${where()}${group ? '. To continue there, run the same command again' : ''}`)
   return {
     action,
     executed: execute !== undefined,

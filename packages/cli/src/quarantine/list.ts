@@ -28,15 +28,16 @@ const line = {
   usage: `customer-stream quarantine list [--reason REASON] [--since TIME] [--until TIME]
                       [--customer ID] [--limit N] [--all] [--json]
 
-  Lists the records in quarantine (the dead-letter topic), the newest last, one
-  line each: place, time of receipt, reason, service, place of the original, id
-  and bytes. Then counts the selected open records by reason, and the handled
-  records. Shows ids, but no other data of customers. Exit code 0 if all records
-  could be read, otherwise 1.
+  Lists the records in quarantine (the dead-letter topic), the newest last.
+  Each line has the place, the time of receipt, the reason, the service, the
+  place of the original, the id and the number of bytes. Then counts the
+  selected open records by reason, and the handled records. Shows ids, but no
+  other data of customers. Exit code 0 if all records could be read, otherwise
+  1.
 ${FILTER_USAGE}, the newest;
-                        0 for only the counts
-  --all                 also records that were redriven or dropped, and further
-                        copies of a record
+                        0 shows only the counts
+  --all                 also list records that were redriven or dropped, and
+                        further copies of a record
   --json                print one JSON object for each record, the counts last
 ${SETTINGS_USAGE}
   In this repository: npx customer-stream quarantine list [OPTIONS]`,

@@ -23,7 +23,7 @@ const start = () => {
   return { run, text: () => progress.line.text(100).replaceAll(/[█░]/g, '').replaceAll(/ +/g, ' ').trim() }
 }
 
-it('the time left is unknown while a run skips the records of an earlier run', () => {
+it('the time left is unknown while a run skips records that an earlier run has handled', () => {
   const { run, text } = start()
   run(2, { read: 25_000, doneBefore: 20_000 })
   expect(text()).toBe('redriven 50 % 0/s ? s left')

@@ -4,7 +4,10 @@ import { barText } from '../layout.ts'
 import type { LiveLine } from '../screen.ts'
 import { grouped } from '../terminal-text.ts'
 
-/** Number of records that this run has handled, and that earlier runs have handled. */
+/**
+ * Number of records that this run has handled (`done`), and that it skipped because an earlier run
+ * has handled them (`doneBefore`).
+ */
 interface Counts {
   readonly done: number
   readonly doneBefore: number
@@ -20,7 +23,10 @@ const NOTICE_RECORDS = 100_000
 const PACE_MS = 10_000
 const SAMPLE_MS = 500
 
-/** True if the run only passed over records of an earlier run, so that its pace is unknown. */
+/**
+ * Returns true if the run has only skipped records that an earlier run has handled. The pace of
+ * this run is then unknown.
+ */
 const isPassingOver = (from: Sample, to: Sample): boolean => to.done === from.done && to.doneBefore > from.doneBefore
 
 export const createProgress = (label: string, counts: () => Counts) => {

@@ -47,7 +47,7 @@ customer-stream quarantine redrive FILTERS [OPTIONS]
 ${FILTER_USAGE}, without refused records
   --charset NAME        charset of bodies that are not UTF-8 and declare no
                         charset (default: MYKAARMA_CHARSET)
-  --rate N              at most N records in a second (default ${DEFAULT_RATE})
+  --rate N              at most N records per second (default ${DEFAULT_RATE})
 ${REQUEST_USAGE}
 ${SETTINGS_USAGE}
   Set MAX_FUTURE_MS to the same value as for the projector.

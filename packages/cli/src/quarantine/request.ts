@@ -2,9 +2,10 @@
 import { MAX_AUDIT_TEXT } from '@customer-stream/quarantine'
 import type { Given } from '@customer-stream/runtime/command-line'
 
-export const REQUEST_USAGE = `  --execute             do it. Without this option the command only says what it
-                        would do
-  --requested-by NAME   who asked for it. The audit keeps the name forever
+export const REQUEST_USAGE = `  --execute             make the changes. Without this option the command only
+                        prints what it would change
+  --requested-by NAME   who requested the changes. The audit keeps the name
+                        forever
   --json                print JSON objects, the summary last`
 
 /** @throws Error if the text is blank, or longer than the audit allows. */

@@ -4,8 +4,9 @@ import type { Given } from '@customer-stream/runtime/command-line'
 import { FILTER_OPTIONS } from './options.ts'
 
 export const FILTER_USAGE = `  --reason REASON       only records with this reason, e.g. not-utf8
-  --since, --until TIME only records received in this time, for example
+  --since TIME          only records received at this time or later, for example
                         2026-11-24T06:00:00Z
+  --until TIME          only records received before this time
   --customer ID         only records that name this customer
   --limit N             at most this number of records`
 

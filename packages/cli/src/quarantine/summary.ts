@@ -8,7 +8,10 @@ const OTHER = '(other reasons)'
 
 export interface Summary {
   readonly records: number
-  /** Records that no operator has redriven or dropped, without further copies. */
+  /**
+   * Records that no operator has redriven or dropped. Further copies of a record are not counted
+   * here.
+   */
   readonly open: number
   /** Further copies of open records. */
   readonly copies: number
