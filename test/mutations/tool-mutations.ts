@@ -37,7 +37,7 @@ export const toolMutations: readonly Mutation[] = [
     file: 'packages/cli/src/output.ts',
     from: 'const isTaken = await',
     to: 'process.exit(exitCode)\n  const isTaken = await',
-    test: unit('packages/cli/src/output.test.ts', 'a slow reader of a pipe gets the whole output'),
+    test: unit('packages/cli/src/output.test.ts', 'a program that reads slowly from a pipe gets the whole output'),
   },
   {
     rule: 'a redrive refuses a record that the projector would quarantine again',

@@ -1,4 +1,7 @@
-/** Table of all commands. The help, the shell completion and the readers of options use it. */
+/**
+ * Table of all commands. The help, the shell completion and the parser of each command use this
+ * table.
+ */
 import { type CommandLine, nearestName } from '@customer-stream/runtime/command-line'
 import { OPTIONS as quarantineOptions } from './quarantine/options.ts'
 
@@ -6,11 +9,11 @@ export interface Command {
   /** One line of the help. */
   readonly summary: string
   /**
-   * Accepted words after the command's name, one list for each word. An empty list accepts any
-   * text, e.g. an id.
+   * Words after the command's name: a list of the accepted words for each position. At a position
+   * with an empty list, any text is accepted, e.g. an id.
    */
   readonly words?: readonly (readonly string[])[]
-  /** Options by name, without `--`. A `text` has a value, a `flag` has none. */
+  /** Kind of each option, by name without `--`. A `text` has a value. A `flag` has no value. */
   readonly options: CommandLine<unknown>['options']
 }
 
@@ -56,7 +59,7 @@ export const COMMANDS = {
     },
   },
   rebuild: {
-    summary: 'shows how far a rebuild of Redis is, and the next step',
+    summary: 'shows the progress of a rebuild of Redis, and the next step',
     options: { wait: 'flag', 'delete-old': 'flag', json: 'flag' },
   },
   status: {
@@ -105,7 +108,7 @@ type WordsOf<Words extends readonly (readonly string[])[]> = {
 
 /**
  * Checks the words after the name of a command, and returns them.
- * @param accepted words by position. An empty list accepts any text.
+ * @param accepted the accepted words, a list for each position. An empty list accepts any text.
  * @param anyText name of the word that accepts any text, if the command has such a word.
  * @throws Error that names each wrong or missing word, with the nearest accepted word.
  */

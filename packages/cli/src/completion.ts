@@ -7,7 +7,7 @@ const line = {
   name: 'completion',
   usage: `customer-stream completion (bash | fish | zsh)
 
-  Prints a script that completes commands, words and options. Load it:
+  Prints a script that completes commands, words and options. To load it:
   bash, in ~/.bashrc:      source <(customer-stream completion bash)
   zsh, in ~/.zshrc:        source <(customer-stream completion zsh)
   fish, in config.fish:    customer-stream completion fish | source`,

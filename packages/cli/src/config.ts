@@ -72,8 +72,8 @@ const line = {
 } satisfies CommandLine<unknown>
 
 /**
- * Returns warnings instead of problems, because a service starts with an expired certificate and
- * accepts events.
+ * An expired certificate is a warning and not a problem, because a service with an expired
+ * certificate still starts and accepts events.
  */
 const expiredIn = (settings: Settings, loaded: Loaded<Settings>): readonly string[] =>
   [...certificateExpiries(settings, loaded)].flatMap(([name, end]) =>

@@ -86,7 +86,7 @@ it('an event that the ingress has quarantined is sorted by its time of receipt',
   expect(history.events().map(({ place }) => place)).toEqual([`${TOPIC}/3/0`, 'q/5/7', `${TOPIC}/3/2`])
 })
 
-it('an event after the position is shown as waiting, and an event of an erased customer as erased', () => {
+it('the history shows events after the position as waiting, and events of an erased customer as erased', () => {
   const history = historyOf({ positions: new Map([[3, 2n]]), erasure: { scope: 'until-now', erasedAt: 10 } })
   for (const each of [record(0, 10), record(1, 11), record(2, 12)]) history.addRaw(each, 3)
   expect(outcomes(history)).toEqual(['erased', 'applied', 'waiting'])
@@ -115,7 +115,7 @@ it('an event too far in the future is listed with its version', () => {
   ])
 })
 
-it('events of two partitions are listed by time of receipt, and marked as newer or older by version', () => {
+it('the history sorts events of two partitions by time of receipt, and compares them by version', () => {
   const history = historyOf({
     positions: new Map([
       [1, 9n],

@@ -1,6 +1,6 @@
 /**
- * Finds the outcome of each event of one customer. Pure function: it gets the records of each
- * partition in order, and keeps only the newest records.
+ * Finds the outcome of each event of one customer. The caller adds the records of each partition in
+ * order. Only the newest records are kept in memory.
  */
 import type { FetchedRecord } from '@customer-stream/runtime/kafka'
 import {
@@ -16,13 +16,15 @@ import { versionOf } from './record-version.ts'
 
 /**
  * Outcome of an event:
- * - `applied`: newer than every event before it.
- * - `older`, `repeat`: ignored, because an event before it is newer or the same.
+ * - `applied`: newer than the events of all earlier records.
+ * - `older`: ignored, because an earlier record has a newer event.
+ * - `repeat`: ignored, because an earlier record has the same event.
  * - `quarantined`: it can never be applied, and quarantine has a copy.
  * - `unusable`: it can never be applied, and quarantine has no copy. A newer event may have
  *   superseded it, or the copy was deleted.
  * - `erased`: the customer was erased. The event is in the topic until its retention has passed.
- * - `waiting`: no projector has read it yet, or it is in a lookahead window that is not complete.
+ * - `waiting`: no projector has applied the event yet, or the event is in a lookahead window that
+ *   is not completely applied.
  */
 export type Outcome = 'applied' | 'older' | 'repeat' | 'quarantined' | 'unusable' | 'erased' | 'waiting'
 
@@ -55,8 +57,8 @@ export interface HistoryOptions {
   /** The customer's last erasure. Undefined if the customer was never erased. */
   readonly erasure: Pick<Erasure, 'scope' | 'erasedAt'> | undefined
   /**
-   * For each partition: Redis has every event before this offset. A partition is missing if the
-   * offset is not known.
+   * Offset by partition. Redis has every event of the partition before this offset. If the offset
+   * is not known, the map has no entry.
    */
   readonly positions: ReadonlyMap<number, bigint>
   /** `_source` of the hash in Redis. */
@@ -65,8 +67,8 @@ export interface HistoryOptions {
 
 export interface History {
   /**
-   * Adds a record of the raw topic. Ignores records of other customers. The records of a partition
-   * must come in their order, but the partitions may come in any order.
+   * Adds a record of the raw topic. Ignores records of other customers. The records of one
+   * partition must be added in order. The partitions may be added in any order.
    */
   addRaw(record: FetchedRecord, partition: number): void
   /**
@@ -158,7 +160,8 @@ export const createHistory = ({ customerUuid, topic, limit, ...options }: Histor
     addRaw: (record, partition) => {
       if (!record.key || !key.equals(record.key)) return
       const read = readRecord({ topic, partition, ...record }, { maxFutureMs })
-      // Another producer may use the key of one customer for another customer.
+      // Skip a record that has this customer's key but names another customer. Only a foreign
+      // producer writes such a record.
       if (read.ok && read.value.customerUuid !== customerUuid) return
       const kept = raw.get(partition) ?? []
       raw.set(partition, kept)

@@ -25,11 +25,12 @@ const line = {
 customer-stream customer history ID [--limit N] [--json]
 
   show       The customer's hash in Redis, with its version and its raw record,
-             and the mark if the customer was erased. Says whether the document
-             in the state topic equals the hash. Prints personal data.
+             and the erasure mark if the customer was erased. Says whether the
+             document in the state topic equals the hash. Prints personal data.
   history    The customer's events in Kafka in order, with their outcomes:
                applied       newer than every earlier event
-               older, repeat ignored
+               older         ignored, because an earlier event is newer
+               repeat        ignored, because an earlier event is the same
                quarantined   can never be applied; quarantine has a copy
                unusable      can never be applied; quarantine has no copy
                erased        not applied, because the customer was erased

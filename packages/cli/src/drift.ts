@@ -1,6 +1,6 @@
 /**
- * `customer-stream drift`: lists the differences between the sender's events and its documentation,
- * which the projectors have found.
+ * `customer-stream drift`: lists the differences between the sender's events and the vendor's
+ * documentation. The projectors find these differences.
  */
 import { unlessAborted } from '@customer-stream/runtime'
 import { type CommandLine, readCommandLine } from '@customer-stream/runtime/command-line'
@@ -18,10 +18,11 @@ const line = {
   usage: `customer-stream drift [--clear] [--json]
 
   Lists the differences between the events and the vendor's documentation, with
-  the times of the first and the last event. A difference refuses no event.
-    unknown-field   the documentation lacks this field
-    other-type      the documentation names another type
-    new-value       the documentation lists the values, and lacks this value
+  the times of the first and the last event. No event is refused because of a
+  difference.
+    unknown-field   the documentation does not have this field
+    other-type      the documentation gives the field another type
+    new-value       the documented values of the field do not include this value
     large           a text above 1,000 characters or a list above 100 entries
   The projectors compare a sample of the events, in less than 1 % of their time.
   Prints names of fields, never a value.
@@ -38,7 +39,10 @@ const line = {
 
 type Input = ReturnType<typeof line.read>
 
-/** @throws Error if no projector has ever used these keys. A setting is then wrong. */
+/**
+ * @throws Error if Redis has no positions of this projection and key prefix. Then no projector has
+ *   ever used these settings, so one of them is wrong.
+ */
 const requireProjector = async ({ redis }: Clients, projection: number, keyPrefix: string): Promise<void> => {
   const keys = positionsKeys(redis, projection, keyPrefix)
   const found = await Promise.all(keys.map((key) => redis.hgetall(key)))

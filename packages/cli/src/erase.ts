@@ -111,13 +111,16 @@ const requireExecuted = async (
     if (performance.now() > deadline)
       throw new Error(
         `No projector has executed the erasure within ${waitMs / 1000} s. The erasure is stored. Check the ` +
-          'projectors with customer-stream status, and ask later with --status.',
+          'projectors with customer-stream status. Later, run this command again with --status.',
       )
     await sleep(PAUSE_MS)
   }
 }
 
-/** Writes the erasure, if one is asked for, and waits until a projector has executed it. */
+/**
+ * Writes the erasure if the operator has requested one. Then waits until a projector has executed
+ * the erasure.
+ */
 const erase = async ({ kafka, redis }: Clients, input: Input, erasuresTopic: string, partitions: number) => {
   const { request } = input
   if (request === undefined) return

@@ -1,6 +1,7 @@
 /**
- * Text for a terminal of any width. `folded` knows wide characters, which a customer's name may
- * have. The other functions get only characters of one column.
+ * Text for a terminal of any width. Only `folded` handles characters that need two columns, for
+ * example in a customer's name. The callers of the other functions pass only characters of one
+ * column.
  */
 export const number = (value: number): string => value.toLocaleString('en-US')
 
@@ -12,7 +13,10 @@ const TIME_COLUMNS = 8
 /** Maximum width of a line, so that a time stays near its text on a wide terminal. */
 const MAX_COLUMNS = 88
 
-/** Returns the usable width. On some terminals a full line would move the cursor down. */
+/**
+ * Returns the usable width. The last column stays empty, because on some terminals a full line
+ * moves the cursor down.
+ */
 export const widthOf = (columns: number): number => Math.min(columns - 1, MAX_COLUMNS)
 
 /** Shortens a text to one line. */
@@ -63,8 +67,8 @@ const pieces = (word: string, width: number): string[] => {
 }
 
 /**
- * Returns the indent for the rest of a folded line: the start of the line's second column, or two
- * columns more than the line's indent.
+ * Returns the indent for the rest of a folded line. In a table this is the start of the second
+ * column. In other text it is the line's own indent plus two spaces.
  */
 const hangingIndent = (line: string, columns: number): number => {
   const [before = ''] = /^ *\S+(?: \S+)* {2,}/.exec(line) ?? []
@@ -144,8 +148,8 @@ const MIN_BAR = 8
 const MAX_BAR = 40
 
 /**
- * Returns a progress bar of one line. On a narrow terminal the bar gets shorter. If a short bar is
- * still too long, the line lacks the tail, then the remaining time, then the rate.
+ * Returns a progress bar of one line. On a narrow terminal the bar gets shorter. If a bar of 8
+ * characters does not fit, the line first loses the tail, then the time left, then the rate.
  */
 export const barText = (
   { label, done, total, perSecond, secondsLeft, tail = '' }: BarState,

@@ -32,8 +32,9 @@ ${Object.entries(COMMANDS)
   failed, 2 wrong usage, 130 interrupted.
 `
 
-// A reader such as `head` may close the pipe early. Then exit with the code of a program that
-// SIGPIPE has ended. Any other error, such as a full disk, gives exit code 1.
+// A program that reads the output, such as `head`, may close the pipe early. Then exit with the
+// code of a process that SIGPIPE has ended. Any other error, such as a full disk, gives exit code
+// 1.
 for (const stream of [process.stdout, process.stderr])
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(141)

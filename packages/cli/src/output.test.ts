@@ -10,7 +10,7 @@ const start = (script: string) =>
     stdio: ['ignore', 'pipe', 'pipe'],
   })
 
-it('a slow reader of a pipe gets the whole output', { timeout: 30_000 }, async () => {
+it('a program that reads slowly from a pipe gets the whole output', { timeout: 30_000 }, async () => {
   const child = start(`process.stdout.write('x'.repeat(1_000_000))
     process.stderr.write('written')
     await endProcess(3)`)
@@ -23,7 +23,9 @@ it('a slow reader of a pipe gets the whole output', { timeout: 30_000 }, async (
   expect([bytes, code]).toEqual([1_000_000, 3])
 })
 
-it('a loop that writes waits for a slow reader', { timeout: 30_000 }, async () => {
+it('a command that prints in a loop waits for the slow program that reads its output', {
+  timeout: 30_000,
+}, async () => {
   const child = start(`for (let i = 0; i < 100; i++) {
       if (i === 10) process.stderr.write('many')
       process.stdout.write('x'.repeat(100_000))

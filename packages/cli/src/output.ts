@@ -14,15 +14,15 @@ export const printText = (text: string): void => {
 
 /**
  * Resolves when standard output accepts more text. A loop that writes must wait for this promise.
- * Otherwise the output for a slow reader would fill the memory.
+ * Otherwise, if the other end of a pipe reads slowly, the output would fill the memory.
  */
 export const drained = async (): Promise<void> => {
   if (process.stdout.writableNeedDrain) await unlessAborted(once(process.stdout, 'drain'), interruption.signal)
 }
 
 /**
- * Ends the process after the readers of its pipes have read all output. A call of `process.exit`
- * alone would cut the output off.
+ * Ends the process after all output was read from its pipes. A call of `process.exit` alone would
+ * cut the output off.
  */
 export const endProcess = async (exitCode: number): Promise<never> => {
   const taken = [process.stdout, process.stderr].map(
