@@ -43,7 +43,7 @@ it('the rebuild command shows a rebuild up to its end, and then deletes the old 
 }, async () => {
   const idle = await rebuild()
   expect(idle.stdout).toBe(
-    'Projection 1 is complete: all partitions of the raw topic are applied.\n' +
+    'Projection 1 is complete: all records of the raw topic are applied.\n' +
       'To rebuild Redis: start a second set of projectors with PROJECTION_VERSION=2 and their own\n' +
       'CONSUMER_GROUP_ID, then run PROJECTION_VERSION=2 customer-stream rebuild --wait.\n',
   )
@@ -72,7 +72,7 @@ it('the rebuild command shows a rebuild up to its end, and then deletes the old 
   )
   expect(running.code).toBe(1)
   expect(running.stdout).toMatch(/ % of \d+ records, \d+\/s, about \d+ (s|min)\b.* left\.\n/)
-  expect(running.stdout).toContain('Keep the old projectors running until then')
+  expect(running.stdout).toContain('Keep the old projectors running until the rebuild is complete')
   const refused = await rebuild(['--delete-old'])
   if (refused.code === 1) expect(refused.stderr).toContain('nothing is deleted, because projection 2 is not complete')
   network.set('open')

@@ -15,13 +15,13 @@ const AGREEMENTS: Readonly<Record<Agreement, string>> = {
   older: 'is older than the hash. Check the lag, and run customer-stream verify --state',
   newer: 'is newer than the hash. Run customer-stream verify --state',
   missing: 'Redis has a hash, and the state topic has no document. Run customer-stream verify --state',
-  'no-hash': 'Redis has no hash of this document. Check the lag, and run customer-stream verify --state',
+  'no-hash': 'Redis has no hash for this document. Check the lag, and run customer-stream verify --state',
 }
 
 const erasedText = (erased: Erased | null): string =>
   erased === null ? 'no' : `at ${utc(erased.erasedAt)}, scope ${erased.scope}`
 
-/** Returns the values by which the customer is found. */
+/** Returns the values with which the indexes find the customer. */
 const termsText = (index: string | undefined): string => {
   try {
     const terms = currentTerms(index)

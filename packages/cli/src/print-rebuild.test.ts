@@ -17,7 +17,7 @@ const report: RebuildReport = {
 
 it('the report of a complete rebuild lists the steps of the next rebuild', () => {
   expect(rebuildLines(report)).toEqual([
-    'Projection 3 is complete: all partitions of the raw topic are applied.',
+    'Projection 3 is complete: all records of the raw topic are applied.',
     'To rebuild Redis: start a second set of projectors with PROJECTION_VERSION=4 and their own',
     'CONSUMER_GROUP_ID, then run PROJECTION_VERSION=4 customer-stream rebuild --wait.',
   ])
@@ -32,7 +32,7 @@ it('the report of a running rebuild estimates its end and advises to keep the ol
   expect(rebuildLines({ ...running, others })).toEqual([
     'Projection 3 is not complete: 40 % of 100 records, 2/s, about 30 s left.',
     '  partition 0: 60 records left (40 of 100)',
-    'Keep the old projectors running until then, so that new events reach Redis without a wait.',
+    'Keep the old projectors running until the rebuild is complete. Until then they bring new events to Redis.',
     'Positions of projection 2: keep them. They say which records are already in quarantine.',
   ])
 })

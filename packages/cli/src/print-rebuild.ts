@@ -1,4 +1,4 @@
-/** Prints how far a rebuild is, and the next step. */
+/** Prints the progress of a rebuild, and the next step. */
 import type { ProjectionState } from './rebuild-state.ts'
 import { counted, duration, grouped } from './terminal-text.ts'
 
@@ -16,7 +16,7 @@ export interface RebuildReport extends ProjectionState {
 const MOST_PARTITIONS = 8
 
 const progressLine = ({ projection, left, done, isFilling, isComplete, ...report }: RebuildReport): string => {
-  if (isComplete) return `Projection ${projection} is complete: all partitions of the raw topic are applied.`
+  if (isComplete) return `Projection ${projection} is complete: all records of the raw topic are applied.`
   const total = done + left
   const { perSecond, secondsLeft } = report
   const pace =
@@ -49,7 +49,7 @@ const nextSteps = ({ projection, isComplete, others, secondsLeft }: RebuildRepor
   if (!isComplete)
     return [
       ...(previous.length > 0
-        ? ['Keep the old projectors running until then, so that new events reach Redis without a wait.']
+        ? ['Keep the old projectors running until the rebuild is complete. Until then they bring new events to Redis.']
         : []),
       ...(secondsLeft === null
         ? [`Check that projectors with PROJECTION_VERSION=${projection} run, and read their /readyz.`]

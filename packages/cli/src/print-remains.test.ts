@@ -21,8 +21,8 @@ it('no text of a customer or of an erasure can control the terminal', () => {
 
 it.each<[TopicRemains['keepsFor'], string]>([
   ['forever', ' forever, because its retention is unlimited'],
-  ['compaction', ' until Kafka compacts it; max.compaction.lag.ms sets no time limit'],
-  ['unknown', '; how long is unknown, because this user may not read its settings'],
+  ['compaction', ' until Kafka compacts the topic; max.compaction.lag.ms sets no time limit'],
+  ['unknown', '; how long is unknown, because this user may not read the settings of the topic'],
   [60_000, " until 1970-01-01 00:02 UTC, plus the time until the next run of Kafka's cleaner"],
 ])('erase says how long a topic keeps its records (time limit: %s)', (keepsFor, until) => {
   const lines = linesOf({ topic: 't', records: 2, newestAt: 60_000, unreadable: 0, keepsFor })

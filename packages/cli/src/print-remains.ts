@@ -7,8 +7,10 @@ const day = (time: number) => new Date(time).toISOString().slice(0, 16).replace(
 const keptRecords = ({ records, keepsFor, newestAt = 0 }: TopicRemains): string => {
   const keeps = `keeps ${counted(records, 'record')}`
   if (keepsFor === 'forever') return `${keeps} forever, because its retention is unlimited`
-  if (keepsFor === 'compaction') return `${keeps} until Kafka compacts it; max.compaction.lag.ms sets no time limit`
-  if (keepsFor === 'unknown') return `${keeps}; how long is unknown, because this user may not read its settings`
+  if (keepsFor === 'compaction')
+    return `${keeps} until Kafka compacts the topic; max.compaction.lag.ms sets no time limit`
+  if (keepsFor === 'unknown')
+    return `${keeps}; how long is unknown, because this user may not read the settings of the topic`
   return `${keeps} until ${day(newestAt + keepsFor)} UTC, plus the time until the next run of Kafka's cleaner`
 }
 

@@ -219,14 +219,13 @@ export const countQuarantine = async (
 }
 
 const PAUSE_MS = 250
-/**
- * A partition with records stands still if its position has not moved for this time. A partition
- * that is far behind may be read ahead for 8 s. During this time its position does not move.
- */
+/** Time without progress after which a partition with records counts as still. */
 const PATIENCE_MS = 4000
+/** Number of waiting records at which the projector may read ahead before it applies records. */
 const FAR_BEHIND = 5000
+/** Replaces PATIENCE_MS for such a partition: the lookahead takes up to 8 s without progress. */
 const FAR_BEHIND_PATIENCE_MS = 8700
-/** An open transaction is reported if it has held records back for this time. */
+/** An open transaction is reported if it has hidden records from consumers for this time. */
 export const HELD_MS = 2000
 
 /** Returns the number of records from the position to the end of the readable records. */
@@ -264,8 +263,8 @@ export const observe = async (
   const first: Sample = { at: performance.now(), partitions, progress: await progress() }
   let last = first
   const isAnyOpen = () => numbers.some((_, i) => motionOf({ first, last }, i) === 'open')
-  // An open transaction holds records back if the end of the readable records does not move. So one
-  // sample is not enough.
+  // An open transaction hides records if the end of the readable records does not move. One sample
+  // cannot show this.
   const isHeld = partitions.some(({ stable, high }) => stable !== high)
   const isOpen = () => isAnyOpen() || (isHeld && last.at - first.at < HELD_MS)
   while (isOpen() && performance.now() + PAUSE_MS < deadline) {

@@ -39,11 +39,11 @@ it('a partition that is being filled is incomplete, even if all its events are a
   expect(stateOf(filling)).toMatchObject({ left: 30, done: 110, isFilling: true, isComplete: false })
 })
 
-it('a partition whose position is inside a window is complete only when the whole window is applied', () => {
+it('a partition whose position is inside a lookahead window is complete only when the whole window is applied', () => {
   expect(stateOf(progress(100n, { windowEnd: 130n }))).toMatchObject({ left: 30, isComplete: false })
 })
 
-it('old positions may be deleted only after the rebuild, except those of the previous projection', () => {
+it('after a rebuild, old positions may be deleted, but not the positions of the previous projection', () => {
   const at = (position: bigint) => stateOfProjection(4, ends, [progress(position)])
   expect(deletable([1, 2, 3, 4], at(100n))).toEqual([1, 2])
   expect(deletable([1, 2, 3, 4], at(99n))).toEqual([])

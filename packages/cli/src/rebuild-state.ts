@@ -2,7 +2,10 @@
 import type { PartitionEnds } from '@customer-stream/runtime/kafka'
 import type { StoredProgress } from '@customer-stream/verify'
 
-/** Progress of one partition, up to the end of the raw partition when the command began. */
+/**
+ * Progress of one partition of the raw topic, up to the end that the partition had when the command
+ * began.
+ */
 export interface PartitionRebuild {
   readonly partition: number
   /** Next offset to apply. Null if Redis has no position. */

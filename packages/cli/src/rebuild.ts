@@ -1,7 +1,7 @@
 /**
- * `customer-stream rebuild`: shows how far Redis is filled, prints the next step of a rebuild, and
- * deletes old positions. The command cannot start a rebuild, because PROJECTION_VERSION is a
- * setting of the projectors.
+ * `customer-stream rebuild`: shows the progress of a rebuild, prints its next step, and deletes old
+ * positions. The command cannot start a rebuild, because PROJECTION_VERSION is a setting of the
+ * projectors.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { unlessAborted } from '@customer-stream/runtime'
@@ -20,9 +20,15 @@ import { createScreen } from './screen.ts'
 import { jsonLine } from './terminal-text.ts'
 import { type Clients, loadClientSettings, withClients } from './with-clients.ts'
 
-/** Number of projections below and above PROJECTION_VERSION whose positions are looked for. */
+/**
+ * The command looks for positions of this number of projections below PROJECTION_VERSION, and of
+ * the same number above.
+ */
 const NEIGHBOURS = 20
-/** Time between two readings. The difference gives the rate, and shows which projectors run. */
+/**
+ * Time between two readings of the positions. The differences give the rate, and show which
+ * projectors run.
+ */
 const OBSERVE_MS = 3000
 const PAUSE_MS = 500
 const SILENT_MS = 60_000
@@ -38,8 +44,9 @@ const line = {
   The command examines PROJECTION_VERSION, or the highest number in Redis if
   that is higher. Exit code 0 if this projection is complete, otherwise 1.
   --wait         wait until the projection is complete, with progress
-  --delete-old   delete the positions of projections that are two or more below
-                 a complete one. Stop their projectors first
+  --delete-old   if the examined projection is complete: delete the positions of
+                 projections whose number is lower by at least 2. Stop their
+                 projectors first
   --json         print one JSON object
   The settings of the services (KAFKA_BROKERS, REDIS_URL and others) are read
   from the environment.
@@ -128,8 +135,8 @@ const waitUntilComplete = async (place: Place): Promise<void> => {
       if (now - movedAt > SILENT_MS) {
         movedAt = now
         screen.print(
-          `rebuild: nothing has moved for a minute. Check that projectors with PROJECTION_VERSION=${next.projection} ` +
-            'run, and read their /readyz',
+          'rebuild: no position has moved for a minute. Check that projectors with ' +
+            `PROJECTION_VERSION=${next.projection} run, and read their /readyz`,
         )
       }
       last = next
@@ -151,7 +158,7 @@ const deleteOld = async (
     throw new Error(
       `nothing is deleted: projectors with PROJECTION_VERSION=${running.join(', ')} still run. Stop them first.`,
     )
-  // Delete one key per call, because the copies on a cluster are in different slots.
+  // Delete one key per call, because on Redis Cluster the keys are in different slots.
   for (const projection of numbers) for (const key of positionsKeys(redis, projection, keyPrefix)) await redis.del(key)
 }
 

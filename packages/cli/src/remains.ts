@@ -144,7 +144,7 @@ export const findRemains = async (
   const stored = customerFromHash(hash)
   const hasHash = Object.keys(hash).length > 0 && isLeft(stored.ok ? stored.value.version : undefined)
   const mark = await redis.hgetall(erasedKey(customerUuid, keyPrefix))
-  // The mark keeps the terms of the deleted hash until the entries are removed.
+  // The mark has the terms of the deleted hash until the projector has removed the index entries.
   const inRedis = { hash: hasHash, mark: mark.erasedAt !== undefined, entries: filedTerms(mark._index).length }
   return { customerUuid, erasure, redis: inRedis, topics: found }
 }

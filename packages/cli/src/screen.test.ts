@@ -83,7 +83,7 @@ it('in CI the screen shows no live bar', () => {
   expect(stripVTControlCharacters(written())).toBe('line\n')
 })
 
-it('a finished step shows a tick and its duration, a failed step shows no tick', async () => {
+it('a finished step shows a tick and its duration, and a failed step shows no tick', async () => {
   const { stream, written } = createStream(undefined, false)
   const screen = createScreen(stream, {})
   await screen.during(

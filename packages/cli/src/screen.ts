@@ -25,7 +25,7 @@ export interface Screen {
   /** Shows a live line until the returned function is called. */
   show(line: LiveLine): () => void
   /**
-   * Shows a step while its work runs, and then the step with a tick and its time.
+   * Shows a step while its work runs. Then shows the step with a tick and its duration.
    * @param text text of the finished step.
    */
   during<T>(label: string, doing: string, work: () => Promise<T>, text: (result: T) => string): Promise<T>

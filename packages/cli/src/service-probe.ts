@@ -14,7 +14,7 @@ export interface ServiceAddress {
 
 export interface ServiceStatus extends Omit<ServiceAddress, 'token'> {
   readonly state: 'ready' | 'not-ready' | 'no-answer'
-  /** Failed checks, each with its detail. If the service did not answer, the cause. */
+  /** Failed checks, each with its detail, or the reason why the service did not answer. */
   readonly problems: readonly string[]
   /** Details of passed checks, such as the progress of a fill. */
   readonly details: readonly string[]

@@ -5,7 +5,7 @@ type Commands = Readonly<Record<string, Command>>
 
 const optionsOf = ({ options }: Command): string[] => [...Object.keys(options), 'help'].map((name) => `--${name}`)
 
-/** Returns the options that have a value, each after a blank. */
+/** Returns the options that have a value, with a space before each option. */
 const valuedOf = ({ options }: Command): string =>
   Object.entries(options)
     .map(([name, kind]) => (kind === 'text' ? ` --${name}` : ''))

@@ -1,4 +1,7 @@
-/** Reads one customer from Redis and from the state topic, and compares the two. */
+/**
+ * Reads the hash of one customer from Redis and its document from the state topic, and compares
+ * them.
+ */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { unlessAborted } from '@customer-stream/runtime'
 import {

@@ -88,7 +88,7 @@ it('status says if Redis has a higher projection than the examined projection', 
   expect(noticesOf([2])).toEqual([expect.stringMatching(/^this report is about projection 1 .+ has projection 2\. /)])
 })
 
-it('a ready service that is blocked, and the address of another service, are problems', () => {
+it('status reports a service that is ready but blocked, and an address that belongs to another service', () => {
   const services = [ready('ingress', 'http://i', 'the folder was deleted'), ready('projector', 'http://p')]
   const blocked = [{ url: 'http://i', reason: 'spool' }]
   const wrongServices = ['--reader http://x is the admin port of the ingress. Give the address of the reader.']
@@ -193,7 +193,7 @@ it.each<[string, Partial<Findings>, string]>([
   [
     'an erasure that has waited for more than a minute',
     { erasures: { value: { topic: 'e', partitions: [], leaderless: [], waiting: 1, oldestAt: now - 61_000 } } },
-    '1 erasure not executed since 1 min 1 s',
+    '1 erasure still not executed after 1 min 1 s',
   ],
   [
     'another number of partitions',

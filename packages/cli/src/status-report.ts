@@ -255,8 +255,8 @@ export const reportOf = (found: Findings): StatusReport => {
       : []),
     ...(erasures && erasuresAge > TOO_OLD_MS
       ? [
-          `${counted(erasures.waiting ?? 0, 'erasure')} not executed since ${duration(erasuresAge)}. Read the log ` +
-            'of the projectors.',
+          `${counted(erasures.waiting ?? 0, 'erasure')} still not executed after ${duration(erasuresAge)}. ` +
+            'Read the log of the projectors.',
         ]
       : []),
     ...(found.rates && found.rates.unavailable > 0

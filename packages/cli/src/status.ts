@@ -59,8 +59,9 @@ const line = {
   Shows whether all is well, what is wrong, and then the details: the services,
   the last event, the lag of each partition, the fill of a lost Redis, the state
   topic, erasures and quarantine. Read-only. If Kafka, Redis or a service does
-  not answer, the report says so, and still has all other parts. With the
-  addresses of services, it also names each counter that fires a critical alert.
+  not answer, the report says so, and still has all other parts. If addresses of
+  services are given, the report also names each counter that fires a critical
+  alert.
   Exit code 0 if all is well, otherwise 1.
   --ingress URL         address of the admin port of an ingress, for example
                         http://127.0.0.1:9464

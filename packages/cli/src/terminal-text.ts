@@ -30,7 +30,7 @@ export const jsonLine = (value: unknown): string => {
   return `${JSON.stringify(value).replace(CONTROL, (character) => units(character).join(''))}\n`
 }
 
-/** Returns `one record` or `1,234 records`. */
+/** Returns the count with its noun, such as `1 record` or `1,234 records`. */
 export const counted = (count: number | bigint, one: string, many = `${one}s`): string =>
   `${grouped(count)} ${Number(count) === 1 ? one : many}`
 

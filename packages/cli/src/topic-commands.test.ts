@@ -6,7 +6,7 @@ import { topicCommands } from './topic-commands.ts'
 const plain = loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9092,b:9092' })
 const none = { problems: [], warnings: [] }
 
-it('one command is printed that creates a missing topic with its settings', () => {
+it('for a missing topic, one printed command creates the topic with its settings', () => {
   const topic = { topic: 't', partitions: 12, replicationFactor: 3, config: { 'retention.ms': '-1', 'a.b': 'c' } }
   expect(topicCommands(plain, [topic], none).commands).toEqual([
     'kafka-topics.sh --bootstrap-server a:9092,b:9092 --create --if-not-exists --topic t ' +

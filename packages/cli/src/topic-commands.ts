@@ -64,6 +64,6 @@ export const topicCommands = (
   if (commands.length > 0 && isSecured)
     notes.push(`${PROPERTIES} must have the login of a user that may run the commands (security.protocol and others).`)
   if (creations.length > 0)
-    notes.push(`Kafka before 3.6 does not know ${TIMESTAMP_LIMITS.join(' and ')}: remove these --config there.`)
+    notes.push(`Kafka before 3.6 does not know ${TIMESTAMP_LIMITS.join(' and ')}. There, remove these options.`)
   return { commands, notes }
 }

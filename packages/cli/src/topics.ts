@@ -1,5 +1,5 @@
 /**
- * `customer-stream topics`: checks the topics with the rules of the services and commands, or
+ * `customer-stream topics`: checks the topics against the rules of the services and commands, or
  * creates the missing topics. Changes no existing topic.
  */
 import { allDemands, projectorSettings } from '@customer-stream/configuration'
@@ -56,7 +56,7 @@ type Input = ReturnType<typeof line.read>
 const { signal } = interruption
 const writeLine = (text: string) => process.stdout.write(`${text}\n`)
 
-/** Inspects all topics. If this user may not describe a topic, this is reported as a problem. */
+/** Inspects all topics. A topic that this user may not describe gets a problem. */
 const inspect = async (admin: TopicAdmin, settings: Input['settings']): Promise<TopicFindings> => {
   const denied: TopicFinding[] = []
   const onDenied = (topic: string, error: unknown) =>

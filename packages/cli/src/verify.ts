@@ -42,12 +42,15 @@ customer-stream verify [--state] [--indexes] --repair [--execute]
   --indexes              also compare the indexes in Redis with all customers
   --ledger FILE          also check that Kafka has every event for which
                          \`npm run simulate\` got a 202
-  --since, --until TIME  compare only customers with an event received in this
-                         time, for example 2026-11-24T06:00:00Z
+  --since TIME           compare only customers with an event received at this
+                         time or later, for example 2026-11-24T06:00:00Z
+  --until TIME           compare only customers with an event received before
+                         this time. With --since, one event must meet both
   --sample SHARE         compare only this share of the customers, e.g. 0.01
   --repair               show which wrong customers can be repaired, and how
                          many records the projector must apply again
-  --execute              with --repair: repair them, then verify again
+  --execute              with --repair: repair these customers, then verify
+                         again
   --catch-up-seconds N   maximum wait for open transactions, and until the
                          projector has applied all records (default 60)
   --json                 print one JSON object

@@ -83,14 +83,14 @@ export const explained = (error: unknown, settings: KafkaSettings, access?: Redi
 }
 
 /**
- * Disconnects. Waits only briefly, because kafkajs would wait for the replies of a hanging broker.
+ * Disconnects. Waits at most 0.5 s, because kafkajs would wait for the replies of a hanging broker.
  */
 const disconnect = (admin: TopicAdmin) => Promise.race([admin.disconnect(), sleep(DISCONNECT_MS)])
 
 /**
  * Connects. Limits the wait to the time of two requests, which is enough to ask two brokers.
- * Without this limit kafkajs would try for a minute, if Kafka accepts connections but never
- * answers.
+ * Without this limit, if Kafka accepts connections but never answers, kafkajs would try for a
+ * minute.
  */
 export const connectKafka = (
   admin: Pick<TopicAdmin, 'connect'>,
@@ -107,7 +107,10 @@ export const connectKafka = (
 
 const QUOTA_CHECK_MS = 1000
 
-/** Prints the first delay by a quota of Kafka. Otherwise no text says why a command is slow. */
+/**
+ * Prints the first delay that a quota of Kafka causes. Without this text the operator would not
+ * know why a command is slow.
+ */
 export const reportQuota = (command: string): NodeJS.Timeout => {
   const timer = setInterval(() => {
     const delay = quotaDelay()
@@ -123,7 +126,7 @@ export type KafkaClients = Pick<Clients, 'kafka' | 'admin'>
 /**
  * Runs the work with connected clients of Kafka. Returns the exit code of the work, or 1 if it
  * fails.
- * @param access client of Redis that is connected too.
+ * @param access client of Redis. If given, this client is also connected.
  */
 export const withKafka = async (
   command: string,
