@@ -169,7 +169,7 @@ it('status reports a missing topic and a Redis without positions', async () => {
   expect(missing.stdout).toContain('✘ Kafka has no topic nowhere.quarantine.')
   const empty = await runInTime(['status'], { REDIS_KEY_PREFIX: 'nowhere:' })
   expect(empty.code).toBe(1)
-  expect(empty.stdout).toContain('✘ Redis has no key nowhere:positions:v1, so no projector has filled it.')
+  expect(empty.stdout).toContain('✘ Redis has no key nowhere:positions:v1, so no projector has filled this Redis.')
 })
 
 it.each([

@@ -180,7 +180,7 @@ it('verify reports a hash that is newer than any event in Kafka', async () => {
   const { redis, topics } = pipeline
   const key = `${pipeline.keyPrefix}customer:{c6}`
   const before = await redis.hgetall(key)
-  const wrong = [{ customerUuid: 'c6', reason: 'is newer in Redis than any event in Kafka' }]
+  const wrong = [{ customerUuid: 'c6', reason: 'has a hash in Redis that is newer than its events in Kafka' }]
   const [partition] = (before._source ?? '').slice(topics.customers.length + 1).split('/')
   await redis.hset(key, '_eventTimestamp', String(Number.MAX_SAFE_INTEGER), 'firstName', 'Mallory')
   expect((await pipeline.verify()).wrong).toEqual(wrong)
@@ -189,7 +189,9 @@ it('verify reports a hash that is newer than any event in Kafka', async () => {
     expect([source, (await pipeline.verify()).wrong]).toEqual([source, wrong])
   }
   await redis.hdel(key, '_source')
-  expect((await verify()).stdout).toContain('wrong: customer c6 is newer in Redis than any event in Kafka')
+  expect((await verify()).stdout).toContain(
+    'wrong: customer c6 has a hash in Redis that is newer than its events in Kafka',
+  )
   await redis.hset(key, before)
   expect((await pipeline.verify()).wrong).toEqual([])
 })
@@ -272,7 +274,7 @@ it('verify names each wrong customer by id with the reason, and exits with 1', a
   const { code, wrong, stdout } = await verify()
   expect([code, wrong]).toEqual([1, 31])
   expect(stdout.match(/is missing in Redis/g)).toHaveLength(30)
-  expect(stdout).toContain('customer c7 differs in content from its newest event')
+  expect(stdout).toContain('customer c7 has a hash whose fields differ from its newest event')
   expect(stdout).toContain('customer c8 is missing in Redis')
   expect(stdout).not.toContain('Mallory')
 })

@@ -6,11 +6,11 @@ const fields = new Map([
   ['_eventId', 'e1'],
 ])
 
-it('compareDocument finds no difference if the hash has the fields of the document', () => {
+it('differingFields finds no difference if the hash has the fields of the document', () => {
   expect(differingFields({ _source: 't/0/1', _eventId: 'e1', firstName: 'Ada' }, { fields })).toEqual([])
 })
 
-it('compareDocument names changed, missing and additional fields', () => {
+it('differingFields names changed, missing and additional fields', () => {
   const hash = { firstName: 'Eve', age: '1', _customerWithVehicles_x: '1' }
   expect(differingFields(hash, { fields })).toEqual(['_customerWithVehicles_x', '_eventId', 'age', 'firstName'])
 })

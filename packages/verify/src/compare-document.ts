@@ -4,7 +4,7 @@ import type { StateDocument } from './read-event.ts'
 /**
  * Compares a customer's hash with the document of the state topic. Ignores metadata that differs
  * between copies of an event.
- * @returns the names of the fields that differ, in order.
+ * @returns the sorted names of the fields that differ.
  */
 export const differingFields = (
   hash: Readonly<Record<string, string>>,

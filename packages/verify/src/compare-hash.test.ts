@@ -66,12 +66,14 @@ it('verify compares every field of a hash with the newest event', () => {
   const body = event(2, { lastName: 'Lee' })
   expect(compare(body, stored(body))).toBe('equal')
   expect(compare(body, {})).toEqual(wrong('is missing in Redis'))
-  expect(compare(body, { firstName: 'Ann' })).toEqual(wrong('is not a customer hash'))
-  expect(compare(body, { ...stored(body), lastName: 'Li' })).toEqual(wrong('differs in content from its newest event'))
-  expect(compare(body, stored(event(1)))).toEqual(wrong('is older in Redis than the newest event'))
+  expect(compare(body, { firstName: 'Ann' })).toEqual(wrong('has a key in Redis that is not a customer hash'))
+  expect(compare(body, { ...stored(body), lastName: 'Li' })).toEqual(
+    wrong('has a hash whose fields differ from its newest event'),
+  )
+  expect(compare(body, stored(event(1)))).toEqual(wrong('has a hash in Redis that is older than its newest event'))
 })
 
-it('a newer hash is accepted only if its record exists and was not read yet', () => {
+it('verify accepts a hash that is newer than the read events only if its record exists and was not read', () => {
   const newer = (source: string | undefined) => {
     const { _source: _, ...hash } = stored(event(Number.MAX_SAFE_INTEGER))
     return compare(event(2), source === undefined ? hash : { ...hash, _source: source })
@@ -91,7 +93,10 @@ it('a newer hash is accepted only if its record exists and was not read yet', ()
     '',
     undefined,
   ])
-    expect([source, newer(source)]).toEqual([source, wrong('is newer in Redis than any event in Kafka')])
+    expect([source, newer(source)]).toEqual([
+      source,
+      wrong('has a hash in Redis that is newer than its events in Kafka'),
+    ])
 })
 
 it('verify compares the metadata of a hash with the record that the hash names', () => {
@@ -104,7 +109,7 @@ it('verify compares the metadata of a hash with the record that the hash names',
   expect(with_({ _receivedAt: '4' })).toEqual(wrong('has a _receivedAt that differs from its record'))
   expect(with_({ _appliedAt: '' })).toEqual(wrong('has no valid _appliedAt'))
   expect(with_({ _appliedAt: '1101' })).toEqual(wrong('has no valid _appliedAt'))
-  expect(with_({ _projection: '1' })).toEqual(wrong('is of an older projection'))
+  expect(with_({ _projection: '1' })).toEqual(wrong('has a hash of an older projection'))
   expect(with_({ _projection: '3' })).toBe('equal')
 })
 

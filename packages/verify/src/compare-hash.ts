@@ -1,6 +1,6 @@
 import { contentOf, type Digest, type Evidence, type Expected } from './evidence.ts'
 
-/** Range of a raw topic's partition that was read: offsets ≥ `start` and < `end`. */
+/** Offsets of a partition of the raw topic that were read: ≥ `start` and < `end`. */
 export interface ReadRange {
   readonly start: bigint
   readonly end: bigint
@@ -72,7 +72,7 @@ const compareMetadata = (
   if (!/^\d+$/.test(hash._appliedAt ?? '') || appliedAt < receivedAt - maxFutureMs || appliedAt > now + maxFutureMs)
     return wrong('has no valid _appliedAt')
   if (!/^\d+$/.test(hash._projection ?? '') || Number(hash._projection) < projection)
-    return wrong('is of an older projection')
+    return wrong('has a hash of an older projection')
   return 'equal'
 }
 
@@ -84,13 +84,13 @@ export const compareHash = (
 ): Finding => {
   if (Object.keys(hash).length === 0) return wrong('is missing in Redis')
   const { _eventId: id = '', _eventTimestamp: timestamp = '' } = hash
-  if (id === '' || !/^\d{1,16}$/.test(timestamp)) return wrong('is not a customer hash')
+  if (id === '' || !/^\d{1,16}$/.test(timestamp)) return wrong('has a key in Redis that is not a customer hash')
   const order = Number(timestamp) - expected.timestamp || Buffer.compare(Buffer.from(id), Buffer.from(expected.id))
-  if (order < 0) return wrong('is older in Redis than the newest event')
-  if (order > 0)
-    return placeOf(hash._source, comparison) === 'unread' ? 'newer' : wrong('is newer in Redis than any event in Kafka')
+  if (order < 0) return wrong('has a hash in Redis that is older than its newest event')
+  if (order > 0 && placeOf(hash._source, comparison) === 'unread') return 'newer'
+  if (order > 0) return wrong('has a hash in Redis that is newer than its events in Kafka')
   const content = contentOf(Object.entries(hash))
   if (!comparison.evidence.hasContent(expected.customerUuid, content))
-    return wrong('differs in content from its newest event')
+    return wrong('has a hash whose fields differ from its newest event')
   return compareMetadata(expected, hash, content, comparison)
 }

@@ -10,7 +10,7 @@ const redis = createRedis(loadSettings(redisSettings, { REDIS_URL: testRedisUrl(
 beforeAll(() => connectRedis(redis))
 afterAll(() => redis.disconnect())
 
-/** Stores a customer with an index entry for a phone number and one for a dealer. */
+/** Stores a customer with two index entries, for a phone number and for a dealer. */
 const setUp = async () => {
   const { keyPrefix } = freshNames()
   const key = customerKey('c', keyPrefix)
@@ -55,7 +55,7 @@ it.each([
   { customerKey: '{"a":1}' },
   { customerKey: 'null' },
   { dealerUuid: '7', customerKey: 'k' },
-])('verify expects no term for the hash %j, because the value may not be a text in the event', async (fields) => {
+])('verify expects no term for the hash %j, because in the event the value may be no text', async (fields) => {
   const { keyPrefix, key, found } = await setUp()
   await redis.hset(positionsKey(1, keyPrefix), { 'raw/indexes': 'dealer,key,phone/US' })
   const index = 'dealerUuid' in fields ? [] : ['dealer:d']
@@ -65,7 +65,7 @@ it.each([
   expect(await found()).toEqual([])
 })
 
-it('verify names an index entry of a customer without a hash, unless an erasure has yet to remove it', async () => {
+it('verify names an index entry of a customer without a hash, unless an erasure mark names the entry', async () => {
   const { keyPrefix, phone, found } = await setUp()
   await redis.zadd(phone, '1', 'gone')
   expect(await found()).toEqual(['gone is in an index of phone that its field _index does not name'])

@@ -1,7 +1,7 @@
 /**
  * Compares the indexes in Redis with the hashes of the customers, in both directions. Reads a page
- * of keys at a time, so memory does not grow with the number of customers. The services may write
- * at the same time, so each difference is read a second time.
+ * of keys at a time, so memory does not grow with the number of customers. Because the services may
+ * write at the same time, each difference is read a second time before it is reported.
  */
 import { type IndexOptions, indexTerms } from '@customer-stream/indexes'
 import { isCluster, mastersOf, type RedisClient } from '@customer-stream/runtime/redis'
@@ -41,7 +41,9 @@ export const readIndexOptions = async ({
     : [positionsKey(projection, keyPrefix)]
   const [names = '', country = ''] = (await redis.hget(key, `${topic}/indexes`))?.split('/') ?? []
   if (names === '')
-    throw new Error(`projection ${projection} has no indexes: its projectors have INDEXES=none, or are older`)
+    throw new Error(
+      `projection ${projection} has no indexes: its projectors have INDEXES=none, or are an older release`,
+    )
   return { indexes: names.split(',') as IndexName[], country }
 }
 
@@ -71,7 +73,7 @@ const readTerms = async ({ redis, keyPrefix }: ComparedIndexes, customerUuid: st
   return { index: index ?? undefined, terms: indexTerms(state, options).filter(isCertain) }
 }
 
-/** Returns what is wrong with the entries of a customer. */
+/** Returns the problem of a customer's index entries, or undefined. */
 const missingOf = async (compared: ComparedIndexes, customerUuid: string, options: IndexOptions) => {
   const { index, terms } = await readTerms(compared, customerUuid, options)
   const named = currentTerms(index)
@@ -84,9 +86,9 @@ const missingOf = async (compared: ComparedIndexes, customerUuid: string, option
 }
 
 /**
- * Returns true if the customer may have the entry: the field `_index` of its hash or mark names the
- * entry. On Redis Cluster, a customer with a hash may have any entry, because a failover may bring
- * a removed entry back.
+ * Returns true if the customer may have the entry: the field `_index` of the hash or of the erasure
+ * mark names the entry. On Redis Cluster, a customer with a hash may have any entry, because a
+ * failover may bring a removed entry back.
  */
 const mayHave = async ({ redis, keyPrefix }: ComparedIndexes, customerUuid: string, term: IndexTerm) => {
   const keys = [customerKey(customerUuid, keyPrefix), erasedKey(customerUuid, keyPrefix)] as const
@@ -108,8 +110,8 @@ const compareEntries = async (compared: ComparedIndexes, key: string): Promise<n
     entries += page.length / 2
     for (const customerUuid of page.filter((_, i) => i % 2 === 0)) {
       if (await mayHave(compared, customerUuid, term)) continue
-      // The projector may have removed the entry meanwhile: it removes an entry before it changes
-      // the field `_index`.
+      // Read the entry and the field `_index` again, because the projector may be changing them. It
+      // removes an entry before it changes the field.
       if ((await redis.zscore(key, customerUuid)) !== null && !(await mayHave(compared, customerUuid, term)))
         onWrong(customerUuid, `is in an index of ${name} that its field _index does not name`)
     }

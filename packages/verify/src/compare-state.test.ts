@@ -85,7 +85,7 @@ it.each<[string, (typeof document & Record<string, unknown>) | null]>([
   ['has a source', { ...document, source: { ...document.source, offset: '43' } }],
   ['has a source', { ...document, source: { ...document.source, topic: 'another' } }],
   ['has a receivedAt in the state topic that differs', { ...document, receivedAt: RECEIVED + 1 }],
-])('verify reports a last record of the state topic that %s: %j', (words, last) => {
+])('verify reports "%s" for the last record of the state topic: %j', (words, last) => {
   const { note, compare } = setUp()
   note(document)
   note(last)
@@ -96,7 +96,7 @@ it('verify reports a customer that is missing in the state topic', () => {
   expect(setUp().compare()).toBe('is missing in the state topic')
 })
 
-it('verify names the wrong partition of a document that the right partition lacks, and plans no repair', () => {
+it('verify reports a document in a wrong partition even if the right partition has none, and plans no repair', () => {
   const { note, compare, evidence } = setUp()
   note(document, (partition + 1) % PARTITIONS)
   evidence.wrong('c', compare() ?? '')

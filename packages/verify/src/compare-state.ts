@@ -20,7 +20,7 @@ export const noteState = (
   const customerUuid = key?.toString() ?? ''
   const isInPlace = key !== null && partitionOfKey(key, partitions) === partition
   const document = value === null ? null : readStateDocument(value, customerUuid)
-  // A repair publishes the document in the right partition, and does not remove this record.
+  // A repair would publish the document in the right partition, but would not remove this record.
   if (!isInPlace) evidence.unrepairable(customerUuid, 'has a record in a wrong partition of the state topic')
   else if (document === undefined)
     evidence.wrong(customerUuid, 'has a record in the state topic that is not a document')

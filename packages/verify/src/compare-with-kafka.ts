@@ -43,7 +43,7 @@ export const compareRedis = async (
       const finding = compareHash(expected, hashes[i] ?? {}, comparison)
       if (finding === 'newer') newer += 1
       if (finding === 'newer' && exact)
-        evidence.wrong(expected.customerUuid, 'is newer in Redis than any event in Kafka')
+        evidence.wrong(expected.customerUuid, 'has a hash in Redis that is newer than its events in Kafka')
       if (typeof finding === 'object') evidence.wrong(expected.customerUuid, finding.wrong)
     }
   }
@@ -100,7 +100,8 @@ export const compareStates = async (
 
 /**
  * Compares the customers without an event in the raw topic. Does nothing if only a part of the raw
- * topic was read. With `exact`, the other comparisons name these customers.
+ * topic was read. Also does nothing with `exact`, because the other comparisons then report these
+ * customers.
  */
 export const compareRest = async (
   evidence: Evidence,

@@ -64,7 +64,7 @@ it('verify does not report the hash of an erased customer as a customer without 
   expect(Object.keys(await compare())).toEqual(['after'])
 })
 
-it('verify compares a customer without events in the raw topic with the state topic', async () => {
+it('if the raw topic has no event of a customer, verify compares the hash with the state topic', async () => {
   const { evidence, state, compare } = setUp(
     {
       equal: hashOf(2, 1),
@@ -78,9 +78,9 @@ it('verify compares a customer without events in the raw topic with the state to
   for (const uuid of ['equal', 'older', 'differs', 'newer', 'later', 'missing', 'erasedLater', 'erased']) state(uuid, 2)
   evidence.erasure('erased', 2)
   expect(await compare()).toEqual({
-    older: 'is older in Redis than in the state topic',
-    differs: 'differs in Redis from the state topic',
-    newer: 'is newer in Redis than in the state topic',
+    older: 'has a hash in Redis that is older than its document in the state topic',
+    differs: 'has a hash in Redis that differs from its document in the state topic',
+    newer: 'has a hash in Redis that is newer than its document in the state topic',
     missing: 'is in the state topic, but missing in Redis',
   })
 })

@@ -21,8 +21,8 @@ export interface WithoutEvents {
 }
 
 /**
- * Returns a function that looks at the source of an event. The function returns true if the event
- * arrived after the raw topic was read.
+ * Returns a function that gets the source of an event, and returns true if this event arrived after
+ * the raw topic was read.
  */
 const createIsNewer = ({ topics, ranges, readEnds }: WithoutEvents) => {
   let ends: ReadonlyMap<number, bigint> = new Map()
@@ -44,10 +44,13 @@ const compareWithState = async (
   if (Object.keys(hash).length === 0) return 'is in the state topic, but missing in Redis'
   const { _eventId: id = '', _eventTimestamp: timestamp = '' } = hash
   const order = Number(timestamp) - state.timestamp || Buffer.compare(Buffer.from(id), Buffer.from(state.id))
-  if (order < 0) return 'is older in Redis than in the state topic'
-  if (order > 0) return (await isNewer(hash._source)) ? undefined : 'is newer in Redis than in the state topic'
+  if (order < 0) return 'has a hash in Redis that is older than its document in the state topic'
+  if (order > 0)
+    return (await isNewer(hash._source))
+      ? undefined
+      : 'has a hash in Redis that is newer than its document in the state topic'
   const isSame = Buffer.compare(contentOf(Object.entries(hash)), state.content) === 0
-  return isSame ? undefined : 'differs in Redis from the state topic'
+  return isSame ? undefined : 'has a hash in Redis that differs from its document in the state topic'
 }
 
 /** Finds customers that are in the state topic, and wrong or missing in Redis. */

@@ -10,12 +10,12 @@ export const positionsKeys = (redis: RedisClient, projection: number, keyPrefix:
   isCluster(redis) ? clusterPositionsKeys(projection, keyPrefix) : [positionsKey(projection, keyPrefix)]
 
 /**
- * Returns the error of a command if Redis has no positions. The error names the first key of the
- * positions.
+ * Returns the error of a command that finds no positions in Redis. The error names the first key of
+ * the positions.
  */
 export const missingPositions = ([key]: readonly string[]): Error =>
   new Error(
-    `Redis has no key ${key}, so no projector has filled it. Check REDIS_KEY_PREFIX, PROJECTION_VERSION ` +
+    `Redis has no key ${key}, so no projector has filled this Redis. Check REDIS_KEY_PREFIX, PROJECTION_VERSION ` +
       'and the database in REDIS_URL.',
   )
 
