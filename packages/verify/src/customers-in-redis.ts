@@ -14,7 +14,7 @@ export const customersInRedis = async function* (redis: RedisClient, keyPrefix: 
   }
 }
 
-/** Replaces the fields of a key that is not a hash. No hash of a customer has only this field. */
+/** Result for a key that is not a hash. A customer's hash never has only this field. */
 const NO_HASH = { 'not a hash': '' }
 
 /** Returns the hash of a customer. Empty if Redis does not have the customer. */

@@ -75,13 +75,13 @@ it('verify reports an erased customer who still has a hash', () => {
   expect(compareErasedHash({ _eventTimestamp: '5' }, 5, false)).toBe(wrong)
   expect(compareErasedHash({ firstName: 'Ada' }, 5, false)).toBe(wrong)
   expect(compareErasedHash({ _eventTimestamp: '6' }, 5, true)).toBe(wrong)
-  // While events arrive, verify reports no problem here, because this event may be newer than the
-  // read.
+  // While events arrive, verify reports no problem here, because this event may have arrived after
+  // the topic was read.
   expect(compareErasedHash({ _eventTimestamp: '6' }, 5, false)).toBeUndefined()
   expect(compareErasedHash({ _eventTimestamp: '6' }, FOREVER, false)).toBe(wrong)
 })
 
-it('verify reports an erased customer whose mark is missing or from another erasure', () => {
+it('verify reports an erased customer whose mark is missing or belongs to another erasure', () => {
   const missing = 'was erased but has no mark in Redis; write the erasure again'
   const other = 'has the mark of another erasure in Redis; write the erasure again'
   expect(compareMark(['forever', '7'], FOREVER, true)).toBeUndefined()

@@ -137,8 +137,8 @@ export interface Evidence {
    */
   notQuarantined(sinceMs: number): { readonly count: number; readonly places: readonly string[] }
   /**
-   * Returns the wrong customers that a repair can restore: Kafka has an event of the customer that
-   * is not erased. Returns the last record of the newest event with each customer.
+   * Returns the wrong customers that a repair can restore, because their newest event in Kafka is
+   * not erased. Each entry has the customer and the last record of this event.
    */
   repairable(limit: number): Repairable[]
   missing(limit: number): { readonly id: string; readonly customerUuid: string | null }[]
@@ -270,7 +270,7 @@ const createTopicEvidence = (
   }
 }
 
-/** Finds what the comparisons need to know about a customer. */
+/** Creates the functions with which the comparisons look up a customer. */
 const createLookups = (
   db: DatabaseSync,
 ): Pick<

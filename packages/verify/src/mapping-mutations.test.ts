@@ -206,7 +206,7 @@ const findingsOf = ({ redis, quarantined }: ReturnType<typeof run>): string[] =>
 
 type Change = readonly [file: string, from: string, to: string]
 
-/** Loads a module by Node itself, because Vite would need more CPU time to transform each copy. */
+/** Node loads each copy itself, because Vite would need more CPU time to transform it. */
 const require = createRequire(import.meta.url)
 
 /** Loads a copy of the projector's project.ts and of its schemas, with the change. */
@@ -239,8 +239,8 @@ const eachField = (code: string) =>
 
 it.each<[string, Change]>([
   ['loses phone numbers', eachField("if (name === 'phoneNumbers') continue")],
-  ['loses flags', eachField("if (typeof value === 'boolean') continue")],
-  ['loses flags that are false', eachField('if (value === false) continue')],
+  ['loses booleans', eachField("if (typeof value === 'boolean') continue")],
+  ['loses booleans that are false', eachField('if (value === false) continue')],
   ['loses empty text', eachField("if (text === '') continue")],
   ['loses empty lists', eachField("if (text === '[]') continue")],
   ['loses a field that the vendor added', eachField("if (name === 'favouriteColour') continue")],
@@ -300,7 +300,7 @@ it.each<[string, Change]>([
     inMapping("if (typeof value === 'string') return value", "if (typeof value === 'string') return value.trim()"),
   ],
   [
-    'writes flags as 1 and 0',
+    'writes booleans as 1 and 0',
     inMapping(
       "if (typeof value === 'string') return value",
       "if (typeof value === 'string') return value\n  if (typeof value === 'boolean') return value ? '1' : '0'",

@@ -1,7 +1,8 @@
 --[[
-Marks a hash as written by an older projection from an unknown record. The projector then replaces
-the hash when it applies the customer's newest event again, even if the hash has the same or a newer
-version. Until then readers can still read the hash. Does nothing if the key has no hash.
+Changes the metadata of a hash as if an older projection had written it from an unknown record. When
+the projector applies the customer's newest event again, it replaces this hash, even if the hash has
+the same or a newer version. Until then clients can still read the hash. Does nothing if the key has
+no hash.
 
 KEYS[1]  key of the customer
 Reply    1

@@ -40,7 +40,7 @@ it('a window is ignored if the position has reached the end of the window', () =
   expect(left).toMatchObject({ windowEnd: undefined, completeBefore: 120n })
 })
 
-it('on Redis Cluster the position is the lowest copy, and undefined if a copy is missing', () => {
+it('on Redis Cluster the position is the lowest of its copies, and is undefined if a copy is missing', () => {
   expect(progressIn([{ [field]: '9' }, { [field]: '10' }], 't', 3).position).toBe(9n)
   expect(progressIn([{ [field]: '9' }, {}], 't', 3).position).toBeUndefined()
   const fills = [{ [`${field}#fill`]: 'a/b/30/40/0/partial' }, { [`${field}#fill`]: 'a/b/20/40/0/partial' }]

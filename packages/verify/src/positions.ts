@@ -1,6 +1,6 @@
 /**
  * Reads the progress of the projectors from Redis. docs/contracts.md describes the fields. On Redis
- * Cluster the progress is the lowest copy.
+ * Cluster each offset has sixteen copies, of which the lowest counts.
  */
 import type { RedisClient } from '@customer-stream/runtime/redis'
 import { positionField } from '@customer-stream/schemas'
@@ -28,7 +28,10 @@ export interface StoredProgress {
    * the window if a newer event of the window supersedes it.
    */
   readonly windowEnd: bigint | undefined
-  /** Offset before which Redis has every event: the position, or the start of its window. */
+  /**
+   * Offset before which Redis has every event: the start of the window that contains the position.
+   * Without such a window, the position.
+   */
   readonly completeBefore: bigint | undefined
 }
 

@@ -1,7 +1,7 @@
 /**
  * Reads a raw record by the rules of docs/contracts.md. Uses no code of the projector and no
- * functions of @customer-stream/schemas. Otherwise the projector and the verifier could have the
- * same wrong result, by a bug in shared code.
+ * functions of @customer-stream/schemas. Otherwise a bug in shared code could give the projector
+ * and the verifier the same wrong result.
  */
 
 import { TextDecoder } from 'node:util'

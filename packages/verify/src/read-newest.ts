@@ -9,7 +9,7 @@ import {
 export interface ReadNewestOptions {
   /** Maximum records of one partition. */
   readonly limit: number
-  /** Ends the reading early. The result then has the records that were read before. */
+  /** Ends the reading early. `onRecord` has then got only the records that were read before. */
   readonly signal: AbortSignal
   /** Records in the first block. Default 16. Later blocks are larger, up to 1024 records. */
   readonly firstBlock?: number

@@ -67,9 +67,9 @@ export const readCustomers = async (evidence: Evidence, options: VerifyOptions, 
       ...(signal && { signal }),
       ...(sinceMs !== undefined && { sinceMs }),
       onProgress: (read, total) => onProgress?.(`read ${read} of ${total} records`),
-      // The bytes of this batch are unknown, so quarantine has a record without a value. The time
-      // of receipt is unknown too. Use the current time. Otherwise a missing record would look like
-      // a record that retention has deleted.
+      // The bytes of this batch are unknown, so its record in quarantine has no value. The time of
+      // receipt is also unknown, so use the current time. With an older time, verify could assume
+      // that retention has deleted a missing record of quarantine.
       onUnreadable: ({ offset }, partition) =>
         evidence.unusable({
           place: `${topics.customers}/${partition}/${offset}`,
@@ -90,7 +90,10 @@ export interface Range extends ReadOptions {
   readonly ends: readonly PartitionEnds[]
 }
 
-/** Creates the ranges of several topics, and collects the batches in them that cannot be read. */
+/**
+ * Creates the ranges of several topics, and collects the batches of these ranges that cannot be
+ * read.
+ */
 export const createRanges = (signal: AbortSignal | undefined) => {
   const unreadable = { count: 0, places: [] as string[] }
   const upTo = (topic: string, ends: readonly PartitionEnds[]): Range => ({
@@ -121,8 +124,9 @@ export const readOther = async (evidence: Evidence, { admin, topics, observer }:
 const digestOf = (value: Buffer | null): Uint8Array => Buffer.from(sha256(value ?? ''), 'hex')
 
 /**
- * Returns the earliest time of receipt, in Unix milliseconds, whose quarantined records still
- * exist. The retention of quarantine and of the raw topics may differ.
+ * Returns a time of receipt in Unix milliseconds. Quarantine still has its records of this time and
+ * later. Older raw records may exist whose copy in quarantine was deleted, because the retention of
+ * quarantine and of the raw topics may differ.
  * @returns 0 if quarantine has not deleted any record yet, or if its retention is unlimited.
  */
 export const quarantineReachesBackTo = async (
@@ -158,7 +162,9 @@ export const readQuarantine = async (evidence: Evidence, { admin, topics }: Veri
   return { records, reachesBackTo: await quarantineReachesBackTo(admin, topics.quarantine, range.ends) }
 }
 
-/** Reads the erasures topic, and waits until the projector has executed these erasures. */
+/**
+ * Reads the erasures topic, and waits until the projector has executed the erasures that were read.
+ */
 export const readErasures = async (evidence: Evidence, options: VerifyOptions, topic: string) => {
   const { admin, catchUpMs = 60_000, signal } = options
   const { ends, open } = await unlessAborted(fetchSettledEnds(admin, topic, catchUpMs), signal)

@@ -29,7 +29,7 @@ export interface VerifyOptions {
   readonly erasuresTopic?: string | undefined
   readonly keyPrefix: string
   readonly projection: number
-  /** Path of the ledger. If undefined, no acknowledged events are looked for in Kafka. */
+  /** Path of the ledger. If undefined, verify does not look for acknowledged events in Kafka. */
   readonly ledgerPath?: string
   /**
    * Selects the customers with an event that was received at `sinceMs` or later, and before
@@ -44,11 +44,13 @@ export interface VerifyOptions {
   /** The projector's setting MAX_FUTURE_MS. */
   readonly maxFutureMs?: number
   /**
-   * True if the load has stopped and the whole topic is read. Redis must then have no hash that is
-   * newer than Kafka's events, and no customer that is not in Kafka.
+   * True if the load has stopped and the whole topic is read. Each hash that is newer than Kafka's
+   * events is then a problem, and so is each customer that only Redis has.
    */
   readonly exact?: boolean
-  /** Maximum wait for the projector, and maximum wait for open transactions. */
+  /**
+   * Maximum wait for the projector in milliseconds. Also the maximum wait for open transactions.
+   */
   readonly catchUpMs?: number
   readonly onProgress?: (step: string) => void
   readonly observer?: Observer

@@ -40,7 +40,7 @@ export interface Verdict {
    * newest document of a customer, the customer counts as wrong.
    */
   readonly unreadable: { readonly count: number; readonly places: readonly string[] }
-  /** Open transactions, which hide records from readers of committed records. */
+  /** Open transactions. They hide records from consumers that read only committed records. */
   readonly openTransactions: readonly OpenTransaction[]
   /** Selected customers, erased customers included. */
   readonly customers: number
@@ -131,7 +131,7 @@ export const verify = async (options: VerifyOptions): Promise<Verdict> => {
       onProgress('comparing the indexes')
       const onWrong = evidence.wrongEntry
       const { redis, keyPrefix, projection } = options
-      // Only this comparison needs the rules of phone numbers, which load slowly.
+      // Load this comparison only if needed, because the rules of phone numbers load slowly.
       const { compareIndexes } = await import('./compare-indexes.ts')
       indexEntries = await compareIndexes({ redis, keyPrefix, projection, topic: topics.customers, onWrong, signal })
     }

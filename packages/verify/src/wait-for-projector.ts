@@ -23,9 +23,9 @@ const offsetOf = (position: string | null | undefined): bigint =>
   /^\d+$/.test(position ?? '') ? BigInt(position ?? 0) : 0n
 
 /**
- * Returns the number of records before the ends that Redis does not have yet. Uses the lowest copy
- * of each position. A position after the end of one partition does not reduce the count of other
- * partitions.
+ * Returns the number of records before the ends that Redis does not have yet. On Redis Cluster,
+ * uses the lowest copy of each position. A position after the end of one partition does not reduce
+ * the count of other partitions.
  */
 export const recordsBehind = (
   ends: readonly Pick<PartitionEnds, 'high'>[],
@@ -41,7 +41,7 @@ export const recordsBehind = (
  * Waits until `left` returns 0.
  * @param left returns the number of records that the projector has not handled yet.
  * @param what names these records in the error message.
- * @throws after `catchUpMs`, with advice. The signal's reason if the signal aborts.
+ * @throws Error with advice after `catchUpMs`, or the signal's reason if the signal aborts.
  */
 const untilNoneLeft = async (
   left: () => Promise<number>,
@@ -56,7 +56,7 @@ const untilNoneLeft = async (
       throw new Error(
         `After ${catchUpMs / 1000} s the projector still has to handle ${count} ${what}. Check that a projector ` +
           `with PROJECTION_VERSION=${projection} and REDIS_KEY_PREFIX=${keyPrefix} runs, and read its /readyz. ` +
-          'If it only needs more time, raise --catch-up-seconds.',
+          'If the projector only needs more time, raise --catch-up-seconds.',
       )
     await unlessAborted(sleep(PAUSE_MS), signal)
   }
