@@ -36,7 +36,7 @@ it.each([
   expect(readEntry(value === null ? null : Buffer.from(value))).toBeUndefined()
 })
 
-it('if one copy of a record is handled, all copies of this record are handled, and no copies of others', () => {
+it('an audit entry about one copy of a record counts for all copies of this record, and for no other record', () => {
   const copy = (offset: string, receivedAt = 9, from: Readonly<Record<string, string>> = {}) => ({
     partition: 3,
     offset,
@@ -52,7 +52,7 @@ it('if one copy of a record is handled, all copies of this record are handled, a
   expect(entries.actionFor({ ...copy('18'), headers: { topic: 't.customers.raw' } })).toBeUndefined()
 })
 
-it('entries about an earlier quarantine topic mark no record as handled', () => {
+it('audit entries about an earlier quarantine topic mark no record of the current topic as handled', () => {
   const entries = createEntries('a2')
   expect(entries.add(entry)).toBe(false)
   expect(entries.actionFor({ partition: 3, offset: '17', receivedAt: 9, headers: {} })).toBeUndefined()

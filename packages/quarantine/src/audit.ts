@@ -19,7 +19,8 @@ export type Action = 'redriven' | 'dropped'
 export interface AuditEntry extends Place {
   /**
    * Id of the quarantine topic. Null if the brokers have no topic ids. Entries of an earlier topic
-   * with the same name are ignored, because its offsets belong to other records.
+   * with the same name are ignored, because the offsets of the earlier topic belong to other
+   * records.
    */
   readonly topicId: string | null
   readonly action: Action

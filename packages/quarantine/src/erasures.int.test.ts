@@ -29,7 +29,7 @@ const open = async () => {
   return { admin, topic, create, erase, remove }
 }
 
-it('after the topic was created again, a refresh adds its erasures to the earlier erasures', async () => {
+it('if the erasures topic was created again, a refresh reads the new topic and keeps the earlier erasures', async () => {
   const { admin, topic, create, erase, remove } = await open()
   await create()
   await erase(['ada', 'bob'])

@@ -114,7 +114,7 @@ describe('a group of records', () => {
     expect([unaudited, group.done, group.last]).toEqual([['1 2'], 0, undefined])
   })
 
-  it('if Kafka does not acknowledge a partition, only the records of other partitions count as sent', async () => {
+  it('if Kafka does not acknowledge the records of a partition, only the other records count as sent', async () => {
     const denied = new NotStoredError('unavailable', Object.assign(new Error('no right'), { type: DENIED }))
     const { group, calls, unacknowledged } = openGroup((records) =>
       records.some(({ value }) => value?.length === 2) ? denied : undefined,
@@ -141,7 +141,7 @@ describe('a group of records', () => {
     expect(calls.filter((call) => call.startsWith(RAW))).toEqual([`${RAW}: 1`, `${RAW}: 2`, `${RAW}: 3`])
   })
 
-  it('a group sends at most 100 records at once, so at most 100 are sent again after a kill', async () => {
+  it('a group sends at most 100 records at once, so that at most 100 records are sent again after a kill', async () => {
     const { group, calls } = openGroup()
     await addAll(
       group,

@@ -1,9 +1,10 @@
 /**
  * Sends records to the raw topics, and writes an audit entry for each record.
  *
- * The entry is written after Kafka has acknowledged the record. If the command is killed in
- * between, the next run sends up to {@link GROUP_RECORDS} records again. A second copy is harmless,
- * because readers compare versions. Two commands at the same time may also send a record twice.
+ * The entry is written after Kafka has acknowledged the record. If the command is killed between
+ * these two steps, the next run sends up to {@link GROUP_RECORDS} records again. Two commands at
+ * the same time may also send a record twice. A second copy is harmless, because the projector and
+ * the subscribers compare versions.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { OutgoingRecord, VerifiedProducer } from '@customer-stream/runtime/kafka'
@@ -31,7 +32,7 @@ export interface Execution {
   readonly requestedBy: string
   /** The operator's reason for a drop. */
   readonly note?: string
-  /** Maximum number of records that are sent in a second. */
+  /** Maximum number of records that are sent per second. */
   readonly rate: number
 }
 

@@ -14,7 +14,7 @@ describe('the customers that a value names', () => {
     expect(namesCustomer(Buffer.from(value), 'c1')).toBe(expected)
   })
 
-  it('a customer id with a slash is found although the sender escapes the slash', () => {
+  it('a customer id with a slash is found even if the sender has escaped the slash', () => {
     expect(namesCustomer(Buffer.from('{"customerUuid":"a\\/b"}'), 'a/b')).toBe(true)
   })
 })

@@ -47,7 +47,7 @@ describe('the plan of a redrive', () => {
     })
   })
 
-  it("a redrive sends an event of another type to the ingress's topic, with the ingress's key", () => {
+  it('a redrive chooses topic and key of an event of another type by the rules of the ingress', () => {
     const other = JSON.stringify({ id: 'e1', dealeruuid: 'd1', type: 'appointments', timestamp: 1, payload: '{}' })
     expect(planRedrive(record(other), options)).toMatchObject({
       send: { topic: topics.other, key: Buffer.from('d1'), headers: {} },
@@ -64,7 +64,7 @@ describe('the plan of a redrive', () => {
     expect(planRedrive(record(value), options)).toEqual({ refused, why: expect.stringMatching(/^The record .*\.$/) })
   })
 
-  it('a redrive checks the timestamp against the first time of receipt, not the current time', () => {
+  it('a redrive compares the timestamp with the original time of receipt, not with the current time', () => {
     const { body } = makeCustomersEvent({ timestamp: 6001 })
     expect(planRedrive(record(body, {}, 5001), options)).toHaveProperty('send')
   })
@@ -118,7 +118,7 @@ describe('the plan of a redrive', () => {
     })
   })
 
-  it('a redrive sends a record that stopped a projector only if the operator selects its place', () => {
+  it('if a record has stopped a projector, a redrive sends it only if the operator selects its place', () => {
     const stopped = record(event.body, { reason: 'named-by-setting' })
     expect(planRedrive(stopped, options)).toMatchObject({ refused: 'named-by-setting' })
     expect(planRedrive(stopped, { ...options, isNamed: true })).toHaveProperty('send')

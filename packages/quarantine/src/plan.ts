@@ -50,8 +50,8 @@ const keptHeaders = (record: QuarantinedRecord, contentType: string | undefined)
 }
 
 /**
- * Returns true if an erasure of one of these customers erases the event. Also returns true if the
- * event has no version, because the answer is then unknown.
+ * Returns true if an erasure of one of these customers covers the event. If the event has no
+ * version, this is unknown, so any erasure of one of these customers counts.
  */
 const isOfErased = (
   customerUuids: readonly string[],

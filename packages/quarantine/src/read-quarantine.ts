@@ -64,7 +64,7 @@ const rangesOf = async (admin: TopicAdmin, options: ReadQuarantineOptions): Prom
 /**
  * Yields the selected records, in the order of partitions and offsets. The caller must stop at the
  * limit of the selection.
- * @throws Error if this version does not know the selected reason, and no record has it.
+ * @throws Error if no record has the selected reason, and this version does not know the reason.
  * @param admin created by createAdmin, connected.
  */
 export async function* readQuarantine(

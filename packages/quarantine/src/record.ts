@@ -15,7 +15,10 @@ export interface QuarantinedRecord extends Place {
   readonly reason: string
   /** The service that wrote the record. Empty if the header is missing. */
   readonly stage: string
-  /** `topic/partition/offset` of the record, or the topic that refused the record. */
+  /**
+   * Place of the original record: `topic/partition/offset`. If Kafka refused the original record,
+   * only the name of its topic.
+   */
   readonly source: string | undefined
   /** customerUuid or event id, if known. */
   readonly key: Buffer | null
@@ -62,8 +65,9 @@ export const readQuarantined = (
 
 /**
  * Returns the name of the original record: its place and its time of receipt. A projector that
- * reads the original again makes another copy, which has the same name. The time distinguishes the
- * records of a raw topic that was created again. Undefined if the headers do not name the place.
+ * reads the original again makes another copy, which has the same name. If a raw topic was created
+ * again, the time distinguishes its records from the records of the earlier topic. Undefined if the
+ * headers do not name the place.
  */
 export const originOf = ({ headers, receivedAt }: Pick<QuarantinedRecord, 'headers' | 'receivedAt'>) => {
   const { topic, partition, offset } = QUARANTINE_HEADERS

@@ -26,8 +26,8 @@ export const requireReason = (reason: string): void => {
   const nearest = nearestName(reason, Object.keys(QUARANTINE_REASONS))
   if (!Object.hasOwn(QUARANTINE_REASONS, reason))
     throw new Error(
-      `no record has the reason "${reason}", and this version does not know it` +
-        (nearest === undefined ? '' : `; the nearest is ${nearest}`),
+      `no record has the reason "${reason}", and this version does not know this reason` +
+        (nearest === undefined ? '' : `; the nearest reason is ${nearest}`),
     )
 }
 

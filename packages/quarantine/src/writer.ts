@@ -60,7 +60,7 @@ export const requireAudit = async (
 
 /**
  * Opens a producer for these topics and the audit.
- * @throws before anything is written, if a topic or a right is missing.
+ * @throws Error if a topic or a right is missing. Nothing is written then.
  */
 export const openWriter = async (
   clients: Clients,

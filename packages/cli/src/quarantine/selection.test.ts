@@ -32,8 +32,8 @@ describe('the selection of records', () => {
 it('if no record has the given reason, the error names the most similar reason', () => {
   expect(() => requireReason('not-utf8')).not.toThrow()
   expect(() => requireReason('not-utf-8')).toThrow('no record has the reason "not-utf-8"')
-  expect(() => requireReason('not-utf-8')).toThrow('the nearest is not-utf8')
-  expect(() => requireReason('__proto__')).toThrow('this version does not know it')
+  expect(() => requireReason('not-utf-8')).toThrow('the nearest reason is not-utf8')
+  expect(() => requireReason('__proto__')).toThrow('this version does not know this reason')
 })
 
 describe('the filters of a selection', () => {
