@@ -1,6 +1,6 @@
 /**
- * The form in which a phone number, an e-mail address or a VIN is indexed and looked up. Another
- * spelling of the same value has the same form. `normalise.json` of @customer-stream/schemas has
+ * The form in which a phone number, an e-mail address or a VIN is indexed and looked up. All
+ * spellings of one value have the same form. `normalise.json` of @customer-stream/schemas has
  * examples for programs in other languages.
  */
 import { createRequire } from 'node:module'
@@ -18,7 +18,8 @@ const unlessEmpty = (text: string): string | undefined => (text === '' ? undefin
 
 /**
  * Matches a number of North America in a usual spelling. The groups are the country code, the area
- * code with or without brackets, and the rest in two parts. Each call of the library takes 7 µs.
+ * code with or without brackets, and the rest in two parts. For such a number the library is not
+ * called, because each call takes 7 µs.
  */
 const NORTH_AMERICAN = /^(\+?1[-. ]?)?(?:\(([2-9]\d\d)\) ?|([2-9]\d\d)[-. ]?)(\d{3})[-. ]?(\d{4})$/
 /** Countries with the country code 1. */

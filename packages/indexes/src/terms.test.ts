@@ -57,7 +57,7 @@ describe('the terms of a customer', () => {
     expect(termsOf({ vehicles })).toHaveLength(500)
   })
 
-  it('the same VIN at two dealers is one term', () => {
+  it('the same VIN at two dealers gives one term', () => {
     const [first, second] = ['d1', 'd2'].map((dealerUuid) => termsOf({ dealerUuid, vehicles: [{ vin: 'V' }] }))
     expect([first, second]).toEqual([
       ['dealer:d1', 'vin:V'],
@@ -65,13 +65,13 @@ describe('the terms of a customer', () => {
     ])
   })
 
-  it('the same key at two dealers is two terms', () => {
+  it('the same customer key at two dealers gives two terms', () => {
     const customer = { customerKey: 'k' }
     expect(termsOf({ dealerUuid: 'd1', customer })).toContain('key:d1/k')
     expect(termsOf({ dealerUuid: 'd2', customer })).toContain('key:d2/k')
   })
 
-  it('a customer without a dealer has no term of the index key', () => {
+  it('a customer without a dealer has no term in the index of customer keys', () => {
     expect(termsOf({ dealerUuid: null, customer: { customerKey: 'k' } })).toEqual([])
   })
 
@@ -88,7 +88,7 @@ describe('the terms of a customer', () => {
     expect(termsOf({ dealerUuid: 'd'.repeat(513) })).toEqual([])
   })
 
-  it('a lone surrogate has the form in which Redis stores it', () => {
+  it('in a term, a lone surrogate has the form in which Redis stores it', () => {
     expect(termsOf({ dealerUuid: 'd\u{d800}' })).toEqual(['dealer:d\u{fffd}'])
   })
 })

@@ -13,7 +13,7 @@ const MAX_LENGTH = 512
 
 /**
  * Returns the normalised texts of one field of all objects in the list. The sender may send any
- * JSON as list.
+ * JSON value as `list`.
  */
 const valuesIn = (list: unknown, field: string, normalise: (text: string) => string | undefined): string[] => {
   const values: string[] = []

@@ -17,7 +17,7 @@ const REQUIRED = [
   '3',
 ]
 
-test('the simulator needs only its required arguments', () => {
+test('the simulator accepts a command line with only the required arguments', () => {
   expect(parseArguments(REQUIRED)).toEqual({
     kind: 'run',
     read: { url: 'http://localhost:8080/w', secret: 's', token: 't', events: 10, customers: 3 },

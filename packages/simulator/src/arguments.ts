@@ -2,6 +2,7 @@ import type { CommandLine } from '@customer-stream/runtime/command-line'
 import type { SimulationOptions } from './simulate.ts'
 
 const USAGE = `Usage: npm run simulate -- --url URL --secret TEXT --token TEXT --events N --customers N [options]
+Defaults are in parentheses.
 
   --url URL               where to POST, e.g. http://localhost:8080/webhooks/mykaarma
   --secret TEXT           signs the body: mykaarma-signature-token
@@ -9,16 +10,16 @@ const USAGE = `Usage: npm run simulate -- --url URL --secret TEXT --token TEXT -
   --events N              number of distinct events
   --customers N           number of customers in these events
   --rate N                new events per second (0: no limit except --concurrency)
-  --ledger FILE           append each promise (2xx) as a JSON line
+  --ledger FILE           append a JSON line for each 2xx answer (promise)
   --concurrency N         requests in flight (64)
   --repeats SHARE         share of the accepted events to send again later, 0 to 1 (0)
-  --disorder SHARE        share of the events to send after a later event of the customer (0)
+  --disorder SHARE        share of the events to send after a newer event of their customer (0)
   --drops SHARE           share of the requests to cut off before the answer is read (0)
   --other SHARE           share of the events that have another type than customers (0)
   --retry-base-ms N       mean wait before the first of five retries (1000)
-  --seed N                the same seed makes the same events; with the same --newest-timestamp too,
-                          all bytes are the same
-  --newest-timestamp MS   every event is older than this Unix time (now)
+  --seed N                the same seed makes the same events (random). If --newest-timestamp is also
+                          the same, all bytes are the same
+  --newest-timestamp MS   every event is older than this Unix time in milliseconds (now)
 `
 
 const OPTIONS = {

@@ -45,7 +45,7 @@ function simulation(url: string, options: Partial<SimulationOptions> = {}) {
   })
 }
 
-test('a delivery has the vendor’s wire form and is signed over its bytes', async () => {
+test('a delivery has the vendor’s headers, and a signature of its body', async () => {
   const { url, received } = await listen(() => 202)
   const progress = await simulation(url, { events: 20 }).run()
   expect(progress).toMatchObject({ made: 20, attempts: 20, promised: 20, promises: 20, lost: 0, statuses: { 202: 20 } })
@@ -74,7 +74,7 @@ test('the same bytes are sent again until the answer is 2xx', async () => {
   expect(promises).toMatchObject([{ attempt: 4, status: 204 }])
 })
 
-test('an event is lost after six failures', async () => {
+test('an event counts as lost after six failed attempts', async () => {
   const { url, received } = await listen(() => 503)
   const progress = await simulation(url, { events: 3, concurrency: 1 }).run()
   expect(progress).toMatchObject({ made: 3, attempts: 18, promised: 0, refused: 18, lost: 3 })
@@ -166,7 +166,7 @@ test('a run fails if its ledger fails', async () => {
   await expect(simulation(url, { events: 50, onPromise }).run()).rejects.toThrow('no space left')
 })
 
-test('after stop, no event is sent, and the ledger gets the last answers', async () => {
+test('after a stop, the simulator sends no event, and the ledger gets the answers to requests in flight', async () => {
   const stop = new AbortController()
   const { url } = await listen((nth) => {
     if (nth === 3) stop.abort()
@@ -181,7 +181,7 @@ test('after stop, no event is sent, and the ledger gets the last answers', async
   expect(progress).toMatchObject({ made: 3, promised: 2, refused: 1, lost: 0 })
 })
 
-test('the pauses between events follow the given rate', async () => {
+test('with a given rate, the simulator pauses between events', async () => {
   const { url } = await listen(() => 202)
   const startedAt = performance.now()
   await simulation(url, { events: 11, ratePerSecond: 200 }).run()

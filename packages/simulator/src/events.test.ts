@@ -29,7 +29,7 @@ test('a body is parsed twice: the envelope, then its payload, which is a string'
   )
 })
 
-test('a generated event has ids of the vendor’s form and about the vendor’s size', () => {
+test('a generated event has ids in the vendor’s form, and about as many bytes as an event of the vendor', () => {
   const events = Array.from({ length: 300 }, () => makeCustomersEvent())
   for (const event of events) {
     expect(event.id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}$/)

@@ -40,9 +40,9 @@ export interface CustomersEventOverrides {
 }
 
 export interface CustomersEventSource {
-  /** Draws the fields that are the same in all events of one customer. */
+  /** Random numbers for the fields that are the same in all events of one customer. */
   readonly persona?: Random
-  /** Draws the fields that this event changes. */
+  /** Random numbers for the fields that this event changes. */
   readonly change?: Random
   /** Number of the customer's snapshot. Successive snapshots always differ. */
   readonly version?: number

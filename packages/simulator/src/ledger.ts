@@ -45,7 +45,8 @@ export interface LedgerWriter {
 const BUFFERED_CHARACTERS = 64 * 1024
 
 /**
- * Opens a ledger for appending. Writes are synchronous, so the caller gets an error of the disk.
+ * Opens a ledger for appending. Writes are synchronous, so that a caller gets each error of the
+ * disk.
  */
 export function openLedger(path: string): LedgerWriter {
   const file = openSync(path, 'a+')

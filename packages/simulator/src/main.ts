@@ -25,8 +25,8 @@ try {
 
 function tellUnreachable(reason: string): void {
   printNotice(
-    `simulate: no connection to ${new URL(options.url).host} (${reason}), the address in --url; retrying as the ` +
-      'vendor does',
+    `simulate: no connection to ${new URL(options.url).host} (${reason}). The address comes from --url. ` +
+      'Retrying as the vendor does',
   )
 }
 

@@ -8,7 +8,10 @@ export type AttemptResult =
   | { readonly outcome: 'connectionFailed'; readonly reason: string }
 
 export interface Sender {
-  /** Makes one attempt. Never rejects. Closes the socket `dropAfterMs` after the request. */
+  /**
+   * Makes one attempt. Never rejects. If `dropAfterMs` is given, closes the socket this time after
+   * the request was sent.
+   */
   send(body: Uint8Array, signature: string, dropAfterMs?: number): Promise<AttemptResult>
   close(): Promise<void>
 }

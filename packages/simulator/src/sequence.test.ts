@@ -60,7 +60,7 @@ test('timestamps of a customer never fall, are sometimes equal, and stay below n
   expect(ties).toBeGreaterThan(20)
 })
 
-test('with disorder, some events are sent after a later event of their customer', () => {
+test('with disorder, some events are sent after a newer event of the same customer', () => {
   const events = sequence({ customers: 1_000_000, disorder: 0.1 })
   expect(new Set(events.map(({ id }) => id)).size).toBe(2000)
   const latest = new Map<string | null, number>()

@@ -12,7 +12,7 @@ export interface SequenceOptions {
   readonly newestTimestamp: number
   /** Share of events of other types. */
   readonly other: number
-  /** Share of events that are sent after a later event of the same customer. */
+  /** Share of events that are sent after a newer event of the same customer. */
   readonly disorder: number
 }
 
@@ -53,8 +53,8 @@ export function* makeSequence(options: SequenceOptions): Generator<SequencedEven
     } else {
       const customer = follows ?? random.below(customers)
       const event = nextOf(customer, timestamp, random)
-      // Never delay two events in a row, because the second event must be sent before the first.
-      // Never delay the last event, because no other event comes after it.
+      // Never delay two events in a row: after a delayed event, a newer event of the same customer
+      // must be sent first. Never delay the last event, because no other event comes after it.
       if (follows === undefined && i < events - 1 && random.chance(disorder)) {
         followed = customer
         const release = i + 1 + random.below(LONGEST_HOLD)

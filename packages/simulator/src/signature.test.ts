@@ -5,7 +5,7 @@ import { sign, signingKey } from './signature.ts'
 const BODY = 'what do ya want for nothing?'
 const SIGNATURE = 'sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843'
 
-test('a signature is the HMAC-SHA256 of the body as openssl makes it', () => {
+test('a signature is the HMAC-SHA256 of the body in hex, as openssl prints it', () => {
   expect(sign(BODY, 'Jefe')).toBe(SIGNATURE)
 })
 

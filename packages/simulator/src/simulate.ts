@@ -29,13 +29,13 @@ export interface SimulationOptions {
    */
   readonly seed?: number
   readonly newestTimestamp?: number
-  /**
-   * Shares of the events, from 0 to 1: repeats, disorder, torn answers, other types. Default: 0
-   * each.
-   */
+  /** Share of the accepted events that are sent again, 0 to 1. Default: 0. */
   readonly repeats?: number
+  /** Share of the events that are sent after a newer event of the customer, 0 to 1. Default: 0. */
   readonly disorder?: number
+  /** Share of the requests that are cut off before the answer is read, 0 to 1. Default: 0. */
   readonly drops?: number
+  /** Share of the events that have another type than customers, 0 to 1. Default: 0. */
   readonly other?: number
   /**
    * Mean wait before the first retry, in milliseconds. Each later wait is twice as long. Default:

@@ -101,7 +101,7 @@ export function makeSnapshot(customerUuid: string, version: number, persona: Ran
   }
   if (version % 2 === 1) customer.bestTimeToContact = { startTime: change.pick(['08:00', '09:30']), endTime: '17:00' }
   if (change.chance(0.3)) customer.customerId = customerId
-  // An undocumented field, which the vendor might add tomorrow.
+  // An undocumented field, because the vendor may add fields without notice.
   if (change.chance(0.15)) customer.loyaltyTier = change.pick(TIERS)
   return {
     customer,
