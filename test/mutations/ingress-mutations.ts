@@ -151,15 +151,15 @@ export const ingressMutations: readonly Mutation[] = [
     file: `${folder}/delivery/publisher.ts`,
     from: '        restartFailures(part.records)\n',
     to: '',
-    test: publisher('a slow flush that is stored while its partition fails delays the report of an outage'),
+    test: publisher('if Kafka stores a slow flush while the partition fails, an outage is reported later'),
   },
   {
-    rule: 'records that waited for the number of partitions move to their partitions',
+    rule: 'records that arrived before the number of partitions was known move to their partitions',
     prevents: 'a report of an outage of all partitions, although only one partition fails',
     file: `${folder}/delivery/publisher.ts`,
     from: 'if (queue === unbound) bind()',
     to: '',
-    test: publisher('records that waited for the number of partitions'),
+    test: publisher('records that arrived before the number of partitions was known'),
   },
   {
     rule: 'a partition that stores records again is flushed with the others',

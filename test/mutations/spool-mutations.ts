@@ -185,9 +185,7 @@ export const spoolMutations: readonly Mutation[] = [
     file: `${folder}/delivery/topic-publishers.ts`,
     from: 'deliver(underOurPrefix(record), () =>',
     to: 'deliver(record, () =>',
-    test: publishers(
-      'a record of another prefix goes to the same topic of the current prefix, otherwise to quarantine',
-    ),
+    test: publishers('a record of another topic prefix goes to the topic of the current prefix, or to quarantine'),
   },
   {
     rule: 'publishers report a record that quarantine refuses, so that its file is kept',

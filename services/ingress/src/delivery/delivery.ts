@@ -36,14 +36,16 @@ export interface Delivery {
   /**
    * Sends the spooled records. Records that Kafka does not accept stay in the spool. Opens the
    * spool again if its folder was lost. Never rejects.
-   * @param partitionsKnown false until the partition counts are known. The drain then sends
-   *   nothing, because it could not skip a failing partition, and one failing partition would delay
-   *   all records.
+   * @param partitionsKnown false until the partition counts are known. Until then the drain sends
+   *   nothing. Without the counts, the drain could not skip the records of a failing partition, and
+   *   that partition would delay all records.
    */
   drainSpool(partitionsKnown: boolean, signal: AbortSignal): Promise<void>
 }
 
-/** Creates log lines with a rate limit, because an outage would repeat each line without end. */
+/**
+ * Creates logs with a rate limit. Without the limit, an outage would repeat each line without end.
+ */
 const createDeliveryLog = (logger: Logger) => ({
   unacknowledged: createThrottledLog((fields) =>
     logger.warn({ event: 'record-unacknowledged', ...fields }, 'records without an acknowledgement are sent again'),
@@ -54,7 +56,8 @@ const createDeliveryLog = (logger: Logger) => ({
   unwritable: createThrottledLog((fields) =>
     logger.error(
       { event: 'spool-failed', ...fields },
-      'an event could not be written to the spool and got 503 unless Kafka stored it: free or repair the disk',
+      'an event could not be written to the spool; if Kafka also did not store it, it got 503: free disk space or ' +
+        'repair the disk',
     ),
   ),
   undrained: createThrottledLog((fields) =>
@@ -63,7 +66,7 @@ const createDeliveryLog = (logger: Logger) => ({
   unreadable: createThrottledLog((fields) =>
     logger.error(
       { event: 'spool-failed', ...fields },
-      'the spool cannot be read or cleared; retrying: repair the disk',
+      'a file of the spool cannot be read or deleted; retrying: repair the disk',
     ),
   ),
 })
@@ -112,7 +115,7 @@ const warnOfVolatileFolder = async (directory: string, logger: Logger) => {
   if (fileSystem !== undefined)
     logger.warn(
       { SPOOL_DIR: directory, fileSystem },
-      'the spool is lost with the machine or container: give it a disk that outlives both',
+      'the spool is lost if the machine or the container is lost: put SPOOL_DIR on a disk that outlives both',
     )
 }
 

@@ -43,7 +43,7 @@ it('a loop over a linked set may delete the member that it visits', () => {
   expect(namesIn(set)).toEqual(['b'])
 })
 
-it('garbage collections of the young generation free the removed members of a linked set', async () => {
+it('minor garbage collections free the removed members of a linked set', async () => {
   const set = new LinkedSet<Item>()
   const bytes = await promotedBytes(300, async (i) => {
     set.add(Object.assign({ name: `${i}` }, { load: new Array(5000).fill(i) }))

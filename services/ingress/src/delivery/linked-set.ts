@@ -1,6 +1,6 @@
 /**
- * Member of a {@link LinkedSet}. A member may be in one set at a time. Only the set writes these
- * fields.
+ * Member of a {@link LinkedSet}. A member may be in only one set at a time. Only the set writes
+ * these fields.
  */
 export interface Linked<T> {
   previous?: T | undefined
@@ -8,13 +8,13 @@ export interface Linked<T> {
 }
 
 /**
- * Set of objects in the order of insertion, for members that are added and deleted with each event.
+ * Set of objects in the order of insertion. Each event adds a member and later deletes this member.
  *
- * A `Set` would keep removed members in memory. V8 replaces the table of a `Set` after some
- * insertions, and links the old table to the new table. A table that survives two minor collections
- * of garbage moves to the old generation. It then keeps all later tables and their members in
- * memory until the next major collection. A removed member of a `LinkedSet` refers to no other
- * member.
+ * A `Set` would keep removed members in memory. After some insertions, V8 replaces the table of a
+ * `Set`, and the old table refers to the new table. If a table survives two minor garbage
+ * collections, V8 moves it to the old generation. This table then keeps all later tables and their
+ * members in memory until the next major garbage collection. A removed member of a `LinkedSet`
+ * refers to no other member.
  */
 export class LinkedSet<T extends Linked<T>> implements Iterable<T> {
   size = 0
@@ -48,7 +48,7 @@ export class LinkedSet<T extends Linked<T>> implements Iterable<T> {
     return true
   }
 
-  /** Returns the members, oldest first. The caller may delete the member that it gets. */
+  /** Returns the members, oldest first. During a loop, the caller may delete the current member. */
   *[Symbol.iterator](): Generator<T, void, void> {
     for (let member = this.#first; member; ) {
       const { next } = member

@@ -236,7 +236,7 @@ describe('failing partitions', () => {
     return { publisher, sends }
   }
 
-  it('a failing partition does not keep the other records of its flush from being stored', async () => {
+  it('if one partition of a flush fails, the records of the other partitions are stored', async () => {
     const { publisher } = kafka(new Set([1]))
     const outcomes = [0, 1, 2, 0].map((partition, i) =>
       publisher.publish(onPartition(partition, `${i}`), performance.now() + 150),
@@ -528,7 +528,7 @@ describe('outages', () => {
     expect([publisher.failing, publisher.outage]).toEqual([3, undefined])
   })
 
-  it('a slow flush that is stored while its partition fails delays the report of an outage', async () => {
+  it('if Kafka stores a slow flush while the partition fails, an outage is reported later', async () => {
     const pass = clock()
     const { send, sent } = manualSend()
     const publisher = createPublisher(send, { ...limits, partitionOf: () => 0 })
@@ -552,7 +552,7 @@ describe('outages', () => {
     expect(publisher.outage).toBeUndefined()
   })
 
-  it('records that waited for the number of partitions move to their partitions', async () => {
+  it('records that arrived before the number of partitions was known move to their partitions', async () => {
     const pass = clock()
     let isKnown = false
     const sends: string[][] = []
@@ -590,7 +590,7 @@ describe('outages', () => {
 })
 
 describe('close', () => {
-  it('closing a publisher answers all records by a deadline, even records with a later deadline', async () => {
+  it('closing a publisher answers all records by the deadline of `close`, even if their own is later', async () => {
     const publisher = createPublisher(() => new Promise<void>(() => {}), limits)
     const outcome = publisher.publish(record('a'), soon())
     // The record's own deadline is a minute away.
@@ -599,7 +599,7 @@ describe('close', () => {
   })
 })
 
-it('garbage collections of the young generation free the records that Kafka has stored', async () => {
+it('minor garbage collections free the records that Kafka has stored', async () => {
   const { send, sent } = manualSend()
   const publisher = createPublisher(send, limits)
   const publish = (i: number) =>

@@ -18,13 +18,15 @@
  * A failing partition always keeps one record to retry. If the deadlines of all its records have
  * passed, the publisher keeps the smallest record as a probe. When Kafka stores the probe, the
  * partition works again, even if no new record arrives. The request of the probe has already got
- * 503, so the sender may repeat the event. Kafka may then have the event twice, which harms no
- * reader. The probes need memory for one record of each failing partition.
+ * 503, so the sender may repeat the event. Kafka may then have the event twice. This is harmless,
+ * because readers compare versions. The probes need memory for one record of each failing
+ * partition.
  *
  * Guarantees:
  * - Each record gets its answer by its deadline.
  * - The answer `stored` is given only after Kafka has acknowledged the record.
- * - The counts of records and bytes include a record until its flush ends, even after its answer.
+ * - The counts of records and bytes include a record until its flush ends, even if its request got
+ *   its answer earlier.
  * - An isolated partition accepts a record only while its queue is smaller than the publisher's
  *   free capacity. So one isolated partition never uses more than half of the capacity.
  */
@@ -69,7 +71,8 @@ export interface Publisher<R> {
    */
   publish(record: R, deadlineAt: number, onRefused?: (error: Error) => void): Promise<Outcome>
   /**
-   * Records in memory: records that wait for a flush or are in flight, even after their answer.
+   * Number and bytes of the records that wait for a flush or are in flight. Includes records whose
+   * requests already have an answer.
    */
   readonly size: { readonly records: number; readonly bytes: number }
   /** Returns true if the last flush of this record's partition failed. */
@@ -84,7 +87,8 @@ export interface Publisher<R> {
    */
   readonly outage: { readonly partitions: number; readonly error: Error } | undefined
   /**
-   * Refuses new records. Resolves when each record has its outcome, by `deadlineAt` at the latest.
+   * Refuses new records. Resolves as soon as each record has its outcome, and never after
+   * `deadlineAt`.
    */
   close(deadlineAt: number): Promise<void>
 }
@@ -114,7 +118,7 @@ interface Queue<R> {
    * flush did not fail.
    */
   failure?: { readonly since: number; readonly error: Error } | undefined
-  /** End of the last flush, if that flush was slow. */
+  /** Time at which the last flush ended, if that flush was slow. */
   slowAt?: number | undefined
   pumping: boolean
 }
@@ -126,8 +130,8 @@ interface Flight {
 
 const MAX_FLUSH_RECORDS = 500
 /**
- * Kafka's limit is 100 MB. This limit is much smaller, because a large request delays all later
- * requests.
+ * Maximum bytes of a flush. Kafka accepts requests of up to 100 MB. This limit is much smaller,
+ * because a large request delays all later requests.
  */
 const MAX_FLUSH_BYTES = 4 * 1024 * 1024
 /** Estimated bytes of a record's headers and of our objects for the record. */
@@ -144,8 +148,8 @@ const PROBE_PAUSE_MS = 500
  */
 const SLOW_FLUSH_MS = 200
 /**
- * A partition is reported as slow for this time after its last slow flush. After this time, the
- * partition may be slow or fast.
+ * A partition is reported as slow for this time after its last slow flush. After this time, it is
+ * unknown whether the partition is still slow.
  */
 const SLOW_REPORTED_MS = 60_000
 /** A topic has an outage if Kafka stores none of its records for this time after a failure. */
@@ -190,7 +194,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   /** Moves each entry to the current queue of its partition. */
   const requeue = (entries: readonly Entry<R>[]) => {
     for (const entry of entries) {
-      // Do not count a probe, because its request was already answered.
+      // The counts do not include a probe, because its request was already answered.
       const isCounted = held.has(entry)
       if (isCounted) count(entry, -1)
       entry.queue = queueOf(entry.record)
@@ -230,8 +234,8 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
 
   /**
    * Takes the next batch from a queue. Drops records whose request already got 503, because the
-   * sender repeats the event. A failing queue always gets a probe: if the batch would be empty, it
-   * gets the smallest dropped record.
+   * sender repeats the event. A failing queue always gets a probe: if the batch would be empty, the
+   * smallest dropped record goes into the batch.
    */
   const take = (queue: Queue<R>): Entry<R>[] => {
     const batch: Entry<R>[] = []
@@ -269,7 +273,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   /**
    * Called after a flush has stored records. If another flush of the same partition has failed in
    * the meantime, moves the start of this failure to now. Otherwise `outage` would not count the
-   * failure, because it counts only failures that begin after the last stored record.
+   * failure, because `outage` counts only failures that begin after the last stored record.
    */
   const restartFailures = (stored: readonly Entry<R>[]) => {
     if (isolated.size === 0) return
@@ -342,8 +346,8 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
     const failed = await flush(batch)
     noteFailure(queue, failed)
     if (failed.length > 0) {
-      // Put the failed records back to the front, so that the order stays. `take` drops expired
-      // records.
+      // Put the failed records back at the front of the queue, to keep the order of the records.
+      // `take` drops expired records.
       queue.waiting = failed.concat(queue.waiting)
       await sleep(failed.every(({ answered }) => answered) ? PROBE_PAUSE_MS : RETRY_PAUSE_MS)
       return

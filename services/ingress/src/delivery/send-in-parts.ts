@@ -11,8 +11,8 @@ export type Part<R> =
   | { readonly end: 'unavailable'; readonly records: readonly R[]; readonly error: Error }
 
 /**
- * Sends records. Halves a refused batch until each part is stored, or is one refused record. A
- * broker refuses a whole batch because of one bad record, or because the batch exceeds
+ * Sends records. Halves a refused batch until each part is stored, or consists of one refused
+ * record. A broker refuses a whole batch because of one bad record, or because the batch exceeds
  * `max.message.bytes`. Without halving, a refused batch would block all later records forever.
  */
 export async function* sendInParts<R>(send: Send<R>, records: readonly R[]): AsyncGenerator<Part<R>, void, void> {

@@ -57,7 +57,7 @@ it.each(['deadline', 'queue-full'] as const)(
 )
 
 it.each(['refused', 'closing'] as const)(
-  'a record that Kafka refuses forever, or that comes during the stop, is not spooled: %s',
+  'a record that Kafka refuses, or that arrives during a shutdown, is not spooled: %s',
   async (end) => {
     const { publish, calls } = setUp({ end })
     expect([(await publish(record, soon())).end, calls]).toEqual([end, ['kafka']])

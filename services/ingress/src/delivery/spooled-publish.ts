@@ -1,7 +1,7 @@
 /**
  * Publishes records to Kafka, or writes them to disk if Kafka does not answer. A request whose
- * record is on disk gets 202. The record is sent when Kafka answers again. Without a spool, this
- * request gets 503.
+ * record is on disk gets 202. The record is sent to Kafka when Kafka answers again. Without a
+ * spool, the request would get 503.
  */
 import type { OutgoingRecord } from '@customer-stream/runtime/kafka'
 import type { Destination, DrainEnd } from '../spool/drain.ts'
@@ -16,8 +16,9 @@ export interface SpooledPublishOptions {
   readonly spoolAfterMs: number
   readonly onDiskError: (error: Error) => void
   /**
-   * Called after a send of the drain, with the number of records that Kafka did not accept, and
-   * Kafka's last error. The error is undefined if Kafka did not answer in time.
+   * Called if Kafka did not accept all records of a send of the drain. `records` is the number of
+   * records that Kafka did not accept. `error` is Kafka's last error, or undefined if Kafka did not
+   * answer in time.
    */
   readonly onNotAccepted: (records: number, error: Error | undefined) => void
 }

@@ -119,7 +119,7 @@ describe('deliver', () => {
     expect(partitions).toEqual([`${customers}/1 of 3`, `${customers}/2 of 3`, `${customers}/1 of 3`])
   })
 
-  it('a record of another prefix goes to the same topic of the current prefix, otherwise to quarantine', async () => {
+  it('a record of another topic prefix goes to the topic of the current prefix, or to quarantine', async () => {
     const { publishers, valuesIn } = kafkaThatRefuses(() => false)
     await deliver(publishers, [
       recordOf('old.customers.raw', 'c'),
@@ -131,8 +131,8 @@ describe('deliver', () => {
 
   describe('failing partitions', () => {
     /**
-     * Simulates a Kafka in which these partitions fail. In this test the length of a key is its
-     * partition. Each send takes 300 ms.
+     * Simulates a Kafka in which these partitions fail. In this test the length of a key is the
+     * number of its partition. Each send takes 300 ms.
      */
     const kafkaWithout = (failing: Set<number>) => {
       vi.useFakeTimers({ toFake: ['performance', 'setInterval', 'clearInterval'] })
@@ -195,7 +195,7 @@ it('a shutdown keeps its deadline even if the copy of a refused record cannot be
   expect(refused).toEqual([{ topic: customers, quarantined: false }])
 })
 
-it('a topic that stores no records is reported with the error of Kafka', async () => {
+it('an outage of a topic is reported with the error of Kafka', async () => {
   const { publishers } = setUp(async ([record]) => {
     if (record?.topic === other) throw new NotStoredError('unavailable', 'no right to write')
   })
@@ -218,7 +218,7 @@ it('a topic that stores no records is reported with the error of Kafka', async (
   })
 })
 
-it('a topic is reported if its last healthy partitions begin to fail', async () => {
+it('an outage of a topic is reported if its last healthy partitions begin to fail', async () => {
   const failing = new Set([1, 2, 3])
   const { publishers } = setUp(async (records) => {
     if (records.some(({ key }) => failing.has(key?.length ?? -1))) throw new NotStoredError('unavailable', 'no leader')

@@ -8,7 +8,7 @@ import type { Send } from './send-in-parts.ts'
 export interface TopicPublishers {
   /**
    * Publishes a record. If Kafka refuses the record, a copy goes to quarantine (dead-letter topic).
-   * The outcome is `refused` and does not wait for the copy.
+   * The outcome is then `refused`. The promise does not wait for the copy.
    */
   publish(record: OutgoingRecord, deadlineAt: number): Promise<Outcome>
   /** Returns true if the last flush of this record's partition failed. */
@@ -29,9 +29,15 @@ export interface TopicPublishers {
   readonly held: { readonly records: number; readonly bytes: number }
   /** Number of partitions, over all topics, whose last flush failed. */
   readonly failing: number
-  /** Number of partitions, over all topics, with a slow last flush within the last minute. */
+  /**
+   * Number of partitions, over all topics, whose last flush was slow and ended within the last
+   * minute.
+   */
   readonly slow: number
-  /** Describes a topic whose oldest send has lasted longer than `stuckSendMs`. */
+  /**
+   * Returns a sentence about a send that has lasted longer than `stuckSendMs`. Undefined if no send
+   * has lasted so long.
+   */
   stuck(): string | undefined
   /**
    * Returns a topic that stores no records because its partitions fail. `error` is the last error
@@ -52,7 +58,7 @@ export interface TopicPublishers {
  */
 const QUARANTINE_DEADLINE_MS = 30_000
 /**
- * Deadline of the last flushes at shutdown. The time may be short, because all requests already
+ * Time limit for the last flushes at shutdown. The limit may be short, because all requests already
  * have answers. Only spooled records and quarantine copies still wait for Kafka.
  */
 const DRAIN_MS = 250
