@@ -3,9 +3,10 @@
 import '@customer-stream/runtime/node-version'
 import { setFlagsFromString } from 'node:v8'
 
-// With this flag, V8 begins a major collection when the heap has doubled since the last one.
-// Without the flag, the heap may grow to four times its size under load. With few events, V8 would
-// collect the heap every two seconds, and each collection delays events by several milliseconds.
+// With this flag, V8 begins a major garbage collection when the heap has doubled since the last
+// collection. Without this flag, the heap may grow to four times its size under load. With few
+// events, V8 then collects the heap every two seconds. Each collection delays events by several
+// milliseconds.
 setFlagsFromString('--heap-growing-percent=100')
 
 await import('./src/main.ts')

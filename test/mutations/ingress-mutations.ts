@@ -348,7 +348,7 @@ export const ingressMutations: readonly Mutation[] = [
     to: 'log(refusal)',
     test: unit(
       `${folder}/http/refusal-log.test.ts`,
-      'many addresses of strangers do not flood the log, and hide no line of the proven sender',
+      'many addresses of strangers do not flood the log, and suppress no line of the proven sender',
     ),
   },
   {
@@ -359,7 +359,7 @@ export const ingressMutations: readonly Mutation[] = [
     to: 'chunk.length < 0',
     test: unit(
       `${folder}/http/receive-body.test.ts`,
-      'the many small chunks of a body are copied together, and only the first eight are kept',
+      'the first eight chunks of a body are kept, and later small chunks are copied together',
     ),
   },
   {
@@ -370,7 +370,7 @@ export const ingressMutations: readonly Mutation[] = [
     to: '',
     test: unit(
       `${folder}/http/receive-body.test.ts`,
-      'the limit counts the memory of small chunks, but never drops a body that is alone',
+      'the limit of all bodies counts the memory of small chunks, and a single body may exceed it',
     ),
   },
   {
@@ -513,7 +513,7 @@ export const ingressMutations: readonly Mutation[] = [
     file: `${folder}/http/authenticate.ts`,
     from: 'const transcoded = transcode(body, contentType)',
     to: 'const transcoded = undefined as Transcoded | undefined',
-    test: unit(`${folder}/http/app.test.ts`, 'the charset of a body is found by the signature over UTF-8'),
+    test: unit(`${folder}/http/app.test.ts`, 'the charset of a body is found if the signature is over UTF-8'),
   },
   {
     rule: 'the content type is stored with the record',
@@ -522,7 +522,7 @@ export const ingressMutations: readonly Mutation[] = [
     from:
       '        ...trace,\n' + '        ...(contentType !== undefined && { [RAW_HEADERS.contentType]: contentType }),',
     to: '        ...trace,',
-    test: unit(`${folder}/http/app.test.ts`, 'the charset of a body is used if declared'),
+    test: unit(`${folder}/http/app.test.ts`, 'the charset of a body is the declared charset'),
   },
   {
     rule: 'a setting names the charset of bodies that declare no charset',
@@ -532,7 +532,7 @@ export const ingressMutations: readonly Mutation[] = [
     to: 'return false && isOtherCharset && fallbackEncoding !== undefined',
     test: unit(
       `${folder}/http/app.test.ts`,
-      'the fallback charset is used if none is declared and the body is not UTF-8',
+      'the fallback charset is used if the body declares no charset and is not UTF-8',
     ),
   },
   {
@@ -541,7 +541,7 @@ export const ingressMutations: readonly Mutation[] = [
     file: `${folder}/http/webhook-route.ts`,
     from: `    ...(suspicion && { suspicion }),\n`,
     to: '',
-    test: unit(`${folder}/http/app.test.ts`, 'an accepted event that will never be applied is counted'),
+    test: unit(`${folder}/http/app.test.ts`, 'an accepted event that will probably never be applied is counted'),
   },
   {
     rule: 'a body that ends with an error of the parser is counted once',

@@ -42,6 +42,9 @@ export const traceMutations: readonly Mutation[] = [
     file: 'packages/schemas/src/trace-context.ts',
     from: '|| !traceparentForm.test(traceparent)',
     to: '',
-    test: unit('services/ingress/src/http/app.test.ts', 'an event keeps a well-formed trace context'),
+    test: unit(
+      'services/ingress/src/http/app.test.ts',
+      'the record of an event has the trace context of the request, if this context is well-formed',
+    ),
   },
 ]

@@ -58,8 +58,8 @@ const repeat = (task: string, intervalMs: number, work: () => Promise<void>) => 
 }
 const secretFiles = { schemas: ingressSettings, env: process.env, rules: ingressRules, registry, logger }
 lifecycle.onStop('secret files', watchSecretFiles(settings, secretFiles))
-// Parts stop in reverse order: first "not ready" and a wait for the load balancer, then requests,
-// publishers, drain and spool, then Kafka and traces, and last the admin port.
+// Parts stop in reverse order, the last part first: readiness, public port, publishers, drain,
+// spool, Kafka, traces, admin port.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
 lifecycle.onStop('traces', traces.stop)
 lifecycle.onStop('kafka', connection.disconnect)
@@ -68,8 +68,8 @@ lifecycle.onStop('spool', () => spool?.close())
 repeat('drain', DRAIN_INTERVAL_MS, () => delivery.drainSpool(connection.partitionsKnown, stopping.signal))
 repeat('outages', OUTAGE_INTERVAL_MS, watch)
 lifecycle.onStop('publishers', publishers.drain)
-// When the port begins to close, every request must be answered within ACCEPT_DEADLINE_MS.
-// Connections are cut 500 ms later.
+// When the port begins to close, every request must get its answer within ACCEPT_DEADLINE_MS. The
+// remaining connections are cut 500 ms later.
 lifecycle.onStop('public port', () => closeServer(app, settings.ACCEPT_DEADLINE_MS + 500))
 lifecycle.onStop('readiness', async () => {
   stopping.abort()

@@ -51,8 +51,8 @@ const createRequestSeconds = (registers: Registry[]) => {
   const histogram = new Histogram({
     name: 'ingress_request_seconds',
     help:
-      'Time from the headers of a request to the webhook until its answer, by class of the answer. Answers of ' +
-      'Node’s HTTP parser are not included.',
+      'Time from the arrival of a webhook request’s headers until the answer, by class of the status code. Answers ' +
+      'of Node’s HTTP parser are not included.',
     buckets: SECONDS,
     labelNames: ['class'],
     registers,
@@ -82,7 +82,7 @@ const createQueueGauges = (registers: Registry[], { size, isolated }: Pick<Sourc
     name: 'ingress_partitions_failing',
     help:
       'Partitions, over all topics, whose last flush failed. The ingress retries them separately, even without ' +
-      'traffic. They delay no other partition.',
+      'new events. They delay no other partition.',
     registers,
     collect() {
       this.set(isolated().failing)
@@ -117,14 +117,11 @@ const createSpoolMetrics = (registers: Registry[], { spoolSize }: Pick<Sources, 
   )
   spoolGauge(
     'ingress_spool_uncounted_bytes',
-    'Bytes of files of an earlier process. Their records are not counted yet, because the drain has not read them.',
+    'Bytes of the spool files whose records are not counted yet, because the drain has not read these files since ' +
+      'the start.',
     ({ uncountedBytes }) => uncountedBytes,
   )
-  spoolGauge(
-    'ingress_spool_bytes',
-    'Bytes of the spool on disk, files kept as `.damaged` included.',
-    ({ bytes }) => bytes,
-  )
+  spoolGauge('ingress_spool_bytes', 'Bytes of the spool on disk, including `.damaged` files.', ({ bytes }) => bytes)
   spoolGauge('ingress_spool_oldest_seconds', 'Age of the oldest record in the spool.', ({ oldestAt }) =>
     oldestAt === undefined ? 0 : Math.max(0, Date.now() - oldestAt) / 1000,
   )
@@ -147,15 +144,15 @@ const createSpoolMetrics = (registers: Registry[], { spoolSize }: Pick<Sources, 
     spoolErrors: new Counter({
       name: 'ingress_spool_errors_total',
       help:
-        'Events that the disk of the spool refused: it is full, read-only or broken. They got 503, unless Kafka ' +
-        'stored them.',
+        'Events that could not be written to the spool, because its disk is full, read-only or broken. Each of these ' +
+        'events got 503, unless Kafka stored the event.',
       registers,
     }),
     spoolDrainFailures: new Counter({
       name: 'ingress_spool_drain_failures_total',
       help:
-        'Sends of spooled records that Kafka did not accept completely. The ingress retries the rest. Normal in an ' +
-        'outage.',
+        'Sends of spooled records that failed, because Kafka did not accept all records. The ingress retries the ' +
+        'remaining records. Normal during an outage.',
       registers,
     }),
   }
@@ -184,7 +181,7 @@ const createAnswerMetrics = (registers: Registry[]) => {
     }),
     acceptSeconds: new Histogram({
       name: 'ingress_accept_seconds',
-      help: 'Time from the headers of a request to its answer of 202.',
+      help: 'Time from the arrival of a request’s headers until its answer 202.',
       buckets: SECONDS,
       registers,
     }),
@@ -196,7 +193,9 @@ const createAnswerMetrics = (registers: Registry[]) => {
     }),
     lastRefusal: new Gauge({
       name: 'ingress_last_refusal_timestamp_seconds',
-      help: 'Unix time of the last answer of 4xx to a request with a signature or a token. 0 if none since the start.',
+      help:
+        'Unix time of the last answer of 4xx to a request with a signature or a token. 0 if there was none since the ' +
+        'start.',
       registers,
     }),
     eventsAtRisk,
@@ -267,15 +266,15 @@ const createRecordMetrics = (registers: Registry[]) => {
   const metrics = {
     published: new Counter({
       name: 'ingress_published_total',
-      help: 'Records by kind of event and outcome.',
+      help: 'Records that the ingress tried to store, by kind of event and outcome.',
       labelNames: ['event', 'outcome'],
       registers,
     }),
     refused: new Counter({
       name: 'ingress_refused_records_total',
       help:
-        'Records that Kafka will never accept. Each attempt counts. `quarantined` says whether quarantine has the ' +
-        'bytes.',
+        'Records that Kafka will never accept. A record counts once for each attempt. `quarantined` says whether ' +
+        'quarantine has the bytes.',
       labelNames: ['quarantined'],
       registers,
     }),
@@ -287,7 +286,7 @@ const createRecordMetrics = (registers: Registry[]) => {
     }),
     flushSeconds: new Histogram({
       name: 'ingress_flush_seconds',
-      help: 'Time of a flush to Kafka.',
+      help: 'Duration of a flush to Kafka.',
       buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5],
       registers,
     }),

@@ -47,7 +47,10 @@ export const createReadiness = (deps: ReadinessDependencies): Readiness => {
       'have leaders and enough in-sync replicas.'
     return { ...diagnosis, message }
   }
-  /** Names a quota too, because a long delay by a quota looks like a stuck send. */
+  /**
+   * Returns a sentence about a stuck send. Also names a quota, because a long delay by a quota
+   * looks like a stuck send.
+   */
   const stuckSend = (although = ''): string | undefined => {
     const [stuck, quota] = [publishers.stuck(), quotaDelay()]
     if (stuck === undefined) return undefined

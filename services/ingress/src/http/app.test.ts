@@ -132,7 +132,7 @@ describe('authentic events', () => {
     },
   )
 
-  it('an event of another type goes to its topic, with dealer or event id as key', async () => {
+  it('an event of another type goes to the topic other.raw, with the dealer or the event id as key', async () => {
     const { post, published } = start()
     for (const event of [
       { type: 'mpis', id: 'e', dealeruuid: 'd' },
@@ -147,7 +147,7 @@ describe('authentic events', () => {
     ])
   })
 
-  it('the response time includes the wait for Kafka, and leaves out refused requests', async () => {
+  it('the metric of accepted events includes the wait for Kafka, and leaves out refused requests', async () => {
     const { promise: stored, resolve } = Promise.withResolvers<End>()
     const { post, published, registry } = start({ outcome: stored })
     const answer = post(valid)
@@ -175,7 +175,7 @@ describe('authentic events', () => {
     expect(await countsOf(await failing.registry.metrics())).toEqual([0, 0, 1])
   })
 
-  it('an event keeps a well-formed trace context', async () => {
+  it('the record of an event has the trace context of the request, if this context is well-formed', async () => {
     const { post, published } = start()
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
     await post(valid, { traceparent, tracestate: 'a=1' })
@@ -217,7 +217,7 @@ describe('traces', () => {
     expect(refusals).toMatchObject([{ traceId: '1'.repeat(32) }])
   })
 
-  it('an authentic body that goes to quarantine has its span, and quarantine has the context', async () => {
+  it('an authentic body that goes to quarantine has a span, and its record has the context of the span', async () => {
     const { post, published, spans, refusals } = start({ isTraced: true })
     expect((await post('{', SENDER)).statusCode).toBe(400)
     expect(published[0]).toMatchObject({ topic: 'mykaarma.quarantine', headers: SPAN })
@@ -238,14 +238,14 @@ describe('traces', () => {
     expect(spans).toEqual([])
   })
 
-  it('without traces, a refusal has the trace of the sender', async () => {
+  it('if traces are off, a refusal has the trace id of the sender', async () => {
     const { post, refusals } = start()
     await post(valid, { ...SENDER, 'x-authorization-token': 'wrong' })
     await post(valid, { 'x-authorization-token': 'wrong' })
     expect(refusals.map(({ traceId }) => traceId)).toEqual([SENDER.traceparent.slice(3, 35), undefined])
   })
 
-  it('a bug is reported with the trace of its request', async () => {
+  it('a bug is reported with the trace id of the request', async () => {
     const traceIds: (string | undefined)[] = []
     const { post, spans } = start({ isTraced: true, outcome: new Error('bug'), onBug: (id) => traceIds.push(id) })
     expect((await post(valid, SENDER)).statusCode).toBe(500)
@@ -359,7 +359,7 @@ describe('authentication', () => {
 describe('the order of checks', () => {
   const only = (address: string) => ({ includes: (other: string) => other === address })
 
-  it('a sender address that is not allowed is refused before all other checks', async () => {
+  it('a request from a forbidden address is refused before all other checks', async () => {
     const { post, published } = start({ allowedAddresses: only('10.0.0.1') })
     const answer = await post('x'.repeat(20_000), {
       'content-type': 'image/png',
@@ -515,23 +515,35 @@ describe('charsets', () => {
   const text = customers({ customerUuid: 'José' })
   const latin1 = Buffer.from(text, 'latin1')
   it.each([
-    ['is used if declared', 'text/plain; charset=ISO-8859-1', latin1, sign(latin1), 'text/plain; charset=ISO-8859-1'],
-    ['is found by the signature over UTF-8', 'text/plain', latin1, sign(text), 'text/plain; charset=windows-1252'],
     [
-      'is used if declared, and the signature may be over UTF-8',
+      'is the declared charset',
+      'text/plain; charset=ISO-8859-1',
+      latin1,
+      sign(latin1),
+      'text/plain; charset=ISO-8859-1',
+    ],
+    ['is found if the signature is over UTF-8', 'text/plain', latin1, sign(text), 'text/plain; charset=windows-1252'],
+    [
+      'is the declared charset, even if the signature is over UTF-8',
       'text/plain;charset=latin1',
       latin1,
       sign(text),
       'text/plain;charset=latin1',
     ],
     [
-      'is UTF-8 if UTF-8 was sent and the declared charset was signed',
+      'is UTF-8 if the sender sent UTF-8 and signed the declared charset',
       'text/plain; charset=iso-8859-1',
       Buffer.from(text),
       sign(latin1),
       undefined,
     ],
-    ['is UTF-8 if UTF-8 was sent and ISO-8859-1 was signed', 'text/plain', Buffer.from(text), sign(latin1), undefined],
+    [
+      'is UTF-8 if the sender sent UTF-8 and signed ISO-8859-1',
+      'text/plain',
+      Buffer.from(text),
+      sign(latin1),
+      undefined,
+    ],
     [
       'may be UTF-16',
       'application/json; charset=utf-16',
@@ -565,7 +577,7 @@ describe('charsets', () => {
     })
   })
 
-  it('the fallback charset is used if none is declared and the body is not UTF-8', async () => {
+  it('the fallback charset is used if the body declares no charset and is not UTF-8', async () => {
     const { post, published } = start({ fallbackEncoding: 'windows-1252' })
     expect((await post(latin1)).statusCode).toBe(202)
     expect((await post(text)).statusCode).toBe(202)
@@ -581,7 +593,7 @@ describe('charsets', () => {
     expect(published[0]?.headers).toMatchObject({ reason: 'not-json', 'content-type': 'text/plain; charset=utf-16' })
   })
 
-  it('a changed body stays unauthentic, whatever charset it declares', async () => {
+  it('a changed body is not authentic, even if its charset is not UTF-8', async () => {
     const other = Buffer.from(text.replace('José', 'Josè'), 'latin1')
     expect((await start().post(other, { 'mykaarma-signature-token': sign(text) })).statusCode).toBe(401)
   })
@@ -658,7 +670,7 @@ describe('refusals', () => {
     expect(refusals).toMatchObject([{ problem: 'malformed-json', sender }])
   })
 
-  it('a refused address is always reported, with the address and its header', async () => {
+  it('a request from a forbidden address is always reported, with the address and x-forwarded-for', async () => {
     const { post, refusals } = start({
       allowedAddresses: { includes: () => false },
       trustedProxies: { includes: () => true },
@@ -701,14 +713,17 @@ it.each([
   [undefined, { id: 'e', type: 'a-new-type', timestamp: 1_795_000_000_000 }, ''],
   // JavaScript throws when it converts this object to a number.
   [undefined, { id: 'e', type: 'customers', timestamp: { toString: '1' } }, ''],
-])('an accepted event that will never be applied is counted and reported as %s', async (what, envelope, value) => {
-  const { post, suspicions, registry } = start()
-  const payload = { customerWithVehicles: { customer: { customerUuid: 'c' } } }
-  expect((await post(JSON.stringify({ ...envelope, payload }))).statusCode).toBe(202)
-  expect(suspicions).toEqual(what === undefined ? [] : [{ what, eventId: 'e', given: value }])
-  const counted = await registry.getSingleMetricAsString('ingress_suspicious_events_total')
-  if (what !== undefined) expect(counted).toContain(`what="${what}",service="test"} 1`)
-})
+])(
+  'an accepted event that will probably never be applied is counted and reported: %s',
+  async (what, envelope, value) => {
+    const { post, suspicions, registry } = start()
+    const payload = { customerWithVehicles: { customer: { customerUuid: 'c' } } }
+    expect((await post(JSON.stringify({ ...envelope, payload }))).statusCode).toBe(202)
+    expect(suspicions).toEqual(what === undefined ? [] : [{ what, eventId: 'e', given: value }])
+    const counted = await registry.getSingleMetricAsString('ingress_suspicious_events_total')
+    if (what !== undefined) expect(counted).toContain(`what="${what}",service="test"} 1`)
+  },
+)
 
 it('a body with a long number in deep JSON is accepted', async () => {
   const { post, published } = start({ maxBodyBytes: 1_000_000 })

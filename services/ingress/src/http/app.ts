@@ -49,8 +49,8 @@ export interface AppDependencies {
   /** Undefined if traces are off. */
   readonly tracer: Tracer | undefined
   /**
-   * Called for each refused request that has a signature or a token, or comes from a forbidden
-   * address.
+   * Called for each request that is refused with 4xx and has a signature or a token. Also called
+   * for each request from a forbidden address.
    */
   readonly onRefused: (refusal: Refusal) => void
   /** Called for each event that gets 202 but will probably never be applied. */
@@ -88,7 +88,10 @@ export interface AppOptions {
 export const WEBHOOK_PATH = '/webhooks/mykaarma'
 export const HEALTH_PATH = '/healthz'
 
-/** Value of Retry-After in seconds, for people and other clients. myKaarma has its own backoff. */
+/**
+ * Value of the header Retry-After, in seconds. The header is for people and other clients, because
+ * myKaarma has its own backoff.
+ */
 const RETRY_AFTER_SECONDS = '5'
 
 /** After a refusal, the peer has this time to read the answer and to close the connection. */
@@ -124,15 +127,15 @@ const problemOfError = (error: { code?: string; statusCode?: number }): Problem 
 }
 
 /**
- * The public HTTP contract. Order of checks: path, method, address, size, signature and token over
- * the raw bytes, parse, route.
+ * The public HTTP contract. The order of the checks is: path, method, address, size, token and
+ * signature, JSON, topic. The signature is checked over the raw bytes of the body.
  */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: the hooks and routes of one app
 export const createApp = (deps: AppDependencies, options: AppOptions): FastifyInstance => {
   const { metrics } = deps
   const spans = createRequestSpans(deps.tracer, WEBHOOK_PATH)
-  // Sockets on which the handler of parser errors has answered, with the problem of the answer. The
-  // answer is already counted.
+  // By socket: the problem with which the handler of parser errors has answered. This answer is
+  // already counted.
   const answeredByParser = new WeakMap<Duplex, Problem>()
   const rawAnswer = (problem: Problem) => {
     metrics.answers.inc({ answer: problem })
@@ -147,7 +150,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   const app = fastify({
     ...withoutSchemas,
     logger: false,
-    // Accept variants of the path, because an event must not be lost through a different spelling.
+    // Accept other spellings of the path, so that no event is lost.
     routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, caseSensitive: false },
     exposeHeadRoutes: false,
     // Without this limit slow senders could keep connections forever.
@@ -191,7 +194,10 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     return notAuthenticated?.sender ?? deps.authenticate.senderOf(oneHeader(headers[TOKEN_HEADER]))
   }
 
-  /** Reports a refusal that the sender or the operator must fix. Ignores requests of strangers. */
+  /**
+   * Reports a refusal whose cause the sender or the operator must correct. Ignores requests of
+   * strangers.
+   */
   const report = (request: FastifyRequest, problem: Problem, traceId: string | undefined) => {
     const { headers, socket } = request
     const isOurs = headers[SIGNATURE_HEADER] !== undefined || headers[TOKEN_HEADER] !== undefined
@@ -252,7 +258,7 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
   // the port closes.
   app.addHook('onSend', (request, reply, payload, done) => {
     if (deps.stopping.aborted) reply.header('connection', 'close')
-    // Requests to other paths, such as probes, have no time of arrival.
+    // Only requests to the webhook have a time of arrival. Probes have none.
     if (request.arrivedAt > 0) {
       const seconds = (performance.now() - request.arrivedAt) / 1000
       metrics.requestSeconds.observe({ class: `${Math.floor(reply.statusCode / 100)}xx` }, seconds)
@@ -260,8 +266,8 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     done(null, payload)
   })
 
-  // A fixed time after the port has closed, all open connections are cut. Late requests must get
-  // their answer before this time.
+  // The process cuts all open connections a fixed time after it begins to close the port. Each late
+  // request must get its answer before this time.
   let lastDeadline = Number.POSITIVE_INFINITY
   app.addHook('preClose', (done) => {
     lastDeadline = performance.now() + options.acceptDeadlineMs
@@ -403,7 +409,7 @@ declare module 'fastify' {
     arrivedAt: number
     /** Deadline of the answer, on the clock of `performance.now()`. */
     deadlineAt: number
-    /** True if the sender is authenticated, or authentication is off. */
+    /** True if the sender is authenticated, or if authentication is off. */
     isAuthentic: boolean
     /** Set if the checks of signature and token refused the request. */
     notAuthenticated: NotAuthenticated | undefined

@@ -66,7 +66,7 @@ it('a known token proves the sender before the body arrives', () => {
   ])
 })
 
-it('only a configured check can fail, and a sender whose only check failed is not proven', () => {
+it('only a configured check can fail, and a sender that fails the only check is not proven', () => {
   const unsigned = createAuthenticate({ tokens })
   expect(unsigned(body, { signature: undefined, token: 'token-3' })).toEqual({
     failedCheck: 'token-unknown',

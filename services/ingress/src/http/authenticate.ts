@@ -9,13 +9,13 @@ import { declaredEncoding, decodeText } from '@customer-stream/schemas'
 export interface Credentials {
   readonly signature: string | undefined
   readonly token: string | undefined
-  /** Content type of the body. The search for the signed bytes uses its charset. */
+  /** Content type of the body. Its charset helps to find the bytes that the sender has signed. */
   readonly contentType?: string | undefined
 }
 
 /**
- * Names of the matching secret and token. Metrics count requests by these names, so they show when
- * a rotation is complete.
+ * Names of the matching secret and token. Metrics count requests by these names. So the metrics
+ * show when the rotation of a secret is complete.
  */
 export interface Authenticated {
   /** `none` if signatures are not checked. */
@@ -44,7 +44,10 @@ export const FAILED_CHECKS = [
 export const SENDERS = ['proven', 'claimed'] as const
 export type Sender = (typeof SENDERS)[number]
 
-/** The answer must not contain these facts, because they would help an attacker. */
+/**
+ * Result for a request that is not authentic. The answer must not contain these facts, because they
+ * would help an attacker.
+ */
 export interface NotAuthenticated {
   /** The first check that the request fails. */
   readonly failedCheck: (typeof FAILED_CHECKS)[number]
@@ -69,12 +72,15 @@ const signatureForm = /^sha256=([0-9a-f]{64})$/i
 
 const digest = (value: string): Buffer => hash('sha256', value, 'buffer')
 
-/** Encodes a text in a single-byte charset. Writes `?` for missing characters, as Java does. */
+/**
+ * Encodes a text in a single-byte charset. Writes `?` for each character that the charset lacks, as
+ * Java does.
+ */
 const encodeSingleByte = (text: string, encoding: string): Buffer | undefined => {
   const decoder = new TextDecoder(encoding)
   const byteOf = new Map<string, number>()
   for (let byte = 0xff; byte >= 0; byte--) byteOf.set(decoder.decode(Uint8Array.of(byte)), byte)
-  // A charset with fewer characters than this is not a single-byte charset.
+  // A single-byte charset has at least 0xf0 characters.
   if (byteOf.size < 0xf0) return undefined
   const question = 0x3f
   return Buffer.from(Array.from(text, (character) => byteOf.get(character) ?? question))
@@ -87,15 +93,16 @@ const encodeText = (text: string, encoding: string): Buffer | undefined => {
 }
 
 interface Transcoded {
-  /** The body's text in another charset. The sender may have signed these bytes. */
+  /** Bytes of the body's text in another charset. The sender may have signed these bytes. */
   readonly signed: Buffer
   /** Charset of the body, if the sender signed these bytes. */
   readonly encoding: string
 }
 
 /**
- * Returns the body's text in other charsets that the sender may have signed. Example: a program
- * signs the text as UTF-8, and its HTTP client sends the text as ISO-8859-1, or the reverse.
+ * Encodes the body's text in another charset, because the sender may have signed the text in that
+ * charset. Example: a program signs the text as UTF-8, and its HTTP client sends the text as
+ * ISO-8859-1, or the reverse.
  */
 const transcode = (body: Buffer, contentType: string | undefined): Transcoded | undefined => {
   const declared = declaredEncoding(contentType)
@@ -114,9 +121,9 @@ const transcode = (body: Buffer, contentType: string | undefined): Transcoded | 
 }
 
 /**
- * Checks the signature over the raw body, and the static token, if they are configured. Compares
- * all secrets and tokens in constant time. Otherwise the delay of the answer would reveal how much
- * of a secret matched. Transcodes only the body of a request with a correct token, because
+ * Checks the static token, and the signature over the raw body. Skips a check that is switched off.
+ * Compares all secrets and tokens in constant time. Otherwise the delay of the answer would reveal
+ * how much of a secret matched. Transcodes only the body of a request with a correct token, because
  * transcoding takes time.
  */
 export const createAuthenticate = ({

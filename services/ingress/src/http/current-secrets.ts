@@ -6,8 +6,9 @@ import { type Authenticate, createAuthenticate } from './authenticate.ts'
 type SecretSettings = Pick<IngressSettings, 'MYKAARMA_AUTH' | 'MYKAARMA_SIGNING_SECRETS' | 'MYKAARMA_TOKENS'>
 
 /**
- * Returns a function that checks a request with the current secrets and tokens of the settings,
- * because the file of a secret may change. Returns undefined if MYKAARMA_AUTH is off.
+ * Returns a function that authenticates a request. The function reads the secrets and tokens from
+ * the settings at each request, because the file of a secret may change. Undefined if MYKAARMA_AUTH
+ * is off.
  */
 export const authenticateWith = (
   settings: SecretSettings,

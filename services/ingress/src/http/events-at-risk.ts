@@ -1,8 +1,8 @@
 import { hash } from 'node:crypto'
 
 /**
- * Remembers events that got 503 and were not accepted later, by the hash of their body. The sender
- * gives up an event after six attempts, so these events may be lost. This process does not see a
+ * Remembers each event that got 503 and was not accepted later. Keeps only the hash of its body.
+ * The sender stops after six attempts, so these events may be lost. This process does not see a
  * repeat that another ingress accepts, so the number is an upper limit.
  */
 export interface EventsAtRisk {
@@ -14,7 +14,8 @@ export interface EventsAtRisk {
 /**
  * @param limit maximum number of remembered events, about 150 bytes each. At the limit, the event
  *   with the oldest refusal is forgotten.
- * @param forgetAfterMs the sender sends no repeat after this time.
+ * @param forgetAfterMs time from the last refusal of an event until the event is forgotten. The
+ *   sender repeats no event after this time.
  */
 export const createEventsAtRisk = ({
   limit = 10_000,
@@ -43,7 +44,7 @@ export const createEventsAtRisk = ({
       forgetOld()
     },
     accepted: (body) => {
-      // Usually no event is at risk, and no hash is needed.
+      // Usually no event is at risk. Compute no hash in this case.
       if (refusedAt.size > 0) refusedAt.delete(keyOf(body))
     },
   }

@@ -39,7 +39,7 @@ it('a body in chunks of many sizes keeps the order of its bytes', async () => {
   expect(results[0] === chunks.join('')).toBe(true)
 })
 
-it('the many small chunks of a body are copied together, and only the first eight are kept', async () => {
+it('the first eight chunks of a body are kept, and later small chunks are copied together', async () => {
   const { stream, results } = open()()
   const write = (count: number) =>
     Array.from({ length: count }, () => {
@@ -91,7 +91,7 @@ describe('the limit of all bodies', () => {
     expect([stalled.results, slow.results, quick.results]).toEqual([['too-many-bodies'], [], ['q'.repeat(90_000)]])
   })
 
-  it('the limit counts the memory of small chunks, but never drops a body that is alone', async () => {
+  it('the limit of all bodies counts the memory of small chunks, and a single body may exceed it', async () => {
     const receive = open({ maxBytesTogether: 2000 })
     const bodies = [receive(), receive(), receive()]
     const [first, second, third] = bodies.map(({ results }) => results)
@@ -125,7 +125,7 @@ describe('the limit of all bodies', () => {
   })
 })
 
-it('garbage collections of the young generation free the bodies that are complete', async () => {
+it('minor garbage collections free the bodies that are complete', async () => {
   const receiveBody = createReceiveBody({ maxBodyBytes: 100, maxBytesTogether: 1000 })
   const bytes = await promotedBytes(300, async (i) => {
     const request = Object.assign(new EventEmitter(), { headers: {} })

@@ -17,7 +17,7 @@ export class BodyError extends Error {
 
 export interface ReceiveBodyOptions {
   readonly maxBodyBytes: number
-  /** Bytes of memory of all incomplete bodies. */
+  /** Maximum bytes of memory that all incomplete bodies together may use. */
   readonly maxBytesTogether: number
 }
 
@@ -25,10 +25,13 @@ export interface ReceiveBodyOptions {
  * Maximum number of chunks of a body that are kept without a copy. A usual body has fewer chunks.
  */
 const MAX_UNCOPIED_CHUNKS = 8
-/** Later chunks that are smaller than this are copied into blocks. */
+/** A later chunk is copied into a block if the chunk has fewer bytes than this. */
 const SMALL_CHUNK_BYTES = 4096
 const BLOCK_BYTES = 16_384
-/** Estimated memory of a Buffer without its bytes: 210 bytes of heap, and some outside. */
+/**
+ * Estimated memory of a Buffer without its bytes: 210 bytes of heap, and some memory outside the
+ * heap.
+ */
 const BUFFER_OVERHEAD_BYTES = 300
 
 const NO_BLOCK = Buffer.alloc(0)
@@ -38,8 +41,7 @@ const NO_BLOCK = Buffer.alloc(0)
  * one-byte chunks would use 300 times its size.
  *
  * This is a class, because V8 creates a new hidden class for each object literal with getters. The
- * hidden class would keep the chunks of the body in memory until the next major collection of
- * garbage.
+ * hidden class would keep the chunks of the body in memory until the next major garbage collection.
  */
 class BodyParts {
   bytes = 0
@@ -103,10 +105,10 @@ interface Receiving {
 /**
  * Receives request bodies as bytes, with a limit for each body and a limit for all bodies together.
  * Without limits any stranger could fill the memory, because the sender is not authenticated yet.
- * If all bodies together exceed the limit, the body without progress for the longest time is
- * dropped. So stalled bodies do not block other senders. If only one body is being received, the
- * limit for all bodies does not apply. Otherwise a body of `maxBodyBytes`, which needs more memory
- * than its bytes, could be dropped.
+ * If all bodies together exceed the limit, the ingress drops the body that has made no progress for
+ * the longest time. So stalled bodies do not block other senders. If only one body is being
+ * received, the limit for all bodies does not apply. Otherwise a body of `maxBodyBytes`, which
+ * needs more memory than its bytes, could be dropped.
  */
 export const createReceiveBody = ({ maxBodyBytes, maxBytesTogether }: ReceiveBodyOptions) => {
   // Incomplete bodies, sorted by the time of their last progress.

@@ -30,7 +30,7 @@ const open = () => {
   return { lines, refuse, addresses: () => lines.splice(0).map(({ address, heldBack }) => [address, heldBack]) }
 }
 
-it('each address has its own log lines, so a stranger hides no line of another address', () => {
+it('each address has its own log lines, so a stranger suppresses no line of another address', () => {
   const { refuse, addresses } = open()
   for (let i = 0; i < 5; i++) refuse('stranger')
   refuse('sender')
@@ -43,7 +43,7 @@ it('each address has its own log lines, so a stranger hides no line of another a
   expect(addresses()).toEqual([['stranger', 4]])
 })
 
-it('many addresses of strangers do not flood the log, and hide no line of the proven sender', () => {
+it('many addresses of strangers do not flood the log, and suppress no line of the proven sender', () => {
   const { lines, refuse, addresses } = open()
   for (let i = 0; i < 10_000; i++) refuse(`stranger-${i}`)
   expect(lines).toHaveLength(20)
@@ -55,7 +55,7 @@ it('many addresses of strangers do not flood the log, and hide no line of the pr
   expect(addresses()).toEqual([['stranger-0', 0]])
 })
 
-it('the log forgets the address that was not refused for the longest time', () => {
+it('the log forgets the address whose last refusal is the oldest', () => {
   const { refuse, addresses } = open()
   refuse('often')
   for (let i = 0; i < 2; i++) refuse('rare')

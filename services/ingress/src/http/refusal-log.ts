@@ -3,33 +3,34 @@ import type { Refusal } from './app.ts'
 import { type Problem, problems } from './problem.ts'
 import type { Suspicion } from './webhook-route.ts'
 
-/** Instructions for problems through which events are lost until a person acts. */
+/** Instructions for problems that lose events until a person acts. */
 const advice: Partial<Record<Problem, string>> = {
-  unauthenticated: 'compare MYKAARMA_SIGNING_SECRETS and MYKAARMA_TOKENS with those of the sender',
+  unauthenticated: 'compare MYKAARMA_SIGNING_SECRETS and MYKAARMA_TOKENS with the secrets and tokens of the sender',
   'forbidden-address':
     'if the sender has this address, add it to MYKAARMA_ALLOWED_ADDRESSES; if the peer is a proxy, add the peer to ' +
     'TRUSTED_PROXIES',
   'not-found': 'give the sender the URL with the path /webhooks/mykaarma',
   'method-not-allowed': 'the sender must use POST',
   'too-large': 'raise MAX_BODY_BYTES of ingress and projector, and max.message.bytes of the topics',
-  incomplete: 'look for a proxy or a time limit that cuts requests off',
+  incomplete: 'look for a proxy or a time limit that interrupts requests',
   'request-timeout': 'look for a slow network or proxy; REQUEST_TIMEOUT_MS is the limit',
-  'malformed-json': 'a copy is in quarantine; if its charset is not UTF-8, see MYKAARMA_CHARSET',
-  unroutable: 'a copy is in quarantine; its header `reason` says why',
+  'malformed-json':
+    'a copy of the body is in quarantine; if the sender uses another charset than UTF-8, see MYKAARMA_CHARSET',
+  unroutable: 'a copy of the body is in quarantine; the header `reason` of this record says why',
 }
 
 const MAX_CHARACTERS = 200
 
-/** Programs that connect logs with traces look for this name. */
+/** Programs that connect logs with traces look for the field `trace_id`. */
 export const traceFields = (traceId: string | undefined) => traceId !== undefined && { trace_id: traceId }
 
 const INTERVAL_MS = 10_000
 /**
- * Maximum number of addresses that have their own throttled log. The least recently used address is
- * dropped.
+ * Maximum number of addresses that have their own throttled log. Above this number, the log of the
+ * address whose last refusal is the oldest is dropped.
  */
 const MAX_ADDRESSES = 1000
-/** Maximum log lines in one interval, for all requests together that a stranger can send. */
+/** Maximum log lines in one interval about requests that a stranger can send. */
 const MAX_CLAIMED_LINES = 20
 
 const cut = (text: string | undefined) => text?.slice(0, MAX_CHARACTERS)

@@ -2,7 +2,10 @@ import { type Attributes, type Span, type TraceContext, type Tracer, traceIdOf }
 import { readTraceContext } from '@customer-stream/schemas'
 import type { FastifyRequest } from 'fastify'
 
-/** Spans of the requests to the webhook. Without a tracer, passes on the sender's context. */
+/**
+ * Spans of the requests to the webhook. If traces are off, records get the trace context of the
+ * sender.
+ */
 export interface RequestSpans {
   /** Starts the span of an authentic request. Returns the context for its record. */
   contextOf(request: FastifyRequest): TraceContext | undefined

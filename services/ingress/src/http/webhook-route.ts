@@ -38,7 +38,10 @@ export interface Suspicion {
    */
   readonly what: (typeof SUSPICIONS)[number]
   readonly eventId: string | undefined
-  /** The suspicious timestamp or type. Not named `value`, because the log redacts this name. */
+  /**
+   * The suspicious timestamp or type. Not named `value`, because the log redacts each field with
+   * this name.
+   */
   readonly given: string
 }
 
@@ -87,7 +90,10 @@ const suspicionOf = ({ type, envelope }: CustomersEvent | OtherEvent): Suspicion
   return timestamp < OLDEST_PLAUSIBLE_MS ? { what: 'old-timestamp', eventId, given: String(timestamp) } : undefined
 }
 
-/** Returns the content type. Undefined for the documented content types in UTF-8. */
+/**
+ * Returns the content type to store with the record. Undefined for the documented content types in
+ * UTF-8, because readers need no header for them.
+ */
 const contentTypeToKeep = ({ contentType, encoding }: Delivered): string | undefined => {
   const proved = encoding ?? declaredEncoding(contentType)
   if (proved !== declaredEncoding(contentType)) return proved === 'utf-8' ? undefined : `text/plain; charset=${proved}`
