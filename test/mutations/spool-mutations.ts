@@ -17,7 +17,7 @@ export const spoolMutations: readonly Mutation[] = [
     from: `await file.datasync()
         if (isNew)`,
     to: 'if (isNew)',
-    test: spool('a record is acknowledged only after the fsync of the file and a new file’s directory'),
+    test: spool('a record is acknowledged only after an fsync of its file and of a new file’s directory'),
   },
   {
     rule: 'the spool syncs the directory of a new file',
@@ -25,7 +25,7 @@ export const spoolMutations: readonly Mutation[] = [
     file: `${folder}/spool/segment.ts`,
     from: 'await syncDirectory(directory)',
     to: '',
-    test: spool('a record is acknowledged only after the fsync of the file and a new file’s directory'),
+    test: spool('a record is acknowledged only after an fsync of its file and of a new file’s directory'),
   },
   {
     rule: 'no record is acknowledged if the disk fails',
@@ -57,7 +57,7 @@ export const spoolMutations: readonly Mutation[] = [
     file: `${folder}/spool/format.ts`,
     from: 'randomBytes(MARKER_BYTES)',
     to: "Buffer.from('CSFR')",
-    test: damage('a record that a sender has hidden'),
+    test: damage('a frame that a sender has hidden'),
   },
   {
     rule: 'only one process at a time uses a spool',
@@ -177,7 +177,7 @@ export const spoolMutations: readonly Mutation[] = [
     file: `${folder}/spool/segment.ts`,
     from: 'isScanned(segment) && segment.delivered.count >= segment.found',
     to: 'isScanned(segment)',
-    test: spool('the next process gets the undelivered records of the spool'),
+    test: spool('the next process sends the undelivered records of the spool'),
   },
   {
     rule: 'records spooled under another prefix go to the present topics',
@@ -225,7 +225,7 @@ export const spoolMutations: readonly Mutation[] = [
     file: `${folder}/spool/spool.ts`,
     from: 'appender.hasRoomFor(valueBytes)',
     to: 'appender.hasRoomFor(Math.min(valueBytes, 1))',
-    test: spool('the spool reports that it is full before its last byte is used'),
+    test: spool('the spool reports that it is full if less than one record fits'),
   },
   {
     rule: 'the head of a frame has its own checksum',
@@ -291,7 +291,7 @@ export const spoolMutations: readonly Mutation[] = [
     file: `${folder}/spool/drain.ts`,
     from: '              next = begun\n',
     to: '',
-    test: concurrentDrain('no record that was already read is lost if the next spool file cannot be opened'),
+    test: concurrentDrain('if the next spool file cannot be opened, no record that was already read is lost'),
   },
   {
     rule: 'nothing is acknowledged after the folder or its lock was lost',
@@ -299,7 +299,9 @@ export const spoolMutations: readonly Mutation[] = [
     file: `${folder}/spool/segment.ts`,
     from: '        await isStillOurs()\n        // Write the note',
     to: '        // Write the note',
-    test: reopening('without its lock file the spool refuses records, locks again, and continues'),
+    test: reopening(
+      'after the loss of its lock file, the spool refuses records, locks its folder again, and continues',
+    ),
   },
   {
     rule: 'a deleted file gets no more records',

@@ -106,7 +106,9 @@ export const createAppender = (files: SpoolFiles, options: AppenderOptions): App
     if (abandoned && (await abandoned.abandon())) segments.splice(segments.indexOf(abandoned.segment), 1)
   }
 
-  /** Takes the waiting records that fit into the current file, and at least one record. */
+  /**
+   * Takes the waiting records that fit into the current file. If no record fits, takes one record.
+   */
   const take = (): Entry[] => {
     let end = writer?.segment.bytes ?? HEADER_BYTES
     let count = 0
@@ -140,8 +142,8 @@ export const createAppender = (files: SpoolFiles, options: AppenderOptions): App
       failure = { error }
       isFailing = true
       await abandon()
-      // If the folder was moved, report the error about the folder instead, because the folder is
-      // the cause.
+      // If the folder was moved, reject with the error about the folder instead, because the move
+      // is the cause.
       await options.isStillOurs().catch((cause) => {
         failure = { error: cause }
       })

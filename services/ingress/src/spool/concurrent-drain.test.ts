@@ -111,7 +111,7 @@ it('a shutdown ends the drain while partitions catch up and a record is appended
   await appended
 })
 
-it('a partition that catches up notices a changed number of partitions', {
+it('the drain notices a changed number of partitions while a partition catches up', {
   timeout: 20_000,
 }, async () => {
   const { spool, sent, delivery } = await setUp(1e9)
@@ -138,7 +138,7 @@ it('a partition that catches up notices a changed number of partitions', {
   expect(names).toBe('of 24')
 })
 
-it('no record that was already read is lost if the next spool file cannot be opened', async () => {
+it('if the next spool file cannot be opened, no record that was already read is lost', async () => {
   const { spool, sent, delivery, files } = await setUp(1)
   const accepts = (partition: string) => partition === 'well'
   await spool.append(record('a', 'failing'))

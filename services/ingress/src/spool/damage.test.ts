@@ -24,7 +24,7 @@ const liveBuffers = () => {
 
 interface Written {
   readonly path: string
-  /** Begin and end of each record's frame. */
+  /** Start and end of each record's frame. */
   readonly frames: readonly { readonly at: number; readonly end: number }[]
 }
 
@@ -228,7 +228,7 @@ describe('damaged files', () => {
   })
 })
 
-it('an intact file is not damaged if Kafka accepts its records only at the second attempt', async () => {
+it('a file does not count as damaged if Kafka accepts its records only at the second attempt', async () => {
   const directory = newDirectory()
   await leave(directory, [numbered(5).map((name) => named(name)), numbered(5).map((name) => named(name))])
   const damages: SpoolDamage[] = []
@@ -296,7 +296,7 @@ it('a deleted file counts as damage only if one of its records was not delivered
 })
 
 describe('torn tails', () => {
-  /** Bytes after the last sync, as a crash during an append leaves them. */
+  /** Bytes that a crash during an append may leave after the last sync. */
   it.each([
     ['zeros', () => Buffer.alloc(3_000_000)],
     ['a head without its body', (next: Buffer) => next.subarray(0, 30)],
@@ -315,7 +315,7 @@ describe('torn tails', () => {
     expect(segmentsIn(directory)).toEqual([])
   })
 
-  it('a file is kept as damaged if its last bytes are not from an append', async () => {
+  it('a file is kept as damaged if its last bytes are not an incomplete append', async () => {
     const directory = newDirectory()
     const { path } = await leave(directory, [[named('a')]])
     writeFileSync(path, 'what is this?', { flag: 'a' })
@@ -522,7 +522,7 @@ describe('other formats', () => {
     ])
   })
 
-  it('a record that a sender has hidden in another body is never read', async () => {
+  it('a frame that a sender has hidden in the body of a record is never read as a record', async () => {
     const directory = newDirectory()
     const forged = Array.from({ length: 5 }, (_, i) => sealFrame(encodeFrame(named('forged')), newMarker(), i))
     const { path, frames } = await leave(directory, [[{ ...named('a'), value: Buffer.concat(forged) }, named('b')]])

@@ -74,7 +74,7 @@ export const retire = async (files: SpoolFiles, segment: Segment): Promise<void>
 }
 
 /**
- * Names of file systems that do not outlive the machine or the container, by Linux magic number.
+ * By Linux magic number: names of file systems that do not outlive the machine or the container.
  */
 const VOLATILE = new Map([
   [0x01021994, 'tmpfs (memory)'],

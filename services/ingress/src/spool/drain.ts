@@ -2,9 +2,9 @@
  * Sends the records of the spool, and deletes each file when all its records were accepted.
  *
  * The main reader reads all files in order and sends each record once. Records that Kafka did not
- * accept stay on disk. The drain creates a cursor for their partition. A cursor keeps positions
- * instead of records, and retries. Until the cursor has caught up, the main reader skips the
- * partition's records. So a failing partition delays no other partition.
+ * accept stay on disk. The drain creates a cursor for their partition. A cursor keeps the positions
+ * of these records, and sends the records again later. Until the cursor has caught up, the main
+ * reader skips the partition's records. So a failing partition delays no other partition.
  *
  * The drain starts again at the first file if the partition count changes, or if an unreadable file
  * becomes readable. Otherwise some records could be in no cursor. The drain does not send delivered
@@ -116,7 +116,9 @@ export interface Drain {
 export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: DrainOptions): Drain => {
   const { segments } = files
   const undelivered = createUndelivered({ segments, report, isStillOurs })
-  /** Place of the next record that the run reads. Cursors read only records before this place. */
+  /**
+   * Position of the next record of the main reader. Cursors read only records before this position.
+   */
   let next: Position = { segment: 0, at: 0 }
   /** Timestamp of the record at `next`, if known. */
   let nextTimestamp: number | undefined
@@ -231,8 +233,8 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
     }
     const startCursors = () => {
       mustRestart ||= cursors.entries().some(([partition, cursor]) => isRenamed(partition, cursor, destination))
-      // Start no cursor now. The cursor would end immediately and be started again: an endless loop
-      // that would block the event loop.
+      // Start no cursor now, because the cursor would end immediately. This loop would then start
+      // the cursor again and again, and block the event loop.
       if (isStopped() || mustRestart) return
       for (const [partition, cursor] of cursors) {
         if (cursor.running || cursor.dueAt > performance.now()) continue
@@ -326,8 +328,7 @@ export const createDrain = ({ files, appender, report, isStillOurs, isClosed }: 
         if (appender.mayWriteTo(last)) await Promise.race([appender.committed, ...running()])
         else if (isStopped()) return 'stopped'
         else if (running().length > 0) await Promise.race([appender.committed, sleep(RETRY_MS), ...running()])
-        // A readable file has an undelivered record, and no cursor has the record's place. Read all
-        // files again.
+        // If a readable file has an undelivered record that is in no cursor, read all files again.
         else if (cursors.size === 0 && segments.some((segment) => segment.retryAt === 0 && !isDone(segment)))
           await restart()
         // If a cursor has finished a file in the meantime, continue the loop, which deletes the

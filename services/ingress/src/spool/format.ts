@@ -11,7 +11,7 @@
  *     version 1
  *     file   = header frame*
  *     header = "CSSP" version:u32 marker:4 crc32(the bytes before):u32
- *     frame  = marker:4 crc32(the bytes behind):u32 bodyLength:u32 body
+ *     frame  = marker:4 crc32(the bytes after):u32 bodyLength:u32 body
  *
  *     body        = descriptionLength:u32 description value
  *     description = JSON of a record without its value; its key as base64
@@ -223,8 +223,8 @@ const frameAt = async (
   }
   const frame = await view(at, headBytes + bodyBytes)
   if (crc32(frame.subarray(8)) !== frame.readUInt32LE(4)) return undefined
-  // Frames of version 1 have no ordinal. Use the offset as the id, because no two frames begin
-  // within the same 32 bytes.
+  // Frames of version 1 have no ordinal. Use the offset divided by 32 as the id. The id is unique,
+  // because each frame has more than 32 bytes.
   return { id: Math.floor(at / 32), end: frameEnd, record: decodeBody(frame.subarray(headBytes)) }
 }
 
@@ -274,7 +274,10 @@ export const findMarker = async (view: View, end: number): Promise<Buffer | unde
   return best && Buffer.from(best[0], 'hex')
 }
 
-/** Returns true if these last bytes are an incomplete append: the start of a frame, or zeros. */
+/**
+ * Returns true if the bytes from `from` to `end` are an incomplete append: the start of a frame, or
+ * zeros.
+ */
 const isTorn = async (view: View, from: number, end: number, marker: Buffer): Promise<boolean> => {
   const head = await view(from, FRAME_HEAD_BYTES[2])
   const known = Math.min(head.length, MARKER_BYTES)
@@ -327,7 +330,7 @@ export async function* readFrames(
   { from, end, ordinal, syncedEnd, records }: ReadRange,
 ): AsyncGenerator<Found, void, void> {
   let next = ordinal
-  /** Offset after the last intact record, at which bytes without an intact frame start. */
+  /** Offset at which bytes without an intact frame begin. Undefined after an intact frame. */
   let badFrom: number | undefined
   for (let at = from; at < end; ) {
     const frame = await frameAt(view, at, end, version, marker)

@@ -34,9 +34,9 @@ export interface Lock {
  * Locks a directory for this process until the lock is released or the process dies.
  *
  * A pid file does not work. In a container the same pid returns after each restart. Two containers
- * that share a volume do not see each other's pids. A kernel lock ends with its owner. Node offers
- * a kernel lock only through sqlite, so the lock file is an empty database. On a network file
- * system the lock is only as good as that file system's locks.
+ * that share a volume do not see each other's pids. A kernel lock ends when its process ends. Node
+ * offers a kernel lock only through sqlite, so the lock file is an empty database. On a network
+ * file system the lock is only as good as that file system's locks.
  * @throws SpoolInUseError
  */
 export const lockDirectory = async (directory: string): Promise<Lock> => {

@@ -28,7 +28,7 @@ const drained = async (spool: ReopeningSpool) => {
 }
 
 describe('a spool whose folder changes while it runs', () => {
-  it('without its lock file the spool refuses records, locks again, and continues', async () => {
+  it('after the loss of its lock file, the spool refuses records, locks its folder again, and continues', async () => {
     const directory = newDirectory()
     const lock = join(directory, 'lock')
     const damages: SpoolDamage[] = []
@@ -46,7 +46,7 @@ describe('a spool whose folder changes while it runs', () => {
     expect(damages).toEqual([])
   })
 
-  it('the spool notices a lost lock even without an append, and waits for the other process', async () => {
+  it('the spool notices a lost lock even without an append, and waits until the lock is free', async () => {
     const directory = newDirectory()
     const spool = setUp(directory)
     await spool.open()

@@ -16,8 +16,8 @@ export interface ReopeningSpool extends Pick<Spool, 'append' | 'hasRoomFor' | 'd
 /**
  * Creates a spool that survives the loss of its folder. If the folder or its lock file is missing,
  * deleted or replaced, the spool refuses appends. Each drain then tries to open the spool again.
- * The spool refuses a folder on another file system. After a lost mount, the empty folder is on a
- * disk that may not outlive the machine.
+ * The spool refuses the folder if it is now on another file system. After the loss of a mount, the
+ * path leads to an empty folder, on a disk that may not outlive the machine.
  */
 export const createReopeningSpool = (options: SpoolOptions): ReopeningSpool => {
   let spool: Spool | undefined

@@ -38,15 +38,16 @@ export const lostRecords = ({ what, records }: SpoolDamage): number =>
 /** Log messages: what happened, what the service does now, what a person must do. */
 export const damageMessages: Readonly<Record<SpoolDamage['what'], string>> = {
   'torn-tail':
-    'a crash interrupted the last write to a spool file; its records were not acknowledged; no action is needed',
+    'a crash interrupted the last write to a spool file; the records of this write were not acknowledged; no action ' +
+    'is needed',
   damage: 'a spool file is damaged; all other records are sent and the file is kept as .damaged: check the disk',
-  unreadable: 'a spool file cannot be read in part; all other records are sent and the file is kept: check the disk',
+  unreadable: 'a part of a spool file cannot be read; all other records are sent and the file is kept: check the disk',
   refused:
-    'Kafka accepts a spooled record in no topic; its file is kept as .damaged: repair the topic, remove .damaged ' +
-    'from the name, restart',
+    'Kafka accepts a spooled record in no topic; the file of the record is kept as .damaged: repair the topic, ' +
+    'remove .damaged from the name of the file, restart the ingress',
   foreign:
-    'the spool folder has a file of an unknown format; the file is unchanged: remove it, or run the version that ' +
-    'wrote it',
+    'the spool folder has a file of an unknown format; the file is unchanged: remove the file, or run the version of ' +
+    'the ingress that wrote the file',
 }
 
 export type Report = (damage: SpoolDamage) => void
@@ -136,7 +137,7 @@ export const isScanned = ({ scannedEnd, confirmedEnd }: Segment) => scannedEnd >
 export const isDone = (segment: Segment) => isScanned(segment) && segment.delivered.count >= segment.found
 
 /**
- * Makes new file names in a directory durable. A sync of the files does not make their names
+ * Makes the names of new files in a directory durable. A sync of a file makes only its bytes
  * durable.
  */
 export const syncDirectory = async (directory: string) => {
@@ -321,8 +322,8 @@ export async function* readSegment(
   try {
     const layout = await layoutOf(segment, view, end, report)
     const { version, marker, start } = layout
-    // The note in the file's head has the record count of the whole file. So use the note only if
-    // this call reads up to the end of the file.
+    // The note at the start of the file has the record count of the whole file. So use the note
+    // only if this call reads up to the end of the file.
     const note = end === segment.confirmedEnd ? layout.note : undefined
     if (!marker) {
       noteDamage(segment, { what: 'damage', offset: 0, bytes: end }, report)

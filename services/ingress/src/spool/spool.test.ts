@@ -122,7 +122,7 @@ describe('a spool', () => {
     expect(datasync.mock.calls.length).toBeLessThan(60)
   })
 
-  it('a record is acknowledged only after the fsync of the file and a new file’s directory', async () => {
+  it('a record is acknowledged only after an fsync of its file and of a new file’s directory', async () => {
     const events: string[] = []
     const prototype = await fileHandles()
     for (const method of ['datasync', 'sync'] as const) {
@@ -168,7 +168,7 @@ describe('a spool', () => {
 })
 
 describe('limits', () => {
-  it('the spool never exceeds its limit on disk, and then rejects records immediately', {
+  it('the files of the spool never exceed its limit, and a full spool rejects records immediately', {
     timeout: 60_000,
   }, async () => {
     await withoutSyncs()
@@ -208,7 +208,7 @@ describe('limits', () => {
     expect(names(await drained(spool))).toEqual(['c'])
   })
 
-  it('the spool reports that it is full before its last byte is used', async () => {
+  it('the spool reports that it is full if less than one record fits', async () => {
     const { spool } = await openAt(newDirectory(), { maxBytes: 2000 })
     expect(spool.hasRoomFor(1500)).toBe(true)
     await spool.append(named('a', 1500))
@@ -228,7 +228,7 @@ describe('limits', () => {
 })
 
 describe('draining', () => {
-  it('the next process gets the undelivered records of the spool', async () => {
+  it('the next process sends the undelivered records of the spool', async () => {
     const directory = newDirectory()
     const { spool } = await openAt(directory, { segmentBytes: 100 })
     for (const name of numbered(5)) await spool.append(named(name))

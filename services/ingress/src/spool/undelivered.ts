@@ -78,8 +78,8 @@ export const createUndelivered = ({ segments, report, isStillOurs }: Undelivered
   }
 
   /**
-   * Returns the file to read next. Includes an empty file of an earlier process, because only
-   * reading the file shows that its records are lost.
+   * Returns the file to read next. An empty file of an earlier process must be read too. Otherwise
+   * no one would report that its records are lost.
    */
   const nextFile = (from: Position): Segment | undefined =>
     segments.find(

@@ -7,7 +7,10 @@ const WINDOW_BYTES = 256 * 1024
 const BLOCK_BYTES = 4096
 const RETRY_PAUSE_MS = 100
 const RETRIES = 5
-/** Maximum retries for one open file, because retries of many bad blocks delay other files. */
+/**
+ * Maximum retries for one open file. Without this limit, the retries of many bad blocks would delay
+ * other files.
+ */
 const MAX_RETRIES = 20
 
 /** Adds the path to an error, because errors of an open file name no path. */
