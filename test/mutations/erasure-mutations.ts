@@ -18,7 +18,7 @@ export const erasureMutations: readonly Mutation[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: '    return { order = 1, index = index }\n  end',
     to: '    return { order = 1, is_known = true, index = index }\n  end',
-    test: brokers(`${folder}/erasures.int.test.ts`, 'a rebuild does not replace a newer hash'),
+    test: brokers(`${folder}/erasures.int.test.ts`, 'a rebuild applies no event before an erasure'),
   },
   {
     rule: 'of two erasures the later one counts',

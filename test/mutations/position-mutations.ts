@@ -91,7 +91,7 @@ export const positionMutations: readonly Mutation[] = [
     file: `${folder}/positions.ts`,
     from: 'await load([partition], AbortSignal.any([signal, assignment.signal]))',
     to: '(positions.delete(partition), await load([partition], signal))',
-    test: projection("if the load of a position was aborted, the check seeks to Redis' position"),
+    test: projection('if the load of a position was aborted, the check seeks to the position in Redis'),
   },
   {
     rule: 'a batch is used only if its fetch began at the position',
@@ -99,7 +99,7 @@ export const positionMutations: readonly Mutation[] = [
     file: `${folder}/projection.ts`,
     from: 'if (expected === fetchedFrom) return true',
     to: 'if (expected !== undefined) return true',
-    test: projection('a projection drops records from a wrong offset, and seeks to Redis’ position'),
+    test: projection('a projection drops records from a wrong offset, and seeks to the position in Redis'),
   },
   {
     rule: 'a partition that is lost while its position is loaded is forgotten',
@@ -214,7 +214,7 @@ export const positionMutations: readonly Mutation[] = [
     to: 'return seen.length > 0',
     test: unit(
       `${folder}/stored-positions.test.ts`,
-      'if a position moves while a new state topic sets it back, it is set back again',
+      'if a chunk moves a position while the position is being moved back, it is moved back again',
     ),
   },
   {

@@ -87,7 +87,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/projection.ts`,
     from: 'if (records.length > 1) return projectUpTo(',
     to: 'if (records.length > 1) throw error\n      if (records.length > 1) return projectUpTo(',
-    test: blocked('a partition pauses at a record that our code cannot handle, and the log names the record'),
+    test: blocked('a partition pauses if the projection of a record throws, and the log names the record'),
   },
   {
     rule: 'a batch without usable records moves the position',
@@ -105,7 +105,7 @@ export const projectorMutations: readonly Mutation[] = [
     to: 'true',
     test: unit(
       `${folder}/progress.test.ts`,
-      'a position that stays is reported after ten minutes, if its projector moves other positions',
+      'a standstill is reported only after ten minutes if the projector moves other positions',
     ),
   },
   {

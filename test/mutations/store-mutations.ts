@@ -119,7 +119,7 @@ export const storeMutations: readonly Mutation[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: 'local to = math.min(from + 3999, last)',
     to: 'local to = last',
-    test: store('keeps __proto__, emoji, NUL'),
+    test: store('a hash may have a field __proto__, emoji, NUL'),
   },
   {
     rule: 'each call of a chunk checks the token of the previous call',
@@ -127,7 +127,7 @@ export const storeMutations: readonly Mutation[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `if ARGV[9] ~= '' and redis.call`,
     to: `if false and redis.call`,
-    test: store('a replica that has no customer of a chunk'),
+    test: store('a replica with no customer of a chunk'),
   },
   {
     rule: 'each call of a chunk checks that the position has its expected value',

@@ -1,6 +1,6 @@
 /**
- * Applies one chunk: quarantine, Redis and the state topic, then the position. If a step fails, the
- * position stays, and the chunk is read again.
+ * Applies one chunk in this order: quarantine, Redis, state topic, position. If a step fails, the
+ * position does not move, and the chunk is read again.
  */
 import { createThrottledLog, type Logger } from '@customer-stream/runtime'
 import type { FetchedBatch, OutgoingRecord, VerifiedProducer } from '@customer-stream/runtime/kafka'
@@ -46,7 +46,7 @@ export const createApplyChunk = (deps: ApplyChunkDependencies) => {
   const warnMoved = createThrottledLog((fields) =>
     logger.warn(
       { event: 'rewound', ...fields },
-      'the position in Redis is not the expected one; going back to the position in Redis',
+      'the position in Redis is not the expected position; going back to the position in Redis',
     ),
   )
 
@@ -100,8 +100,9 @@ export const createApplyChunk = (deps: ApplyChunkDependencies) => {
       count(projected, done.stored, last)
       measured()
     }
-    // If a new assignment has begun during the write, its positions must not be overwritten. If the
-    // state topic was created again during the write, the documents may be in the deleted topic.
+    // If a new assignment has begun during the write, this chunk must not overwrite the positions
+    // of the new assignment. If the state topic was created again during the write, the documents
+    // may be in the deleted topic.
     if (signal.aborted || positions.expected(partition) !== expected) return false
     if (positions.stateTopicId(partition) !== stateTopicId) return false
     if (!done.moved) {

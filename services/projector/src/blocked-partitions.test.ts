@@ -35,14 +35,14 @@ describe('a paused partition', () => {
     expect(redis.position).toBe(LOW)
   })
 
-  /** A timestamp that makes the projection throw. Kafka never sends this timestamp. */
+  /** A timestamp with which the projection throws. Kafka never sends this timestamp. */
   const BUG = Symbol('bug') as unknown as string
   const withBug = (batch: FetchedBatch, offset: number): FetchedBatch => ({
     ...batch,
     records: batch.records.map((record) => (record.offset === String(offset) ? { ...record, timestamp: BUG } : record)),
   })
 
-  it('a partition pauses at a record that our code cannot handle, and the log names the record', async () => {
+  it('a partition pauses if the projection of a record throws, and the log names the record', async () => {
     const { assign, projection, batch, redis, paused, reports } = setUp({ chunkRecords: 100 })
     await assign()
     const seven = withBug(batch(10, ['a', 'b', 'c', 'd', 'e', 'f', 'g']), 14)

@@ -1,6 +1,6 @@
 /**
- * Partitions with a record that a person must look at. Each of these partitions is paused, and its
- * next record is tried again after a pause.
+ * Partitions with a record that a person must look at. Each of these partitions is paused. At the
+ * end of the pause, the projector tries the record again.
  */
 import type { Obstacles } from '@customer-stream/runtime'
 import type { Pauses } from './pauses.ts'
@@ -11,7 +11,7 @@ export interface BlockedPartitions {
   /** Pauses a partition, and reports the message as an obstacle. */
   block(partition: number, message: string): void
   unblock(partition: number): void
-  /** Forgets the partitions that are not assigned any more. */
+  /** Forgets all other partitions, because they are no longer assigned. */
   keepOnly(partitions: readonly number[]): void
   /**
    * Unblocks each partition whose position has changed. The blocked record is then no longer the
@@ -21,8 +21,8 @@ export interface BlockedPartitions {
 }
 
 /**
- * Pause before the next attempt to apply a record whose projection failed through a bug, or to read
- * an unreadable batch.
+ * Length of the pause. After the pause, the projector tries again to apply the record whose
+ * projection failed because of a bug, or to read the unreadable batch.
  */
 const RETRY_BLOCKED_MS = 10_000
 
@@ -39,7 +39,7 @@ export const createBlockedPartitions = (
   },
   topic: string,
 ): BlockedPartitions => {
-  /** The expected position when the record was found, by partition. */
+  /** By partition: the expected position at the time when the record was found. */
   const blocked = new Map<number, string | undefined>()
   const unblock = (partition: number) => {
     if (blocked.delete(partition)) obstacles.report(`${topic}/${partition}`, undefined)

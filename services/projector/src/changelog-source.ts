@@ -28,11 +28,11 @@ export interface ChangelogSource extends PartitionReader {
 export const NO_ID = 'no-id'
 
 /**
- * @param admin a client for several topics. Used only to read the id of the topic. If the topic is
- *   missing, this request harms no other topic.
- * @param reading a client for this topic alone, for two reasons. If one topic is missing, a kafkajs
- *   client fails for all its topics. While a fetch waits for records, other requests of the same
- *   client to the same broker wait too.
+ * @param admin a client for several topics. Used only to read the id of the topic. Even if the
+ *   topic is missing, this request does not disturb the other topics of the client.
+ * @param reading a client for this topic alone, for two reasons. First, if one topic is missing, a
+ *   kafkajs client fails for all its topics. Second, while a fetch waits for records, other
+ *   requests of the same client to the same broker wait too.
  * @param topic undefined if the topic is switched off.
  */
 export const createChangelogSource = (

@@ -2,7 +2,9 @@ import { isSampled, type Span, type TraceContext, type Tracer } from '@customer-
 import { traceContextOf } from '@customer-stream/schemas'
 import type { Projected, RawRecord } from './project.ts'
 
-/** OpenTelemetry's default limit of links. A chunk may have more records. */
+/**
+ * Maximum number of links of a span, the default of OpenTelemetry. A chunk may have more records.
+ */
 const MAX_LINKS = 128
 
 export interface ChunkSpan {
@@ -10,7 +12,10 @@ export interface ChunkSpan {
   end(projected: Projected, isDone: boolean): void
 }
 
-/** Starts the span of a chunk. Undefined if none of its records has a trace that is exported. */
+/**
+ * Starts the span of a chunk. Returns undefined if no record of the chunk has a trace that is
+ * exported.
+ */
 export type StartChunkSpan = (
   records: readonly RawRecord[],
   partition: number,

@@ -15,7 +15,7 @@ export interface AppliedChunk {
   readonly stored: readonly StoreOutcome[]
 }
 
-/** A chunk that is written although its position has not moved yet. */
+/** A chunk whose customers are written, and whose position has not moved yet. */
 export interface WrittenChunk {
   /**
    * False if the stored position was not the expected position. If the chunk needs several calls,
@@ -30,7 +30,7 @@ export interface WrittenChunk {
 export interface ChunkOptions extends MoveOptions {
   /**
    * Oldest offset of the partition in Kafka. A rebuild does not replace a newer hash whose record
-   * is before this offset, because Kafka no longer has this record.
+   * is before this offset, because Kafka no longer has the record of this hash.
    */
   readonly oldest?: string | undefined
 }
@@ -149,11 +149,11 @@ export const createChunkStore = (
 
   /**
    * Writes the customers, and stores a token beside each copy of the position. Then checks that the
-   * customers and their entries are still stored. One call cannot write customers and position,
-   * because they are in different slots. So a master that is replaced may lose some of them. If
-   * this happens before the token is stored, the check finds that customers or entries are missing.
-   * If this happens later, a new master without the customers also lacks the token, and `moveAfter`
-   * fails. The check of the position is last, so that a late projector publishes nothing.
+   * customers and their entries are still stored. One call cannot write both customers and
+   * position, because they are in different slots. So if a replica replaces a master, the new
+   * master may lack some of these writes. If this happens before the token is stored, the check
+   * finds that customers or entries are missing. If this happens after the token was stored, a new
+   * master that lacks the customers also lacks the token, so `moveAfter` fails.
    */
   const writeOnCluster: Write = async (customers, partition, from, to, { oldest = '0', isPublished }) => {
     const { position, token: tokenField, fill: fillField } = fields(partition)

@@ -305,7 +305,7 @@ it.each([
   60_000,
 )
 
-it('if one of two projectors crashes, only that projector can leave an older document last', async () => {
+it('of two projectors, only a projector that crashes can publish an older document as the last one', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(anEvent, { minLength: 1, maxLength: 6 }),
@@ -414,7 +414,7 @@ it('after a failed send, a projector that has lost the partition publishes no ol
   ])
 })
 
-it('known limit: an older document stays last if its late projector is killed before the repair', async () => {
+it('known limit: an older document stays the last one if a late projector is killed before the repair', async () => {
   // No rule prevents this interleaving. The older document harms no reader, because readers compare
   // versions. `verify` finds the document.
   const events: Event[] = [

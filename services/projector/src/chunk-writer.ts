@@ -1,6 +1,6 @@
 /**
  * Writes a chunk in this order: customers to Redis, their documents to the state topic, then the
- * position. Without documents to publish, Redis gets customers and position in one call.
+ * position. If there are no documents to publish, Redis gets customers and position in one call.
  *
  * The outcome of an event decides what is published. `applied` and `duplicate`: the document.
  * `erased`: a tombstone. `stale`: nothing. After a crash between Redis and the state topic, the
@@ -76,7 +76,7 @@ export interface ChunkWriter {
     chunk: ErasuresChunk,
     onLate: OnLate,
   ): Promise<AppliedChunk | undefined>
-  /** True while a partition moves its position at the end of a pause. */
+  /** Returns true while the position of a partition is being moved at the end of a pause. */
   isFinishing(partition: number): boolean
   /**
    * Waits a moment for documents that are not stored yet, and for positions that are being moved
@@ -204,7 +204,9 @@ export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: str
           what: 'state',
           send: async () => {
             // Kafka may have refused the documents because another projector has the partition now.
-            // Kafka would not refuse them again, because each further attempt gets a new epoch.
+            // Kafka would accept them in a further attempt, because each attempt gets a new epoch.
+            // So first write the chunk again, which shows whether another projector has moved the
+            // position.
             if (mayBePublished) {
               const again = await write()
               if (again.isInPlace) token = again.token

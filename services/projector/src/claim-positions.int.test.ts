@@ -41,7 +41,7 @@ it('a claim stores the number of partitions only while Redis has no positions', 
   }
   expect([await claim(undefined), await claim(2), await claim(3)]).toEqual([null, '2', '3'])
   await store.movePosition(0, undefined, '5')
-  // The number stays 3, because partitions that were added later have no customers in Redis to
+  // The number stays 3, because partitions that were added later had no customers that Redis could
   // lose.
   expect([await claim(6), await claim(undefined)]).toEqual(['3', '3'])
   expect(await claim(6, 'topic-2')).toBe('6')

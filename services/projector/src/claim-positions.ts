@@ -1,8 +1,8 @@
 /**
- * Stores the ids of the topic and the cluster, and the settings of the indexes, in Redis, together
- * with the positions. If the positions belong to another cluster or to other indexes, nothing is
- * applied until a person acts. Readiness and log then name the settings that the person can change
- * (obstacle `positions`).
+ * Stores three facts in Redis, together with the positions: the id of the topic, the id of the
+ * cluster, and the settings of the indexes. If the positions belong to another cluster or to other
+ * indexes, nothing is applied until a person acts. Readiness and log then name the settings that
+ * the person can change (obstacle `positions`).
  */
 import type { Logger, Obstacles } from '@customer-stream/runtime'
 import type { TopicIdentity } from '@customer-stream/runtime/kafka'
@@ -23,9 +23,10 @@ export interface ClaimOptions {
 }
 
 /**
- * @returns the claim. The claim resolves with the ids of cluster and topic, and the number of
- *   deleted positions. Deleted positions belonged to another topic or cluster. The claim rejects in
- *   an outage, and with RefusedPositionsError.
+ * @returns the function that claims the positions. The function resolves with the ids of cluster
+ *   and topic, and with the number of deleted positions, which belonged to another topic or
+ *   cluster. The function rejects in an outage. If a person must act, the function rejects with
+ *   RefusedPositionsError.
  */
 export const createClaim =
   (

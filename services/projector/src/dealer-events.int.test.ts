@@ -80,7 +80,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     expect(await count(dealerUuid)).toBe(1)
   })
 
-  it('if Redis refuses a command, at most the maximum number of events are kept and stored later', async () => {
+  it('if Redis refuses a command, the events up to the maximum number are stored later', async () => {
     const { events, redis, keyPrefix, count } = setUp(undefined, 3)
     const key = eventIdsKey('d', hourOf(NOW), keyPrefix)
     await redis.hset(key, 'not', 'a HyperLogLog')

@@ -16,7 +16,9 @@ import { all, script } from './position-hash.ts'
 const IDS_PER_CALL = 1000
 /** Maximum number of lists of ids in one call. One list takes about 10 µs. */
 const LISTS_PER_CALL = 250
-/** Maximum number of calls at the same time. One call after the other needs twice the CPU time. */
+/**
+ * Maximum number of calls at the same time. Calls one after another would need twice the CPU time.
+ */
 const CALLS_AT_ONCE = 50
 
 export interface IdentifiedEvent extends ReceivedEvent {
@@ -55,7 +57,7 @@ interface Ids {
   readonly ids: readonly number[]
 }
 
-/** Splits lists of ids, in order, into calls. The parts of a long list are in several calls. */
+/** Splits lists of ids, in order, into calls. A long list is split into parts for several calls. */
 const callsOf = (lists: Iterable<Ids>, listsPerCall: number): Ids[][] => {
   const calls: Ids[][] = []
   let left = 0

@@ -48,11 +48,14 @@ interface Arrivals {
   readonly weeks: Map<number, Set<number>>
 }
 
-/** Returns undefined if the event has no dealer, or an id that is too long. */
+/**
+ * Returns the id of the event's dealer. Undefined if the event has no dealer, or if the id is too
+ * long.
+ */
 export const dealerOf = ({ fieldsAndValues: [field, value] }: ReceivedEvent): string | undefined =>
   field === 'dealerUuid' && value !== undefined && value !== '' && value.length <= MAX_ID_LENGTH ? value : undefined
 
-/** Adds an arrival, unless the dealer is new and `maxDealers` dealers are noted. */
+/** Adds an arrival. Ignores a new dealer if `maxDealers` dealers are already noted. */
 const addArrival = (noted: Map<string, Arrivals>, maxDealers: number, dealerUuid: string, at: number): void => {
   let arrivals = noted.get(dealerUuid)
   if (arrivals === undefined) {

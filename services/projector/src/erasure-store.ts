@@ -1,4 +1,7 @@
-/** Erases customers in Redis. The mark of an erased customer refuses its late events. */
+/**
+ * Erases customers in Redis. Each erased customer gets a mark in Redis, so that its late events are
+ * not applied.
+ */
 import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
 import { customerKey, type ErasureRecord, erasedKey } from '@customer-stream/schemas'
 import type { ChunkStore, WrittenChunk } from './chunk-store.ts'
@@ -14,11 +17,12 @@ export interface PlacedErasure extends ErasureRecord {
 export interface ErasureStore {
   /**
    * Erases customers. Does not move the position, but replaces its token, as a chunk does. So a
-   * chunk that is being written at the same time fails. `moveAfter` then stores the position in the
-   * erasures topic.
+   * chunk that is being written at the same time fails. The caller then calls `moveAfter`, which
+   * stores the position in the erasures topic.
    * @param topicId id of the erasures topic.
-   * @returns `erased`, or `stale` if the hash is kept. A hash is kept if its event is newer than an
-   *   erasure `until-now`, or if a later erasure of the customer was executed.
+   * @returns `erased` or `stale` for each customer. `stale`: the hash was kept, because its event
+   *   is later than `erasedAt` of an erasure `until-now`, or because a later erasure of the
+   *   customer was executed.
    */
   writeErasures(
     erasures: readonly PlacedErasure[],

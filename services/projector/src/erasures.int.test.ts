@@ -104,7 +104,7 @@ describe('an erased customer', () => {
     expect(await apply(hashOf('a', 6))).toEqual(['applied'])
   })
 
-  it('an erased customer is removed even if the key is not a hash', async () => {
+  it('an erased customer is removed even if the customer’s key is not a hash', async () => {
     const { keyPrefix, apply, erase } = await fresh()
     await redis.set(customerKey('a', keyPrefix), 'text')
     expect(await erase(erasureOf('a'))).toEqual(['erased'])
@@ -113,7 +113,7 @@ describe('an erased customer', () => {
     expect(await apply(hashOf('a', 3))).toEqual(['erased'])
   })
 
-  it('a rebuild does not replace a newer hash from another partition with an event before the erasure', async () => {
+  it('a rebuild applies no event before an erasure, even if the newer hash is from another partition', async () => {
     const { keyPrefix, store, storeOf, apply, erase, timestampOf } = await fresh()
     await erase(erasureOf('a', { scope: 'until-now' }))
     await apply(hashOf('a', 6))

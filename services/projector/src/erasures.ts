@@ -34,7 +34,7 @@ export interface ErasuresDependencies {
   readonly writer: Pick<ChunkWriter, 'erase'>
   readonly retryThroughOutage: RetryThroughOutage
   readonly attemptOnce: AttemptOnce
-  /** Called when the erasures of a paused partition are executed. Continues the partition. */
+  /** Called after the erasures of a paused partition were executed. Continues the partition. */
   readonly onLate: (partition: number, done: AppliedChunk, pause: AbortSignal) => Promise<void>
   readonly metrics: Pick<ProjectorMetrics, 'erasures' | 'unusableErasures'>
   readonly logger: Pick<Logger, 'info' | 'error'>
@@ -218,8 +218,8 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
         if (known && marked === undefined) warnReplaced(logger, partition, known.topicId, topicId)
         const hasTombstones = stateTopicId === undefined || marked?.stateTopicId === stateTopicId
         const marks = watermarks.get(partition)
-        // The erasures topic has no leader. If the position in this topic is stored, Redis has the
-        // marks of all earlier erasures, so events may be applied.
+        // The partition of the erasures topic has no leader. If the position in this topic is
+        // stored, Redis has the marks of all earlier erasures, so events may be applied.
         if (marks === undefined) return marked && !isFilling ? 'done' : 'waiting'
         if (isFilling) return markAll(partition, topicId, marks, signal)
         const { low, stable: end } = marks
@@ -240,7 +240,8 @@ export const createErasures = (deps: ErasuresDependencies): Erasures => {
 
   return {
     execute: executeBy(retryThroughOutage),
-    // No event waits for new erasures. One failure is normal when a partition gets another leader.
+    // Tolerate one failure, because no event waits for new erasures. One failure is normal when a
+    // partition gets another leader.
     executeNew: executeBy((what, signal, attempt) => attemptOnce(what, 'topic', signal, attempt, 1)),
   }
 }

@@ -24,8 +24,8 @@ const START = /^\{"customerUuid":"[^"\\]*","version":\{"timestamp":(\d+),"id":"(
 const START_BYTES = 512
 
 /**
- * Returns the version of a document without a parse. Undefined if another program wrote the
- * document.
+ * Returns the version of a document without parsing the whole document. Undefined if another
+ * program wrote the document.
  */
 const peekVersion = (value: Buffer | null): Version | undefined => {
   const [, timestamp, id] = START.exec(value?.toString('utf8', 0, START_BYTES) ?? '') ?? []

@@ -174,7 +174,7 @@ describe.each(REDIS_KINDS)('on %s', (kind) => {
     expect(most).toBe(250)
   })
 
-  it('a fill keeps newer hashes of a lower projection, and replaces false ones only at its end', async () => {
+  it('a fill keeps newer hashes of a lower projection, and replaces false hashes only at its end', async () => {
     const { store, hashOf } = fresh(2)
     const sources = { false: `${FIELD}/5`, foreign: 'other/0/5', later: `${FIELD}/30` }
     const claims = Object.entries(sources).map(([name, source]) => snapshot(name, 9, 1, source))

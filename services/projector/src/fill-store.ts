@@ -42,16 +42,16 @@ export interface FillStore {
   beginFill(partition: number, fill: Omit<Fill, 'id' | 'hasKept'>): Promise<void>
   /**
    * Stores the progress after customers were written.
-   * @param applied the customers. Undefined if none were written.
+   * @param applied the written customers. Undefined if no customer was written.
    * @returns the new progress. If another process has changed the progress, stores nothing and
    *   returns undefined.
    * @throws LostChunkError if Redis has lost one of the customers or entries.
    */
   moveFill(partition: number, fill: Fill, progress: Progress, applied?: AppliedStates): Promise<Fill | undefined>
   /**
-   * Ends a fill, and moves the position back to `to` (default: `rawFrom`). The projector then
-   * applies the events since `to` again, and publishes their documents. Does nothing if another
-   * fill has begun.
+   * Ends a fill, and moves the position back to `to` (default: `rawFrom`). Does nothing if another
+   * fill has begun. After this call, the projector applies the events since `to` again, and
+   * publishes their documents.
    */
   endFill(partition: number, fill: Fill, to?: string): Promise<void>
 }
@@ -62,7 +62,10 @@ type Scripts = RedisClient & {
   ): Promise<number>
 }
 
-/** Returns the text of the progress in Redis. The last part is missing if `hasKept` is false. */
+/**
+ * Returns the text by which Redis stores a progress. The last part is missing if `hasKept` is
+ * false.
+ */
 export const progressText = ({ id, stateTopicId, next, end, rawFrom, isComplete, hasKept }: Fill) =>
   [id, stateTopicId, next, end, rawFrom, isComplete ? 'complete' : 'partial', ...(hasKept ? ['kept'] : [])].join('/')
 
@@ -129,8 +132,8 @@ export const createFillStore = (client: RedisClient, options: StoreOptions): Fil
     },
     moveFill: async (partition, fill, progress, applied) => {
       if (!clustered) return moveTo(partition, fill, { ...fill, ...progress }, applied?.token)
-      // If a master loses its data before it has the new id, customers or entries are missing. If a
-      // master loses its data later, its id is no longer the new id, so the last call fails.
+      // If a master loses data before it has the new id, the checks below find missing customers or
+      // entries. If a master loses data later, it also loses the new id, so the last call fails.
       const marked = await moveTo(partition, fill, { ...fill, id: randomUUID() })
       if (marked === undefined) return undefined
       await assertStored(redis, applied?.stored ?? [], options)

@@ -24,7 +24,7 @@ const stateRecord = (customerUuid: string, timestamp: number | undefined): Fetch
     timestamp: '1000',
   }) as FetchedRecord
 
-/** Writes the offset as a number that a double cannot hold. */
+/** Replaces the offset with a number that is too large for a JavaScript number. */
 const withLongOffset = (record: FetchedRecord): FetchedRecord => ({
   ...record,
   value: Buffer.from(String(record.value).replace('"offset":"1"', '"offset":12345678901234567890')),
@@ -45,7 +45,7 @@ const withState = (states: readonly FetchedRecord[], committed = '30') => {
 const versions = ({ redis }: ReturnType<typeof setUp>) =>
   Object.fromEntries([...redis.customers].map(([uuid, { version }]) => [uuid, version.timestamp]))
 
-it('an empty Redis is filled from the state topic, then from the committed offset', async () => {
+it('an empty Redis is filled from the state topic, and then gets the events from the committed offset on', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21), stateRecord('a', 22)])
   const { assign, projection, batch, redis, seeks } = world
   await assign()

@@ -1,7 +1,7 @@
 /**
- * Fills a lost Redis from the state topic. The state topic is shorter than the raw topic, because
- * it has one document for each customer. New events are applied at the same time. Redis keeps the
- * newer version, so the order of documents and events does not matter.
+ * Reads the state topic, and fills a Redis that has lost its data. The state topic is shorter than
+ * the raw topic, because it has one document for each customer. New events are applied at the same
+ * time. Redis keeps the newer version, so the order of documents and events does not matter.
  */
 import type { Logger } from '@customer-stream/runtime'
 import type { UnreadableBatch } from '@customer-stream/runtime/kafka'
@@ -39,11 +39,14 @@ const CONCURRENT = 4
 
 /**
  * Customers whose hash was written by a lower projection, and is newer than all documents of the
- * customer that were read so far. The fill keeps such a hash, because a newer document may follow.
+ * customer that were read so far. The fill keeps this hash, because a newer document may follow.
  */
 interface KeptHashes {
   note(applied: AppliedStates): void
-  /** True until the fill has read a document as new as the hash, for each of these customers. */
+  /**
+   * True until the fill has read, for each of these customers, a document that is at least as new
+   * as the hash.
+   */
   readonly mayRemain: boolean
 }
 

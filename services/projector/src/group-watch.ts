@@ -6,8 +6,9 @@ import type { GroupMember, PartitionConsumer } from '@customer-stream/runtime/ka
 import type { Store } from './store.ts'
 
 /**
- * /readyz reports a foreign group member after this many measurements in a row have seen it. A
- * projector of this installation may join the group a moment before it announces itself.
+ * /readyz reports a foreign group member only after this many measurements in a row have seen it.
+ * Otherwise /readyz could report a projector of this installation, which may join the group a
+ * moment before it announces itself.
  */
 const FOREIGN_SIGHTINGS = 3
 
@@ -15,8 +16,8 @@ export interface GroupWatch {
   /** Reads the group. Never rejects. */
   look(): Promise<void>
   /**
-   * The last known members. Undefined without the group's coordinator, or without the right READ on
-   * the group.
+   * The members of the group at the last measurement. Undefined if the group could not be read: its
+   * coordinator did not answer, or the user lacks the right READ on the group.
    */
   readonly members: readonly GroupMember[] | undefined
   /**
@@ -64,7 +65,7 @@ export const createGroupWatch = (
       const [foreignMember] = foreignMembers
       if (foreignMember === undefined || foreignSightings < FOREIGN_SIGHTINGS) return undefined
       const reads = foreignMember.topics.includes(topic)
-        ? `works on another Redis or REDIS_KEY_PREFIX`
+        ? `uses another Redis or another REDIS_KEY_PREFIX`
         : `reads ${foreignMember.topics.join(', ') || 'other topics'}`
       return (
         `${nameOf(foreignMember)} is in the consumer group ${groupId} and ${reads}. ` +

@@ -42,7 +42,7 @@ const erasureOf = (customerUuid: string, erasure: Partial<Erasure> = {}) => ({
 /** A fill whose progress is not stored yet. */
 const DOCUMENTS = { progress: '', rawFrom: '0', isComplete: true, keepsNewer: false }
 
-/** Thrown in place of the end of a killed process. */
+/** Error that stands for the end of a killed process. */
 class Killed extends Error {}
 
 const SCRIPTS = ['applySnapshots', 'updateTerms', 'confirmTerms', 'eraseCustomer', 'deleteErased', 'movePosition']
@@ -63,7 +63,10 @@ const watched = (before: (script: string) => unknown, after: (script: string) =>
     },
   })
 
-/** Returns a client that is killed after `calls` calls. The last reply is lost if `isLastSent`. */
+/**
+ * Returns a client whose process is killed after `calls` calls. If `isLastSent` is true, the reply
+ * of the last of these calls is lost.
+ */
 const dying = (calls: number, isLastSent: boolean): RedisClient => {
   let made = 0
   return watched(
@@ -229,7 +232,7 @@ describe('an index', () => {
   })
 })
 
-it('a projector of a lower projection, without indexes, keeps the entries of the same event', async () => {
+it('a projector of a lower projection without indexes keeps the entries of an equal event', async () => {
   const { apply, found, indexOf, storeOf } = fresh()
   await apply([ofProjection(customerOf('a', 5, ['1']), 2)], storeOf(redis, 2))
   const { terms: _, ...without } = customerOf('a', 5, ['1'])
@@ -286,7 +289,7 @@ describe('the call that applies customers', () => {
   )
 
   it.each(['phone:{1}', 'dealer:{d}'])(
-    'an entry that Redis refuses is added later, also by a newer event of the customer: %s',
+    'an entry that Redis refuses is added later, even by a newer event of the customer: %s',
     async (name) => {
       const { keyPrefix, apply, found, indexOf, store } = fresh()
       await apply([])

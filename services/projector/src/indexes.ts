@@ -1,7 +1,7 @@
 /**
  * Keeps the indexes in step with the customers' hashes. An index has a sorted set for each term. On
- * a single Redis, apply-snapshots.lua itself adds entries if it need not remove entries. All other
- * changes of entries are made here.
+ * a single Redis, apply-snapshots.lua itself adds the entries of a customer if no entry must be
+ * removed. All other changes of entries are made here.
  *
  * A reader checks each entry against the customer's hash. So a superfluous entry is harmless, but a
  * missing entry is a fault. Entries are added before the position moves. An entry is removed only
@@ -35,7 +35,7 @@ export interface IndexedCustomer extends CustomerHash {
 export const termsOf = (options: IndexOptions | undefined) =>
   options && ((state: CustomerState): readonly IndexTerm[] => indexTerms(state, options))
 
-/** Returns the text of terms in the field `_index`. */
+/** Returns the text that the field `_index` has for these terms. */
 export const textOf = (terms: readonly IndexTerm[] = []): string => (terms.length === 0 ? '' : JSON.stringify(terms))
 
 /** A customer whose entries must be updated after its event was compared with the hash. */
@@ -76,7 +76,7 @@ export interface Chain {
 export interface Indexes {
   /**
    * Updates the entries of these customers. May be called again with the same customers.
-   * @returns the token of the last call, '' without a chain.
+   * @returns the token of the last call. '' if there is no chain.
    * @throws LostChunkError if another token is stored: another process has written to the
    *   partition, or Redis has lost writes.
    */
@@ -203,7 +203,7 @@ export const createIndexes = (redis: RedisClient, keyPrefix: string): Indexes =>
     },
     erase: async (erased, chain) => {
       const entries = erased.flatMap(({ customerUuid, index, kept, until }) => {
-        // An entry of the kept hash may be of an event before `until`.
+        // An entry of the kept hash may come from an event before `until`.
         const named = filedTerms(kept)
         const removed = filedTerms(index).filter((term) => !named.includes(term))
         return removed.map((term) => ({ action: '=' as const, term, customerUuid, timestamp: until }))

@@ -29,7 +29,8 @@ export const createKafkaClients = ({ settings, options, logger }: KafkaClientsOp
     state: () => createVerifiedProducer(openKafka(), { ...producer, ...stateProducer }),
   }
   const outputs = createOutputs(open, sources, options.outputs)
-  // No log, because kafkajs would log the expected failure of each write check as an error.
+  // This client does not log, because kafkajs would log the expected failure of each write check as
+  // an error.
   const silent = logger.child({}, { level: 'silent' })
   const writeCheck = createWriteCheck(createKafka(settings, { ...options.writeCheck, logger: silent }))
   return { openKafka, admin, sources, outputs, writeCheck }

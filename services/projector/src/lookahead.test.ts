@@ -73,7 +73,8 @@ const storedIn = (redis: ReturnType<typeof emptyRedis>) =>
   new Map([...redis.customers].map(([customer, { version }]) => [customer, version.id]))
 
 /**
- * Returns a topic with many records. The fewer `customers` it has, the more events are superseded.
+ * Returns a topic with many records. If the topic has fewer `customers`, more of its events are
+ * superseded.
  */
 const topicOf = (random: () => number, { customers = 200, unusable = 0, records = 6000 }): Topic => {
   let offset = Number(LOW)

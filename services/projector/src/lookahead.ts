@@ -1,13 +1,13 @@
 /**
  * Reads a partition ahead while its position is far behind, e.g. during a rebuild or after a loss
- * of Redis. The first pass reads only the versions of a window of records. The second pass applies
- * the window. The second pass leaves out each event whose customer has a newer event in the window.
- * Parsing and storing an event cost much more than reading it twice.
+ * of Redis. The projector reads a window of records twice. The first pass reads only the versions
+ * of the records. The second pass applies the records, and leaves out each event whose customer has
+ * a newer event in the window. Parsing and storing an event cost much more than reading it twice.
  *
  * The position does not move during the first pass. During the second pass, each chunk stores the
  * position and the window. If the process ends during the second pass, the next process applies the
- * window again from its start. The list of superseded events was only in the memory of the first
- * process.
+ * window again from its start. The list of superseded events was only in the memory of the process
+ * that has ended.
  */
 import type { FetchedBatch } from '@customer-stream/runtime/kafka'
 import { compareVersions, type Version } from '@customer-stream/schemas'
@@ -83,7 +83,7 @@ const SKIPPED_RECORDS = 100_000n
 const MAX_CUSTOMERS = 200_000
 /**
  * Maximum time of a first pass. The position does not move during a first pass, and /readyz fails
- * if it does not move for 15 s.
+ * if the position does not move for 15 s.
  */
 const MAX_PASS_MS = 8000
 

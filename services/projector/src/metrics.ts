@@ -131,7 +131,7 @@ const createStateTopicMetrics = (registers: Registry[]) => ({
   }),
   fillRecords: new Gauge({
     name: 'projector_fill_records',
-    help: 'Records of the state topic from which this process fills a lost Redis. 0 if it fills nothing.',
+    help: 'Records of the state topic that the running fill of Redis reads in total. 0 if no fill runs.',
     registers,
   }),
   fillRemaining: new Gauge({

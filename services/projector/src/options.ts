@@ -28,7 +28,8 @@ export const optionsOf = (settings: ProjectorSettings, instance: string) => {
       metadataMaxAgeMs: settings.KAFKA_METADATA_MAX_AGE_MS,
       produceTimeoutMs: settings.KAFKA_PRODUCE_TIMEOUT_MS,
     },
-    // Readers of the state topic use the last record of a customer, e.g. after a compaction.
+    // Only the state topic needs a fence, because its readers use the last record of a customer,
+    // e.g. after a compaction.
     stateProducer: settings.KAFKA_STATE_FENCE ? { transactionalIdPrefix: groupId } : {},
     consumer: {
       groupId,

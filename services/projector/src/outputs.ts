@@ -86,8 +86,8 @@ export const createOutputs = (
       const fenceCheck = demand.topic === stateTopic && fence ? () => fence.check(demand.topic) : undefined
       return { ...demand, ...(source && { readCheck: source.readCheck }), ...(fenceCheck && { fenceCheck }) }
     }),
-    // Each producer gets only its own topic, so that a problem of one topic stops one producer
-    // only.
+    // Each producer gets only its own topic, so that a problem of one topic stops only one
+    // producer.
     onPartitions: async (given) => {
       const partitions = new Map(given)
       const [raw, own] = [given.get(topic), given.get(stateTopic ?? '')]

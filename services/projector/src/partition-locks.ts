@@ -1,7 +1,7 @@
 /**
- * A readers-writer lock for each partition: its chunks run at the same time, an erasure runs alone.
- * If an erasure ran beside a chunk, each would replace the token of the other. The result would
- * still be right, but only after retries.
+ * A readers-writer lock for each partition: its chunks may run at the same time, and an erasure
+ * runs alone. If an erasure ran beside a chunk, each would replace the token of the other. The
+ * result would still be right, but only after retries.
  */
 export interface PartitionLocks {
   /** Runs a chunk after the erasures of the partition that are running or waiting. */

@@ -21,10 +21,10 @@ export interface Output {
   readonly offsets?: readonly string[]
   readonly send: () => Promise<void>
   /**
-   * Called when the attempts have ended after `sendOrPause` returned false. The partition continues
+   * Called if `sendOrPause` has returned false, at the end of its attempts. The partition continues
    * when the promise settles.
    * @param pause aborts when the pause ends. Undefined if the pause has ended, or if the attempts
-   *   were aborted. The records may be stored or not.
+   *   were aborted. It is then unknown whether the records are stored.
    */
   readonly onLate?: (pause: AbortSignal | undefined) => Promise<void>
 }

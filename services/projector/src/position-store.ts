@@ -118,8 +118,8 @@ export class LostChunkError extends Error {
   override readonly name = 'LostChunkError'
   constructor() {
     super(
-      'Redis had stored customers or the token of this chunk and now lacks them: Redis failed over, was restored, ' +
-        'or another projector writes to this partition',
+      'Redis no longer has all customers of this chunk, or no longer has its token: Redis failed over or was ' +
+        'restored, or another projector writes to this partition',
     )
   }
 }

@@ -113,10 +113,10 @@ export const createPositions = ({
    * executed.
    */
   const notLoaded = new Set<number>()
-  /** Offset and metadata that were committed, by partition. */
+  /** By partition: the offset and the metadata that were committed. */
   const committed = new Map<number, string>()
   const oldest = new Map<number, string>()
-  /** Id of the state topic with which the position of each partition was compared. */
+  /** By partition: the id of the state topic with which the position was compared. */
   const stateTopicIds = new Map<number, string | undefined>()
   const proofs = new Map<number, string>()
   /** By partition: controller that ends the fill of the partition. */
@@ -251,7 +251,7 @@ export const createPositions = ({
       if (wrong.length === 0 || signal.aborted) return
       logger.warn(
         { event: 'rewound', partitions: wrong },
-        'Redis was emptied, restored or filled by another projector; going back to the positions in Redis',
+        'Redis was emptied or restored, or another projector has filled Redis; going back to the positions in Redis',
       )
       metrics.rewinds.inc(wrong.length)
       await load(wrong, signal)

@@ -169,7 +169,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toContain('no partition of raw has a leader')
   })
 
-  it('a position that stays is reported after ten minutes, if its projector moves other positions', async () => {
+  it('a standstill is reported only after ten minutes if the projector moves other positions', async () => {
     const { progress, positions, pass } = setUp(200)
     for (const partition of positions.keys()) positions.set(partition, '0')
     let turn = 1
@@ -221,7 +221,7 @@ describe('a foreign member of the group', () => {
     const { progress, group, pass, announced } = setUp()
     group.members = [memberOf('me', [0]), memberOf('other', [1])]
     await pass(15_000)
-    expect(progress.foreignMember).toContain('works on another Redis or REDIS_KEY_PREFIX')
+    expect(progress.foreignMember).toContain('uses another Redis or another REDIS_KEY_PREFIX')
     announced.add('other')
     await progress.measure()
     expect(progress.foreignMember).toBeUndefined()

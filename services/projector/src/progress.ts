@@ -56,7 +56,7 @@ export interface Progress {
   /** A sentence about a partition that stands still. Undefined if no partition stands still. */
   readonly standstill: string | undefined
   /**
-   * Returns the milliseconds since the position of any of these partitions moved. 0 if none of
+   * Returns the milliseconds since the position of one of these partitions last moved. 0 if none of
    * these partitions has records to apply.
    */
   standstillMs(partitions: readonly number[]): number
@@ -66,7 +66,10 @@ interface PartitionState {
   position: string | undefined
   /** Records between the position and the end of the partition. */
   lag: number
-  /** Number of records after the last stable offset. These records wait for an open transaction. */
+  /**
+   * Number of records after the last stable offset. These records wait for the end of an open
+   * transaction.
+   */
   held: number
   /** Time of the position's last change. Undefined if no change was seen. */
   movedAt: number | undefined

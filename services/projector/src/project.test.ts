@@ -52,7 +52,7 @@ describe('project', () => {
     expect(total(projected)).toBe(input.length)
   })
 
-  it('if the newest event cannot become a hash, this event is quarantined, and the next newest is used', () => {
+  it('if the newest event cannot become a hash, it is quarantined, and the next newest event is used', () => {
     const fields = Object.fromEntries(Array.from({ length: 100_001 }, (_, i) => [`f${i}`, i]))
     const projected = project(records(body('a', 'e1', 1), body('a', 'e3', 3, fields), body('a', 'e2', 2)), options)
     expect(projected.newest.map(({ version }) => version.id)).toEqual(['e2'])
@@ -75,11 +75,11 @@ describe('project', () => {
   })
 
   it.each([
-    ['no bytes at all', null, 'not-json', undefined],
+    ['a record without a value', null, 'not-json', undefined],
     ['text that is not JSON', 'nonsense', 'not-json', undefined],
     ['a customer without a uuid', body('', 'e', 1), 'missing-customer-uuid', 'e'],
     ['an event of another type', '{"type":"mpis","id":"e"}', 'not-a-customers-event', undefined],
-    ['no event id', body('a', undefined, 1), 'missing-event-id', 'a'],
+    ['an event without an id', body('a', undefined, 1), 'missing-event-id', 'a'],
     ['a timestamp of 0', body('a', 'e', 0), 'invalid-timestamp', 'a'],
     ['a timestamp of 1e308', body('a', 'e', 1e308), 'invalid-timestamp', 'a'],
     ['a timestamp too far in the future', body('a', 'e', RECEIVED + 1001), 'too-far-in-future', 'a'],
@@ -110,7 +110,7 @@ describe('project', () => {
     expect(projected.newest).toHaveLength(1)
   })
 
-  it('a timestamp at the future limit is accepted, and also a timestamp that is a text', () => {
+  it('a timestamp at the future limit is accepted, and a timestamp may be a text', () => {
     expect(
       project(records(body('a', 'e', RECEIVED + 1000), body('b', 'e', '42')), options).newest.map(
         ({ version }) => version.timestamp,

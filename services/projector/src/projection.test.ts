@@ -19,7 +19,7 @@ describe('a projection', () => {
     expect([redis.position, [...redis.customers.keys()]]).toEqual(['13', ['a', 'b', 'c']])
   })
 
-  it('a projection drops records from a wrong offset, and seeks to Redis’ position', async () => {
+  it('a projection drops records from a wrong offset, and seeks to the position in Redis', async () => {
     const { assign, projection, batch, redis, seeks } = setUp()
     await assign()
     redis.position = '50'
@@ -28,7 +28,7 @@ describe('a projection', () => {
     expect(await projection.onBatch(batch(50, ['a']))).toBe('51')
   })
 
-  it('a projection seeks to Redis’ position if it expected another position', async () => {
+  it('a projection seeks to the position in Redis if the expected position differs', async () => {
     const { assign, projection, batch, redis, seeks } = setUp()
     await assign()
     redis.position = '50'
@@ -217,7 +217,7 @@ describe('the state topic', () => {
   })
 
   it.each([
-    ['may lack customers, and the log says so, if Kafka has deleted raw records', LOW, 1],
+    ['may lack customers if Kafka has deleted raw records, and the log says so', LOW, 1],
     ['lacks no customer if Kafka has all raw records', '0', 0],
   ])('the new state topic of a partition %s', async (_, low, warnings) => {
     const warn = vi.spyOn(silent, 'warn')
@@ -392,7 +392,7 @@ describe('regressions', () => {
     expect(await projection.onBatch(batch(20, ['a']))).toBe('21')
   })
 
-  it("if the load of a position was aborted, the check seeks to Redis' position", async () => {
+  it('if the load of a position was aborted, the check seeks to the position in Redis', async () => {
     const { assign, projection, batch, redis, before, seeks } = setUp()
     await assign()
     redis.position = '20'

@@ -35,10 +35,10 @@ const pointerTo = (record: OutgoingRecord): OutgoingRecord => {
 
 /**
  * Sends records to quarantine (dead-letter topic). If Kafka refuses a record, the record may be too
- * large, so the second attempt has no key and no detail. The third attempt also has no value.
- * Without these attempts the record would block its partition forever. If the partition of a key is
- * not available, another partition is used, because the order in quarantine has no meaning. Rejects
- * if both partitions are not available.
+ * large, so the second attempt has no key and no detail. The third attempt also leaves out the
+ * value. Without these attempts the record would block its partition forever. If the partition of a
+ * key is not available, another partition is used, because the order in quarantine has no meaning.
+ * Rejects if the other partition is not available either.
  */
 export const sendToQuarantine = (send: Send, records: readonly OutgoingRecord[]): Promise<void> => {
   const sendEach = async (each: readonly OutgoingRecord[]) => {

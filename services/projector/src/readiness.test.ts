@@ -31,7 +31,7 @@ it.each<[string, Partial<ReadinessDependencies>, string[]]>([
   ['it may not join its group', { consumer: { joined: false, problem: blocked } }, ['group: Grant READ on group g.']],
   ['a person must act', { obstacles: { blocked, worst: blocked } }, ['blocked: Grant READ on group g.']],
   [
-    'a person must act before it may join its group',
+    'it may join its group only after a person has acted',
     { consumer: { joined: false, problem: blocked }, obstacles: { blocked, worst: blocked } },
     ['blocked: Grant READ on group g.', 'group: the same as blocked'],
   ],
@@ -41,7 +41,7 @@ it.each<[string, Partial<ReadinessDependencies>, string[]]>([
     ['kafka: no answer'],
   ],
   [
-    'it waits for an outage to end',
+    'it waits for the end of an outage',
     { projection: { waitingFor: 'Redis: LOADING', fillProgress: undefined } },
     ['projection: waiting for Redis: LOADING'],
   ],
@@ -53,7 +53,7 @@ it.each<[string, Partial<ReadinessDependencies>, string[]]>([
   [
     'it starts, and no one has answered',
     { startup: { phase: 'starting' } },
-    ['start: Kafka and Redis have not both answered yet. If this lasts, check KAFKA_BROKERS and REDIS_URL.'],
+    ['start: Kafka or Redis has not answered yet. If this lasts, check KAFKA_BROKERS and REDIS_URL.'],
   ],
   [
     'it starts, and an obstacle is known',

@@ -24,7 +24,7 @@ export interface ReadinessDependencies {
   readonly groupId: string
 }
 
-const NO_ANSWER_YET = 'Kafka and Redis have not both answered yet. If this lasts, check KAFKA_BROKERS and REDIS_URL.'
+const NO_ANSWER_YET = 'Kafka or Redis has not answered yet. If this lasts, check KAFKA_BROKERS and REDIS_URL.'
 
 const notStarted = (detail: string): ReadinessCheck[] => [{ name: 'start', ready: false, detail }]
 

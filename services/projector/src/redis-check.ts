@@ -1,4 +1,4 @@
-/** Checks at the start, and then again and again, whether this Redis is safe to use. */
+/** Checks whether this Redis is safe to use: at the start, and then at intervals. */
 import { answerOf, type Diagnosis, type Logger, type Obstacles } from '@customer-stream/runtime'
 import {
   createRedisDiagnose,

@@ -106,7 +106,7 @@ export const createRepair = (
         logger.warn(
           { event: 'oldest-records-gone', topic, partition, low },
           'Redis has no position, and Kafka no longer has the oldest records of this partition; ' +
-            'a customer whose events were all deleted is in Redis only if the state topic has a document',
+            'a customer whose events were all deleted is in Redis only if the state topic has its document',
         )
       return
     }

@@ -2,7 +2,10 @@
 import type { FreshnessBucket, ProjectorReport } from '@customer-stream/schemas'
 import type { ProjectorMetrics } from './metrics.ts'
 
-/** Converts the buckets of Prometheus, each of which includes the lower buckets. */
+/**
+ * Returns the number of chunks in each bucket. A bucket of Prometheus also counts the chunks of all
+ * lower buckets.
+ */
 const bucketsOf = async (histogram: ProjectorMetrics['freshnessSeconds']): Promise<readonly FreshnessBucket[]> => {
   const { values } = await histogram.get()
   const bounds = values.filter(({ metricName }) => metricName?.endsWith('_bucket'))

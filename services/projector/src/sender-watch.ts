@@ -1,6 +1,6 @@
 /**
- * Watches the sender for differences from its documentation, and for silent dealers, and counts the
- * events of each dealer. A failure here is only logged, and never delays or changes an event.
+ * Watches the sender: finds differences from its documentation, finds silent dealers, and counts
+ * the events of each dealer. A failure here is only logged, and never delays or changes an event.
  */
 import { createThrottledLog, type Logger } from '@customer-stream/runtime'
 import type { RedisClient } from '@customer-stream/runtime/redis'
@@ -38,8 +38,8 @@ export const createSenderWatch = (
     (fields) =>
       deps.logger.warn(
         { event: 'sender-watch-failed', ...fields },
-        'a check of the sender fails: differences from its documentation, silent dealers or the counts of events; ' +
-          'no event waits for this',
+        'a check of the sender failed: differences from its documentation, silent dealers or counts of events; ' +
+          'events are still applied',
       ),
     WARN_INTERVAL_MS,
   )

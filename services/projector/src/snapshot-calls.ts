@@ -1,7 +1,4 @@
-/**
- * Calls apply-snapshots.lua, which writes the customers of a chunk or of a fill. This file has the
- * meaning of each argument and reply of the script.
- */
+/** Calls apply-snapshots.lua, which writes the customers of a chunk or of a fill. */
 import { isCluster, type RedisClient } from '@customer-stream/runtime/redis'
 import { type CustomerHash, customerKey, erasedKey } from '@customer-stream/schemas'
 import { type IndexedCustomer, type IndexUpdate, textOf } from './indexes.ts'
@@ -22,7 +19,10 @@ const outcomes = new Map<number, StoreOutcome>([
 ])
 /** First element of the reply of apply-snapshots.lua if it has moved the position. */
 const MOVED = 2
-/** First element of this reply if the call must be repeated with the keys of the marks. */
+/**
+ * First element of the reply of apply-snapshots.lua if the call must be repeated with the keys of
+ * the marks.
+ */
 const NEEDS_MARK = 3
 
 /**
@@ -52,9 +52,10 @@ export interface AppliedCall {
 }
 
 /**
- * @param texts pairs: number (from 1) of a customer whose entries must be updated, and its field
- *   `_index`.
- * @param mayAddEntries true if the entry in the dealer's index was added.
+ * @param texts two elements for each customer whose entries must be updated: the customer's number,
+ *   beginning at 1, and its field `_index`.
+ * @param mayAddEntries returns true if the call has added the customer's entry in the dealer's
+ *   index.
  */
 const indexUpdatesOf = (
   customers: readonly IndexedCustomer[],

@@ -1,7 +1,7 @@
 /**
  * Starts the projector: opens the admin port, connects to Redis and Kafka, checks both, and joins
- * the consumer group. An outage is retried without limit. A wrong topic or an unsafe Redis ends the
- * process, because only a person can repair this.
+ * the consumer group. During an outage, the projector retries without limit. If a topic is wrong or
+ * Redis is unsafe, the process ends, because only a person can repair this.
  */
 import {
   type Backoff,

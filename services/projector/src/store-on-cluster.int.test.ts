@@ -64,7 +64,7 @@ const withPhones = (customerUuid: string, timestamp: number, phones: readonly st
   terms: phones.map((phone) => `phone:${phone}` as const).sort(),
 })
 
-/** Thrown in place of the end of a killed process. */
+/** Error that stands for the end of a killed process. */
 class Killed extends Error {}
 
 const onlyKilled = (error: unknown) => {
@@ -72,8 +72,8 @@ const onlyKilled = (error: unknown) => {
 }
 
 /**
- * Returns a client that is killed after `calls` calls of scripts. The last reply is lost if
- * `isLastSent`.
+ * Returns a client whose process is killed after `calls` calls of scripts. If `isLastSent` is true,
+ * the reply of the last of these calls is lost.
  */
 const dying = (calls: number, isLastSent: boolean): RedisClient => {
   const scripts = ['applySnapshots', 'updateTerms', 'confirmTerms', 'movePosition']

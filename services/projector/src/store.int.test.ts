@@ -132,7 +132,7 @@ describe('applyChunk', () => {
     )
   })
 
-  it('a hash keeps __proto__, emoji, NUL, empty text and 10 000 unknown fields', async () => {
+  it('a hash may have a field __proto__, emoji, NUL, an empty text and 10 000 unknown fields', async () => {
     const { store, keyOf } = fresh()
     const many = Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`field ${i}`, `value ${i}`]))
     const fields = { ...many, ...JSON.parse('{"__proto__":"p","constructor":"c","😀":"\\u0000","empty":""}') }
@@ -315,7 +315,7 @@ describe('a Redis that is replaced behind its address', () => {
     ['all earlier calls', 4],
     ['all earlier calls', 5],
   ])(
-    'a replica that has %s of a chunk, promoted before script %i, has no position without its customers',
+    'a replica with %s of a chunk that is promoted before script %i has no position without its customers',
     { timeout: 60_000 },
     async (what, nth) => {
       const { urls, primary, replica, network, untilInSync } = await startReplicated()
@@ -590,7 +590,7 @@ describe('unfinishedWindows', () => {
     expect(await store.unfinishedWindows([0])).toEqual(new Map([[0, { position: '11', start: '9', end: '20' }]]))
   })
 
-  it("a previous projection that ended inside a window counts as read only up to the window's start", async () => {
+  it('if a previous projection ended inside a window, its position counts as the start of the window', async () => {
     const { storeOf } = fresh()
     const previous = storeOf(1)
     await previous.movePosition(0, undefined, '9')

@@ -4,7 +4,7 @@ import { createStoredPositions } from './stored-positions.ts'
 
 const marks = { low: '0', high: '90', stable: '90' }
 
-it('if a position moves while a new state topic sets it back, it is set back again', async () => {
+it('if a chunk moves a position while the position is being moved back, it is moved back again', async () => {
   let position = '50'
   let published = { stateTopicId: 'deleted', offset: '50' }
   let isWriting = true

@@ -79,7 +79,7 @@ it('an outage of Kafka is reported even without a request to /readyz', async () 
 })
 
 it.each(['starting', 'stopping'] as const)(
-  'the lag is the only background task while the process is %s',
+  'the measurement of the lag is the only background task while the process is %s',
   async (phase) => {
     const { startup, runs } = setUp()
     startup.phase = phase

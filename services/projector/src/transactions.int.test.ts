@@ -59,7 +59,7 @@ it('each script that stores a position, a token, a fill or the terms of a custom
   await fills.beginFill(1, { stateTopicId: 's', next: '0', end: '9', rawFrom: '0', isComplete: true })
   const fill = (await fills.fills([1])).get(1)!
   const calls = await writesOfScripts(async () => {
-    // An older event changes only the position.
+    // An event that is older than the stored event changes only the position.
     await store.applyChunk([event(8)], 0, '1', '2')
     await store.movePosition(0, '2', '3')
     await store.writeChunk([event(8)], 0, '3', '4')

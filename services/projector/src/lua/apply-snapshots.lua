@@ -7,7 +7,7 @@ KEYS     the key of each customer,
          then nothing, or the key of each customer's mark, which an erasure has set,
          then the hash of positions if ARGV[7] is not ''.
          On Redis Cluster all keys must be in one slot. On a single Redis, the script makes the keys
-         of entries itself, because as KEYS they would be an eighth of the bytes of the call.
+         of entries itself. Sent as KEYS, these keys would be an eighth of the bytes of the call.
 ARGV[1]  number of the projection that writes
 ARGV[2]  prefix of _source for the chunk's records, topic/partition/
 ARGV[3]  oldest offset of the partition in Kafka
@@ -23,6 +23,7 @@ ARGV[10] token to store for the next call, for move-position.lua, or for move-fi
 ARGV[11] lookahead's window to which the chunk belongs, start/end. '' if there is none.
 ARGV[12] id of the state topic that has all documents before the new position. '' if there is none.
 ARGV[13] '1' = write nothing while the partition is being filled from the state topic, '' = write
+         even then
 ARGV[14] '1' = this call is the whole chunk and may add all entries: move the position unless the
          caller must update entries. '' = do not move the position
 ARGV[15] prefix of the keys of indexes
@@ -32,7 +33,7 @@ then for each customer, in the order of KEYS:
          field, value, ...
 
 Reply    first:  2 = done, and the position was moved
-                 1 = done, and the token is stored
+                 1 = done, and the token was stored
                  0 = the field ARGV[7] has neither ARGV[8] nor ARGV[4], or the partition is being filled
                      and ARGV[13] is '1': nothing was written
                 -1 = another token or no token is stored, nothing was written
@@ -48,11 +49,11 @@ Reply    first:  2 = done, and the position was moved
          the entries of these customers. All other customers have the entries of their terms. Only the
          entry in the dealer's index is missing, if the call may not add the customer's entries.
 
-This call adds entries only if it need not remove entries.
+The script adds the entries of a customer only if it need not remove an entry of this customer.
 
 The field _index has the terms under which Redis may have entries of the customer. In its pending form
-it begins with '?', and each line has the terms of one event, the newest event last. So no crash leaves
-an entry that no field names. confirm-terms.lua ends the pending form.
+it begins with '?', and each line has the terms of one event, the newest event last. So the field names
+each entry, even after a crash. confirm-terms.lua ends the pending form.
 
 The script is atomic for four reasons:
 - No other projector may write between compare and replace.
@@ -158,10 +159,10 @@ local function next_index(index, terms)
   return '?' .. events .. '\n' .. terms
 end
 
--- Returns true if the caller must update entries of the customer. On a single Redis, an update
--- without a change of terms needs no entries. On Redis Cluster the entries are on other masters
--- than the hash, so a failover may have lost entries of the stored event. The event that is applied
--- must then add them again. A paused projector may have added entries for a stale or erased event.
+-- Returns true if the caller must update entries of the customer. On a single Redis, an update that
+-- changes no term needs no new entries. On Redis Cluster the entries are on other masters than the
+-- hash, so a failover may have lost entries of the stored event. The event that is applied must
+-- then add them again. A paused projector may have added entries for a stale or erased event.
 local function needs_entries(outcome, stored, terms)
   if stored.index ~= terms then return true end
   local is_on_cluster = position == ''
@@ -219,8 +220,8 @@ local function keep_for_dealer(i, terms, score, member)
   scores[count + 1], scores[count + 2] = score, member
 end
 
--- Leaves the entries of a customer to the caller, who gets the error when it adds them. Until then
--- the field _index is pending.
+-- Leaves the entries of a customer to the caller. The caller adds them, and then gets the error of
+-- Redis. Until then the field _index has its pending form.
 local function leave_to_caller(i)
   local index = redis.call('HGET', KEYS[i], '_index')
   if string.sub(index, 1, 1) ~= '?' then
@@ -245,7 +246,7 @@ end
 
 for i = 1, customers do
   local key = KEYS[i]
-  -- Redis formats a number for each command, so commands get the score as text.
+  -- Commands get the score as text, because Redis would format a number again for each command.
   local score, id, customer_uuid = ARGV[cursor], ARGV[cursor + 1], ARGV[cursor + 2]
   local timestamp = tonumber(score)
   local terms, may_add = ARGV[cursor + 3], ARGV[cursor + 4] ~= ''
@@ -313,9 +314,9 @@ for dealer, scores in pairs(scores_of) do
 end
 
 -- Stores a field beside the positions by two commands, so that Redis writes a transaction. If the
--- user `default` has no rights, Redis 7 and 8 drop the transactions of the append-only file, and
--- keep a single command. Redis would then keep the position of a call without other writes, but not
--- the customers before this position.
+-- user `default` has no rights, Redis 7 and 8 skip transactions when they load the append-only
+-- file, but execute single commands. So if a call writes only the position, and by one command,
+-- Redis would have this position without the customers before it.
 local function store_twice(field, value)
   for _ = 1, 2 do redis.call('HSET', KEYS[#KEYS], field, value) end
 end

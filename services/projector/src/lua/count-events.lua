@@ -13,7 +13,7 @@ Reply    for each hour of a dealer: '', or the error with which Redis refused th
          one dealer must not delay the ids of the other dealers.
 
 The script is atomic, because several projectors count the events of one dealer. The number never
-falls, so ids that Redis has lost do not lower it.
+falls, even if Redis has lost ids.
 ]]
 local function count(ids, counts, index, first, last)
   redis.call('PFADD', ids, unpack(ARGV, first, last))

@@ -10,9 +10,9 @@ Reply    first:  the greatest timestamp of an event whose entries in indexes mus
                  removes these entries, then calls confirm-terms.lua with the mark and this text.
          third:  text of the field _index of a hash that was kept. The caller keeps these entries.
 
-If the event of the hash was received later, the hash stays. The mark keeps the field _index of the
-deleted hash until the entries are removed. The script is atomic, because a newer event may be applied
-at the same time.
+If the event of the hash was received after ARGV[1], the hash stays. The mark keeps the field _index
+of the deleted hash until the entries are removed. The script is atomic, because a newer event may be
+applied at the same time.
 ]]
 local index = redis.call('HGET', KEYS[2], '_index') or ''
 local stored = redis.call('HMGET', KEYS[1], '_receivedAt', '_eventTimestamp', '_index')

@@ -19,7 +19,8 @@ Reply    1 = the position now is ARGV[3]
 
 The script is atomic, because two projectors may have the same partition for a moment. If the
 position already is ARGV[3], the reply of an earlier attempt may have been lost, so the reply is 1.
-But if ARGV[4] is required and not stored, another projector may have moved the position.
+But if ARGV[4] is required and not stored, another projector may have moved the position, so the reply
+is -1.
 ]]
 local stored = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 if stored ~= ARGV[2] and stored ~= ARGV[3] then return 0 end
