@@ -10,7 +10,7 @@ export const indexMutations: readonly Mutation[] = [
     file: `${folder}/chunk-store.ts`,
     from: 'token: await indexes.update(indexUpdates, chain)',
     to: "token: indexUpdates.length === 0 ? '' : token(calls)",
-    test: indexes('whatever call fails, each term is found after a retry'),
+    test: indexes('whichever call fails, each term is found after a retry'),
   },
   {
     rule: 'the call that applies customers moves no position whose entries are incomplete',

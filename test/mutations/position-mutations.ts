@@ -31,7 +31,7 @@ export const positionMutations: readonly Mutation[] = [
     to: 'if false then',
     test: brokers(
       `${folder}/store-on-cluster.int.test.ts`,
-      'if a master loses its customers and the token after the check',
+      'if a master loses customers of the chunk and the token after the check',
     ),
   },
   {
@@ -198,13 +198,13 @@ export const positionMutations: readonly Mutation[] = [
     test: store('moveAfter fails if lowerPosition was called after writeChunk'),
   },
   {
-    rule: 'if the state topic lacks documents, the position goes back to the offset up to which it has all',
+    rule: 'the position goes back to the offset from which the state topic lacks documents',
     prevents:
       'customers that the state topic lacks, after it was created again or an older projector moved the position',
     file: `${folder}/stored-positions.ts`,
     from: 'if (BigInt(to) >= BigInt(position)) continue',
     to: 'if (BigInt(to) >= 0n) continue',
-    test: projection('if the state topic lacks documents, the position goes back to the offset up to which it has all'),
+    test: projection('the position goes back to the offset from which the state topic lacks documents'),
   },
   {
     rule: 'a position that moves while it is set back is read again',

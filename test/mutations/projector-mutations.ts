@@ -162,7 +162,7 @@ export const projectorMutations: readonly Mutation[] = [
     file: `${folder}/lookahead.ts`,
     from: '    if (uncertain.has(customerUuid)) return\n',
     to: '',
-    test: lookahead('events before a record without a readable version are not left out'),
+    test: lookahead('a customer’s older event is applied if a later record of the customer has no readable version'),
   },
   {
     rule: 'a record that is named in a setting goes to quarantine',

@@ -153,7 +153,7 @@ export const storeMutations: readonly Mutation[] = [
     to: 'if (false)',
     test: brokers(
       `${folder}/store-on-cluster.int.test.ts`,
-      'if a master loses its customers before the token is written',
+      'if a master loses customers of the chunk before the token is written',
     ),
   },
   {

@@ -43,7 +43,7 @@ const emptyWorld = (): World => ({
 /** An erasure of the erasures topic. The offset is the index in the list of erasures. */
 interface ErasureOf {
   readonly customer: string
-  /** Infinity for an erasure forever. */
+  /** Infinity if the scope of the erasure is `forever`. */
   readonly upTo: number
 }
 

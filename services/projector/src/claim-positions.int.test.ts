@@ -89,7 +89,7 @@ it('a claim keeps the stored ids and positions if an old broker sends no ids', a
   )
 })
 
-it('an instance is found only under the key prefix under which it has announced itself', async () => {
+it('an instance that has announced itself under another key prefix is not found', async () => {
   const { store } = await setUp()
   const elsewhere = await setUp()
   await store.announce('one')

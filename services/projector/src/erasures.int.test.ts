@@ -172,7 +172,7 @@ describe('an erasure', () => {
 })
 
 // Steps of a history: an event, an erasure, or the loss of Redis. After a loss, all erasures so far
-// are executed again, and then all events.
+// are executed again. Then all events so far are applied again.
 const customers = fc.constantFrom('a', 'b')
 const steps = fc.array(
   fc.oneof(

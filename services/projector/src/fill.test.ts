@@ -45,7 +45,7 @@ const withState = (states: readonly FetchedRecord[], committed = '30') => {
 const versions = ({ redis }: ReturnType<typeof setUp>) =>
   Object.fromEntries([...redis.customers].map(([uuid, { version }]) => [uuid, version.timestamp]))
 
-it('an empty Redis is filled from the state topic, and then gets the events from the committed offset on', async () => {
+it('an empty Redis is filled from the state topic, and then gets the events since the committed offset', async () => {
   const world = withState([stateRecord('a', 20), stateRecord('b', 21), stateRecord('a', 22)])
   const { assign, projection, batch, redis, seeks } = world
   await assign()
@@ -63,7 +63,7 @@ it.each<[string, (world: ReturnType<typeof withState>) => unknown]>([
     'an earlier version has committed the offset',
     ({ kafka }) => kafka.committed.set(0, { offset: '30', metadata: '' }),
   ],
-  ['the state topic is another topic', ({ kafka }) => (kafka.stateTopicId = 'state-2')],
+  ['the state topic was deleted and created again', ({ kafka }) => (kafka.stateTopicId = 'state-2')],
   [
     'the offset was committed for an earlier topic of this name',
     ({ kafka }) => kafka.committed.set(0, { offset: '30', metadata: 'earlier/state-1' }),

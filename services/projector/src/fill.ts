@@ -91,7 +91,7 @@ const createStateReader = (stateSource: FillerDependencies['stateSource']) => ({
     throw new Error(
       `Kafka returns no records of partition ${partition} of the state topic from offset ${next}, and the fill ` +
         `needs the records up to offset ${end}. Either the in-sync replicas are behind the leader, or an open ` +
-        'transaction of another producer holds these records back. End the transaction ' +
+        'transaction of another producer holds these records back. In the second case, end the transaction ' +
         '(kafka-transactions.sh find-hanging, abort)',
     )
   },

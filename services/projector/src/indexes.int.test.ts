@@ -1,4 +1,4 @@
-/** Indexes in a real Redis: each term of each hash is found, whatever call fails. */
+/** Indexes in a real Redis: each term of each hash is found, whichever call fails. */
 import { loadSettings } from '@customer-stream/runtime'
 import { connectRedis, createRedis, type RedisClient, redisSettings } from '@customer-stream/runtime/redis'
 import { customerKey, type Erasure, erasedKey, type IndexTerm, indexKey } from '@customer-stream/schemas'
@@ -42,7 +42,7 @@ const erasureOf = (customerUuid: string, erasure: Partial<Erasure> = {}) => ({
 /** A fill whose progress is not stored yet. */
 const DOCUMENTS = { progress: '', rawFrom: '0', isComplete: true, keepsNewer: false }
 
-/** Error that stands for the end of a killed process. */
+/** Error of a client whose process was killed. */
 class Killed extends Error {}
 
 const SCRIPTS = ['applySnapshots', 'updateTerms', 'confirmTerms', 'eraseCustomer', 'deleteErased', 'movePosition']
@@ -219,7 +219,8 @@ describe('an index', () => {
     // Both lines stay, because both events have the same timestamp.
     await apply([customerOf('a', 5, phones(3_000_000), 'b')])
     expect((await indexOf('a'))?.split('\n').length).toBe(2)
-    // If the time were quadratic, Redis would not answer this call before the client gives up.
+    // If the time grew with the square of the number of terms, the client would give up before
+    // Redis answers this call.
     expect(await apply([customerOf('a', 6, ['1'])])).toEqual(['applied'])
   })
 
@@ -403,7 +404,7 @@ it.each([
   expect([await found('1'), await found('2')]).toEqual([[], ['a']])
 })
 
-it('whatever call fails, each term is found after a retry, and an erasure leaves no entry', async () => {
+it('whichever call fails, each term is found after a retry, and an erasure leaves no entry', async () => {
   const event = fc.record({
     customer: fc.constantFrom('a', 'b'),
     timestamp: fc.integer({ min: 1, max: 6 }),

@@ -138,7 +138,7 @@ describe('a partition that is far behind', () => {
     expect(storedIn(redis)).toEqual(newestOf(topic))
   })
 
-  it('events before a record without a readable version are not left out', () => {
+  it('a customer’s older event is applied if a later record of the customer has no readable version', () => {
     const peek = ({ key, timestamp }: { key: Buffer | null; timestamp: string }) =>
       timestamp === '0' ? undefined : { customerUuid: String(key), version: { timestamp: Number(timestamp), id: 'e' } }
     const lookahead = createLookahead({ maxRecords: 10_000, peek, customerOf: ({ key }) => String(key) })
@@ -258,7 +258,7 @@ describe('events that were left out', () => {
     expect(new Set(quarantined.map(({ headers }) => headers?.offset))).toEqual(new Set(['11', '14', '18']))
   })
 
-  it('no event is left out before a record without a key', async () => {
+  it('the events before a record without a key are applied, even if a newer event follows', async () => {
     const redis = emptyRedis()
     const old = recordOf({ customer: 'c', timestamp: 5, id: 'e13', isUsable: true, offset: 13 })
     const newest = recordOf({ customer: 'c', timestamp: 20, id: 'e18', isUsable: true, offset: 18 })

@@ -78,8 +78,8 @@ const watchdog = createWatchdog({ ...clients, projection, progress, lifecycle },
 
 const secretFiles = { schemas: projectorSettings, env: process.env, rules: projectorRules, registry, logger }
 lifecycle.onStop('secret files', watchSecretFiles(settings, secretFiles))
-// Parts stop in reverse order: readiness, timers, consumer, connections, traces, and last the admin
-// port.
+// Parts stop in reverse order, the last part first: readiness, timers, consumer, connections,
+// traces, admin port.
 lifecycle.onStop('admin port', () => closeServer(adminApp, 500))
 lifecycle.onStop('traces', traces.stop)
 lifecycle.onStop('redis', () => redis.disconnect())

@@ -44,7 +44,7 @@ const createProgressMetrics = (registers: Registry[], { groupId, topic }: { grou
   new Gauge({
     name: 'projector_lag_age_seconds',
     help:
-      'Time since the lag of a partition was measured. This time grows while the partition has no leader, and ' +
+      'Time since the lag of a partition was last measured. This time grows while the partition has no leader, or ' +
       'while Kafka or Redis does not answer. The lag then keeps its last known value.',
     labelNames: ['topic', 'partition'],
     registers,

@@ -9,7 +9,7 @@ describe('a position that Kafka cannot serve', () => {
     ['1001', 0, 'a position beyond the end'],
     ['1e2', 0, 'a position with letters'],
     ['-1', 0, 'a negative position'],
-  ])('the position %s is replaced with the oldest offset, with %i records lost: %s', async (stored, lost) => {
+  ])('the position %s is replaced with the oldest offset, and %i records count as lost: %s', async (stored, lost) => {
     const { assign, projection, batch, redis, seeks, registry } = setUp()
     redis.position = stored
     await assign()

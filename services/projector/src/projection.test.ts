@@ -202,7 +202,7 @@ describe('the state topic', () => {
     expect([documents(published), redis.position]).toEqual([[['a', 10]], '11'])
   })
 
-  it('if the state topic lacks documents, the position goes back to the offset up to which it has all', async () => {
+  it('the position goes back to the offset from which the state topic lacks documents', async () => {
     const { assign, seeks, redis } = withState()
     redis.position = '50'
     await assign()

@@ -61,7 +61,7 @@ it.each<[string, Partial<ReadinessDependencies>, string[]]>([
     ['start: Grant READ on group g.'],
   ],
   [
-    'it stops, although an obstacle is known',
+    'it stops, and an obstacle is known',
     { startup: { phase: 'stopping' }, obstacles: { blocked, worst: blocked } },
     ['start: stopping'],
   ],

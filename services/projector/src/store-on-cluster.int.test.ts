@@ -64,7 +64,7 @@ const withPhones = (customerUuid: string, timestamp: number, phones: readonly st
   terms: phones.map((phone) => `phone:${phone}` as const).sort(),
 })
 
-/** Error that stands for the end of a killed process. */
+/** Error of a client whose process was killed. */
 class Killed extends Error {}
 
 const onlyKilled = (error: unknown) => {
@@ -177,7 +177,7 @@ describe('customers on a cluster', () => {
     expect(await found()).toEqual(['c0', 'c1'])
   })
 
-  it('whatever call fails, each term is found after another projector has repeated the chunk', async () => {
+  it('whichever call fails, each term is found after another projector has repeated the chunk', async () => {
     const event = fc.record({
       customers: fc.uniqueArray(fc.constantFrom('a', 'b', 'c'), { minLength: 1 }),
       timestamp: fc.integer({ min: 1, max: 5 }),
@@ -255,7 +255,7 @@ const before = (method: 'hset' | 'hmget' | 'movePosition', run: () => Promise<un
 }
 
 describe('a master that is replaced by a replica without the last writes', () => {
-  it('a chunk fails if a master loses its customers before the token is written', async () => {
+  it('a chunk fails if a master loses customers of the chunk before the token is written', async () => {
     const { store, keyPrefix } = fresh()
     await store.movePosition(0, undefined, '7')
     before('hset', () => client.del(customerKey('c0', keyPrefix)))
@@ -287,7 +287,7 @@ describe('a master that is replaced by a replica without the last writes', () =>
     expect(await client.zrange(indexKey('phone:+1', keyPrefix), '0', '-1')).toEqual(['c0'])
   })
 
-  it('a chunk of a rebuild fails if a master loses its hashes before the token is written', async () => {
+  it('a chunk of a rebuild fails if a master loses hashes of the chunk before the token is written', async () => {
     const { store, keyPrefix } = fresh()
     await store.movePosition(0, undefined, '7')
     // The replica has the same event, written by the lower projection.
@@ -296,7 +296,7 @@ describe('a master that is replaced by a replica without the last writes', () =>
     expect(await store.applyChunk(customers, 0, '7', '8')).toEqual({ moved: true, stored: ['applied', 'duplicate'] })
   })
 
-  it('a chunk fails if a master loses its customers and the token after the check', async () => {
+  it('a chunk fails if a master loses customers of the chunk and the token after the check', async () => {
     const { store, keyPrefix, copies } = fresh()
     await store.movePosition(0, undefined, '7')
     const { movePosition } = client as unknown as { movePosition: object }

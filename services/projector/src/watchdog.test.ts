@@ -39,7 +39,7 @@ it('the watchdog ends a process that made no progress for more than four session
   await pass(1)
   expect(ends).toEqual([])
   await pass(1)
-  expect(ends).toEqual([expect.stringContaining('none of the partitions of this process has moved for 4 s')])
+  expect(ends).toEqual([expect.stringContaining('no position of this process has moved for 4 s')])
 })
 
 it('the watchdog does not end a process right after an outage', async () => {

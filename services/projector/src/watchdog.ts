@@ -55,8 +55,8 @@ export const createWatchdog = (
     if (stalled && stalledBefore)
       lifecycle.fail(
         new Error(
-          `none of the partitions of this process has moved for ${Math.round(standstillMs / 1000)} s although ` +
-            'they have records to apply',
+          `no position of this process has moved for ${Math.round(standstillMs / 1000)} s although its partitions ` +
+            'have records to apply',
         ),
       )
     stalledBefore = stalled

@@ -56,8 +56,8 @@ const createDeliveryLog = (logger: Logger) => ({
   unwritable: createThrottledLog((fields) =>
     logger.error(
       { event: 'spool-failed', ...fields },
-      'an event could not be written to the spool; if Kafka also did not store it, it got 503: free disk space or ' +
-        'repair the disk',
+      'the spool could not store an event; if Kafka did not store the event either, the answer was 503: free disk ' +
+        'space or repair the disk',
     ),
   ),
   undrained: createThrottledLog((fields) =>

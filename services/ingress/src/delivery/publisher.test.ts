@@ -445,7 +445,7 @@ describe('slow partitions', () => {
     const outcomes = await isolated(setting)
     recover()
     await Promise.all(outcomes)
-    // Each isolated partition of the slow flush needs one further flush.
+    // Each isolated partition of the slow flush needs one more flush before it is shared again.
     await Promise.all([SLOW, 1].map((partition) => publisher.publish(on(partition), soon())))
     // The partitions become shared again only after each of their records has an outcome.
     await new Promise(setImmediate)
@@ -590,7 +590,7 @@ describe('outages', () => {
 })
 
 describe('close', () => {
-  it('closing a publisher answers all records by the deadline of `close`, even if their own is later', async () => {
+  it('`close` answers each record by its deadline, even if the deadline of the record is later', async () => {
     const publisher = createPublisher(() => new Promise<void>(() => {}), limits)
     const outcome = publisher.publish(record('a'), soon())
     // The record's own deadline is a minute away.

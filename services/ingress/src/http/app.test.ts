@@ -615,7 +615,7 @@ describe('refusals', () => {
       }
       const answer = await app.inject({ method: 'POST', url, payload, headers: { ...ours, ...headers } })
       expect([answer.json().type, answer.headers.connection]).toEqual([problem, 'close'])
-      // Only the log names the failed check, because the answer would help an attacker.
+      // Only the log names the failed check. In the answer, the name would help an attacker.
       expect(answer.body).not.toContain('signature-wrong')
       const seen = {
         problem,

@@ -93,8 +93,8 @@ export const createRefusalLog = (logger: Logger): ((refusal: Refusal) => void) =
 
 const suspicions: Record<Suspicion['what'], string> = {
   'old-timestamp':
-    'An event was stored, but its timestamp is before 2001, perhaps in seconds instead of milliseconds. If its ' +
-    'customer has another event, that event is newer, and this event is not applied. Ask the sender.',
+    'An event was stored, but its timestamp is before 2001, perhaps in seconds instead of milliseconds. The event is ' +
+    'not applied if its customer has any other event, because the other event then counts as newer. Ask the sender.',
   'type-spelling':
     'An event was stored, but not applied: its type differs from a known type only in spelling. Ask the sender ' +
     'whether it means the known type.',

@@ -28,8 +28,9 @@ export const createRequestSpans = (tracer: Tracer | undefined, route: string): R
   const name = `POST ${route}`
   const always = { 'http.request.method': 'POST', 'http.route': route }
   /**
-   * Starts the span of a request that is not authentic. The span begins a new trace, and has only a
-   * link to the given context, because a stranger must not choose which traces are exported.
+   * Starts the span of a request that is not authentic. The span begins a new trace, because a
+   * stranger must not choose which traces are exported. The span has only a link to the context of
+   * the request.
    */
   const spanOfRefused = (request: FastifyRequest): Span | undefined => {
     const given = contextOfSender(request)

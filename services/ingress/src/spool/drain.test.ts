@@ -26,7 +26,10 @@ const appendAll = async (spool: Spool, count: number) => {
     await Promise.all(Array.from({ length: Math.min(10_000, count - at) }, (_, i) => spool.append(numbered(at + i))))
 }
 
-/** Simulates a Kafka with twelve partitions that refuses records for which `isBad` returns true. */
+/**
+ * Simulates a Kafka that has twelve partitions, and refuses each record for which `isBad` returns
+ * true.
+ */
 const kafka = (isBad: (timestamp: number) => boolean) => {
   const sent: number[] = []
   const attempts: number[][] = []

@@ -13,7 +13,7 @@ ARGV[2]  prefix of _source for the chunk's records, topic/partition/
 ARGV[3]  oldest offset of the partition in Kafka
 ARGV[4]  next offset to apply
 ARGV[5]  '1' = keep every newer hash of a lower projection, '' = keep a newer hash only if the
-         rebuild has not read its record
+         rebuild has not read the record of this hash
 ARGV[6]  number of customers
 ARGV[7]  field of the position, topic/partition. For a fill: field of its progress. If '', the call does
          not use positions and adds no entries, and ARGV[8] to ARGV[15] are missing.
@@ -315,8 +315,8 @@ end
 
 -- Stores a field beside the positions by two commands, so that Redis writes a transaction. If the
 -- user `default` has no rights, Redis 7 and 8 skip transactions when they load the append-only
--- file, but execute single commands. So if a call writes only the position, and by one command,
--- Redis would have this position without the customers before it.
+-- file, but execute single commands. So after a restart, Redis could have a position that a single
+-- command wrote, but not the customers before it, which transactions wrote.
 local function store_twice(field, value)
   for _ = 1, 2 do redis.call('HSET', KEYS[#KEYS], field, value) end
 end

@@ -7,8 +7,8 @@ ARGV     for each customer: text of _index that the caller has read; new text, '
 
 Reply    the number of each customer whose field was not replaced, because it has changed
 
-If the field has changed, another event of the customer was applied, and its entries are not updated
-yet. So the comparison and the write are atomic.
+If the field has changed, another event of the customer was applied, and the entries of that event
+are not updated yet. So the comparison and the write are atomic.
 ]]
 local changed = {}
 for i, key in ipairs(KEYS) do

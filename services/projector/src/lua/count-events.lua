@@ -1,8 +1,8 @@
 --[[
 Adds ids of events to the hours of some dealers, and stores the number of different ids of each hour.
 
-KEYS     for each hour of a dealer: HyperLogLog of the ids of the hour,
-         string with the number of each hour of the week, 32 bits each.
+KEYS     for each hour of a dealer: the HyperLogLog of the ids of the hour, then
+         the string with the number of events in each hour of the week, 32 bits for each hour.
          On Redis Cluster all keys must be in one slot.
 ARGV[1]  time to live of a HyperLogLog, milliseconds
 ARGV[2]  time to live of a string, milliseconds
