@@ -49,7 +49,9 @@ const Origin = ({ document }: { readonly document: CustomerDocument }) => {
   )
 }
 
-/** Redis keeps the fields of a hash in no order. */
+/**
+ * Order in which the card shows the parts of a name. The fields of a hash in Redis have no order.
+ */
 const NAME = ['firstName', 'middleName', 'lastName', 'company'] as const
 
 /** Returns the given parts of the customer's name, in the usual order. */
@@ -69,7 +71,7 @@ const Parts = ({ document }: { readonly document: CustomerDocument }) => {
     ['Vehicles', vehicles],
     ['Addresses', addresses],
     ['Fields that differ from the documentation', texts],
-    ['Fields that lost their name', shadowed],
+    ['Fields whose name was already used', shadowed],
   ]
   return (
     <div class="columns">

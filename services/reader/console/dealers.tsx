@@ -54,7 +54,7 @@ const show = async (minimum: number): Promise<void> => {
 const WIDTH = 4
 const HEIGHT = 12
 
-/** Returns the sum, with a sign if some hours are not known. A dash: no hour is known. */
+/** Returns the sum, with `≥` if some hours are not known. Returns a dash if no hour is known. */
 const sumOf = (events: DealerDocument['eventsByHour']): string => {
   const known = events.filter((count) => count !== null)
   const sum = formatCount(known.reduce((a, b) => a + b, 0))

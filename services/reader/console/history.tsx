@@ -21,7 +21,7 @@ const contentOf = ({ document }: EventDocument) => {
   return { customer, vehicles, addresses, texts }
 }
 
-/** Returns the event of the newest version that is older than this event. */
+/** Returns the event with the newest version that is older than the version of this event. */
 const eventBefore = (events: readonly EventDocument[], { version }: EventDocument): EventDocument | undefined =>
   events
     .filter((each) => each.document && version && each.version && each.version.timestamp < version.timestamp)

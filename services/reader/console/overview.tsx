@@ -76,7 +76,7 @@ const Tiles = () => {
         of {dealers ? countOf(dealers.known, 'dealer') : 'an unknown number'}
       </Tile>
       <Tile name="Events at risk" value={formatCount(sender.eventsAtRisk)} view="dealers">
-        refused, and not back
+        got 503, not accepted later
       </Tile>
     </div>
   )

@@ -32,7 +32,7 @@ export const watchPipeline = (): (() => void) => {
     clearTimeout(timer)
     await askOnce(stopping.signal)
     clearTimeout(timer)
-    // A refused key stays refused until the next sign-in.
+    // Do not ask again: the key stays refused until the next sign-in.
     if (!stopping.signal.aborted && !isWithheld()) timer = window.setTimeout(repeat, INTERVAL_MS)
   }
   const onVisible = () => {

@@ -58,7 +58,8 @@ const Row = ({ record }: { readonly record: QuarantineSummary }) => {
           class="id"
           onClick={() => {
             openedId.value = id
-            // The record is above the table, which may be longer than the window.
+            // Move the focus to the record. It is above the table, which may be longer than the
+            // window.
             requestAnimationFrame(() => document.getElementById('record')?.focus())
           }}
         >
@@ -153,7 +154,7 @@ export const Quarantine = () => {
   const opened = read?.records.find(({ id }) => id === openedId.value)
   const onEnd = () => {
     chosen.value = new Set()
-    // The button that had the focus is disabled now.
+    // Move the focus to the heading, because the button that had the focus is disabled now.
     document.querySelector('h1')?.focus()
     void readList()
   }
