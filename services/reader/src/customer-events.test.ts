@@ -32,13 +32,13 @@ describe('outcomes', () => {
     ])
   })
 
-  it('a history that lacks the first events has only one outcome: the current event was applied', () => {
+  it('in a history without the first events, only the event in Redis is known to be applied', () => {
     expect(outcomes({ current: 4, next: 5, hasUnknownBefore: true })).toEqual([
       ...[undefined, 'older', 'repeat', 'unusable', 'applied'],
     ])
   })
 
-  it('events that the projector has not read are waiting, and no outcome is guessed', () => {
+  it('an event that the projector has not read is waiting, and an outcome without proof is undefined', () => {
     expect(outcomes({ current: 0, next: 2, hasUnknownBefore: true })).toEqual([
       ...['applied', 'older', 'waiting', 'waiting', 'waiting'],
     ])
@@ -78,7 +78,7 @@ describe('reading', () => {
     value: Buffer.from(makeCustomersEvent({ customerUuid }).body),
   })
 
-  it('a history has the newest events of the customer, and says how far it looked', async () => {
+  it('a history has the newest events of the customer, and says which records were read', async () => {
     const other = of('other')
     const records = [of('c'), ...Array(MAX_RECORDS).fill(other), of('c')]
     const { readEvents, fetched } = setUp(records)
@@ -90,7 +90,7 @@ describe('reading', () => {
     expect(later).toMatchObject({ from: 5, isComplete: true })
   })
 
-  it('after partitions were added, a history is not complete, and guesses no outcome', async () => {
+  it('after partitions were added, a history is incomplete, and an outcome without proof is undefined', async () => {
     const [former, customerUuid] = [0, 'd']
     const events = [1000, 2000].map((timestamp) => makeCustomersEvent({ customerUuid, timestamp }).body)
     const partitions = [Array(3).fill(events[0]), events]
@@ -124,7 +124,7 @@ describe('reading', () => {
     expect([events.length, events[0]?.offset, isComplete]).toEqual([MAX_EVENTS, MAX_EVENTS, false])
   })
 
-  it('a history reads a bounded number of bytes, the newest records first, and says how far it looked', async () => {
+  it('a history reads the newest records first, up to a limit of bytes, and says which records were read', async () => {
     const large = { key: 'other', value: Buffer.alloc(1024 * 1024) }
     const { readEvents, fetched } = setUp([of('c'), ...Array(1000).fill(large), of('c')], 1)
     const found = await readEvents({ customerUuid: 'c', since: 0, current: undefined, gone })

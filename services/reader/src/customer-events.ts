@@ -47,7 +47,7 @@ export interface CustomerEvents {
   readonly partition: number
   /** The newest event first. */
   readonly events: readonly CustomerEvent[]
-  /** The records that were read: from the offset `from` up to, not including, `end`. */
+  /** Offsets of the records that were read: from `from` to `end` - 1. */
   readonly from: number
   readonly end: number
   /** True if the events are all events since the given time. */
@@ -60,13 +60,13 @@ export interface EventsQuery {
   readonly since: number
   /** The customer in Redis. Undefined if Redis has none. */
   readonly current: StoredCustomer | undefined
-  /** Aborts when the client has disconnected. The reading then ends early. */
+  /** Aborts when the client has disconnected. The history then ends early. */
   readonly gone: AbortSignal
 }
 
 export type ReadEvents = (query: EventsQuery) => Promise<CustomerEvents>
 
-/** Maximum number of records that one request reads, of all customers of the partition. */
+/** Maximum number of records that one request reads. Records of other customers count, too. */
 export const MAX_RECORDS = 20_000
 /** Maximum bytes of these records. */
 export const MAX_READ_BYTES = 64 * 1024 * 1024
@@ -81,7 +81,7 @@ type EventWithoutOutcome = Omit<CustomerEvent, keyof EventOutcome>
 type Facts = Pick<EventWithoutOutcome, 'offset' | 'version' | 'reason'>
 
 export interface Evidence {
-  /** Offset of the record that has become the customer's hash in Redis. */
+  /** Offset of the record from which the customer's hash in Redis was written. */
   readonly current: number | undefined
   /** Offset of the next record to apply. */
   readonly next: number | undefined
@@ -192,7 +192,8 @@ export const createReadEvents =
     const { topic } = raw
     const count = await raw.countPartitions()
     const partition = partitionOf(customerUuid, count)
-    // Read the position before the end. A record after this position was not applied at that time.
+    // Read the position before the end of the partition. Otherwise an event could be stored and
+    // applied between the two reads, and would be reported as waiting.
     const next = (await positions.read()).nextOffset(topic, partition)
     const [marks, start] = await Promise.all([raw.watermarks(), raw.offsetAt(partition, since)])
     const mark = marks.get(partition)

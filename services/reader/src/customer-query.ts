@@ -40,7 +40,7 @@ const indexedValue = ({ index, text, dealer }: CustomerQuery, country: string): 
 }
 
 /**
- * Returns the term of the index, in the form in which the projector files customers.
+ * Returns the term under which the projector puts customers with this value into the index.
  * @returns undefined if the value has no term, for example if it is not a phone number.
  */
 export const termOf = (query: CustomerQuery, country: string): IndexTerm | undefined => {

@@ -32,7 +32,7 @@ const setUp = async () => {
   return { redis, keyPrefix, positions, customers, key: customerKey('ada', keyPrefix) }
 }
 
-it('a customer is read with its types', async () => {
+it('a customer is read from its hash, with the documented types', async () => {
   const { redis, customers, key } = await setUp()
   await redis.hset(key, { ...HASH, isBusiness: 'true' })
   expect(await customers.read('ada', anyDealer)).toMatchObject({
@@ -41,7 +41,7 @@ it('a customer is read with its types', async () => {
   })
 })
 
-it('a customer is not indexed while the projector updates its entries', async () => {
+it('a customer does not count as indexed while the projector updates its index entries', async () => {
   const { redis, customers, key } = await setUp()
   await redis.hset(key, { ...HASH, _index: '?["vin:a"]\n["vin:b"]' })
   expect(await customers.read('ada', anyDealer)).toMatchObject({ kind: 'found', isIndexed: false })
@@ -49,7 +49,7 @@ it('a customer is not indexed while the projector updates its entries', async ()
   expect(await customers.read('ada', anyDealer)).toMatchObject({ kind: 'found', isIndexed: true })
 })
 
-it('a customer without a hash is missing, even if another application uses the key', async () => {
+it('a customer without a hash is missing, even if another application uses its key', async () => {
   const { redis, customers, key } = await setUp()
   expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'missing' })
   await redis.set(key, 'x')
@@ -115,7 +115,7 @@ it('a customer is not missing while Redis is emptied or being filled', async () 
   expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'missing' })
 })
 
-it('a customer that the fill stores while the positions are read is not missing', async () => {
+it('if the fill stores a customer while the reader reads the positions, the customer is not missing', async () => {
   const { redis, keyPrefix, key } = await setUp()
   const read = async () => {
     await new Promise(setImmediate)
@@ -210,7 +210,7 @@ describe('Redis Cluster', () => {
     return { redis, keyPrefix, copies, positions, customers: createCustomers(redis, positions, keyPrefix) }
   }
 
-  it('a customer counts as missing only if each copy of the positions exists', async () => {
+  it('on Redis Cluster, a customer counts as missing only if each copy of the positions exists', async () => {
     const { redis, keyPrefix, copies, customers } = await openCluster()
     expect(await customers.read('ada', anyDealer)).toEqual({ kind: 'missing' })
     await redis.hset(customerKey('ada', keyPrefix), HASH)

@@ -25,8 +25,8 @@ export type MaySee = (dealerUuid: string | undefined) => boolean
 
 /**
  * Result of reading a customer for a client:
- * - `missing`: no customer that the client may see, and Redis is not being filled.
- * - `filling`: no such customer, but the projector has not filled an emptied Redis yet.
+ * - `missing`: Redis has no customer that the client may see, and is not being filled.
+ * - `filling`: Redis has no such customer yet, because the projector is filling an emptied Redis.
  */
 export type Reading =
   | {
@@ -57,7 +57,7 @@ export interface StoredVersion {
 export interface CustomersWithTerm {
   readonly customers: readonly StoredCustomer[]
   /**
-   * Number of customers that were read, in order. The remaining customers would exceed the limit.
+   * Number of given ids that were read, from the first on. The other hashes would exceed the limit.
    */
   readonly readCount: number
 }
@@ -87,7 +87,7 @@ export interface Customers {
 
 type Hash = Readonly<Record<string, string>>
 
-/** Maximum UTF-16 code units of the hashes of one answer, except for the last chunk. */
+/** Maximum UTF-16 code units of all hashes of one answer. The last chunk may exceed the limit. */
 const MAX_ANSWER_LENGTH = 8 * 1024 * 1024
 /** Number of hashes that are read together. A hash may have a megabyte. */
 const CHUNK = 25
@@ -114,8 +114,8 @@ export const hasTerm = (customerUuid: string, index: string | undefined, term: I
 }
 
 /**
- * Returns a handler of errors: `value` for a key that is not a hash. Such a key belongs to another
- * application, so it holds no customer.
+ * Returns a handler of Redis' errors. If a key is not a hash, the handler returns `value`: such a
+ * key belongs to another application, so it holds no customer.
  */
 export const unlessWrongType =
   <T>(value: T) =>

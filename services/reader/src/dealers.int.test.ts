@@ -80,7 +80,7 @@ it('a page shows only visible dealers, and the cursor skips and repeats no deale
   expect([idsOf(own.dealers), own.next]).toEqual([['c'], undefined])
 })
 
-it('without the index the number of customers is not known, and during a fill there is no list', async () => {
+it('without an index of dealers, the number of customers is unknown, and during a fill there is no list', async () => {
   const { redis, positionsOf, list, page, put } = await setUp()
   await put('a', NOW, 0.01)
   await redis.hset(positionsOf, 'raw/indexes', 'vin/US')

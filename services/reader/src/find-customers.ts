@@ -72,8 +72,8 @@ export const createFindCustomers = (
     // The term has dealer and key in one text, so another dealer could have the same term.
     const isWanted: MaySee = (dealer) => maySee(dealer) && (query.dealer === undefined || query.dealer === dealer)
     const entries = await redis.zrevrange(indexKey(term, keyPrefix), 0, MAX_CANDIDATES)
-    // No customer has an empty id. With this read, a value that nobody has takes as long as a value
-    // of another dealer's customer.
+    // If no customer has the value, read the empty id, which no customer has. Otherwise a faster
+    // answer would show that no other dealer's customer has the value either.
     const candidates = entries.length === 0 ? [''] : entries.slice(0, MAX_CANDIDATES)
     const matches = await matchesOf(candidates, term, isWanted)
     const newest = matches.slice(0, MAX_FOUND).map(({ customerUuid }) => customerUuid)

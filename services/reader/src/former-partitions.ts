@@ -27,8 +27,9 @@ export type FindFormer = (query: FormerQuery) => Promise<FormerEvents>
 
 export const createFindFormer = (raw: Pick<TopicReader, 'read' | 'offsetAt'>): FindFormer => {
   /**
-   * Partitions that have no key of another partition, each with the partition count at the check.
-   * Such a partition is not read again, because later records have no such key either.
+   * Partitions whose first records had only the partition's own keys, each with the partition count
+   * at the check. Later records have only such keys, too, so these partitions are not checked
+   * again.
    */
   const unmixed = new Map<number, number>()
 

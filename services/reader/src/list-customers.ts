@@ -27,7 +27,8 @@ export type Page =
 export type ListCustomers = (dealerUuid: string, options: PageOptions) => Promise<Page>
 
 /**
- * Entries that are read beyond a page, because some may have the timestamp of the previous page.
+ * Number of entries that are read in addition to a page. The reads begin at the timestamp of the
+ * previous page's last customer, so the first entries may belong to the previous page.
  */
 const SPARE = 100
 
@@ -49,8 +50,8 @@ export const createListCustomers = (
   }: { readonly positions: Positions; readonly customers: Pick<Customers, 'readWithTerm'>; readonly keyPrefix: string },
 ): ListCustomers => {
   /**
-   * Reads more than `limit` entries after a place, or all. One call reads all these entries at one
-   * moment, so a change during the call neither skips nor repeats an entry.
+   * Reads more than `limit` entries after a place, or all entries if there are fewer. All these
+   * entries come from one call, so a change between two calls neither skips nor repeats an entry.
    */
   const readPlaces = async (key: string, { since, after, limit }: PageOptions): Promise<Place[]> => {
     for (let count = limit + SPARE; ; count *= 2) {

@@ -46,7 +46,7 @@ it('the reader stays ready in an outage of Kafka, and shows the outage', async (
   ])
 })
 
-it('the reader that a quota of Kafka delays is ready, and shows the quota', async () => {
+it('the reader is ready while a quota of Kafka delays it, and shows the quota', async () => {
   const checks = await setUp({ quotaDelay: () => 'delayed by 5 s' }).checks()
   expect(checks).toContainEqual({ name: 'kafka', ready: true, detail: 'delayed by 5 s' })
 })

@@ -5,7 +5,7 @@ import { expect, it } from 'vitest'
 import { createChangeLog } from './change-log.ts'
 import { readPosition } from './stream-position.ts'
 
-it('changes that the log has forgotten need no memory, however large they were', async () => {
+it('the log frees the memory of removed changes, however large they are', async () => {
   setFlagsFromString('--expose-gc')
   const collectGarbage: () => void = runInNewContext('gc')
   const used = () => {
@@ -29,13 +29,13 @@ it('changes that the log has forgotten need no memory, however large they were',
   expect([log.first, log.end]).toEqual([91, 100])
   // V8 frees the memory of buffers some time after the garbage collection.
   await waitUntil(
-    'the memory of the forgotten changes is free',
+    'the memory of the removed changes is free',
     async () => used() - before,
     (bytes) => bytes < 15 * size,
   )
 })
 
-it('the id of a change has a position for each partition, even for an added one without records', () => {
+it('the id of a change has the next offset of each partition, even of an added partition without records', () => {
   const log = createChangeLog({ maxChanges: 10, maxBytes: 1e6 })
   log.begin('abcdef01', new Map([[0, '7']]))
   const record = { offset: '3', timestamp: '0', key: Buffer.from('c'), value: null }

@@ -1,7 +1,6 @@
 /**
  * The newest changes, in memory. Kafka is read once for all streams. Each stream keeps the number
- * of its next change. The log is bounded, so the next change of a slow stream may already be
- * forgotten.
+ * of its next change. The log has a limit, so it may have removed the next change of a slow stream.
  */
 import type { FetchedPart } from '@customer-stream/runtime/kafka'
 import { type Change, createChange } from './change.ts'
@@ -21,7 +20,7 @@ export interface LogPlace {
 }
 
 export interface ChangeLog {
-  /** Forgets all changes, and continues at these positions. */
+  /** Removes all changes, and continues at these positions. */
   begin(topicId: string, positions: ReadonlyMap<number, string>): void
   add(partition: number, part: Pick<FetchedPart, 'records' | 'nextOffset'>): void
   /** Undefined before `begin`. */
@@ -53,13 +52,13 @@ export interface ChangeLogLimits {
 export const createChangeLog = ({ maxChanges, maxBytes }: ChangeLogLimits): ChangeLog => {
   let topic: string | undefined
   let entries: (LoggedChange | undefined)[] = []
-  /** Index of the oldest change in `entries`. Earlier entries are removed in groups. */
+  /** Index of the oldest change in `entries`. The slots before this index are empty. */
   let head = 0
   let first = 0
   let bytes = 0
   let offsets: number[] = []
   let texts: string[] = []
-  /** Offset from which the log has all changes, for each partition. */
+  /** For each partition, the offset from which on the log has all changes. */
   let starts: number[] = []
 
   const id = () => positionText(topic ?? '', texts)
@@ -69,8 +68,8 @@ export const createChangeLog = ({ maxChanges, maxBytes }: ChangeLogLimits): Chan
   }
   const forgetOldest = () => {
     const { change } = entries[head]!
-    // Free the memory of the change now. The places of old changes are removed later, in large
-    // groups.
+    // Free the memory of the change now. Its slot is removed later, together with many other empty
+    // slots.
     entries[head++] = undefined
     first += 1
     bytes -= change.bytes
@@ -91,8 +90,8 @@ export const createChangeLog = ({ maxChanges, maxBytes }: ChangeLogLimits): Chan
       }
     },
     add: (partition, { records, nextOffset }) => {
-      // Partitions that were added to the topic begin at offset 0. Any of them may get the first
-      // record.
+      // Added partitions begin at offset 0. Any of them may get the first record, so add the
+      // partitions with lower numbers, too.
       for (let added = offsets.length; added <= partition; added++) {
         move(added, 0)
         starts[added] = 0

@@ -33,7 +33,7 @@ export interface ShownGroup {
 export interface ChangeStreamDependencies {
   readonly log: ChangeLog
   readonly view: ChangeView
-  /** Reads older changes of a partition from Kafka, from `offset` up to, not including, `until`. */
+  /** Reads older changes of a partition from Kafka, from `offset` to `until` - 1. */
   readonly readOlder: (partition: number, offset: number, until: number) => Promise<FetchedPart>
   /** Called for each group of events, before the events are sent. */
   readonly onShown: (group: ShownGroup) => void
@@ -45,20 +45,21 @@ export interface ChangeStream {
   readonly body: Readable
   /**
    * Sends the new changes of the log.
-   * @param from place in the log. A stream that is not behind skips all earlier changes, because
-   *   none of them is for this stream.
+   * @param from place in the log. A live stream skips all changes before this place, because none
+   *   of them is for this stream.
    */
   pump(from: LogPlace): void
   /** Sends a heartbeat with the position. Cuts the stream off if its client reads nothing. */
   beat(): void
-  /** Ends the stream. The client connects again. */
+  /** Ends the stream. The client then connects again. */
   end(reason: StreamEnd): void
 }
 
 const MAX_BUFFERED_BYTES = 64 * 1024
 
 /**
- * Tells the client to wait for a random time, so that not all clients connect again at one moment.
+ * Tells the client to wait for a random time before it connects again. Otherwise all clients would
+ * connect at the same moment.
  */
 const retryLine = (): string => `retry: ${1000 + Math.floor(Math.random() * 4000)}\n`
 
@@ -213,7 +214,7 @@ export const createChangeStream = (
   const readPart = async (partition: number) => {
     const until = log.offsets[partition] ?? 0
     const { records, nextOffset } = await readOlder(partition, offsets[partition] ?? 0, until)
-    // Show nothing, because a closed view must remember no customer.
+    // If the stream ended during the read, show nothing: a closed view must remember no customer.
     if (outlet.hasEnded()) return
     const group = createGroup()
     for (const record of records) add(group, createChange(partition, record))

@@ -14,7 +14,7 @@ export interface ViewOptions extends Selection {
   /** True if the API key may see the customers of all dealers. */
   readonly seesAllDealers: boolean
   readonly isMasked: boolean
-  /** Customers that the client may see at the start of the stream, as far as they are known. */
+  /** Customers whose dealer is known at the start of the stream, and that the client may see. */
   readonly shown: readonly { readonly customerUuid: string; readonly dealerUuid: string | undefined }[]
 }
 
@@ -32,7 +32,7 @@ export interface ShownChange {
 export interface ChangeView {
   /** Returns undefined if the stream does not show the change. */
   show(change: Change): ShownChange | undefined
-  /** Forgets all customers. */
+  /** Removes all customers from memory. */
   close(): void
 }
 
@@ -58,7 +58,7 @@ export const createChangeView = (
     return wasShown
   }
   const remember = (customerUuid: string, dealerUuid: string | undefined) => {
-    // The newest customer is the last.
+    // A Set keeps the order of insertion, so the customer is added again at the end.
     if (!remembered.delete(customerUuid)) shownCustomers.add(customerUuid, dealerUuid)
     remembered.add(customerUuid)
     const [oldest] = remembered

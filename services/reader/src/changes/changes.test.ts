@@ -158,7 +158,7 @@ it('the id of each event continues a stream exactly after the event', async () =
     const [first] = later.events
     await openAfter(first?.id ?? id, later.names().slice(1))
   }
-  // This event arrives next, so no stream has repeated an earlier event.
+  // Add an event. If a stream had sent an earlier event again, that event would come before `last`.
   site.add(0, 'last', 'a')
   await untilHolds(() => {
     for (const check of checks) check()
@@ -188,7 +188,7 @@ it('a heartbeat moves the position of a stream without events', async () => {
   expect(events).toEqual([])
 })
 
-it('a key for a dealer learns nothing of other dealers: no document, no move, no tombstone', async () => {
+it('a key for one dealer gets no document, no move and no tombstone of other dealers', async () => {
   const site = setUp()
   const [a, b] = [await open(site, { view: viewOf(['a']) }), await open(site, { view: viewOf(['b']) })]
   const every = await open(site)
@@ -209,7 +209,7 @@ it('a key for a dealer learns nothing of other dealers: no document, no move, no
   expect(a.seen.text).not.toMatch(/ofB|unknown|"b"/)
 })
 
-it('a stream shows only the selected customers, and removes a customer that it knew at its start', async () => {
+it('a stream shows only the selected customers, and reports the removal of a customer known at its start', async () => {
   const site = setUp()
   const view = viewOf(['a'], { customers: new Set(['x', 'y']), shown: [{ customerUuid: 'x', dealerUuid: 'a' }] })
   const { names } = await open(site, { view })
@@ -278,7 +278,7 @@ it.each(['', 'x', '7', 'abcdef01.1', 'abcdef01.1.', 'abcdef01.1.-1', 'abcdef01.1
   },
 )
 
-it('a stream waits, and repeats nothing, until this process has read up to its position', async () => {
+it('a stream whose position this process has not reached yet waits, and then sends no event again', async () => {
   const site = setUp()
   site.add(0, 'a', 'a')
   // Another process has read one more record, which this process has not read yet.
@@ -291,7 +291,7 @@ it('a stream waits, and repeats nothing, until this process has read up to its p
   await untilHolds(() => expect(names()).toEqual(['changed early', 'changed c']))
 })
 
-it('a client that reads too slowly is cut off, and needs only bounded memory', async () => {
+it('a client that reads too slowly is cut off before its events need much memory', async () => {
   const site = setUp({ maxChanges: 50 })
   const opened = await site.changes.open(request())
   if (opened.kind !== 'stream') throw new Error(opened.kind)
@@ -339,7 +339,7 @@ it('a stop tells the clients to connect again, and each stream ends', async () =
   expect((await site.changes.open(request())).kind).toBe('unavailable')
 })
 
-it('a topic that was created again ends each stream, and its positions are refused', async () => {
+it('if the topic is created again, each stream ends, and positions in the deleted topic are refused', async () => {
   const site = setUp()
   const { seen } = await open(site)
   site.begin('f'.repeat(32))
@@ -370,7 +370,7 @@ it('while Kafka does not answer, no stream is opened', async () => {
   expect((await site.changes.open(request())).kind).toBe('unavailable')
 })
 
-it('each customer of a batch is reported once, but not an erased customer', async () => {
+it('onChanged gets each changed customer of a batch once, and no erased customer', async () => {
   const site = setUp()
   const reported: (readonly string[])[] = []
   await open(site, { onChanged: (customers) => reported.push(customers) })
@@ -379,7 +379,7 @@ it('each customer of a batch is reported once, but not an erased customer', asyn
   await untilHolds(() => expect(reported).toEqual([['a', 'b']]))
 })
 
-/** Returns the names of the events that a stream must show, if it sees each change. */
+/** Returns the events that a stream must show if it misses no change. */
 const expectedOf = ({ customers, dealers }: ViewOptions, changes: readonly (readonly [string, string | null])[]) => {
   const shown = new Set<string>()
   return changes.flatMap(([customerUuid, dealer]) => {
@@ -394,11 +394,11 @@ const expectedOf = ({ customers, dealers }: ViewOptions, changes: readonly (read
 }
 
 it.each([1, 2, 3, 4, 5, 6])(
-  'a stream misses no move of a customer, even if it reads slowly (seed %i)',
+  'a stream misses no customer that moves to another dealer, even if its client reads slowly (seed %i)',
   async (seed) => {
     const site = setUp({ maxChanges: 10_000, maxBytes: 1e9, maxStreams: 100, maxKeyStreams: 100 })
     let state = seed
-    /** Returns a random number (Park and Miller's generator). */
+    /** Returns a random integer from 0 to `below` - 1 (Park and Miller's generator). */
     const random = (below: number) => {
       state = (state * 48_271) % 2_147_483_647
       return state % below

@@ -57,9 +57,9 @@ const LOG_LIMITS = { maxChanges: 10_000, maxBytes: 16 * 1024 * 1024 }
 const LOOK_BACK = 200
 
 /**
- * Kafka keeps a tombstone for 7 days (`delete.retention.ms`). An older position may lack the
- * tombstone of an erased customer. The difference of one day is for a client that catches up
- * slowly.
+ * Maximum age of a position. Kafka keeps a tombstone for 7 days (`delete.retention.ms`), so after
+ * an older position the tombstone of an erased customer may be missing. The limit is one day
+ * shorter, because a client may catch up slowly.
  */
 const MAX_AGE_SECONDS = 6 * 24 * 3600
 
@@ -105,7 +105,7 @@ export const createChanges = (
 ): Changes => {
   const streams = new Set<OpenStream>()
   const dispatch = createDispatch(log)
-  /** Requests that wait for Kafka count as streams. */
+  /** Number of requests that wait for Kafka, by API key. Each of them counts as a stream. */
   const opening = new Map<string, number>()
   const countOf = (key: string) =>
     (opening.get(key) ?? 0) + [...streams].filter(({ request }) => request.key === key).length

@@ -41,7 +41,7 @@ export const createDispatch = (log: ChangeLog): Dispatch => {
 
   /** Returns the streams that must show a change at or after this number. */
   const concernedFrom = (first: number): Iterable<ChangeStream> => {
-    // The log no longer has all of these changes, so any stream may need one of them.
+    // If the log lacks some of these changes, any stream may need one of them.
     if (first < log.first) return streams
     const concerned = new Set<ChangeStream>()
     let hasMoves = false

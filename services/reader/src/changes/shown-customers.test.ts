@@ -14,7 +14,7 @@ it('a new dealer of a customer counts as a move only while a stream shows the cu
   expect(shown.move(change('a'))).toBe(false)
 })
 
-it('if streams have shown a customer with different dealers, each later dealer may count as a move', () => {
+it('if streams have shown a customer with different dealers, the next change counts as a move', () => {
   const shown = createShownCustomers()
   // Two slow streams read older changes. The first stream has shown the customer with the old
   // dealer, and then removes the customer.

@@ -1,6 +1,6 @@
 /**
  * Finds customers that move to another dealer. The streams of the old dealer must show such a
- * change, too, as `removed`. Keeps the customers that streams remember, each with its dealer.
+ * change as `removed`. Keeps the customers that streams remember, each with its dealer.
  */
 import type { ChangeContent } from './change.ts'
 
@@ -19,8 +19,8 @@ export interface ShownCustomers {
 }
 
 /**
- * In place of the dealer if streams have shown the customer with different dealers. This happens if
- * one stream is behind another.
+ * Stands in the place of the dealer if streams have shown the customer with different dealers. This
+ * happens if one stream is behind another.
  */
 const SEVERAL = Symbol()
 

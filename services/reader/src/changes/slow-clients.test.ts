@@ -1,4 +1,7 @@
-/** Clients that read their socket slowly or not at all. `test/e2e` has the test on Kafka. */
+/**
+ * Clients that read their socket slowly or not at all. `test/e2e/slow-streams.e2e.test.ts` tests
+ * them with Kafka.
+ */
 import { waitUntil } from '@customer-stream/runtime'
 import { createRegistry } from '@customer-stream/runtime/service'
 import { openChangesClient } from '@customer-stream/testing/changes-client'
@@ -10,7 +13,7 @@ import { createChanges } from './changes.ts'
 const TOPIC = 'abcdef01'.repeat(4)
 
 /**
- * Returns the change at an offset, about 500 kB. Each read makes the change again, so the topic
+ * Returns the change at an offset, about 500 kB. Each call creates the change again, so the topic
  * needs no memory.
  */
 const recordAt = (offset: number) => ({

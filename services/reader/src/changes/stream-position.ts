@@ -18,7 +18,10 @@ export const topicTag = (topicId: string): string => topicId.slice(0, 8) || NO_I
 
 const nowSeconds = (): number => Math.floor(Date.now() / 1000)
 
-/** @param offsets in base 36, as `offsetText` writes them. */
+/**
+ * Returns the text of a position, which is the id of an event.
+ * @param offsets in base 36, as `offsetText` writes them.
+ */
 export const positionText = (topic: string, offsets: readonly string[], writtenAt: number = nowSeconds()): string =>
   `${topic}.${offsetText(writtenAt)}.${offsets.join('-')}`
 

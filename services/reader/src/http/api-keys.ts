@@ -16,7 +16,10 @@ export interface Client {
 }
 
 export const FAILED_CHECKS = ['key-missing', 'key-malformed', 'key-unknown'] as const
-/** The answer must not contain the failed check, because it would help an attacker. */
+/**
+ * The check that a request failed. An answer must not name it, because the name would help an
+ * attacker.
+ */
 export type FailedCheck = (typeof FAILED_CHECKS)[number]
 
 export type Authenticate = (authorization: string | undefined) => Client | FailedCheck

@@ -171,7 +171,7 @@ it('with READER_AUTH=off, a request without a key gets an unmasked answer', asyn
   expect([answer.statusCode, answer.json().customer.firstName]).toEqual([200, 'Ada'])
 })
 
-it('each answer ends a span without data of the customer, and only a client with a key chooses the trace', async () => {
+it('a span of an answer has no customer data, and only a client with a valid key can continue a trace', async () => {
   const { get, spans } = start()
   const traceparent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
   await get(CUSTOMER, 'full', { traceparent })
@@ -240,12 +240,7 @@ it.each([
   expect(await sendRaw(request)).toMatch(new RegExp(problem, 's'))
 })
 
-it.each(['.', '..', '%2e%2e'])(
-  'a client that does not remove the segment %s gets the customer of this id',
-  async (id) => {
-    const headers = 'authorization: Bearer full-key\r\nconnection: close'
-    expect(await sendRaw(`GET /v1/customers/${id} HTTP/1.1\r\nhost: a\r\n${headers}\r\n\r\n`)).toMatch(
-      /^HTTP\/1\.1 200 /,
-    )
-  },
-)
+it.each(['.', '..', '%2e%2e'])('the path segment %s is taken as the id of a customer', async (id) => {
+  const headers = 'authorization: Bearer full-key\r\nconnection: close'
+  expect(await sendRaw(`GET /v1/customers/${id} HTTP/1.1\r\nhost: a\r\n${headers}\r\n\r\n`)).toMatch(/^HTTP\/1\.1 200 /)
+})

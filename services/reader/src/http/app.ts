@@ -52,7 +52,10 @@ export interface AppDependencies {
   readonly onStreamReveal: (key: string, customerUuids: readonly string[]) => void
   /** Called for each answer that shows the bytes of a record of quarantine. */
   readonly onRecordReveal: (key: string, id: string) => void
-  /** Called for each answer that needs a person: a bug, a damaged hash, a key of another type. */
+  /**
+   * Called for each failure that a person must repair: a bug, a damaged hash, or a key of another
+   * type in Redis.
+   */
   readonly onFailure: (error: Error, traceId: string | undefined) => void
   /** Undefined if traces are off. */
   readonly tracer: Tracer | undefined
@@ -84,7 +87,7 @@ export const HEALTH_PATH = '/healthz'
  */
 const MASK_HEADER = 'x-mask'
 
-/** Unix milliseconds, or `unknown`: Redis has every event that Kafka had at this time. */
+/** Redis has every event that Kafka had at this time. Unix milliseconds, or `unknown`. */
 const COMPLETE_AS_OF_HEADER = 'x-complete-as-of'
 
 /** Value of Retry-After in seconds. */
@@ -148,7 +151,7 @@ const openServer = (metrics: ReaderMetrics, options: AppOptions, refuse: Refuse)
       headersTimeout: options.requestTimeoutMs,
       // Interval in which Node checks both timeouts. The default of 30 s is too long.
       connectionsCheckingInterval: 1000,
-      // Node would answer without a problem document.
+      // Otherwise Node would refuse a request without a Host header, without a problem document.
       requireHostHeader: false,
     },
     frameworkErrors: (_error, _request, reply) => void refuse(reply, 'bad-request'),
@@ -321,8 +324,8 @@ export const createApp = (deps: AppDependencies, options: AppOptions): FastifyIn
     reply.type('application/json').send(document),
   )
   app.get(HEALTH_PATH, { config: { scope: 'open' } }, async (_request, reply) => {
-    // This answer ignores the checks of `/readyz`. An outage affects all instances, and clients
-    // must still get the 503 problems.
+    // This answer does not depend on the checks of `/readyz`. An outage affects all instances, and
+    // clients must still get the 503 problems.
     if (!stopping.aborted) return { status: 'ready' }
     return reply.code(503).type(PROBLEM_CONTENT_TYPE).send(problemDocument('unavailable', 'The service stops.'))
   })

@@ -29,7 +29,7 @@ const listOf = (value: unknown, name: string): readonly string[] | undefined => 
   const texts: readonly unknown[] = Array.isArray(value) ? value : [value]
   const isText = (text: unknown): text is string => typeof text === 'string' && text !== ''
   if (texts.length <= MAX_FILTERS && texts.every(isText)) return texts
-  throw invalid(`${name} may be given ${MAX_FILTERS} times, and must not be empty.`)
+  throw invalid(`${name} may be given at most ${MAX_FILTERS} times, and must not be empty.`)
 }
 
 const readFilters = (query: Readonly<Record<string, unknown>>) => {
@@ -92,7 +92,7 @@ export const addChangesRoute = (app: FastifyInstance, deps: ChangesRouteDependen
     // Proxies such as nginx must not collect the events.
     reply.headers({ 'cache-control': 'no-store', vary: 'authorization', 'x-accel-buffering': 'no' })
     reply.type('text/event-stream')
-    // A stream of this answer would never end.
+    // Answer HEAD without a stream, because the stream would never end.
     if (request.method === 'HEAD') return reply.send(Readable.from([]))
     const opened = await changes.open({
       key: client.name,
@@ -102,7 +102,8 @@ export const addChangesRoute = (app: FastifyInstance, deps: ChangesRouteDependen
       isValid: () => authenticate(authorization) === key,
     })
     if (opened.kind !== 'stream') throw problemOf(opened.kind)
-    // The heartbeats show whether the client is there, even if no customer changes for a long time.
+    // Switch off the socket's timeout, because a stream may have no changes for a long time. The
+    // heartbeats show whether the client still reads.
     reply.raw.setTimeout(0, () => undefined)
     return reply.send(opened.body)
   })

@@ -30,7 +30,7 @@ export const CustomerDocument = Type.Object(
         'their documented type.',
     ),
     shadowed: Texts(
-      'Fields that have lost their name to another part of the event, as text. The name is `<part>.<field>`.',
+      'Fields whose name another part of the event already uses, as text. The name here is `<part>.<field>`.',
     ),
     receivedAt,
     appliedAt: Type.Integer({ description: 'Time at which Redis got the customer, Unix milliseconds.' }),

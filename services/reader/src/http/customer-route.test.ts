@@ -3,7 +3,7 @@ import { type Customers, DamagedCustomerError, type Reading } from '../customers
 import { CUSTOMER, HASH, readingOf, requestTo, start, VERSION } from './fixtures/start-app.ts'
 import { SEARCH_PATH } from './list-routes.ts'
 
-it('a customer is answered with its types, its version and the times of its event', async () => {
+it('the answer has a customer with its types, its version and the times of its event', async () => {
   const { get } = start()
   const answer = await get(CUSTOMER)
   expect(answer.statusCode).toBe(200)
@@ -56,7 +56,7 @@ describe('the time up to which Redis is complete', () => {
     expect(answer.headers['x-complete-as-of']).toBe('7')
   })
 
-  it('the time up to which Redis is complete is taken before the reads, and checked after the reads', async () => {
+  it('the time up to which Redis is complete is read before the customer, and checked again after it', async () => {
     const calls: string[] = []
     const { get } = start({
       pipeline: {

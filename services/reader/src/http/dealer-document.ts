@@ -10,8 +10,8 @@ export const DealerDocument = Type.Object(
     state: Type.Unsafe<DealerState>({
       enum: ['active', 'silent', 'gone', 'new'],
       description:
-        '`silent`: a pause as long as this one is improbable in the rhythm of the dealer. `gone`: no event for four ' +
-        'weeks. `new`: less than two whole weeks are known, so a pause cannot be judged.',
+        '`silent`: no event for longer than is usual for this dealer at this time of the week. `gone`: no event for ' +
+        'four weeks. `new`: the events of less than two whole weeks are known, too few to call it silent.',
     }),
     customers: Type.Union([Type.Integer(), Type.Null()], {
       description: 'Customers in the index `dealer`. Null if Redis has no such index, or is being filled.',
@@ -37,7 +37,7 @@ export const DealerDocument = Type.Object(
       minItems: 24,
       maxItems: 24,
       description:
-        'For each hour of the last day, oldest first: in how many of its 12 slots of five minutes events arrived. ' +
+        'For each hour of the last day, oldest first: the number of five-minute slots with events, 0 to 12. ' +
         'The last hour is the current hour.',
     }),
     usualDay: Type.Array(Type.Number({ minimum: 0, maximum: 12 }), {

@@ -13,9 +13,9 @@ export const EventDocument = Type.Object({
   outcome: Type.Unsafe<(typeof OUTCOMES)[number] | null>({
     enum: [...OUTCOMES, null],
     description:
-      '`applied`: it was the newest event. `older` and `repeat`: an event before it is newer, or is the same. ' +
-      '`unusable`: it can never be applied. `waiting`: not read yet. Null: not known, because earlier events were ' +
-      'not read, or Redis does not have the customer.',
+      '`applied`: the newest event when it was read. `older`: an earlier record has a newer event. `repeat`: an ' +
+      'earlier record has the same event. `unusable`: it can never be applied. `waiting`: the projector has not ' +
+      'read it yet. Null: not known, because earlier events were not read, or Redis does not have the customer.',
   }),
   isCurrent: Type.Boolean({ description: 'True if the customer in Redis is from this event.' }),
   reason: Type.Optional(Type.String({ description: 'Reason why the event is unusable.' })),
@@ -35,9 +35,9 @@ export const EventsDocument = Type.Object({
       partition: Type.Integer(),
       from: Type.String({ description: 'Offset of the first record that was read.' }),
       end: Type.String({ description: 'Offset after the last record that was read.' }),
-      isComplete: Type.Boolean({ description: 'False if older events since this time were left out.' }),
+      isComplete: Type.Boolean({ description: 'False if events since `since` may be missing.' }),
     },
-    { description: 'How far the reader looked.' },
+    { description: 'The records that the reader has read.' },
   ),
 })
 export type EventsDocument = Static<typeof EventsDocument>

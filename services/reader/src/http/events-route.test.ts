@@ -67,7 +67,7 @@ it('an outage of Kafka is answered with 503, and a third history at the same tim
   expect((await Promise.all(waiting)).map(({ statusCode }) => statusCode)).toEqual([200, 200])
 })
 
-it('a history is not read for a client that has closed its connection while its customer was read', async () => {
+it('if the client disconnects while the customer is read, the history is not read', async () => {
   const asked = Promise.withResolvers<void>()
   const read = Promise.withResolvers<Reading>()
   const gone = Promise.withResolvers<boolean>()

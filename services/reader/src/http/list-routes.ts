@@ -18,7 +18,7 @@ export interface ListRoutesDependencies extends RevealDependencies {
 export const SEARCH_PATH = '/v1/customers/search'
 export const DEALER_PATH = '/v1/dealers/:dealerUuid/customers'
 
-/** Maximum searches, and lists, of one API key that are answered at the same time. */
+/** Maximum number of searches of one API key that are answered at the same time. */
 const SEARCHES_AT_ONCE = 16
 const LISTS_AT_ONCE = 4
 

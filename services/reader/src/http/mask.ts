@@ -33,8 +33,9 @@ const MASKED_MEMBERS = [
 const PARTS: ReadonlySet<string> = new Set(['emails', 'phoneNumbers', 'bestTimeToContact'])
 
 /**
- * Form of the sender's names. Any other name may be data, for example an e-mail address under which
- * the sender keeps a value. A name in `shadowed` begins with its part of the event.
+ * Form of the sender's field names. A name of another form may be data, for example an e-mail
+ * address under which the sender keeps a value. A name in `shadowed` begins with its part of the
+ * event.
  */
 const FIELD_NAME = /^(?:(?:envelope|customer|customerWithVehicles)\.)?[A-Za-z][A-Za-z_]{0,49}\d{0,2}$/
 

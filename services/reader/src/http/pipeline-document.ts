@@ -32,7 +32,9 @@ const PartitionLag = Type.Object({
 
 const DriftEntry = Type.Object({
   kind: Type.Unsafe<DifferenceKind>({ enum: ['unknown-field', 'other-type', 'new-value', 'large'] }),
-  path: Type.String({ description: 'For example `customer.emails[].label`. Never has a value of a field.' }),
+  path: Type.String({
+    description: 'Path of the field, for example `customer.emails[].label`. Contains no value of a field.',
+  }),
   type: Type.String({ description: 'JSON type of the value.' }),
   firstAt: UnixMs('Receipt of the first such event.'),
   lastAt: UnixMs('Receipt of the last such event.'),
@@ -67,7 +69,10 @@ export const PipelineDocument = Type.Object(
     quarantine: OrNull(
       Type.Object({
         records: Type.Integer({ minimum: 0, description: 'Offsets in quarantine.' }),
-        open: Type.Integer({ minimum: 0, description: 'Counted records that no operator has redriven or dropped.' }),
+        open: Type.Integer({
+          minimum: 0,
+          description: 'Records that no operator has redriven or dropped. See `isCut`.',
+        }),
         openByReason: Counts('Open records by reason.'),
         isCut: Type.Boolean({ description: 'True if only the newest records were counted.' }),
       }),
@@ -102,8 +107,8 @@ export const PipelineDocument = Type.Object(
         Type.Integer({
           minimum: 0,
           description:
-            'Events of the last 24 hours that got 503 and were not accepted later. An upper limit, since the last ' +
-            'start of each ingress.',
+            'Upper limit: events that got 503 in the last 24 hours and were not accepted later. Each ingress counts ' +
+            'from its last start.',
         }),
       ),
       refusedPerSecond: Rate('Requests of the sender that were refused, 503 included.'),

@@ -1,7 +1,7 @@
 import { createProblemDocument } from '@customer-stream/runtime'
 
 /**
- * Problems that the reader answers (RFC 9457). Each key is a stable `type` that programs may match.
+ * Problems that the reader returns (RFC 9457). Each key is a stable `type` that programs may match.
  */
 export const problems = {
   'bad-request': { status: 400, title: 'The request is not valid HTTP or JSON for this address.' },

@@ -17,7 +17,7 @@ const summary = {
   }),
   handled: Type.Unsafe<'redriven' | 'dropped' | null>({
     enum: ['redriven', 'dropped', null],
-    description: 'What an operator did with the record or with another copy of its original.',
+    description: 'What an operator did with the record, or with another copy of the same original record.',
   }),
 }
 

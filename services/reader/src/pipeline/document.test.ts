@@ -67,7 +67,7 @@ it('a rate is the difference between two measurements, divided by the time betwe
 it.each([
   [5, 10, 50, 10],
   [15, 10, 150, 10],
-  // The projector has stopped, so the whole minute counts.
+  // The projector has stopped, so its reports end after 10 s. The rate is for the whole minute.
   [10, 60, 100, 100 / 60],
 ])('the rate is right for reports %i s apart in measurements %i s apart', (own, seconds, events, rate) => {
   const first = { ...MEASUREMENT, reports: reported(1000, 5) }
@@ -83,7 +83,7 @@ it.each([
   expect(pointOf(MEASUREMENT, after(10, changes)).storedPerSecond).toBeNull()
 })
 
-it('a projector that has just started, or an older projector without a report, gives no wrong rate', () => {
+it('a projector that has just started, or an older version that stores no report, makes no rate wrong', () => {
   const started = new Map([...reported(10), ...new Map([['new', reported(10, 9999).get('p')!]])])
   expect(pointOf(MEASUREMENT, after(10, { reports: started })).handledPerSecond).toBe(0)
   const none = { reports: new Map() }
@@ -105,7 +105,7 @@ describe('requests of the sender', () => {
     ])
   })
 
-  it('an ingress that was restarted counts from 0, and a new ingress gives no wrong rate', () => {
+  it('an ingress that was restarted counts from 0, and a new ingress makes no rate wrong', () => {
     const before = asked(0, { a: counts(1000, 500) })
     const point = pointOf(before, asked(10, { a: counts(20, 10), b: counts(9999, 9999) }))
     expect([point.receivedPerSecond, point.refusedPerSecond]).toEqual([3, 1])

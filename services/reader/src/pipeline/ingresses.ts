@@ -27,7 +27,7 @@ const findAddresses: Find = (hostname) => lookup(hostname, { all: true, order: '
  */
 const urlsOf = async (url: string, find: Find): Promise<readonly string[]> => {
   const { protocol, hostname, port } = new URL(url)
-  // A certificate has the name of the host.
+  // Keep the host name, because the certificate has this name.
   if (protocol === 'https:') return [url]
   const found = await find(hostname.replace(/^\[|\]$/g, ''))
   const path = new URL(url).pathname.replace(/\/$/, '')
@@ -41,7 +41,7 @@ const SERVER_PROBLEMS = ['unavailable', 'too-many-bodies', 'internal-error']
 
 const countsOf = async (url: string, token: string | undefined): Promise<IngressCounts> => {
   const { code, text } = await fetchText(`${url}/metrics`, token)
-  if (code === 401) throw new Error('its ADMIN_TOKEN is another one')
+  if (code === 401) throw new Error('it has another ADMIN_TOKEN')
   const { sum } = readMetrics(text, performance.now())
   if (code !== 200 || !text.includes('ingress_answers_total')) throw new Error('the answer is not that of an ingress')
   const answers = (answer: string) => sum('ingress_answers_total', { answer })

@@ -10,14 +10,20 @@ export interface TopicEnds {
 }
 
 export interface RawEnds extends TopicEnds {
-  /** Unix milliseconds. The watermarks cover every record that was stored before. */
+  /**
+   * Time at which Kafka was asked, Unix milliseconds. The watermarks cover every record that was
+   * stored before this time.
+   */
   readonly askedAt: number
 }
 
 /** Records of quarantine (the dead-letter topic). */
 export interface QuarantineCounts {
   readonly records: number
-  /** Records that no operator has redriven or dropped, by reason, without further copies. */
+  /**
+   * Records that no operator has redriven or dropped, by reason. All copies of one original record
+   * count as one.
+   */
   readonly openByReason: Readonly<Record<string, number>>
   /** True if only the newest records were counted. */
   readonly isCut: boolean
@@ -41,7 +47,8 @@ export interface DealerCounts {
 }
 
 /**
- * A time up to which Redis has every event. Positions in Redis at or after `toReach` prove this.
+ * A time up to which Redis has every event. This is true while the positions in Redis are at or
+ * after `toReach`.
  */
 export interface CompleteAsOf {
   /** Unix milliseconds. */

@@ -3,9 +3,9 @@ import type { FreshnessBucket, ProjectorReport } from '@customer-stream/schemas'
 import type { IngressCounts, Measurement, TopicEnds } from './measurement.ts'
 
 /**
- * Returns the two measurements from which the rates of the last minute are calculated: one pair for
- * the topic, one for the projectors, one for the ingresses. The pairs may differ, because the first
- * measurements after a start may lack a part.
+ * Returns three pairs of measurements, from which the rates of the last minute are calculated: one
+ * pair for the topic, one for the projectors, one for the ingresses. The pairs may differ, because
+ * the first measurements after a start may lack a part.
  * @param measurements of the last minute, the oldest first, at least one.
  */
 export const pairsOf = (measurements: readonly Measurement[], last: Measurement) => {

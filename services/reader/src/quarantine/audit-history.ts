@@ -2,7 +2,7 @@
 import { type AuditEntry, type Place, readEntry } from '@customer-stream/quarantine'
 import { createPartitionReader, partsOf, type TopicAdmin } from '@customer-stream/runtime/kafka'
 
-/** An audit partition and offset are one number: partition × 2^40 + offset. */
+/** A place in the audit is stored as one number: partition × 2^40 + offset. */
 const PARTITION = 2 ** 40
 
 /**

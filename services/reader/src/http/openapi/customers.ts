@@ -86,7 +86,7 @@ const searchCustomers = () => ({
   },
   responses: {
     200: listResponse('At most 100 customers, the newest event first.', {
-      truncated: { type: 'boolean', description: 'There are more customers. Missing otherwise.' },
+      truncated: { type: 'boolean', description: 'True if there are more customers. Otherwise the member is missing.' },
     }),
     ...problemResponses(ofOneCustomer),
   },
@@ -101,7 +101,7 @@ const listDealerCustomers = () => ({
     {
       name: 'changed-since',
       in: 'query',
-      description: 'Leaves out customers whose event is older. Unix milliseconds.',
+      description: 'Leaves out customers whose newest event is older than this time. Unix milliseconds.',
       schema: { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER, default: 0 },
     },
     { name: 'cursor', in: 'query', description: 'The cursor of the previous page.', schema: { type: 'string' } },
@@ -173,13 +173,13 @@ const getEvents = () => ({
     {
       name: 'since',
       in: 'query',
-      description: 'Leaves out events that were received earlier. Unix milliseconds. Default: 24 hours ago.',
+      description: 'Leaves out events that were received before this time. Unix milliseconds. Default: 24 hours ago.',
       schema: { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER },
     },
     {
       name: 'raw',
       in: 'query',
-      description: '1: with the bytes of each event. Needs the scope `pii`.',
+      description: '`1`: the answer has the bytes of each event. Needs the scope `pii`.',
       schema: { enum: ['0', '1'] },
     },
   ],

@@ -23,7 +23,7 @@ const problemResponse = (types: readonly Problem[], status: number) => ({
  */
 const notOfAnOperation: readonly Problem[] = ['not-found', 'method-not-allowed']
 
-/** Problems of few operations only. */
+/** Problems that only a few operations have. */
 const ofOneOperation: readonly Problem[] = [
   'position-gone',
   'record-not-found',
