@@ -149,14 +149,14 @@ export const defaultGroupId = ({
     ? GROUP_ID
     : `${GROUP_ID}-${KAFKA_TOPIC_PREFIX}-${REDIS_KEY_PREFIX}`
 
-const regions = new Intl.DisplayNames('en', { type: 'region', fallback: 'none' })
-
 /**
  * Returns true for the code of a country. A code such as UK is refused, because its canonical form
- * is GB.
+ * is GB. The names of the countries need 6 MB of memory, so only a service that checks a country
+ * loads them.
  */
 const isCountry = (code: string): boolean =>
-  regions.of(code) !== undefined && Intl.getCanonicalLocales(`und-${code}`)[0] === `und-${code}`
+  new Intl.DisplayNames('en', { type: 'region', fallback: 'none' }).of(code) !== undefined &&
+  Intl.getCanonicalLocales(`und-${code}`)[0] === `und-${code}`
 
 export const projectorRules: readonly Rule<typeof projectorSettings>[] = [
   ...processRules,

@@ -153,7 +153,8 @@ export const createChunkStore = (
    * position, because they are in different slots. So if a replica replaces a master, the new
    * master may lack some of these writes. If this happens before the token is stored, the check
    * finds that customers or entries are missing. If this happens after the token was stored, a new
-   * master that lacks the customers also lacks the token, so `moveAfter` fails.
+   * master that lacks the customers also lacks the token, so `moveAfter` fails. The check of the
+   * position is last, so that a late projector publishes nothing.
    */
   const writeOnCluster: Write = async (customers, partition, from, to, { oldest = '0', isPublished }) => {
     const { position, token: tokenField, fill: fillField } = fields(partition)
