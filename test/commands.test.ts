@@ -103,7 +103,7 @@ it('npm run simulate names the address, the cause and the option of an unreachab
     said += text
     if (said.includes('ECONNREFUSED')) break
   }
-  expect(said).toContain('simulate: no connection to 127.0.0.1:1 (ECONNREFUSED), the address in --url')
+  expect(said).toContain('simulate: no connection to 127.0.0.1:1 (ECONNREFUSED). The address comes from --url.')
 })
 
 it('the error of npm run stack names the container engine that does not answer', { timeout: 60_000 }, async () => {
