@@ -95,8 +95,8 @@ export const freshness: Question = {
             'intended start until Redis’ keyspace message for the hash.',
           'The bare loop is the simplest program with the same purpose, in two processes. A fastify handler has HMAC ' +
             'and two parses, and awaits one kafkajs send (`acks=all`) for each body. A kafkajs consumer reads all ' +
-            'partitions at a time, and makes one HSET for each record. The consumer batches nothing, compares no ' +
-            'versions and keeps no positions.',
+            'partitions at the same time, and makes one HSET for each record. The consumer batches nothing, ' +
+            'compares no versions and keeps no positions.',
         ],
       }
     } finally {

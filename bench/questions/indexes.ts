@@ -96,8 +96,8 @@ export const indexes: Question = {
         readings,
         notes: [
           'Each event has a different customer of 50 dealers, with its own phone numbers, e-mails and VINs. ' +
-            'For the updates, all hashes are made older than their events. Both variants do without the state topic, ' +
-            'because its publication would hide a part of the cost.',
+            'For the updates, all hashes are made older than their events. Both variants run without the state ' +
+            'topic, because its publication would hide a part of the cost.',
           '**What the indexes cost**: the projector computes the terms of each event, and sends them to Redis. ' +
             'Each update also changes the score of the customer in the index of its dealer. A first load adds ' +
             'about five entries.',

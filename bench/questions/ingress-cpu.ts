@@ -41,7 +41,7 @@ export const ingressCpu: Question = {
       lines,
       readings,
       notes: [
-        'The ingress answers when Kafka has stored the record (`acks=all`). The bare handler answers at once ' +
+        'The ingress answers when Kafka has stored the record (`acks=all`). The bare handler answers immediately ' +
           'and stores nothing. wrk sends the requests from the same machine, which also runs the broker.',
       ],
     }

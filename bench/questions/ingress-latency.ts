@@ -108,8 +108,8 @@ export const ingressLatency: Question = {
         notes: [
           'In an open loop a request starts at its planned time, even if earlier requests have no answer yet. ' +
             'The latency counts from the planned time, so a stall adds to the latency of all requests that are ' +
-            'due meanwhile. The last column is the delay of the load generator itself, which is part of the ' +
-            'latency.',
+            'planned during the stall. The last column is the delay of the load generator itself, which is part of ' +
+            'the latency.',
           'For comparison, kafkajs sends records of the same size, one at a time. This time counts from the ' +
             'actual start. At 500 sends a second, a send takes twice as long as at 2 000 sends a second, because ' +
             'caches grow cold and threads fall asleep. So each rate is compared with sends at the same rate.',

@@ -156,8 +156,8 @@ export const lostRedis: Question = {
         ],
         readings,
         notes: [
-          `${customers} customers with ${EVENTS_PER_CUSTOMER} events each, in random order over ${PARTITIONS} ` +
-            'partitions. The raw topic is read once, with the lookahead, and nothing is published meanwhile. ' +
+          `${customers} customers have ${EVENTS_PER_CUSTOMER} events each, in random order, in ${PARTITIONS} ` +
+            'partitions. The raw topic is read once, with the lookahead, and no document is published. ' +
             'A window of the lookahead has 2.4 events per customer, as with a million customers and the default ' +
             'setting. The state topic has one document of each customer, as after a compaction. The feeder ' +
             'writes 120,000 customers into a Redis that also has the customers of the last rebuild. The time ' +

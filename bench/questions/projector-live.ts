@@ -99,7 +99,7 @@ export const projectorLive: Question = {
         ],
         readings,
         notes: [
-          `${PER_SECOND} events a second over ${PARTITIONS} partitions, from an open loop, after a warm-up of ` +
+          `An open loop sends ${PER_SECOND} events a second to ${PARTITIONS} partitions, after a warm-up of ` +
             `${warmUp} events at ${WARM_UP_PER_SECOND} a second. The bare consumer is kafkajs with two parses and ` +
             'one HSET for each record. An event that arrives alone needs its own fetch, its own calls of Redis and ' +
             'its own wake-ups. In a backlog, hundreds of events share this work.',

@@ -148,9 +148,9 @@ export const reader: Question = {
         notes: [
           'One customer: one client makes its calls one after the other. The second figure divides the requests by ' +
             'the CPU time of the reader, user and system. Redis and the client use the other core. Each revealed ' +
-            'answer is a line of the log.',
-          `Searches: an open loop starts ${SEARCHES_PER_SECOND} a second, each for another number. Each time counts ` +
-            'from the intended start.',
+            'answer also writes a line to the log.',
+          `Searches: an open loop starts ${SEARCHES_PER_SECOND} searches a second, each for another phone number. ` +
+            'Each time counts from the intended start.',
         ],
       }
     } finally {

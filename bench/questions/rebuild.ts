@@ -47,9 +47,9 @@ export const rebuild: Question = {
         lines,
         readings,
         notes: [
-          `${customers * EVENTS_PER_CUSTOMER} events of ${customers} customers in random order over 12 partitions. ` +
-            'With a raised version, Redis already has each hash of the earlier version. The rows with one pass have ' +
-            '`LOOKAHEAD_RECORDS=0`. The time counts from readiness, so that it includes the first pass.',
+          `${customers * EVENTS_PER_CUSTOMER} events of ${customers} customers are in 12 partitions, in random ` +
+            'order. With a raised version, Redis already has each hash of the earlier version. The rows with one ' +
+            'pass have `LOOKAHEAD_RECORDS=0`. The time counts from readiness, so that it includes the first pass.',
         ],
       }
     } finally {

@@ -35,8 +35,8 @@ export const start: Question = {
         lines,
         readings,
         notes: [
-          'Time from the start of the process until `/readyz` answers ready, asked every 50 ms. The topics exist, ' +
-            'and the brokers answer.',
+          'The time counts from the start of the process until `/readyz` answers 200. The benchmark asks every ' +
+            '50 ms. The topics exist, and the brokers answer.',
         ],
       }
     } finally {

@@ -90,7 +90,7 @@ export const streams: Question = {
         readings,
         notes: [
           `Each client has a stream of one of ${DEALERS} dealers, so ${clientsOfDealer} clients get each event. The ` +
-            'times are of all clients, from the intended start of the POST until the client has parsed the event.',
+            'times of all clients count from the intended start of the POST until the client has parsed the event.',
         ],
       }
     } finally {
