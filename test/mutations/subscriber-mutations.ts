@@ -168,7 +168,7 @@ export const subscriberMutations: readonly Mutation[] = [
     file: `${folder}/table-reader.ts`,
     from: 'begins.get(partition) ?? progress',
     to: 'progress',
-    test: unit(`${folder}/customer-table.test.ts`, 'a table accepts a batch that kafkajs delivers twice'),
+    test: unit(`${folder}/customer-table.test.ts`, 'it accepts a batch that kafkajs delivers twice'),
   },
   {
     rule: 'a table continues at its offset after a rebalance',

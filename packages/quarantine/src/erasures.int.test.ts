@@ -29,7 +29,7 @@ const open = async () => {
   return { admin, topic, create, erase, remove }
 }
 
-it('if the erasures topic was created again, a refresh reads the new topic and keeps earlier erasures', async () => {
+it('if the topic was created again, a refresh reads the new topic and keeps the earlier erasures', async () => {
   const { admin, topic, create, erase, remove } = await open()
   await create()
   await erase(['ada', 'bob'])

@@ -14,14 +14,14 @@ const read = async (changes: AsyncIterable<TableChange>) => {
   return seen
 }
 
-it('a waiting reader gets the next change', async () => {
+it('a waiting read of a feed gets the next change', async () => {
   const feeds = createChangeFeeds()
   const next = feeds.open().next()
   feeds.publish(change('a', null, 1))
   expect(await next).toEqual({ done: false, value: change('a', null, 1) })
 })
 
-it('if one reader has several waiting reads, each read gets a change or the end of the feed', async () => {
+it('if several reads of one feed wait, each read gets a change or the end of the feed', async () => {
   const feeds = createChangeFeeds()
   const changes = feeds.open()
   const waiting = Promise.all([changes.next(), changes.next(), changes.next()])
@@ -31,7 +31,7 @@ it('if one reader has several waiting reads, each read gets a change or the end 
   expect((await waiting).map(({ value }) => value?.customerUuid)).toEqual(['a', 'b', undefined])
 })
 
-it('a slow reader gets one change per customer, from its last read state to the current state', async () => {
+it('a feed that is read slowly has one change per customer: from the last read state to the newest', async () => {
   const feeds = createChangeFeeds()
   const slow = feeds.open()
   feeds.publish(change('a', 1, 2))
@@ -41,7 +41,7 @@ it('a slow reader gets one change per customer, from its last read state to the 
   expect(await read(slow)).toEqual([change('b', null, 1), change('a', 1, 3)])
 })
 
-it('a reader gets no change for a customer that was added and removed before its next read', async () => {
+it('a feed has no change for a customer that was added and removed between two reads', async () => {
   const feeds = createChangeFeeds()
   const slow = feeds.open()
   feeds.publish(change('a', null, 1))
@@ -70,7 +70,7 @@ it('after the program ends a feed of changes, a waiting read of this feed ends w
   expect(await changes.next()).toEqual({ done: true, value: undefined })
 })
 
-it('every reader reaches the same state, however slow the reader is', async () => {
+it('the changes of every feed lead to the same state, however slowly the feed is read', async () => {
   const step = fc.record({ customer: fc.constantFrom('a', 'b', 'c'), erased: fc.boolean(), isRead: fc.boolean() })
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 20 }), async (steps) => {

@@ -19,8 +19,8 @@ const wake = (feed: Feed): void => {
 }
 
 /**
- * Passes changes on to any number of readers. A slow reader gets only the newest state of each
- * customer, so its queue has at most one entry per customer.
+ * Passes changes on to any number of feeds. A feed that is read slowly keeps only the newest state
+ * of each customer, so its queue has at most one entry per customer.
  */
 export const createChangeFeeds = () => {
   const feeds = new Set<Feed>()
@@ -65,13 +65,16 @@ export const createChangeFeeds = () => {
         const { pending } = feed
         const { previous } = pending.get(customerUuid) ?? change
         pending.delete(customerUuid)
-        // Skip a customer that was added and removed before this reader read either change.
+        // Skip a customer that was added and removed before this feed was read again.
         if (state === null && previous === null) continue
         pending.set(customerUuid, { customerUuid, state, previous })
         wake(feed)
       }
     },
-    /** Ends each reader after its last change. If there is an error, the reader throws it. */
+    /**
+     * Ends each feed after its last change. If an error is given, the last read of a feed throws
+     * this error.
+     */
     end: (error?: Error): void => {
       end = { error }
       for (const feed of feeds) wake(feed)

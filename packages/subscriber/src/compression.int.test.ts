@@ -19,7 +19,7 @@ const openCompressed = async (compression: string) => {
 }
 
 it.each(['lz4', 'snappy', 'zstd'])(
-  'a table that lacks a codec ends, and its error names the codec: %s',
+  'a table without the codec of its topic ends with an error that names the codec: %s',
   async (compression) => {
     const table = await openCompressed(compression)
     const message = `has ended: ${compression} compression not implemented`

@@ -91,7 +91,7 @@ it('a table ends if onInvalid returns stop, and its error names the place of the
   await expect(table.changes().next()).rejects.toThrow('not-json')
 })
 
-it('a table gives each change to a reader, with the earlier state', async () => {
+it('each change of a table has the new state and the earlier state', async () => {
   const topic = await createStateTopic(kafkaBrokers)
   const table = open(topic)
   const changes = table.changes()
@@ -109,7 +109,7 @@ it('a table gives each change to a reader, with the earlier state', async () => 
   expect(await changes.next()).toEqual({ done: true, value: undefined })
 })
 
-it("a slow reader of a table gets each customer's newest state, in the order of changes", async () => {
+it("if changes are read slowly, they have each customer's newest state, in the order of the changes", async () => {
   const topic = await createStateTopic(kafkaBrokers)
   const table = open(topic)
   const changes = table.changes()
@@ -136,8 +136,8 @@ it('a table catches up if partitions are empty, were emptied, or end with contro
   const aborted = await transactional.transaction()
   await aborted.send({ topic: topic.name, messages: [{ key: 'x', value: writeState(stateOf('x', 1)) }] })
   await aborted.abort()
-  // Kafka answers before it writes the control record. Wait for this record, because later records
-  // are not readable before.
+  // Kafka answers before it writes the control record. Wait for this record, because Kafka hides
+  // later records until the control record is written.
   const highOf = async () => (await topic.admin.fetchTopicOffsets(topic.name))[0]?.high ?? ''
   await waitUntil('the control record is there', highOf, (high) => high === '2')
   await table.untilCaughtUp()

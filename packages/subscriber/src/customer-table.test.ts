@@ -4,7 +4,8 @@ import { expect, it, onTestFinished } from 'vitest'
 import { stateOf } from './fixtures/states.ts'
 import { type CustomerTableOptions, openCustomerTable } from './index.ts'
 
-// Kafka is fake here: the tests decide when the group is joined. The int test uses a real Kafka.
+// Kafka is fake here: the tests decide when the table joins its group. The int test uses a real
+// Kafka.
 
 type Listener = (event: { readonly payload: object }) => void
 
@@ -52,7 +53,7 @@ const namesOf = (table: Iterable<{ readonly customerUuid: string }>) =>
   [...table].map(({ customerUuid }) => customerUuid)
 
 it.each([0, 2])(
-  'a table accepts a batch that kafkajs delivers twice after the group was joined again at offset %i',
+  'after a table has joined its group again at offset %i, it accepts a batch that kafkajs delivers twice',
   async (joinedAt) => {
     const { table, join, handle } = await start()
     join()
@@ -67,7 +68,7 @@ it.each([0, 2])(
   },
 )
 
-it('a table ends if it gets an earlier record after the group was joined again', async () => {
+it('after a table has joined its group again, a record before its position ends the table', async () => {
   const { table, join, handle } = await start()
   join()
   await handle(0, ['a', 'b'])

@@ -15,8 +15,8 @@ export interface CustomerTableOptions {
   /** Default: `mykaarma.customers.state`. */
   readonly topic?: string | undefined
   /**
-   * Prefix of the consumer group, whose name ends with a random text. Each table has its own group,
-   * reads the whole topic and commits no offsets. Default: `customer-table-`.
+   * Prefix of the consumer group's name. A random text follows the prefix. Each table has its own
+   * group, reads the whole topic and commits no offsets. Default: `customer-table-`.
    */
   readonly groupIdPrefix?: string | undefined
   /** Returns true for the customers that the table keeps. Default: all customers. */
@@ -42,8 +42,8 @@ export interface CustomerTable extends Iterable<CustomerState> {
    */
   untilCaughtUp(): Promise<void>
   /**
-   * Returns the changes after this call. A slow reader gets only the newest state of each customer.
-   * Ends when the table is closed, or throws the table's error.
+   * Returns the changes after this call. If the program reads slowly, it gets only the newest state
+   * of each customer. Ends when the table is closed, or throws the table's error.
    */
   changes(): AsyncIterableIterator<TableChange, undefined>
   /**
@@ -122,7 +122,8 @@ export const openCustomerTable = (options: CustomerTableOptions): CustomerTable 
       throw error
     } finally {
       closing.abort()
-      // Wait for requests in flight, because they would connect again.
+      // Wait for requests in flight, because such a request would connect again after the
+      // disconnect.
       await Promise.allSettled(requests)
       await admin.disconnect()
     }

@@ -10,8 +10,8 @@ export interface DeliveryAssignment {
   /** Resolves when all positions are loaded and passed to kafkajs' seek. */
   readonly loading: Promise<void>
   /**
-   * Returns true if the record at this offset is the next record. If not, kafkajs seeks to the
-   * position, and the caller must not handle the records.
+   * Returns true if the record at this offset is the next record. Otherwise makes kafkajs seek to
+   * the position. The caller must then not handle the records.
    * @throws SubscriberError if Kafka no longer has the records at the position.
    */
   isNext(partition: number, offset: string): Promise<boolean>
@@ -41,7 +41,7 @@ export interface AssignmentOptions {
 const checkPosition = (place: string, position: string, { low, high }: Watermarks): void => {
   if (BigInt(position) < low)
     throw new SubscriberError(
-      `${place}: Kafka has deleted the records up to offset ${low} before they were read. ` +
+      `${place}: Kafka has deleted the records before offset ${low}, and this subscription has not read them. ` +
         'To continue without these records, remove this position from the store.',
     )
   if (BigInt(position) > high)
@@ -106,7 +106,7 @@ export const createDeliveryAssignment = (options: AssignmentOptions): DeliveryAs
       const position = positions.get(partition)
       if (position === undefined || position === offset) return true
       // The first offset may be greater than the position, because control records of transactions
-      // leave gaps. If it is less, kafkajs did not fetch from the position.
+      // leave gaps. If the first offset is less, kafkajs did not fetch from the position.
       const watermarks = watermarksIn(await readAllWatermarks(), partition)
       checkPosition(placeOf({ topic, partition, offset: position }), position, watermarks)
       if (BigInt(offset) > BigInt(position)) return true

@@ -184,7 +184,7 @@ describe('a chunk of deliveries', () => {
 })
 
 describe('the position in a store', () => {
-  it.each([undefined, null])('a store has no position if its call returns %s', async (position) => {
+  it.each([undefined, null])('if store.position returns %s, the store has no position', async (position) => {
     expect(await readPosition({ ...createMemoryStore(), position: () => position }, 't', 3)).toBeUndefined()
   })
 
@@ -193,7 +193,7 @@ describe('the position in a store', () => {
     ['store.position returned the string -1, not a decimal number as text', () => '-1'],
     ['store.position returned the string , not a decimal number as text', () => ''],
     ['store.position failed: oops', () => Promise.reject(new Error('oops'))],
-  ])('the read of a position fails, and the error names the partition: %s', async (message, position) => {
+  ])('if a position cannot be read, the error names the partition: %s', async (message, position) => {
     const store = { ...createMemoryStore(), position } as unknown as DeliveryStore
     await expect(readPosition(store, 't', 3)).rejects.toThrow(`t/3: ${message}`)
   })

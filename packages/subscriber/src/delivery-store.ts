@@ -11,8 +11,8 @@ import { call, handleInvalid, type InvalidHandling, placeOf } from './invalid-re
 import { SubscriberError } from './run-consumer.ts'
 
 /**
- * Events, and the position after the last event. Store the events and the position in one
- * transaction.
+ * New events of a chunk of records, and the position after the chunk. Store the events and the
+ * position in one transaction.
  */
 export interface DeliveryCommit {
   readonly partition: number

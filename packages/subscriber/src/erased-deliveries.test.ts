@@ -5,7 +5,10 @@ import { expect, it } from 'vitest'
 import { type DeliveryStore, storeChunk } from './delivery-store.ts'
 import { bodyOf } from './fixtures/raw-topic.ts'
 
-/** Creates a store of raw events that executes erasures as docs/subscribing.md says. */
+/**
+ * Creates a store of raw events. It executes erasures in the way that docs/subscribing.md
+ * describes.
+ */
 const createStore = () => {
   const newest = new Map<string, Version>()
   /** Greatest timestamp that is erased, by customer. */

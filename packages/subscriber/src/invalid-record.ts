@@ -45,7 +45,7 @@ export const call = async <T>(name: string, place: string, run: () => T | Promis
 /**
  * Calls `onInvalid`, and handles the invalid record by its decision. Resolves if the subscription
  * may continue.
- * @throws SubscriberError otherwise.
+ * @throws SubscriberError if the subscription must end.
  */
 export const handleInvalid = async <Reason extends string>(
   invalid: InvalidRecord<Reason>,

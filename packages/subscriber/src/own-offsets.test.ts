@@ -10,7 +10,7 @@ const OffsetManager = createRequire(import.meta.url)('kafkajs/src/consumer/offse
   options: object,
 ) => OffsetManager
 
-/** Creates what kafkajs has for each member of a group. */
+/** Creates the object in which kafkajs keeps the offsets of one member of a group. */
 const memberOf = (offsets: object, memberAssignment: Readonly<Record<string, readonly number[]>>) =>
   new OffsetManager({
     cluster: { committedOffsets: () => offsets },

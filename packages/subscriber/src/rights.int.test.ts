@@ -49,7 +49,10 @@ const createTopic = async (): Promise<string> => {
 }
 
 type RightTo = 'topic' | 'group'
-/** Changes the right READ of the user on the topic, or on all groups that begin with its name. */
+/**
+ * Changes the user's right READ on the topic, or on all groups whose names begin with the topic's
+ * name.
+ */
 const rightTo = (topic: string, what: RightTo) => {
   const right = {
     resourceType: what === 'topic' ? AclResourceTypes.TOPIC : AclResourceTypes.GROUP,

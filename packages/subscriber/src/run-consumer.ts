@@ -55,7 +55,7 @@ export interface RunOptions {
  */
 const MAX_WAIT_MS = 500
 
-/** Pause before a consumer that has ended in an outage runs again. */
+/** Pause after an outage has ended a consumer, and before the consumer runs again. */
 const RESTART_PAUSE_MS = 1000
 
 /** Returns why kafkajs cannot read the topic. Names the missing right, if a right is missing. */
@@ -67,8 +67,8 @@ const reasonOf = (error: unknown, topic: string, groupId: string): string => {
 }
 
 /**
- * Runs a consumer of one topic until the signal aborts. After its start, waits during an outage of
- * Kafka.
+ * Runs a consumer of one topic until the signal aborts. If Kafka fails after the start, waits until
+ * Kafka answers again.
  * @throws SubscriberError if `fail` was called, if the start failed, or if kafkajs has stopped the
  *   consumer. The consumer is then disconnected.
  */
@@ -94,7 +94,7 @@ export const runConsumer = async ({ kafka, topic, config, signal, setUp }: RunOp
     ...config,
     allowAutoTopicCreation: false,
     retry: {
-      // kafkajs calls this function, and then emits CRASH, if the failure may be an outage. kafkajs
+      // If the failure may be an outage, kafkajs calls this function, and then emits CRASH. kafkajs
       // must not restart the consumer, because `disconnect` cannot stop a start that is in
       // progress. The consumer would then join the group again after the end of the run.
       restartOnFailure: async () => {

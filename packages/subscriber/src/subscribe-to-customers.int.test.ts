@@ -72,7 +72,7 @@ describe('a subscription', () => {
     expect(second.seen).toEqual(['c 1'])
   })
 
-  it('the handler gets the raw record, and a document with all members of a newer schema', async () => {
+  it('the handler gets the record, and a document that keeps members of a newer schema', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write({ ...stateOf('a', 1), consent: { email: true } } as ReturnType<typeof stateOf>)
     const changes: CustomerChange[] = []
@@ -87,7 +87,7 @@ describe('a subscription', () => {
     await start(topic, { signal: AbortSignal.abort() }).ended
   })
 
-  it('a subscription waits for a slow handler, keeps the order, and commits meanwhile', async () => {
+  it('a subscription waits for a slow handler, keeps the order, and commits while the handler runs', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(...Array.from({ length: 20 }, (_, i) => stateOf('a', i + 1)))
     let running = 0
@@ -227,7 +227,7 @@ describe('a handler', () => {
     expect(restarted.seen).toEqual(['b 1', 'c 1'])
   })
 
-  it('a handler that hangs ends the subscription after the timeout, and its signal aborts', async () => {
+  it('a handler that hangs ends the subscription after the timeout, and the signal of the handler aborts', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1))
     let signal: AbortSignal | undefined
@@ -244,7 +244,7 @@ describe('a handler', () => {
     expect(await committed(topic)).toEqual([1])
   })
 
-  it('stop waits for the running handler, and commits its record', async () => {
+  it('a stopped subscription waits for the running handler, and commits its record', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1))
     const entered = Promise.withResolvers<void>()

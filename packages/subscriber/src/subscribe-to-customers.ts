@@ -47,8 +47,8 @@ export interface CustomerSubscription extends InvalidHandling<StateRecordFault> 
   /** Maximum handlers that run at the same time, each for another partition. Default: 1. */
   readonly concurrency?: number | undefined
   /**
-   * A handler that takes longer ends the subscription with an error. From 1 to 2147483647, which is
-   * 24 days. Default: 5 minutes.
+   * Time limit of a handler, in milliseconds: 1 to 2147483647 (24 days). A handler that takes
+   * longer ends the subscription with an error. Default: 300000 (5 minutes).
    */
   readonly handlerTimeoutMs?: number | undefined
   /** Maximum milliseconds between two commits while records are handled. Default: 1000. */

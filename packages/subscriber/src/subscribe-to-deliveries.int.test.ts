@@ -120,8 +120,8 @@ describe('a subscription to deliveries', () => {
     let crashAt = 5
     // Each crash ends one member, before or after the work of one of its calls. After a crash the
     // next member waits until the other member notices the rebalance. This takes up to 3 s, the
-    // interval of heartbeats. The number of calls between two crashes grows, because each crash
-    // takes seconds.
+    // interval of heartbeats. The number of calls between two crashes grows, so that the test has
+    // few crashes.
     const crashing = withSteps(memory, async (name) => {
       calls += 1
       if (calls !== crashAt) return
@@ -186,7 +186,8 @@ describe('a subscription to deliveries', () => {
     const aborted = await transactional.transaction()
     await aborted.send({ topic: topic.name, messages: [{ key: 'x', value: 'aborted' }] })
     await aborted.abort()
-    // Wait until Kafka has written the control record, because no later record is readable before.
+    // Wait until Kafka has written the control record, because Kafka hides later records until
+    // then.
     await waitUntil(
       'the control record is there',
       async () => (await topic.admin.fetchTopicOffsets(topic.name))[0]?.high,
@@ -201,7 +202,7 @@ describe('a subscription to deliveries', () => {
 })
 
 describe('the store', () => {
-  it('a slow store gets one chunk at a time, and stop waits for its transaction', async () => {
+  it('a slow store gets one chunk at a time, and a stopped subscription waits for the transaction', async () => {
     const topic = await createRawTopic(kafkaBrokers, { partitions: 2 })
     const customers = ['a', 'b', 'c', 'd', 'e', 'f']
     expect(new Set(customers.map((customer) => partitionOf(customer, 2))).size).toBe(2)
@@ -299,7 +300,7 @@ describe('the store', () => {
     await topic.admin.deleteTopicRecords({ topic: topic.name, partitions: [{ partition: 0, offset: '3' }] })
     const store = createMemoryStore()
     store.positions.set(0, '1')
-    const message = `${topic.name}/0 offset 1: Kafka has deleted the records up to offset 3 before they were read`
+    const message = `${topic.name}/0 offset 1: Kafka has deleted the records before offset 3, and this`
     await expect(start(topic, store).ended).rejects.toThrow(message)
     store.positions.set(0, '3')
     start(topic, store)
@@ -316,7 +317,7 @@ describe('the store', () => {
       await topic.admin.deleteTopicRecords({ topic: topic.name, partitions: [{ partition: 0, offset: '2' }] })
       return memory.commit(given)
     }
-    const message = `${topic.name}/0 offset 1: Kafka has deleted the records up to offset 2 before they were read`
+    const message = `${topic.name}/0 offset 1: Kafka has deleted the records before offset 2, and this`
     await expect(start(topic, { ...memory, commit }).ended).rejects.toThrow(message)
     expect([memory.log, memory.positions.get(0)]).toEqual([['a 1 e'], '1'])
   })

@@ -21,7 +21,8 @@ export interface DeliverySubscription extends DeliveryHandling {
   /**
    * Time limit for a call of `store.position`, and for all calls of one chunk together:
    * `onInvalid`, `park`, `store.versions` and `store.commit`. A call that takes longer ends the
-   * subscription with an error. From 1 to 2147483647, which is 24 days. Default: 5 minutes.
+   * subscription with an error. In milliseconds: 1 to 2147483647 (24 days). Default: 300000 (5
+   * minutes).
    */
   readonly storeTimeoutMs?: number | undefined
   /** Maximum number of records in one transaction. Default: 500. */

@@ -41,13 +41,14 @@ export const createTableReader = (
   const goneBack = (partition: number, offset: string) =>
     new SubscriberError(
       `${topic}/${partition} begins again at offset ${offset}: the topic was created again, or Kafka has lost ` +
-        'records. The table may have customers that are gone. Open a new table.',
+        'records. The table may have customers that no longer exist. Open a new table.',
     )
   /** Next offset to apply, by partition. */
   const applied = new Map<number, bigint>()
   /**
    * Offset at which kafkajs began after it joined the group again, by partition. kafkajs may then
-   * hand over a batch that it fetched before. So records from this offset may come twice.
+   * hand over a batch that it fetched before it joined. So records from this offset on may come
+   * twice.
    */
   const begins = new Map<number, bigint>()
   const eachBatch = async ({ batch, resolveOffset }: EachBatchPayload, running: RunningConsumer): Promise<void> => {
