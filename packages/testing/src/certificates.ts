@@ -13,7 +13,7 @@ export interface Authority {
   /**
    * Issues a certificate.
    * @param hosts names and addresses of the server. Empty for a client.
-   * @param notAfter the end of the certificate. Default: in a day.
+   * @param notAfter the time at which the certificate expires. Default: in one day.
    */
   issue(name: string, hosts?: readonly string[], notAfter?: Date): Certificate
   /** Issues a certificate for a client, with a key that OpenSSL refuses because it is too short. */
@@ -36,15 +36,15 @@ interface Made {
   /** Default: the certificate signs itself. */
   readonly issuer?: Issuer
   /**
-   * Default: a key of P-256. A handshake with an RSA key takes ten times as much CPU time of a
-   * broker.
+   * Default: a key of P-256. With an RSA key, a handshake would take a broker ten times as much CPU
+   * time.
    */
   readonly rsaBits?: number
 }
 
 /**
  * Encodes a value in DER (X.690), the encoding of certificates. node-forge makes no certificates
- * with EC keys, and @peculiar/x509 would bring 14 packages for these 20 lines of tests.
+ * with EC keys, and @peculiar/x509 would add 14 packages to replace 20 lines.
  */
 const der = (tag: number, ...parts: readonly Uint8Array[]): Buffer => {
   const content = Buffer.concat(parts)
@@ -96,7 +96,7 @@ const create = ({ name, extensions = [], notAfter = tomorrow(), issuer, rsaBits 
 
 /**
  * Creates an authority and its certificates, for tests of TLS.
- * @param end the end of the authority's own certificate. Default: in a day.
+ * @param end the time at which the authority's own certificate expires. Default: in one day.
  */
 export const createAuthority = (name = 'test authority', end = tomorrow()): Authority => {
   const { key, cert } = create({ name, extensions: [AUTHORITY], notAfter: end })

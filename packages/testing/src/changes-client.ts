@@ -2,7 +2,7 @@
 import { get as httpGet, type IncomingMessage } from 'node:http'
 import { waitUntil } from '@customer-stream/runtime'
 
-/** Opens a stream. Resolves when it has its first id. Counts an event only if it is complete. */
+/** Opens a stream. Resolves when the stream has its first id. Counts only complete events. */
 export const openChangesClient = async (url: string, key: string, lastEventId?: string) => {
   const headers = {
     authorization: `Bearer ${key}`,

@@ -1,6 +1,6 @@
 /**
- * A real Chromium for tests of the console: the program of the machine, or Debian's package. On a
- * machine without both, the error has the reason.
+ * A real Chromium for tests of the console. The tests use the machine's Chromium, or install
+ * Debian's package.
  */
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'

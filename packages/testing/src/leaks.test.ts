@@ -86,7 +86,7 @@ it('personal data in the metrics of a service is reported', { timeout: 60_000 },
   expect(rejectLeaks).toThrow(/emitted:\n\/metrics of ingress: a name, company or street \(Smith\)/)
 })
 
-it('only a command that shows a customer on purpose may print a customer', () => {
+it('only the commands that show one customer or one record may print data of a customer', () => {
   for (const words of [
     ['customer', 'show', 'c'],
     ['quarantine', 'show', '1/2'],

@@ -108,7 +108,7 @@ export const inspectSpans = (request: string): void => inspectText('the spans of
 export const inspectLog = (source: string, logFile: string, secrets: readonly string[]): void =>
   inspectText(source, contentOf(logFile), secrets)
 
-/** These commands have the task to show a customer. */
+/** These commands may print data of a customer, because an operator asks for it. */
 const SHOWS_A_CUSTOMER = /^(?:customer|quarantine) show\b/
 
 /** Searches the output of a `customer-stream` command. */

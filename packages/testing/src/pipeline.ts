@@ -70,8 +70,8 @@ export interface Pipeline {
   /** kafkajs' admin client, for changes that our services never make. */
   readonly administrator: ReturnType<typeof administratorOf>
   /**
-   * Ends the running services, and then the connections. `removeTopics` deletes the topics, so that
-   * they do not pile up on brokers that run for a long time.
+   * Ends the running services, and then the connections. `removeTopics` deletes the topics.
+   * Otherwise, on brokers that run for a long time, topics would pile up.
    */
   close(options?: { readonly removeTopics: boolean }): Promise<void>
 }

@@ -8,8 +8,8 @@ const oldGenerationBytes = (): number =>
 
 /**
  * Runs `step` several times, and collects only the young generation after each step.
- * @returns the bytes that these collections have moved to the old generation. Objects that are
- *   needed only during one step must not be among these bytes.
+ * @returns the bytes that these collections have moved to the old generation. A test expects few
+ *   bytes, because objects of one step must not live longer than the step.
  */
 export const promotedBytes = async (steps: number, step: (i: number) => Promise<unknown>): Promise<number> => {
   setFlagsFromString('--expose-gc')

@@ -28,8 +28,8 @@ export interface ServiceProcess {
 }
 
 /**
- * Folder of the working copy whose services the tests start. The folder of an older version shows
- * how that version behaves in these tests.
+ * Folder of the working copy whose services the tests start. To test the services of an older
+ * version, set CUSTOMER_STREAM_SERVICES_ROOT to the folder of that version.
  */
 export const servicesRoot =
   process.env.CUSTOMER_STREAM_SERVICES_ROOT ?? fileURLToPath(new URL('../../../', import.meta.url))
@@ -49,7 +49,7 @@ const logLines = async (file: string): Promise<LogLine[]> =>
     }
   })
 
-const desk = {
+const testDefaults = {
   HOST: '127.0.0.1',
   PORT: '0',
   ADMIN_PORT: '0',
@@ -81,7 +81,7 @@ export const spawnService = (
     command: process.execPath,
     args: ['--max-semi-space-size=8', '--conditions=customer-stream-source', startFile(root, name)],
     env: {
-      ...desk,
+      ...testDefaults,
       MALLOC_ARENA_MAX: '1',
       // Cache compiled code, so that only the first start of a service compiles code.
       NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'node'),

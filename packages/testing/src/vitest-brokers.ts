@@ -11,7 +11,7 @@ declare module 'vitest' {
 const isGiven = Boolean(process.env.KAFKA_BROKERS && !process.env.CUSTOMER_STREAM_BROKERS)
 
 declare global {
-  /** Vitest loads this file again for each project, so the projects share only a global. */
+  /** Vitest loads this file again for each project, so only a global variable can be shared. */
   var testBrokers: Promise<Brokers> | undefined
 }
 

@@ -7,7 +7,7 @@ import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
 /**
- * Reads a topic from its first record to its present end with Kafka's Java client. Prints one line
+ * Reads a topic from its first record to its current end with Kafka's Java client. Prints one line
  * for each record: partition, offset, timestamp, key, value, then each header as name=value. Bytes
  * are base64; "-" is null. Arguments: brokers, topic.
  */

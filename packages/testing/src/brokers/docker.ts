@@ -74,7 +74,9 @@ export const whyNoContainers = async (log: Log): Promise<string | undefined> => 
 const engineContainer = async (container: StartedTestContainer) =>
   (await getContainerRuntimeClient()).container.getById(container.getId())
 
-/** @param create creates the container. Called again for a server that must lose its data. */
+/**
+ * @param create creates the container. Called again to replace a container whose data must be lost.
+ */
 const startRedisServer = async (create: () => Promise<StartedTestContainer>): Promise<RedisServer> => {
   let container = await create()
   let hasData = true

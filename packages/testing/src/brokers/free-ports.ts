@@ -4,7 +4,10 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { dataFolder, isAlive } from './run.ts'
 
-/** A file for each port that a living process has reserved. The file contains the process id. */
+/**
+ * Folder with one file for each port that a living process has reserved. The file has the id of the
+ * process.
+ */
 const reservations = join(dataFolder, 'ports')
 const reservedHere = new Set<string>()
 process.once('exit', () => {

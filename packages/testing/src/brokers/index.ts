@@ -70,8 +70,8 @@ const chooseProvider = async (
 }
 
 /**
- * Returns a provider of further servers. Used if the brokers are given, or if another process has
- * started them.
+ * Returns a provider that starts more servers. Used if KAFKA_BROKERS gives the brokers, or if
+ * another process has started the brokers.
  */
 export const openProvider = async (log: Log = () => {}, env: NodeJS.ProcessEnv = process.env): Promise<Provider> =>
   (await chooseProvider(forcedKind(env), log)).provider

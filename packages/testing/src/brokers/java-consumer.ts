@@ -31,9 +31,8 @@ const recordOf = (line: string): JavaRecord => {
     key: bytesOf(key),
     value: bytesOf(value),
     headers: headers.map((header) => {
-      // A header is `name=value`. Each part is `b` and Base64, or `-` for null. The parts are
-      // separated by the last `=` that a `b` or a `-` follows, because Base64 may itself end with
-      // `=`.
+      // A header is `name=value`. Each part is `b` and Base64, or `-` for null. Split at the last
+      // `=` with a `b` or a `-` after it, because Base64 may itself end with `=`.
       const [, name, text] = /^(.*)=(-|b.*)$/.exec(header) ?? []
       return [String(bytesOf(name)), bytesOf(text)]
     }),

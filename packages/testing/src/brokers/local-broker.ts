@@ -24,20 +24,21 @@ export interface ControlledBroker extends KafkaNode {
    */
   terminate(): Promise<void>
   /**
-   * Stops the process like a hanging machine: connections stay open, and no request gets an answer.
+   * Freezes the process. As with a hanging machine, connections stay open, and no request gets an
+   * answer.
    */
   freeze(): Promise<void>
   thaw(): Promise<void>
   /**
-   * Makes each write of the broker to a file fail, like a full disk. A broker ends itself at the
+   * Makes each write of the broker to a file fail, as on a full disk. A broker ends itself at the
    * first write that fails. Resolves when the broker has ended. Needs Linux.
    */
   fillDisk(): Promise<void>
   /**
    * Starts the broker again with its data and ports. Resolves when the broker accepts requests. A
    * broker can start only if another broker runs. If two brokers are down, restart both at the same
-   * time. After a kill, the cluster accepts the broker 3 s after its last heartbeat, when the old
-   * session has ended.
+   * time. After a kill, the cluster accepts the broker again when the old session has ended, 3 s
+   * after the last heartbeat.
    */
   restart(): Promise<void>
 }

@@ -18,7 +18,7 @@ export interface ClusterBroker extends ControlledBroker {
  * only while two of the three controllers run. If two brokers are killed at the same time, the list
  * of in-sync replicas cannot shrink. A produce request with acks=-1 then fails with
  * REQUEST_TIMED_OUT. If the second broker ends by `terminate`, the list shrinks, and the produce
- * fails with NOT_ENOUGH_REPLICAS.
+ * request fails with NOT_ENOUGH_REPLICAS.
  */
 export interface KafkaCluster extends Brokers {
   /** Addresses of the brokers through their proxies ({@link ClusterBroker.network}). */

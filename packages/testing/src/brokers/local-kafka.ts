@@ -49,7 +49,7 @@ const TEMPORARY_FOLDER = 'tmp'
 export const LIB_FOLDER = 'lib'
 /**
  * Archive of the classes that a broker loads (Java's class-data sharing). The archive halves the
- * CPU time of a start. Java ignores an archive of another Java.
+ * CPU time of a start. A Java of another version ignores the archive.
  */
 export const ARCHIVE_FILE = 'kafka.jsa'
 
@@ -97,7 +97,7 @@ const log4jProperties = propertiesOf({
  * Returns a command that runs Java in `folder`. All paths are relative, because Kafka cannot read
  * some characters of an absolute path. A comma separates `log.dirs`, a colon separates the class
  * path, and Java reads properties as Latin-1. The class path is the same in every folder, because
- * Java accepts an archive only with the class path of its creation.
+ * Java accepts an archive only with the class path that it had when the archive was created.
  */
 const javaIn = (folder: string, maxHeap: string, flags: readonly string[], ...main: readonly string[]) => ({
   command: 'java',
@@ -124,9 +124,9 @@ const makeBrokerFolder = async (run: Run, name: string, jars: string, properties
 }
 
 /**
- * Writes the class path. Java takes `lib/*` in the order of the directory's entries, and a copy may
- * have another order. Gives the jars times in whole seconds, because a copy may round other times.
- * Java refuses an archive if the order or a time has changed.
+ * Writes the class path, and rounds the times of the jars to seconds. Java refuses an archive if
+ * the order of the jars or the time of a jar has changed. With `lib/*`, a copied folder may have
+ * another order. A copy may also round the times.
  */
 const fixClassPath = async (jars: string): Promise<void> => {
   const names = (await readdir(jars)).filter((name) => name.endsWith('.jar')).toSorted()

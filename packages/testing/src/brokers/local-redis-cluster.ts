@@ -32,8 +32,8 @@ export interface RedisNode {
   /** Copies the data of the node, for `restart('backup')`. */
   backUp(): Promise<void>
   /**
-   * Starts the node again with the same address and slots. `data` selects the data: unchanged,
-   * none, or the last backup.
+   * Starts the node again with the same address and slots. `data`: the node has its own data
+   * (`kept`), no data (`none`), or the data of the last {@link backUp} (`backup`).
    */
   restart(data?: 'kept' | 'none' | 'backup'): Promise<void>
 }

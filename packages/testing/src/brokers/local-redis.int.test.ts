@@ -7,7 +7,7 @@ import { expect, it } from 'vitest'
 import { startLocalRedis } from './local-redis.ts'
 import { openRun } from './run.ts'
 
-it('a killed Redis starts again with its data, or empty after a loss of the data', { timeout: 60_000 }, async () => {
+it('a killed Redis starts again with its data, and is empty if its data was removed', { timeout: 60_000 }, async () => {
   const root = mkdtempSync(join(tmpdir(), 'brokers-'))
   const run = await openRun(join(root, 'run'))
   const server = await startLocalRedis(run, () => {})

@@ -63,7 +63,10 @@ export const ping = (port: number, host = '127.0.0.1'): Promise<string> =>
 let binary: Promise<string> | undefined
 let started = 0
 
-/** Returns redis-server from the PATH. If there is none, returns the binary of embedded-redis. */
+/**
+ * Returns the path of redis-server. If the PATH has no redis-server, returns the path of the binary
+ * of embedded-redis.
+ */
 export const redisBinary = (run: Run, log: (line: string) => void): Promise<string> => {
   binary ??= Promise.resolve(findOnPath('redis-server') ?? fetchBinary(run, log))
   return binary

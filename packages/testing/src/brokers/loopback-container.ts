@@ -4,7 +4,7 @@ type PortBindings = Readonly<Record<string, readonly object[]>>
 
 /**
  * Binds published ports to the loopback address. Changes nothing for an engine on another machine,
- * because its containers could then not be reached.
+ * because only that machine could reach its loopback address.
  * @param engineHost host at which testcontainers reaches the containers.
  */
 export const onLoopback = (bindings: PortBindings, engineHost: string): PortBindings => {

@@ -28,7 +28,7 @@ it('a truncated jar and a truncated POM are found by their checksums', async () 
   expect(await damagedFiles([whole, jar, other])).toEqual([jar, pom])
 })
 
-it('a checksum may have a file name after it, and a file may have no checksum', async () => {
+it('a checksum file may also have the name of the jar, and a jar may have no checksum file', async () => {
   const named = write('named.jar', 'content', `${hash('sha1', 'content')}  named.jar\n`)
   const bare = join(folder, 'bare.jar')
   writeFileSync(bare, 'content')
@@ -49,7 +49,7 @@ it('a folder is complete only while each file has its recorded size', async () =
   expect(await isWhole(join(folder, 'missing'))).toBe(false)
 })
 
-it('the size of all downloads in a log of Maven is added up', () => {
+it('downloadsIn adds up the sizes of all downloads in a log of Maven', () => {
   const log = `[INFO] Downloading from central: https://repo.maven.apache.org/maven2/a/a-1.pom
 [INFO] Downloaded from central: https://repo.maven.apache.org/maven2/a/a-1.pom (2.5 kB at 13 kB/s)
 Downloaded from company-mirror: https://mirror.example/a/a-1.jar (12 MB at 3.4 MB/s)

@@ -147,7 +147,7 @@ export const damagedFiles = async (jars: readonly string[]): Promise<string[]> =
   const files = jars.flatMap((jar) => [jar, jar.replace(/\.jar$/, '.pom')])
   const isDamaged = async (file: string): Promise<boolean> => {
     const wanted = await readFile(`${file}.sha1`, 'utf8').catch(() => undefined)
-    // Ignore text after the checksum, because some repositories add the name of the file.
+    // Ignore text after the checksum, because some repositories write the name of the file there.
     return wanted !== undefined && wanted.trim().split(/\s/)[0] !== hash('sha1', await readFile(file).catch(() => ''))
   }
   const damaged = await Promise.all(files.map(isDamaged))
@@ -167,7 +167,7 @@ const sizesIn = async (folder: string): Promise<Record<string, number>> => {
 export const writeManifest = async (folder: string): Promise<void> =>
   writeFile(join(folder, MANIFEST), JSON.stringify(await sizesIn(folder)))
 
-/** Returns false if the folder is missing, incomplete, or has lost data. */
+/** Returns true if the folder has each file with its recorded size. */
 export const isWhole = async (folder: string): Promise<boolean> => {
   try {
     return isDeepStrictEqual(await sizesIn(folder), JSON.parse(await readFile(join(folder, MANIFEST), 'utf8')))

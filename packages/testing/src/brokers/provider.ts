@@ -14,7 +14,8 @@ export interface RedisServer extends KillableServer {
   /** May be called twice. */
   stop(): Promise<void>
   /**
-   * Stops the server like a hanging machine: connections stay open, and no request gets an answer.
+   * Freezes the server. As with a hanging machine, connections stay open, and no request gets an
+   * answer.
    */
   pause(): Promise<void>
   resume(): Promise<void>

@@ -36,8 +36,8 @@ const makeOwnFolder = async (folders: string): Promise<string> => {
 }
 
 /**
- * Removes the folders of owners that no longer run. An owner that was killed with SIGKILL leaves
- * its folder. The name of a folder begins with the owner's pid.
+ * Removes the folders of owners that no longer run. An owner that was killed with SIGKILL has not
+ * removed its folder. The name of a folder begins with the owner's pid.
  */
 const removeOrphans = async (folders: string): Promise<void> => {
   for (const name of await readdir(folders).catch(() => [])) {

@@ -41,7 +41,7 @@ const request = (user: string, password: string, mechanism: ScramMechanism): Buf
 }
 
 /**
- * Creates a user for one mechanism, or changes the user's password. kafkajs does not know this
+ * Creates a user for one mechanism, or changes the user's password. kafkajs cannot send this
  * request.
  * @param address host:port of a listener where an anonymous caller may change users.
  */

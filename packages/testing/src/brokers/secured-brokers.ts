@@ -105,8 +105,8 @@ const placeCertificates = (folder: string, authority: Authority) => {
 }
 
 /**
- * Broker with an authorizer. The broker has one listener for each way to connect, and for each
- * reason for which it can refuse a client.
+ * Broker with an authorizer. Each of its listeners tests one way to connect, or one reason why a
+ * connection fails.
  */
 export interface SecuredKafka {
   /** Address of a listener without login or encryption, whose clients have all rights. */
@@ -120,7 +120,8 @@ export interface SecuredKafka {
    * - `tls`: encryption without login.
    * - `otherName`: the certificate is for another host.
    * - `expired`: the certificate is no longer valid.
-   * - `mutualTls`: clients need a certificate of `authority`. Its name is the user.
+   * - `mutualTls`: clients need a certificate of `authority`. The user is the name in this
+   *   certificate.
    * - `unreachable`: the broker advertises an address at which nothing listens.
    */
   readonly addresses: Readonly<Record<Way, string>>
@@ -146,7 +147,8 @@ const startSecuredKafka = async (
   const tlsSettings = placeCertificates(run.makeFolder('certificates'), authority)
   const [port, controllerPort, ...wayPorts] = (await freePorts(2 + WAYS.length)) as [number, number, ...number[]]
   const portOf = (way: Way): number => wayPorts[WAYS.indexOf(way)]!
-  // Kafka cannot close the connections of a listener, so its clients connect through a proxy.
+  // Clients of `mutualTls` connect through a proxy, because Kafka cannot close the connections of a
+  // listener.
   const proxy = await openTcpProxy({ host: '127.0.0.1', port: portOf('mutualTls') })
   onStop(proxy.close)
   const advertised: Partial<Record<Way, number>> = { unreachable: 1, mutualTls: proxy.port }

@@ -19,7 +19,7 @@ const processesWith = (text: string): string[] =>
       })
     : []
 
-it('a supervisor leaves no process, even if its server ends immediately', async () => {
+it('no process of a supervisor remains, even if its server has ended immediately', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'supervised-'))
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
   const SUPERVISED_RUN = randomUUID()

@@ -41,7 +41,7 @@ it('a socket that this user may not open is reported with the remedy', async () 
   server.close()
 })
 
-it('a given engine address that does not answer is reported', async () => {
+it('an address in DOCKER_HOST that does not answer is reported', async () => {
   const path = join(folder, 'mine.sock')
   expect(await whyNoEngine({ DOCKER_HOST: `unix://${path}` })).toBe(
     `no container engine answers at DOCKER_HOST=unix://${path} (ENOENT)`,
