@@ -298,8 +298,8 @@ const createRecordMetrics = (registers: Registry[]) => {
     unacknowledged: new Counter({
       name: 'ingress_unacknowledged_records_total',
       help:
-        'Records that kafkajs reported as sent although no broker had acknowledged their partition. They were ' +
-        'sent again.',
+        'Records that kafkajs reported as sent although no broker had acknowledged their partition. The ' +
+        'ingress sent these records again.',
       registers,
     }),
   }

@@ -8,7 +8,10 @@ import type { Projected, RawRecord } from './project.ts'
 const MAX_LINKS = 128
 
 export interface ChunkSpan {
-  /** @param isDone false if the chunk is paused, aborted or has lost its position. */
+  /**
+   * @param isDone false if the chunk was paused or aborted, or if the position in Redis was not the
+   *   expected position.
+   */
   end(projected: Projected, isDone: boolean): void
 }
 

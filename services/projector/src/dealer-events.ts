@@ -86,7 +86,8 @@ export const createDealerEvents = (
   // On Redis Cluster the keys of two dealers are in different slots.
   const listsPerCall = isCluster(redis) ? 1 : LISTS_PER_CALL
   /**
-   * Ids by dealer and hour. A list may have an id twice, because Redis counts the id once.
+   * Ids by dealer and hour. A list may have an id twice, because Redis counts a repeated id only
+   * once.
    */
   let noted = new Map<string, Map<number, number[]>>()
   /** Number of ids that are noted or being stored. */
@@ -104,7 +105,7 @@ export const createDealerEvents = (
     idsOf(dealerUuid, hour).push(...ids)
   }
 
-  /** Removes all noted ids. @returns the ids of hours that Redis still counts. */
+  /** Removes all noted ids. @returns the ids of the hours whose events Redis still counts. */
   const takeNoted = (): Ids[] => {
     const oldest = hourOf(now() - COUNTED_MS)
     const lists: Ids[] = []

@@ -62,8 +62,8 @@ const createProgressMetrics = (registers: Registry[], { groupId, topic }: { grou
     standstillSeconds: new Gauge({
       name: 'projector_standstill_seconds',
       help:
-        'Longest time for which a partition has had records to apply and its position has not moved. ' +
-        'Includes the partitions of other projectors.',
+        'Longest time, over all partitions, for which a partition has had records to apply while its position has not ' +
+        'moved. Includes the partitions of other projectors.',
       registers,
     }),
     lostRecords: new Counter({
@@ -178,7 +178,9 @@ const createSenderMetrics = (registers: Registry[]) => ({
 const createErasureMetrics = (registers: Registry[]) => ({
   erasures: new Counter({
     name: 'projector_erasures_total',
-    help: 'Executed erasures. After a loss of Redis or a killed projector, erasures are executed and counted again.',
+    help:
+      'Executed erasures. After a loss of Redis, or after a projector was killed, erasures are executed and counted ' +
+      'again.',
     registers,
   }),
   unusableErasures: new Counter({

@@ -91,9 +91,9 @@ export const createOutputs = (
     onPartitions: async (given) => {
       const partitions = new Map(given)
       const [raw, own] = [given.get(topic), given.get(stateTopic ?? '')]
-      // A fill does not read partition 7 of the state topic if the raw topic has no partition 7.
-      // So the producer uses only partitions that both topics have. A person may then add
-      // partitions to the state topic before the raw topic.
+      // A fill does not read partition 7 of the state topic if the raw topic has no partition 7. So
+      // the producer uses only partitions that both topics have. A person may then add partitions
+      // first to the state topic, and later to the raw topic.
       if (stateTopic !== undefined && raw !== undefined && own !== undefined)
         partitions.set(stateTopic, Math.min(raw, own))
       await Promise.all(

@@ -21,8 +21,8 @@ export interface Output {
   readonly offsets?: readonly string[]
   readonly send: () => Promise<void>
   /**
-   * Called if `sendOrPause` has returned false, at the end of its attempts. The partition continues
-   * when the promise settles.
+   * If `sendOrPause` has returned false, it calls this function at the end of its attempts. The
+   * partition continues when the promise settles.
    * @param pause aborts when the pause ends. Undefined if the pause has ended, or if the attempts
    *   were aborted. It is then unknown whether the records are stored.
    */

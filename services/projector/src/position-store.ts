@@ -69,7 +69,7 @@ export interface PositionStore {
   /** Returns the next offset to apply, by partition. Undefined if Redis has no position. */
   positions(partitions: readonly number[]): Promise<Map<number, string | undefined>>
   /**
-   * Returns each position that is within a lookahead's window, with the window, by partition. If
+   * Returns, by partition, each position that is within a lookahead's window, and this window. If
    * the process that has read the window has ended, the window must be applied again from its
    * start.
    */
@@ -173,7 +173,7 @@ const lowest = (offsets: readonly (string | undefined)[]): string | undefined =>
 /**
  * Returns the lowest of several positions in the erasures topic. Each text is
  * `topicId/offset/stateTopicId`. Undefined if a text is missing, or if the topic ids differ. If the
- * ids of the state topic differ, the result has no such id.
+ * ids of the state topic differ, the result has no id of a state topic.
  */
 const lowestOf = (stored: readonly (string | null | undefined)[]): ErasuresPosition | undefined => {
   const [first, ...others] = stored.map((value) => value?.split('/') ?? [])

@@ -5,7 +5,7 @@
  *
  * A partition stands still if it has records and its position does not move. A group member with
  * many records applies its partitions one after another. So a partition does not count as standing
- * still while its owner moves another partition.
+ * still while its owner moves the position of another partition.
  */
 import type { GroupMember, PartitionConsumer, Watermarks } from '@customer-stream/runtime/kafka'
 import { createGroupWatch, nameOf } from './group-watch.ts'
@@ -18,8 +18,8 @@ import type { Store } from './store.ts'
  */
 const STANDSTILL_MS = 15_000
 /**
- * After this time without movement a partition stands still, even if its owner moves other
- * partitions.
+ * If the position of a partition has not moved for this time, the partition stands still even if
+ * its owner moves the positions of other partitions.
  */
 const NEGLECTED_MS = 600_000
 /**
@@ -74,13 +74,13 @@ interface PartitionState {
   /** Time of the position's last change. Undefined if no change was seen. */
   movedAt: number | undefined
   /**
-   * Time since which the partition has records and has not moved. Undefined if the partition has no
-   * records or has just moved.
+   * Time since which the partition has records and its position has not moved. Undefined if the
+   * partition has no records, or if its position has just moved.
    */
   waitingSince: number | undefined
 }
 
-/** A partition that has records and has not moved. */
+/** A partition that has records and whose position has not moved. */
 interface WaitingPartition {
   readonly partition: number
   readonly state: PartitionState
@@ -165,7 +165,8 @@ export const createProgress = (
       periodMs = now - measuredAt
       measuredAt = now
       for (const [partition, mark] of marks) observe(partition, positions.get(partition), mark, now)
-      // A partition without a leader cannot move, and the number of its records is unknown.
+      // If a partition has no leader, its position cannot move, and the number of its records is
+      // unknown.
       for (const [partition, state] of states) if (!marks.has(partition)) state.waitingSince = undefined
       leaderless = marks.size === 0
       metrics.standstillSeconds.set((waiting(now)[0]?.waitedMs ?? 0) / 1000)

@@ -1,4 +1,7 @@
-/** Makes the report of this projector, from which readers show rates and the freshness. */
+/**
+ * Makes the report of this projector. From the reports, the reader computes the rates and the
+ * freshness.
+ */
 import type { FreshnessBucket, ProjectorReport } from '@customer-stream/schemas'
 import type { ProjectorMetrics } from './metrics.ts'
 

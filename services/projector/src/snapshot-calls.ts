@@ -31,9 +31,9 @@ const NEEDS_MARK = 3
  */
 export const CUSTOMERS_PER_CALL = 250
 /**
- * Maximum entries of a customer that apply-snapshots.lua adds to indexes. The entries of a
- * call take at most 250 customers × 16 entries × about 2 µs = 8 ms. The entries of a customer with
- * more terms are added by separate calls.
+ * Maximum number of entries of one customer that apply-snapshots.lua adds to indexes. The entries
+ * of one call take at most 250 customers × 16 entries × about 2 µs = 8 ms. The entries of a
+ * customer with more terms are added by separate calls.
  */
 const MAX_ENTRIES_AT_ONCE = 16
 

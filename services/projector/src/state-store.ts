@@ -37,10 +37,10 @@ export interface StateStore {
 }
 
 /**
- * Maximum number of fields and values in one part of a fill. 250 customers of usual size have so
- * many fields and values. Documents in a compressed batch can be hundreds of times larger than the
- * fetch. Redis closes the connection if a call has more than 1,048,576 arguments, and the fill
- * would then never end.
+ * Maximum number of fields and values in one part of a fill. This is the number for 250 customers
+ * of usual size. Documents in a compressed batch can be hundreds of times larger than the fetch.
+ * Redis closes the connection if a call has more than 1,048,576 arguments, and the fill would then
+ * never end.
  */
 const VALUES_PER_CALL = 25_000
 

@@ -12,7 +12,7 @@ import { createStateStore, type StateStore } from './state-store.ts'
 export interface Store extends PositionStore, ChunkStore, ErasureStore, StateStore {
   /** Announces to other projectors that this instance uses this Redis. Valid for a minute. */
   announce(instance: string): Promise<void>
-  /** Stores the counters of this instance for readers. */
+  /** Stores the counters of this instance for the reader. */
   saveReport(instance: string, report: ProjectorReport): Promise<void>
   /** Returns the given instances that use this Redis. */
   announced(instances: readonly string[]): Promise<ReadonlySet<string>>

@@ -8,7 +8,8 @@ export interface Linked<T> {
 }
 
 /**
- * Set of objects in the order of insertion. Each event adds a member and later deletes this member.
+ * Set of objects in the order of insertion. The ingress adds a member for each event, and soon
+ * deletes this member.
  *
  * A `Set` would keep removed members in memory. After some insertions, V8 replaces the table of a
  * `Set`, and the old table refers to the new table. If a table survives two minor garbage

@@ -134,7 +134,7 @@ const MAX_FLUSH_RECORDS = 500
  * because a large request delays all later requests.
  */
 const MAX_FLUSH_BYTES = 4 * 1024 * 1024
-/** Estimated bytes of a record's headers and of our objects for the record. */
+/** Estimated bytes of a record's headers and of the JavaScript objects for the record. */
 const ENTRY_OVERHEAD_BYTES = 512
 const RETRY_PAUSE_MS = 100
 /**

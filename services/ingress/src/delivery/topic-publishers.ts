@@ -40,8 +40,8 @@ export interface TopicPublishers {
    */
   stuck(): string | undefined
   /**
-   * Returns a topic that stores no records because its partitions fail. `error` is the last error
-   * of the first failing partition.
+   * Returns a topic in which Kafka stores no records, because its partitions fail. `error` is the
+   * last error of the first failing partition.
    */
   outage(): { readonly topic: string; readonly error: Error } | undefined
   connect(): Promise<void>
@@ -101,8 +101,8 @@ interface TopicPublisher {
 const suffixes = Object.entries(topicNames('')) as [keyof TopicNames, string][]
 
 /**
- * Creates a client, a producer and a publisher for each topic. If one topic has bad metadata,
- * kafkajs fails for all topics of its client. If all topics shared one client, a broken quarantine
+ * Creates a client, a producer and a publisher for each topic. If one topic has bad metadata, a
+ * kafkajs client fails for all its topics. So if all topics shared one client, a broken quarantine
  * topic would also stop the customers topic.
  */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: its functions share all publishers

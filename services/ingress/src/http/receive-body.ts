@@ -25,7 +25,9 @@ export interface ReceiveBodyOptions {
  * Maximum number of chunks of a body that are kept without a copy. A usual body has fewer chunks.
  */
 const MAX_UNCOPIED_CHUNKS = 8
-/** A later chunk is copied into a block if the chunk has fewer bytes than this. */
+/**
+ * After MAX_UNCOPIED_CHUNKS chunks, each chunk with fewer bytes than this is copied into a block.
+ */
 const SMALL_CHUNK_BYTES = 4096
 const BLOCK_BYTES = 16_384
 /**

@@ -26,8 +26,8 @@ export const traceFields = (traceId: string | undefined) => traceId !== undefine
 
 const INTERVAL_MS = 10_000
 /**
- * Maximum number of addresses that have their own throttled log. Above this number, the log of the
- * address whose last refusal is the oldest is dropped.
+ * Maximum number of addresses that have their own throttled log. Above this number, the log forgets
+ * the address whose last refusal is the oldest.
  */
 const MAX_ADDRESSES = 1000
 /** Maximum log lines in one interval about requests that a stranger can send. */

@@ -33,8 +33,8 @@ export interface Route {
 export interface Suspicion {
   /**
    * `old-timestamp`: the timestamp is before 2001-09-09, perhaps because its unit is seconds. Any
-   * other event of the customer is newer, so this event is never applied. `type-spelling`: the type
-   * is similar to a known type.
+   * other event of the customer then counts as newer, so this event is not applied.
+   * `type-spelling`: the type is similar to a known type.
    */
   readonly what: (typeof SUSPICIONS)[number]
   readonly eventId: string | undefined

@@ -16,7 +16,7 @@ export interface Position {
   readonly at: number
 }
 
-/** Location of a record on disk, with the fields needed for a retry. */
+/** Location of a record on disk, with the fields that a retry needs. */
 export interface Place {
   readonly segment: Segment
   readonly at: number

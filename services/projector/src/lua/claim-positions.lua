@@ -17,8 +17,8 @@ Reply    { 'claimed' }               the positions belong to this cluster and to
 
 Positions without ids were written by an earlier version of the projector. They get the given ids.
 Positions without settings of indexes belong to customers without entries in indexes.
-The number of partitions is stored only while there is no position. From this number a reader knows
-how many positions a Redis that was emptied must get. Partitions that are added later do not change
+The number of partitions is stored only while there is no position. The number shows how many
+positions a Redis that was emptied must get. Partitions that are added later do not change
 the number, because they had no customers that Redis could lose.
 The script is atomic, because two projectors may start at the same time. One projector must not
 delete positions that the other projector has just moved.
