@@ -103,7 +103,7 @@ describe('the JSON Schemas', () => {
     [false, { erasedAt: 0 }],
     [false, { erasedAt: 2 ** 53 }],
     [false, { erasedAt: '1' }],
-  ])('the erasure schema and the projector agree: %s for %j', (isValid, change) => {
+  ])('the erasure schema and the projector agree (valid: %s) about %j', (isValid, change) => {
     const erasure = { erasedAt: 1728542299000, scope: 'forever', reason: 'asked', requestedBy: 'ops', ...change }
     const value = JSON.stringify(erasure)
     expect(readErasureRecord({ key: Buffer.from('a'), value: Buffer.from(value) }).ok).toBe(isValid)

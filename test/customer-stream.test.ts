@@ -129,7 +129,7 @@ it('npx customer-stream works in the repository', { timeout }, async () => {
 })
 
 it.each(['stdout', 'stderr'] as const)(
-  'customer-stream ends without a message if the reader of its %s has ended',
+  'customer-stream ends without a message if the program that reads its %s has ended',
   { timeout },
   async (closed) => {
     const words = closed === 'stdout' ? ['--help'] : ['nothing']
@@ -197,7 +197,7 @@ it('config check reads the environment, and shows the given values and the defau
   expect(stdout).toContain('The projector accepts these settings')
 })
 
-it('config check and status show no password of an address, and no control character', { timeout }, async () => {
+it('config check and status show neither the password in an address nor a control character', { timeout }, async () => {
   const file = fileWith([
     'KAFKA_BROKERS=user:hush@a:1',
     'KAFKA_SASL_OAUTH_TOKEN_URL=https://me:hush@a/token',
@@ -329,8 +329,8 @@ it('status ends within its limit, even if Kafka, Redis and a service never answe
   const beginsAt = once(silent, 'connection').then(() => performance.now())
   const words = ['status', '--timeout-seconds', '5', '--ingress', `http://${address}`]
   const { code, stdout } = await run(words, { KAFKA_BROKERS: address, REDIS_URL: `redis://${address}` })
-  // This time is above the command's limit of 5 s, because the machine may be busy. Without a limit
-  // the command takes 8 s.
+  // On a busy machine the command may take longer than its limit of 5 s. Without a limit the
+  // command takes 8 s, so this time is between the two.
   expect(performance.now() - (await beginsAt)).toBeLessThan(7000)
   expect(code).toBe(1)
   expect(stdout).toMatch(/✘ Kafka at \S+ did not answer within [345] s\n/)

@@ -5,7 +5,7 @@ import { expect, it } from 'vitest'
 
 const CODE_COLUMNS = 120
 const PROSE_COLUMNS = 100
-/** A main.ts only connects the parts of its service. No unit test can reach a rule in it. */
+/** A main.ts only connects the parts of its service, because no unit test covers its code. */
 const MAIN_LINES = 90
 
 const root = fileURLToPath(new URL('..', import.meta.url))

@@ -152,7 +152,9 @@ const NEVER = {
   'separators only': ', ,',
 }
 
-/** Settings whose value may be any text. Kafka, Redis, the disk or the network examines it. */
+/**
+ * Settings whose value may be any text. Only Kafka, Redis, the disk or the network can refuse it.
+ */
 const ANY_TEXT = [
   ...['HOST', 'ADMIN_HOST', 'OTEL_SERVICE_NAME', 'SPOOL_DIR', 'CONSUMER_GROUP_ID', 'REDIS_KEY_PREFIX'],
   ...['KAFKA_SASL_USERNAME', 'KAFKA_SASL_PASSWORD', 'KAFKA_SASL_AWS_REGION', 'KAFKA_SASL_OAUTH_SCOPE'],

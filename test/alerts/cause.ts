@@ -3,7 +3,7 @@ import type { Site } from './site.ts'
 /** A fault that fires alerts. */
 export interface Cause {
   readonly fault: string
-  /** Alerts that must fire. Others may fire, too. */
+  /** Alerts that must fire. Other alerts may fire, too. */
   readonly alerts: readonly string[]
   /**
    * Injects the fault.

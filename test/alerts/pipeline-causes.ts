@@ -79,7 +79,7 @@ const certificateFile = ({ files }: Site) => join(files, 'redis-ca.pem')
 /** Sends requests to the reader until all alerts have fired. */
 const askUntil = async ({ reader }: Site, fired: AbortSignal) => {
   while (!fired.aborted) {
-    // The answer is an empty page, because ReaderSlow counts only good answers.
+    // Ask for a page, which is empty. The alert ReaderSlow counts only successful answers.
     await askReader(reader, '/v1/dealers/nobody/customers').catch(() => undefined)
     await sleep(100)
   }

@@ -7,7 +7,10 @@ import { freePorts, type KafkaCluster, type ServiceProcess, startCluster } from 
 import { type FaultHarness, openFaultHarness } from '../faults/harness/fault-harness.ts'
 import { type Monitoring, startMonitoring } from './monitoring.ts'
 
-/** Time in which an alert must fire after its fault, and must end after the repair. */
+/**
+ * Time limit for an alert to fire after its fault. The same limit holds for its end after the
+ * repair.
+ */
 const TIMEOUT_MS = 120_000
 
 export interface Site extends FaultHarness {
@@ -25,8 +28,8 @@ export interface Site extends FaultHarness {
 }
 
 /**
- * Replaced limits of values. The real limits would need hours, or more load than this machine can
- * make.
+ * Limits of values that replace the real limits in the rules. The real limits would need hours, or
+ * more load than this machine can produce.
  */
 const LIMITS = {
   QueueFilling: ['> 5000', '> 25'],
@@ -60,7 +63,7 @@ const projectorEnv = ({ kafkaBrokers }: KafkaCluster) => ({
   // Small chunks, so that a slow Redis makes the projectors slower than the senders.
   CHUNK_RECORDS: '2',
   NODE_OPTIONS: shortIntervals,
-  // The address of the brokers, not of the proxies, so that a fault of the network affects only the
+  // Connect to the brokers without the proxies, so that a fault of the network affects only the
   // ingresses.
   KAFKA_BROKERS: kafkaBrokers.join(','),
 })

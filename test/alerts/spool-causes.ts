@@ -50,7 +50,7 @@ export const spoolCause: Cause = {
     await site.untilFired('SpoolDiskFailing')
     rmSync(diskIsFull)
     renameSync(spool, `${spool}.away`)
-    // Without this file the ingress makes a new folder.
+    // Otherwise the ingress would create the folder again.
     writeFileSync(spool, '')
     await site.untilFired('SpoolBlocked')
     await first!.kill()

@@ -3,7 +3,7 @@ import { type AddressInfo, connect } from 'node:net'
 import { createServer } from 'node:tls'
 
 /**
- * Opens a port that speaks TLS, and forwards to a port that does not. Ends with this process.
+ * Opens a port that speaks TLS, and forwards to a port without TLS. Ends with this process.
  * @returns the port.
  */
 export const openTlsProxy = async (

@@ -115,7 +115,7 @@ describe('deploy/helm/customer-stream', { timeout: 60_000 }, () => {
     for (const { spec } of policies) expect(spec.egress).toEqual(expect.arrayContaining(rules))
   })
 
-  it('the network policy lets commands reach all admin ports, even if else only Prometheus may', (context) => {
+  it('the network policy lets commands reach all admin ports, even if its values name only Prometheus', (context) => {
     context.skip(noHelm !== undefined, noHelm)
     const prometheus = [{ podSelector: { matchLabels: { app: 'prometheus' } } }]
     const policies = objectsOf('--set-json', `networkPolicy.monitoring=${JSON.stringify(prometheus)}`).filter(

@@ -37,7 +37,7 @@ describe('Dockerfile', () => {
   it.each([
     ['service', 'CMD'],
     ['cli', 'ENTRYPOINT'],
-  ])('the build of the image %s fills the compile cache as the user and with the flags of a start', (stage, start) => {
+  ])('the build of the image %s fills the compile cache with the same user and flags as a start', (stage, start) => {
     const lines = stages.get(stage) ?? []
     const fill = lines.findIndex((line) => line.startsWith('RUN '))
     const words = (JSON.parse(last(stage, start)) as string[]).join(' ')

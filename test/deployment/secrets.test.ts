@@ -50,7 +50,7 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
     expect(lines).toEqual(['PUBLIC_HOST=hooks.example.com', 'VERSION=0.2.0', clusterId.trim()])
   })
 
-  it('make-secrets.sh without ca.key keeps all certificates', () => {
+  it('make-secrets.sh keeps all certificates if ca.key is missing', () => {
     const { secret, make, contents } = placeScripts()
     make()
     rmSync(secret('ca.key'))

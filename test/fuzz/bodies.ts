@@ -28,7 +28,7 @@ const nasty = fc.constantFrom(...NASTY)
 
 type Json = null | boolean | number | string | RawNumber | Json[] | { [name: string]: Json }
 
-// V8 has `JSON.rawJSON` since version 11.4, but TypeScript's library does not declare it yet.
+// Node 22 and newer have `JSON.rawJSON`, but TypeScript's library does not declare it.
 const { rawJSON } = JSON as typeof JSON & { rawJSON(text: string): RawNumber }
 
 const isContainer = (json: unknown): json is Record<string, Json> =>

@@ -62,7 +62,7 @@ it('each changed event that gets 202 is a record in Kafka, and no event ends the
   const until = performance.now() + seconds * 1000
   while (performance.now() < until) await Promise.all(fc.sample(anyBody, 20).map(send))
   process.stdout.write(`answers by status: ${JSON.stringify(statuses)}\n`)
-  // An overloaded machine may answer 503.
+  // On an overloaded machine the ingress may answer 503.
   expect(Object.keys(statuses).filter((status) => !['202', '400', '422', '503'].includes(status))).toEqual([])
   await expectStored(accepted)
 })
