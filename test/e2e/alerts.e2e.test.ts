@@ -20,7 +20,7 @@ import { dashboardPanels } from '../../tools/generate-dashboard.ts'
 import { type Monitoring, SPEED, startMonitoring } from '../alerts/monitoring.ts'
 import { prometheus, runPromtool } from '../prometheus.ts'
 
-/** Time limit for an alert: the longest window of a rule in this file, and time for the repair. */
+/** Time limit for an alert: 30 s for the repair, plus the longest window of a rule in this file. */
 const TIMEOUT_MS = 30_000 + (20 * 60_000) / SPEED
 
 /** The longest `for` of a rule, except the rule NoEvents, which needs a day without events. */
@@ -51,7 +51,7 @@ describe.skipIf(prometheus === undefined || process.platform !== 'linux')('alert
       'customer-stream-projector': [`127.0.0.1:${projectorPort}`],
       'customer-stream-reader': [`127.0.0.1:${readerPort}`],
     })
-    // Events and requests flow all the time. Errors are expected while Kafka or Redis is stopped.
+    // Send events and requests all the time. Errors are expected while Kafka or Redis is stopped.
     const { customerUuid } = makeCustomersEvent()
     sending = setInterval(() => {
       void pipeline.post(ingress, makeCustomersEvent().body).catch(() => undefined)

@@ -174,7 +174,7 @@ describe('senders that are not authentic', () => {
     ['bytes of a header', `${chunked.slice(0, -2)}a: `, 'b'],
     ['chunks', chunked, '1\r\nx\r\n'],
     ['trailers', `${chunked}0\r\n`, 'a: b\r\n'],
-  ])('the ingress ends a request that sends its %s slowly', async (_, request, piece) => {
+  ])('the ingress ends a request whose %s arrive slowly', async (_, request, piece) => {
     const { hostname, port } = new URL(ingress.url)
     const socket = connect(Number(port), hostname, () => socket.write(request)).on('error', () => undefined)
     const drip = setInterval(() => socket.write(piece), 100)

@@ -24,7 +24,7 @@ const openSite = async (redisUrl: string) => {
   return commandOf(pipeline, brokers)
 }
 
-it('a command uses the certificates for Redis, and its error names their settings if Redis refuses them', async () => {
+it('a command uses the certificates for Redis, and names their settings if the TLS connection fails', async () => {
   const authority = createAuthority()
   const folder = mkdtempSync(join(tmpdir(), 'redis-tls-'))
   onTestFinished(() => rmSync(folder, { recursive: true }))

@@ -20,7 +20,10 @@ let noBrowser = ''
 let ingress: ServiceProcess
 let reader: ServiceProcess
 
-/** The ingress has no charset. A body in this charset goes to quarantine, and can be redriven. */
+/**
+ * Only the reader knows this charset. So a body in this charset goes to quarantine, and the reader
+ * can redrive its record.
+ */
 const READER = { MYKAARMA_CHARSET: 'windows-1252' }
 
 const buildConsole = () => promisify(execFile)('npm', ['run', '--silent', 'build', '-w', '@customer-stream/reader'])
@@ -233,7 +236,7 @@ const marked = (schema: TSchema): unknown => {
 
 it('HTML and scripts in every field of a customer are shown as text', async () => {
   const { customer, vehicles, addresses } = marked(CustomersPayload.properties.customerWithVehicles) as MarkedPayload
-  // Fields of other types, and a field that the sender does not document.
+  // Put markup into fields of other types, too, and into a field that the sender does not document.
   for (const name of ['id', 'isBusiness', 'availability', MARKUP]) customer[name] = MARKUP
   delete customer.addresses
   const sent = JSON.stringify([customer, vehicles, addresses]).split(JSON.stringify(MARKUP)).length - 1
@@ -373,7 +376,7 @@ it('with the keyboard alone a person can sign in, open a view, select a record a
   expect(await focused()).toBe('Redrive the selected records')
 })
 
-it('the console shows a long raw event only up to a limit, because a megabyte takes a browser seconds', async () => {
+it('the console shows only the beginning of a long raw event, because a browser would need seconds', async () => {
   const { customerUuid } = await store({ customer: { company: 'x'.repeat(100_000) } })
   const page = await openConsole()
   await signIn(page, 'full-api-key')

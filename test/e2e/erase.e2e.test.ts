@@ -76,7 +76,7 @@ it('if a customer has new events after an erasure, erase --status lists only new
   expect(topics[0]).toMatchObject({ topic: pipeline.topics.customers, records: 1 })
 })
 
-it('erase reports an erasure that is stored but not executed by a projector', async () => {
+it('erase says if the erasure is stored and no projector has executed it in time', async () => {
   await store('late', 1)
   await projector.end()
   const { code, stderr } = await erase(['late', ...ASKED, '--wait-seconds', '0'])

@@ -187,7 +187,7 @@ it('a fill skips records that are not documents, while new events are applied', 
   expect(await projector.metric('projector_unusable_states_total')).toBe(1)
 })
 
-it("another program's tombstone removes a customer until all raw records are applied", async () => {
+it("another program's tombstone removes a customer until all raw records are applied again", async () => {
   const reasons = async () => {
     const { wrong } = await pipeline.verify()
     return wrong.flatMap(({ customerUuid, reason }) => (customerUuid === 'c0' ? [reason] : []))
@@ -224,7 +224,7 @@ it('a higher projection is filled from the state topic, and the lower projection
   expect(wrong.map(({ customerUuid }) => customerUuid)).toEqual(['foreign'])
 })
 
-it('a lost Redis is filled even without the deleted raw records', async () => {
+it('a lost Redis is filled even if raw records were deleted', async () => {
   await untilCommitted()
   await deleteRawRecords()
   await lose()
@@ -232,7 +232,7 @@ it('a lost Redis is filled even without the deleted raw records', async () => {
   expect(await projector.metric('projector_lost_records_total')).toBe(0)
 })
 
-it('a Redis restored from an old dump is filled even without the deleted raw records', async () => {
+it('a Redis that was restored from an old dump is filled even if raw records were deleted', async () => {
   await untilCommitted()
   const keys = await keysInRedis()
   const dump = await Promise.all(keys.map(async (key) => [key, await pipeline.redis.dumpBuffer(key)] as const))
@@ -249,7 +249,7 @@ it('a Redis restored from an old dump is filled even without the deleted raw rec
   expect(await projector.metric('projector_lost_records_total')).toBe(0)
 })
 
-it('a lost Redis gets all raw records if the group has no committed offsets', async () => {
+it('if the group has no committed offsets, all raw records are applied to a lost Redis', async () => {
   await projector.end()
   await pipeline.administrator.deleteGroups([pipeline.groupId])
   await lose()

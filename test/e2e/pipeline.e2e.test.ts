@@ -45,7 +45,7 @@ const simulation = (
 const sound = { missing: [], wrong: [] }
 
 describe('the pipeline', () => {
-  it('every acknowledged event is stored, and every customer ends at the newest event', async () => {
+  it('every acknowledged event is in Kafka, and Redis has the newest event of every customer', async () => {
     const { ingress, projector } = await startBoth()
     const { run, ledgerPath } = simulation(ingress, 4000)
     const progress = await run.run()
@@ -127,7 +127,7 @@ describe('the pipeline', () => {
     expect(await pipeline.verify(ledgerPath)).toMatchObject(sound)
   })
 
-  it('another projector continues after a projector was killed', async () => {
+  it('after a projector was killed, another projector continues its partitions', async () => {
     const { ingress, projector } = await startBoth()
     const { run, ledgerPath } = simulation(ingress, 3000)
     const sending = run.run()

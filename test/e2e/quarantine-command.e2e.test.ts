@@ -209,7 +209,7 @@ describe('with the records of one test', () => {
     })
   })
 
-  it('quarantine show writes a large record to a pipe as a whole', async () => {
+  it('quarantine show writes all bytes of a large record to a pipe', async () => {
     await putIntoQuarantine([{ value: 'x'.repeat(900_000), headers: { reason: 'not-json' } }])
     const [{ place }] = (await list()).records
     const child = spawn(process.execPath, wordsOf(['show', place, '--json']), {

@@ -20,7 +20,8 @@ beforeAll(async () => {
     pipeline.start('projector'),
     pipeline.start('reader', {
       INGRESS_ADMIN_URLS: ingress.adminUrl,
-      // The token belongs to the ingress, because services may share one environment file.
+      // MYKAARMA_TOKENS is a setting of the ingress. The reader must accept it, because services
+      // may share one environment file.
       MYKAARMA_CHARSET: 'windows-1252',
       MYKAARMA_TOKENS: 'main=token',
     }),

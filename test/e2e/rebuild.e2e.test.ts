@@ -49,7 +49,8 @@ it('a rebuild by a second group delays no new event and quarantines no record ag
     () => Promise.all([pipeline.verify(), quarantined()]),
     ([{ customers, wrongCount }, records]) => customers === CUSTOMERS && wrongCount === 0 && records === 1,
   )
-  // The first group keeps this hash, and a rebuild must repair the hash.
+  // The first group never replaces this hash, because no event is newer than its timestamp. The
+  // rebuild must replace it.
   await redis.hset(keyOf('c7'), { _eventTimestamp: String(Number.MAX_SAFE_INTEGER), firstName: 'Mallory' })
 
   const { hostname, port } = new URL(inject('brokers').redisUrl)

@@ -118,7 +118,7 @@ describe('a projector on Redis Cluster', () => {
     const { run, ledgerPath } = simulation(100_000, 600, moved.signal)
     const sending = run.run()
     await applied(300)
-    // Moves all slots of customers of the first master, and slot 0, which has a copy of the
+    // Move all slots of the first master that have customers, and slot 0, which has a copy of the
     // positions.
     const [from] = cluster.masters
     if (!from) throw new Error('there is no master')

@@ -58,7 +58,7 @@ const openPublisher = async () => {
   }
 }
 
-it('clients that stop reading are cut off, other clients get each change, and so does a later stream', async () => {
+it('clients that stop reading are cut off, and other clients and a later stream get each change', async () => {
   const [reader, publish] = await Promise.all([startReader(), openPublisher()])
   const customers = Array.from({ length: CHANGES }, (_, i) => `c${i}`)
   const [fast, ...slow] = await Promise.all(Array.from({ length: SLOW_CLIENTS + 1 }, () => openClient(reader)))

@@ -251,7 +251,7 @@ describe('the samples', () => {
     process.kill(await first.pid, 'SIGKILL')
     await first.ended
 
-    // The subscriber is not running.
+    // Send these records while the subscriber is not running.
     await send('b', null)
     await write('a', 2, 'Ada Lovelace')
     const before = log().length
@@ -279,7 +279,7 @@ describe('the samples', () => {
     process.kill(await table.pid, 'SIGTERM')
     expect(await table.ended).toBe(0)
 
-    // The subscriber is not running.
+    // Write these documents while the subscriber is not running.
     await write('a', 1, 'Older')
     await write('c', 1, 'Cleo')
     await write('d', 1, 'Dora')
@@ -331,7 +331,7 @@ describe('the samples', () => {
         return { records: 0, changes: [] }
       }
     }
-    // A short pause: the kill must come before the program has stored all records.
+    // Look every 5 ms, because the kill must come before the program has stored all records.
     const untilRead = async (isEnough: (records: number) => boolean) =>
       (await waitUntil('the database has the records', read, ({ records }) => isEnough(records), { pauseMs: 5 }))
         .records

@@ -74,7 +74,7 @@ it('one trace follows an event from its request to Redis, and contains no data o
   )
 })
 
-it('a request to the reader is a span of the trace of its client, without data of the customer', async () => {
+it('a request to the reader is a span in the trace of its client, without data of the customer', async () => {
   const reader = await pipeline.start('reader', { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url })
   await reader.untilReady()
   const traceId = '0af7651916cd43dd8448eb211c80319c'

@@ -34,9 +34,9 @@ afterAll(() => pipeline.close())
 
 it('each command that the demo prints works in this repository', { timeout: 120_000 }, async () => {
   const { body } = makeCustomersEvent({ customerUuid: 'shown', timestamp: 7, customer: { firstName: 'Renée' } })
-  // The body is not valid UTF-8, so each reader needs the charset in the record's header. Replace
-  // each character that Latin-1 lacks. Otherwise only its low byte would be sent, for example a
-  // quote that ends the JSON text.
+  // The body is not valid UTF-8, so each program that reads it needs the charset in the record's
+  // header. Replace each character that Latin-1 lacks. Otherwise only its low byte would be sent,
+  // for example a quote that ends the JSON text.
   const latin1 = Buffer.from(body.toString().replace(/[^\u0020-\u00ff]/g, '?'), 'latin1')
   expect((await pipeline.post(ingress, latin1, { 'content-type': 'text/plain; charset=windows-1252' })).status).toBe(
     202,
