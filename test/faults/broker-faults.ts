@@ -117,7 +117,7 @@ const loseStateLeader = async (
   const known = await failures()
   await lose()
   await waitUntil('the projectors wait for the state topic', failures, (count) => count > known)
-  // Chunks without a document may still move a position.
+  // Wait for some time, because chunks without a document may still move a position.
   await lasting(2000)
   const reached = await positions()
   await harness.untilPromised(500)

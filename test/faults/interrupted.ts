@@ -4,8 +4,8 @@
 // - SIGKILL is sent at the first such call. With the moment `after` (default), the kernel already
 //   has the bytes of the call. So the server does the work, and no process reads the answer. With
 //   `before`, no byte reaches the server.
-// - SIGSTOP is sent when a test has sent SIGWINCH: before the first such call that follows. A
-//   projector does not use SIGWINCH for anything else. The process logs a line before the pause.
+// - SIGSTOP is sent before the next such call after a test has sent SIGWINCH. A projector does not
+//   use SIGWINCH for anything else. The process logs a line before the pause.
 import { hash } from 'node:crypto'
 import { existsSync, readFileSync, writeSync } from 'node:fs'
 import { Socket } from 'node:net'

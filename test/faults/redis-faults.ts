@@ -55,8 +55,8 @@ const untilNoticed = async ({ projectors }: FaultHarness) => {
 
 /**
  * Writes 20,000 more commands to the append-only file of Redis. While Redis loads the file, it
- * answers only once for each thousand commands. If the projectors are behind, the file has too few
- * commands of events.
+ * answers only once for each thousand commands. Without these commands the file may be too short,
+ * for example if the projectors are behind.
  */
 const lengthenLoading = async (harness: FaultHarness) => {
   const redis = await client(harness)

@@ -109,7 +109,7 @@ const deleteTopic = async ({ administrator }: FaultHarness['pipeline'], topic: s
       () => false,
     )
   const isKnown = async () => {
-    // kafkajs asks a random broker.
+    // Ask 20 times, because kafkajs asks a random broker each time.
     for (let asked = 0; asked < 20; asked++) if (await ask()) return true
     return false
   }
@@ -215,7 +215,7 @@ export const serviceFaults: readonly Fault[] = [
     name: 'rebuild interrupted',
     how:
       'Redis and the group’s offsets are deleted, so all raw records are applied; a projector is killed while it ' +
-      'applies records read ahead; then the other is paused for longer than the session timeout, and loses its ' +
+      'applies records of its lookahead; then the other is paused for longer than the session timeout, and loses its ' +
       'partitions',
     options: { projectorEnv: READS_AHEAD },
     inject: async (harness, scale) => {

@@ -44,7 +44,7 @@ describe('slow partitions', () => {
     return answers
   }
 
-  it('partitions whose leader answers in 900 ms delay no other partition', { timeout: 120_000 }, async () => {
+  it('partitions whose leader answers only after 900 ms delay no other partition', { timeout: 120_000 }, async () => {
     const pipeline = await openPipeline(cluster)
     const [slow] = cluster.brokers
     try {
@@ -145,7 +145,7 @@ describe('/readyz', () => {
     }
   })
 
-  it('during an outage the check of Kafka names the brokers, and the log has the outage from beginning to end', {
+  it('during an outage the check of Kafka names the brokers, and the log says when the outage begins and ends', {
     timeout: 180_000,
   }, async () => {
     const pipeline = await openPipeline(cluster)

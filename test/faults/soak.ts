@@ -66,6 +66,8 @@ if (failure) printNotice(`soak: ${(failure as Error).message}`)
 const sound =
   failure === undefined && results.length > 0 && results.every((result) => 'made' in result && isSoundResult(result))
 printNotice(
-  sound ? `nothing missing, nothing wrong, all adding up in ${results.length} runs` : `repeat it with --seed ${seed}`,
+  sound
+    ? `no event is missing, no customer is wrong, all counts match in ${results.length} runs`
+    : `repeat it with --seed ${seed}`,
 )
 process.exit(sound ? 0 : 1)

@@ -52,8 +52,8 @@ const replaceIngresses =
 /**
  * Runs the steps under load. Throws if a request is cut off, or if a customer goes back to an older
  * event.
- * @param earlierRebuild steps in which customers may go back, because earlier code fills Redis with
- *   older documents, and publishes beside a projector of another projection.
+ * @param earlierRebuild steps in which customers may go back to an older event. In these steps the
+ *   projectors of the earlier release fill Redis from older documents.
  */
 const inOrder = async (harness: FaultHarness, steps: readonly Step[], earlierRebuild: readonly Step[] = []) => {
   const endObservation = observeRedis(harness)

@@ -78,7 +78,7 @@ export const erasureMutations: readonly Mutation[] = [
     test: unit(`${folder}/erasures.test.ts`, 'does not delay the erasures of other partitions'),
   },
   {
-    rule: 'one failed request for new erasures is not an outage',
+    rule: 'one failed request for new erasures does not count as an outage',
     prevents: 'a projector that is not ready, because a partition of the erasures topic got another leader',
     file: `${folder}/erasures.ts`,
     from: "attemptOnce(what, 'topic', signal, attempt, 1)",

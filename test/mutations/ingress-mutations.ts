@@ -73,7 +73,7 @@ export const ingressMutations: readonly Mutation[] = [
   },
   {
     rule: 'a slow flush isolates its partitions',
-    prevents: '503 for the records of eleven partitions, because one partition answers in 900 ms',
+    prevents: '503 for the records of eleven partitions, because one partition answers only after 900 ms',
     file: `${folder}/delivery/publisher.ts`,
     from: 'if (isSlow(flight, now)) flight.onSlow()',
     to: 'if (false) flight.onSlow()',
@@ -163,7 +163,7 @@ export const ingressMutations: readonly Mutation[] = [
   },
   {
     rule: 'a partition that stores records again is flushed with the others',
-    prevents: 'twelve small requests instead of one large request for the rest of the process',
+    prevents: 'twelve small requests instead of one large request, until the process ends',
     file: `${folder}/delivery/publisher.ts`,
     from: '    isolated.delete(queue.partition)\n',
     to: '',
@@ -460,7 +460,7 @@ export const ingressMutations: readonly Mutation[] = [
     test: unit('packages/runtime/src/process/log.test.ts', 'whose log is on a full disk'),
   },
   {
-    rule: 'the service does not wait for the reader of its log',
+    rule: 'the service does not wait for the program that reads its log',
     prevents: 'a service that is blocked because its log collector is blocked',
     file: 'packages/runtime/src/process/log.ts',
     from: 'destination: DestinationStream = standardOutput()',

@@ -99,7 +99,7 @@ export const kafkaTopicMutations: readonly Mutation[] = [
     test: unit(`${folder}/topic-check.test.ts`, 'the topic check counts the replicas of each partition'),
   },
   {
-    rule: "the topic check expects quarantine's own retention if it is set, otherwise that of the raw topics",
+    rule: "the topic check expects quarantine's own retention if it is set, otherwise the retention of the raw topics",
     prevents: 'personal data that never expires',
     file: `${folder}/topic-rules.ts`,
     from: `kind === 'quarantine' && settings.KAFKA_QUARANTINE_RETENTION_MS !== undefined`,

@@ -32,7 +32,7 @@ export const toolMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'a command ends only after its reader has taken the output',
+    rule: 'a command ends only after the other end of its pipe has taken the output',
     prevents: 'output that is cut off, with exit code 0',
     file: 'packages/cli/src/output.ts',
     from: 'const isTaken = await',

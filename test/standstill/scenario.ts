@@ -21,7 +21,8 @@ const POST_PAUSE_MS = 500
  * A symptom that an operator can see from outside.
  * - `says`: the service is not ready, and its details match all patterns.
  * - `metric`: the metric is above a number.
- * - `see`: another fact.
+ * - `anyOf`: one of the symptoms.
+ * - `see`: the function returns what it has seen.
  */
 export type Symptom =
   | { readonly of: ServiceName; readonly says: readonly RegExp[] }

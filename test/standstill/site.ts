@@ -68,8 +68,8 @@ export interface Site extends SiteRights, SiteAdministration, SiteEvents {
   readonly admin: TopicAdmin
   readonly administrator: Administrator
   /**
-   * Starts a new Kafka without users, and connects the harness to it. The services keep their
-   * Kafka. Resolves with the address of the new Kafka.
+   * Starts a new Kafka without users, and connects the harness to it. The services stay connected
+   * to the old Kafka. Resolves with the address of the new Kafka.
    */
   moveToNewKafka(): Promise<string>
   userOf(service: ServiceName): string

@@ -20,7 +20,7 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await shared?.close()
-  process.stderr.write(`\nthe sweep: ways in which nothing is applied\n${resultTable(results)}\n\n`)
+  process.stderr.write(`\nthe sweep: scenarios in which nothing is applied\n${resultTable(results)}\n\n`)
 })
 
 describe.concurrent('a pipeline that applies nothing never looks healthy', () => {
