@@ -31,7 +31,7 @@
  *   free capacity. So one isolated partition never uses more than half of the capacity.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Linked, LinkedSet } from './linked-set.ts'
+import { type Linked, LinkedSet } from '../linked-set.ts'
 import { type Send, sendInParts } from './send-in-parts.ts'
 
 /**
