@@ -22,6 +22,11 @@ export class LinkedSet<T extends Linked<T>> implements Iterable<T> {
   #first: T | undefined
   #last: T | undefined
 
+  /** The oldest member. */
+  get first(): T | undefined {
+    return this.#first
+  }
+
   has(member: T): boolean {
     return member.previous !== undefined || this.#first === member
   }

@@ -135,3 +135,16 @@ it('minor garbage collections free the bodies that are complete', async () => {
   })
   expect(bytes).toBeLessThan(1_000_000)
 })
+
+it('garbage collections of the young generation free what the list of arriving bodies has allocated', async () => {
+  const receiveBody = createReceiveBody({ maxBodyBytes: 100, maxBytesTogether: 1000 })
+  const bytes = await promotedBytes(100, async () => {
+    for (let i = 0; i < 200; i++) {
+      const request = Object.assign(new EventEmitter(), { headers: {} })
+      receiveBody(request as unknown as IncomingMessage, () => undefined)
+      request.emit('data', Buffer.from('x'))
+      request.emit('end')
+    }
+  })
+  expect(bytes).toBeLessThan(1_000_000)
+})

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import { type Linked, LinkedSet } from '../linked-set.ts'
 
 /**
  * Reason why a body was not received. `incomplete`: the connection was closed before the end of the
@@ -100,7 +101,7 @@ class BodyParts {
   }
 }
 
-interface Receiving {
+interface Receiving extends Linked<Receiving> {
   fail(problem: BodyFailure): void
 }
 
@@ -114,7 +115,7 @@ interface Receiving {
  */
 export const createReceiveBody = ({ maxBodyBytes, maxBytesTogether }: ReceiveBodyOptions) => {
   // Incomplete bodies, sorted by the time of their last progress.
-  const arriving = new Set<Receiving>()
+  const arriving = new LinkedSet<Receiving>()
   let bytesTogether = 0
 
   return (request: IncomingMessage, done: (error: BodyError | null, body?: Buffer) => void): void => {
@@ -128,7 +129,7 @@ export const createReceiveBody = ({ maxBodyBytes, maxBytesTogether }: ReceiveBod
       if (parts.bytes > maxBodyBytes) return receiving.fail('too-large')
       arriving.delete(receiving)
       arriving.add(receiving)
-      if (bytesTogether > maxBytesTogether && arriving.size > 1) arriving.values().next().value?.fail('too-many-bodies')
+      if (bytesTogether > maxBytesTogether && arriving.size > 1) arriving.first?.fail('too-many-bodies')
     }
     const onEnd = () => end(null)
     const onClose = () => receiving.fail('incomplete')
