@@ -123,7 +123,7 @@ interface Queue<R> {
   pumping: boolean
 }
 
-interface Flight {
+interface Flight extends Linked<Flight> {
   readonly startedAt: number
   readonly onSlow: () => void
 }
@@ -173,7 +173,7 @@ export const createPublisher = <R extends Publishable>(send: Send<R>, options: P
   const unbound = queueOn()
   const isolated = new Map<number, Queue<R>>()
   const held = new LinkedSet<Entry<R>>()
-  const flights = new Set<Flight>()
+  const flights = new LinkedSet<Flight>()
   let heldBytes = 0
   let storedAt = Number.NEGATIVE_INFINITY
   let closing = false

@@ -1,5 +1,6 @@
 import { NotStoredError, type OutgoingRecord, type VerifiedProducer } from '@customer-stream/runtime/kafka'
 import { topicNames } from '@customer-stream/schemas'
+import { promotedBytes } from '@customer-stream/testing/promoted-bytes'
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createTopicPublishers, type TopicPublishers } from './topic-publishers.ts'
 
@@ -267,4 +268,12 @@ describe('stuck sends', () => {
       await publishers.drain()
     },
   )
+})
+
+it('garbage collections of the young generation free what the lists of flushes have allocated', async () => {
+  const { publishers } = setUp(async () => undefined)
+  const bytes = await promotedBytes(100, async () => {
+    for (let i = 0; i < 100; i++) await publishers.publish(recordOf(customers, 'v'), performance.now() + 10_000)
+  })
+  expect(bytes).toBeLessThan(500_000)
 })

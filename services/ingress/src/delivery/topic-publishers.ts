@@ -1,5 +1,6 @@
 import { NotStoredError, type OutgoingRecord, type VerifiedProducer } from '@customer-stream/runtime/kafka'
 import { type TopicNames, topicNames } from '@customer-stream/schemas'
+import { type Linked, LinkedSet } from '../linked-set.ts'
 import { createPublisher, type Outcome, type Publisher, type PublisherOptions } from './publisher.ts'
 import { refusedRecord } from './quarantine.ts'
 import type { Send } from './send-in-parts.ts'
@@ -91,11 +92,15 @@ export interface Undelivered {
   readonly error: Error | undefined
 }
 
+interface Sending extends Linked<Sending> {
+  readonly startedAt: number
+}
+
 interface TopicPublisher {
   readonly producer: VerifiedProducer
   readonly publisher: Publisher<OutgoingRecord>
   /** Sends in flight, oldest first. */
-  readonly sends: Set<{ readonly startedAt: number }>
+  readonly sends: LinkedSet<Sending>
 }
 
 const suffixes = Object.entries(topicNames('')) as [keyof TopicNames, string][]
@@ -132,9 +137,9 @@ export const createTopicPublishers = (
 
   for (const topic of Object.values(topics)) {
     const producer = openProducer()
-    const sends: TopicPublisher['sends'] = new Set()
+    const sends: TopicPublisher['sends'] = new LinkedSet()
     const send: Send<OutgoingRecord> = async (records) => {
-      const begun = { startedAt: performance.now() }
+      const begun: Sending = { startedAt: performance.now() }
       sends.add(begun)
       try {
         await producer.send(records)
@@ -210,8 +215,7 @@ export const createTopicPublishers = (
     },
     stuck: () => {
       for (const [topic, { sends }] of publishers) {
-        const [oldest] = sends
-        const lastsMs = oldest ? performance.now() - oldest.startedAt : 0
+        const lastsMs = sends.first ? performance.now() - sends.first.startedAt : 0
         if (lastsMs > options.stuckSendMs) return `a send to ${topic} has not ended for ${Math.round(lastsMs / 1000)} s`
       }
       return undefined
