@@ -62,8 +62,8 @@ const createProgressMetrics = (registers: Registry[], { groupId, topic }: { grou
     standstillSeconds: new Gauge({
       name: 'projector_standstill_seconds',
       help:
-        'Longest time, over all partitions, for which a partition has had records to apply while its position has not ' +
-        'moved. Includes the partitions of other projectors.',
+        'Longest time, over all partitions, for which a partition has had records to apply while its position has ' +
+        'not moved. Includes the partitions of other projectors.',
       registers,
     }),
     lostRecords: new Counter({
