@@ -156,9 +156,9 @@ export interface StoredCustomer {
    */
   readonly other: Readonly<Record<string, string>>
   /**
-   * Text of each field whose name an earlier source of the event also has, see {@link stateToHash}.
-   * The key is `<source>.<name>`. Example: `customer.addresses`, if the event also has addresses
-   * beside the customer.
+   * Text of each field that has the same name as a field of an earlier source, see {@link
+   * stateToHash}. The key is `<source>.<name>`. Example: `customer.addresses`, if the event also
+   * has addresses beside the customer.
    */
   readonly shadowed: Readonly<Record<string, string>>
   readonly version: Version

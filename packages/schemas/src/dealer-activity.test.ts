@@ -60,7 +60,7 @@ it('a dealer does not become silent if its opening hours change by one hour', ()
   expect(judge(at(5, 1, 18.5), at(5, 2, 8.9), moved).state).toBe('active')
 })
 
-it('for each hour of the last day, the result has the active slots and the usual number of slots', () => {
+it('judgeActivity returns the active slots and their usual number for each hour of the last day', () => {
   const { lastDay, usualDay } = judge(at(5, 1, 12) + 2 * SLOT_MS, at(5, 1, 12) + 3 * SLOT_MS)
   expect(lastDay.length).toBe(24)
   expect(lastDay.slice(-5)).toEqual([6, 6, 6, 6, 2])

@@ -74,7 +74,7 @@ export const readErasureRecord = (record: {
   const key = readKey(record.key)
   if (!key.ok) return key
   const customerUuid = key.value
-  if (value === null) return failed('missing-value', 'the record is a tombstone, and an erasure cannot be taken back')
+  if (value === null) return failed('missing-value', 'the record is a tombstone, which does not undo an erasure')
   let parsed: unknown
   try {
     parsed = JSON.parse(decodeText(value))

@@ -13,11 +13,11 @@ it.each([
   ['a-little-bit-longer-string', -1486304829],
   ['lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8', -58897971],
   ['abc', 479470107],
-])("murmur2 of %s is the hash of Java's client", (key, hash) => {
+])("murmur2 returns the hash of Java's client for %s", (key, hash) => {
   expect(murmur2(Buffer.from(key))).toBe(hash)
 })
 
-it('murmur2 of any key is the hash of kafkajs', () => {
+it('murmur2 returns the same hash as kafkajs for any key', () => {
   const theirs = createRequire(import.meta.url)('kafkajs/src/producer/partitioners/default/murmur2') as (
     key: Buffer,
   ) => number
@@ -28,7 +28,7 @@ it('murmur2 of any key is the hash of kafkajs', () => {
   )
 })
 
-it("a key has the same partition as in kafkajs' Java-compatible partitioner", () => {
+it("partitionOfKey returns the same partition as kafkajs' Java-compatible partitioner", () => {
   const theirs = kafkajs.Partitioners.JavaCompatiblePartitioner()
   fc.assert(
     fc.property(fc.uint8Array(), fc.integer({ min: 1, max: 1000 }), (bytes, count) => {

@@ -7,7 +7,7 @@ import { DEFAULT_KEY_PREFIX } from './keys.ts'
 export interface ProjectorReport {
   /** Time of the report on the clock of the projector, Unix milliseconds. */
   readonly at: number
-  /** Handled records by outcome. */
+  /** Number of handled records, by outcome. */
   readonly outcomes: Readonly<Record<string, number>>
   /**
    * Histogram of chunks. The measured time is from the receipt of a chunk's last event until this

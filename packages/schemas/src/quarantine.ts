@@ -25,7 +25,7 @@ export const QUARANTINE_REASONS = {
   'not-a-customers-event': 'is in the topic of customers, but has a different type',
   'named-by-setting': 'is named by `QUARANTINE_RECORDS`',
   'unreadable-batch': 'is in a batch that cannot be decoded',
-  'refused-by-kafka': 'was refused by Kafka, e.g. as too large',
+  'refused-by-kafka': 'was refused by Kafka, for example because of its size',
 } as const satisfies Record<
   RecordFault | typeof KEY_TOO_LONG | 'named-by-setting' | 'unreadable-batch' | 'refused-by-kafka',
   string

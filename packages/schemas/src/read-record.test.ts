@@ -27,7 +27,7 @@ const eventOf = (record: PlacedRecord) => {
 }
 
 describe('a usable record', () => {
-  it('a usable record becomes the state of the customer, and the result has the raw record', () => {
+  it('readRecord returns the state of the customer, together with the raw record', () => {
     const record = recordOf(body(customer(',"firstName":"Ada","addresses":[{"zip":"1"}]')))
     expect(eventOf(record)).toEqual({
       customerUuid: 'c',

@@ -83,7 +83,7 @@ export const readEvent = (
   if (!version.ok) return { ...version, id }
   const receivedAt = Number(record.timestamp)
   if (isTooFarInFuture(version.value, receivedAt, maxFutureMs)) {
-    const detail = `the timestamp ${version.value.timestamp} is too far after the time of receipt, ${receivedAt}`
+    const detail = `the timestamp ${version.value.timestamp} is too much later than the time of receipt, ${receivedAt}`
     return { ...failed('too-far-in-future', detail), id }
   }
   return ok({ event, version: version.value })
