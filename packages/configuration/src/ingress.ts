@@ -193,15 +193,15 @@ export const ingressRules: readonly Rule<typeof ingressSettings>[] = [
     if (stopMs > settings.SHUTDOWN_DEADLINE_MS)
       return (
         `SHUTDOWN_DEADLINE_MS must be at least SHUTDOWN_DELAY_MS + ACCEPT_DEADLINE_MS + ${afterMs} = ${stopMs}: ` +
-        'requests would be cut off'
+        'otherwise requests would be cut off'
       )
   },
   (settings) => {
     const recordBytes = largestRecordBytes(settings)
     if (recordBytes > settings.QUEUE_MAX_BYTES)
       return (
-        `QUEUE_MAX_BYTES must be at least MAX_BODY_BYTES + 64 KiB = ${recordBytes}: the largest body would never ` +
-        'be stored'
+        `QUEUE_MAX_BYTES must be at least MAX_BODY_BYTES + 64 KiB = ${recordBytes}: otherwise the largest body would ` +
+        'never be stored'
       )
   },
   (settings) => {
@@ -218,8 +218,8 @@ export const ingressRules: readonly Rule<typeof ingressSettings>[] = [
   (settings) => {
     if (settings.MAX_BODY_BYTES > settings.RECEIVE_MAX_BYTES)
       return (
-        `RECEIVE_MAX_BYTES must be at least MAX_BODY_BYTES = ${settings.MAX_BODY_BYTES}: the largest body would ` +
-        'never arrive'
+        `RECEIVE_MAX_BYTES must be at least MAX_BODY_BYTES = ${settings.MAX_BODY_BYTES}: otherwise the largest body ` +
+        'would never arrive'
       )
   },
   ({ MYKAARMA_CHARSET }) => charsetRule(MYKAARMA_CHARSET),

@@ -135,6 +135,7 @@ export const readerRules: readonly Rule<typeof readerSettings>[] = [
     const stopMs = SHUTDOWN_DELAY_MS + LAST_ANSWERS_MS + AFTER_LAST_ANSWER_MS
     return stopMs <= SHUTDOWN_DEADLINE_MS
       ? undefined
-      : `SHUTDOWN_DEADLINE_MS must be at least SHUTDOWN_DELAY_MS + 4000 = ${stopMs}: requests would be cut off`
+      : `SHUTDOWN_DEADLINE_MS must be at least SHUTDOWN_DELAY_MS + 4000 = ${stopMs}: otherwise requests would be ` +
+          'cut off'
   },
 ]

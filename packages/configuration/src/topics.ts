@@ -90,8 +90,8 @@ export const projectorDemands = (topics: ProjectorTopics): TopicDemand[] => {
 }
 
 /**
- * Returns the requirements of `customer-stream quarantine redrive` and `drop` on their audit topic.
- * No service needs this topic.
+ * Returns the requirements on the audit topic. The commands `customer-stream quarantine redrive`
+ * and `customer-stream quarantine drop` write to it. No service needs this topic.
  */
 export const quarantineAuditDemand = (prefix: string): TopicDemand => ({
   topic: quarantineAuditTopicName(prefix),

@@ -77,20 +77,20 @@ export const kafkaSettings = {
   KAFKA_STATE_TOPIC: flag({
     default: true,
     description:
-      'Whether the projector publishes each current customer to the compacted topic `customers.state`, which ' +
-      'subscribers read.',
+      'If `true`, the projector publishes each current customer to the compacted topic `customers.state`. ' +
+      'Subscribers read this topic.',
   }),
   KAFKA_STATE_FENCE: flag({
     default: true,
     description:
-      'Whether Kafka refuses late requests to the state topic, such as requests of a projector that has lost the ' +
+      'If `true`, Kafka refuses late requests to the state topic, such as requests of a projector that has lost the ' +
       'partition. The projector then needs WRITE on transactional ids that begin with `CONSUMER_GROUP_ID`.',
   }),
   KAFKA_ERASURES_TOPIC: flag({
     default: true,
     description:
-      'Whether the projector erases the customers that the compacted topic `customers.erasures` names. If `false`, ' +
-      'customers that were erased before stay erased until Redis loses its data.',
+      'If `true`, the projector erases the customers that the compacted topic `customers.erasures` names. If ' +
+      '`false`, customers that were erased before stay erased until Redis loses its data.',
   }),
   KAFKA_REPLICATION_FACTOR: integer({
     default: 3,
@@ -135,12 +135,14 @@ export const kafkaSettings = {
   }),
   KAFKA_SSL: flag({ default: false, description: 'If `true`, connections to the brokers use TLS.' }),
   KAFKA_SSL_CA: optionalCertificates({
-    description: 'Certificate authority of the brokers, PEM. Default: the authorities of the system.',
+    description: 'Certificate authority of the brokers, in PEM format. Default: the authorities of the system.',
   }),
   KAFKA_SSL_CERT: optionalCertificates({
-    description: 'Certificate of this client, PEM, if the brokers demand one (mutual TLS).',
+    description: 'Certificate of this client in PEM format, if the brokers demand a certificate (mutual TLS).',
   }),
-  KAFKA_SSL_KEY: optionalPrivateKey({ description: 'Private key of `KAFKA_SSL_CERT`, PEM, without a passphrase.' }),
+  KAFKA_SSL_KEY: optionalPrivateKey({
+    description: 'Private key of `KAFKA_SSL_CERT` in PEM format, without a passphrase.',
+  }),
   KAFKA_SASL_MECHANISM: choice(['none', 'plain', 'scram-sha-256', 'scram-sha-512', 'oauthbearer', 'aws-msk-iam'], {
     default: 'none',
     description:
@@ -160,7 +162,7 @@ export const kafkaSettings = {
     description: 'Scopes to request from the token endpoint, separated by spaces.',
   }),
   KAFKA_SASL_OAUTH_CA: optionalCertificates({
-    description: 'Certificate authority of the token endpoint, PEM. Default: the authorities of the system.',
+    description: 'Certificate authority of the token endpoint, in PEM format. Default: the authorities of the system.',
   }),
   KAFKA_SASL_AWS_REGION: optionalText({ description: 'Region of the cluster for `aws-msk-iam`, e.g. `eu-west-1`.' }),
   KAFKA_CONNECTION_TIMEOUT_MS: integer({

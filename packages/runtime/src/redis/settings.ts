@@ -63,12 +63,15 @@ export const redisSettings = {
       JSON.stringify(parseAddresses(url)?.map(({ username, password, ...address }) => address)),
   },
   REDIS_TLS_CA: optionalCertificates({
-    description: 'Certificate authorities of Redis and Sentinel, PEM. Default: the authorities of the system.',
+    description:
+      'Certificate authorities of Redis and Sentinel, in PEM format. Default: the authorities of the system.',
   }),
   REDIS_TLS_CERT: optionalCertificates({
-    description: 'Certificate of this client, PEM, if Redis demands one (mutual TLS).',
+    description: 'Certificate of this client in PEM format, if Redis demands a certificate (mutual TLS).',
   }),
-  REDIS_TLS_KEY: optionalPrivateKey({ description: 'Private key of `REDIS_TLS_CERT`, PEM, without a passphrase.' }),
+  REDIS_TLS_KEY: optionalPrivateKey({
+    description: 'Private key of `REDIS_TLS_CERT` in PEM format, without a passphrase.',
+  }),
   REDIS_SENTINELS: sentinelAddresses,
   REDIS_SENTINEL_USERNAME: optionalText({ description: 'User for Sentinel, if Sentinel has its own users.' }),
   REDIS_SENTINEL_PASSWORD: optionalSecret({
