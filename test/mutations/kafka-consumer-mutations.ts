@@ -109,7 +109,7 @@ export const kafkaConsumerMutations: readonly Mutation[] = [
     to: 'size === 0',
     test: unit(
       `${folder}/patches/fetch-cost.test.ts`,
-      'the patch decodes a fetch like kafkajs, and leaves out partitions without records',
+      'the patch decodes a fetch as kafkajs does, but leaves out partitions without records',
     ),
   },
   {
@@ -243,7 +243,7 @@ export const kafkaConsumerMutations: readonly Mutation[] = [
     to: 'Math.abs(murmur2(key))',
     test: unit(
       'packages/schemas/src/partitioner.test.ts',
-      "a key has the same partition as in kafkajs' Java-compatible partitioner",
+      "partitionOfKey returns the same partition as kafkajs' Java-compatible partitioner",
     ),
   },
   {

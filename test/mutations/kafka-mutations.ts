@@ -109,7 +109,7 @@ export const kafkaMutations: readonly Mutation[] = [
     file: `${folder}/patches/connection.ts`,
     from: 'this.socket?.destroy(error as Error)',
     to: 'throw error',
-    test: connectionTest('an unreadable reply ends the socket'),
+    test: connectionTest('an unreadable reply closes the socket'),
   },
   {
     rule: 'a request that times out closes its socket',

@@ -3,7 +3,7 @@ import { signToken } from './aws-msk-iam.ts'
 
 const region = { KAFKA_SASL_AWS_REGION: 'eu-west-1' }
 
-it('the MSK token is signed for the region, and its remaining lifetime is returned', async () => {
+it('signToken returns a token for the region, and the remaining lifetime of the token', async () => {
   const asked: object[] = []
   const token = await signToken(region, async () => ({
     generateAuthToken: async (options: object) => {

@@ -27,7 +27,7 @@ it('concurrent first batches of a partition share an epoch, and have different s
   expect(requested).toEqual(['t/0'])
 })
 
-it('after an abandoned batch, its partition begins a new epoch, and other partitions do not', async () => {
+it('after an abandoned batch, its partition begins a new epoch, but other partitions do not', async () => {
   const { next } = numbering()
   const [batch] = [await next('t', 0, 3), await next('t', 1, 3)]
   batch.abandon()

@@ -23,7 +23,7 @@ describe('snappy', () => {
     expect((await decompress(SNAPPY, Buffer.from(toSnappy(plain)))).equals(plain)).toBe(true)
   })
 
-  it('the codec decompresses several snappy streams in a row', async () => {
+  it('the codec decompresses several snappy streams, one after another', async () => {
     const stream = [
       header,
       block(plain.subarray(0, 50_000)),

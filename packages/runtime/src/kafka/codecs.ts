@@ -65,7 +65,7 @@ const fromLz4 = (bytes: Buffer): Buffer => {
     blocks.push({ at, size, stored })
     at += size + checksumBytes
     bound += stored ? size : blockBytes
-    if (at > bytes.length || bound > MAX_BATCH_BYTES) throw new RangeError('the LZ4 blocks are larger than their batch')
+    if (at > bytes.length || bound > MAX_BATCH_BYTES) throw new RangeError('the LZ4 blocks exceed the batch')
   }
   // All blocks share one buffer, because a block may refer to bytes of earlier blocks.
   const decompressed = Buffer.alloc(bound)

@@ -212,13 +212,13 @@ describe('a refused connection', () => {
       'a missing client certificate',
       () => at('mutualTls'),
       'tls',
-      /If it demands client certificates, check KAFKA_SSL_CERT and KAFKA_SSL_KEY/,
+      /If the broker demands client certificates, check KAFKA_SSL_CERT and KAFKA_SSL_KEY/,
     ],
     [
       'a client certificate of a foreign authority',
       () => ({ ...at('mutualTls'), ...certificateOf(foreign) }),
       'tls',
-      /If it demands client certificates, check KAFKA_SSL_CERT and KAFKA_SSL_KEY/,
+      /If the broker demands client certificates, check KAFKA_SSL_CERT and KAFKA_SSL_KEY/,
     ],
     [
       'a client certificate that has expired',

@@ -1,7 +1,7 @@
 /** Right that a request to Kafka needs, by name of the request. */
 export const rights: Readonly<Record<string, string>> = {
-  Metadata: 'DESCRIBE on the topic (READ and WRITE include it)',
-  ListOffsets: 'DESCRIBE on the topic (READ includes it)',
+  Metadata: 'DESCRIBE on the topic (included in READ and WRITE)',
+  ListOffsets: 'DESCRIBE on the topic (included in READ)',
   Produce: 'WRITE on the topic',
   Fetch: 'READ on the topic',
   DescribeConfigs: 'DESCRIBE_CONFIGS on the topic',

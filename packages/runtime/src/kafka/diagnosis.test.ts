@@ -94,7 +94,7 @@ it('the diagnosis names all bootstrap brokers if no broker answers', () => {
   ])
 })
 
-it('if the error records what was attempted, the diagnosis names this, not the caller’s text', async () => {
+it('if an error has the text of the failed work, the diagnosis uses this text, not the caller’s', async () => {
   const failed = await attributed('write to topic t', () =>
     Promise.reject(error({ type: 'TOPIC_AUTHORIZATION_FAILED' })),
   ).catch((reason: unknown) => reason)

@@ -56,8 +56,8 @@ const tlsHint = (settings: KafkaSettings, { code = '', errors, broker }: Facts):
     closing.length > 0 && !(closers.length > 0 ? closers : [broker]).every((each) => isKnownToAnswer(settings, each))
   if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID')
     return (
-      'The certificate of the broker, or of its authority, is not valid at this time. Renew it, and check the ' +
-      'clock of this machine.'
+      'The certificate of the broker, or of its authority, is not valid at this time. Renew the certificate, and ' +
+      'check the clock of this machine.'
     )
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
     return (
@@ -72,13 +72,13 @@ const tlsHint = (settings: KafkaSettings, { code = '', errors, broker }: Facts):
     return 'The broker refused KAFKA_SSL_CERT, which has expired. Renew KAFKA_SSL_CERT and KAFKA_SSL_KEY.'
   if (code.includes('ALERT'))
     return (
-      'The broker refused our side of the handshake. If it demands client certificates, check KAFKA_SSL_CERT and ' +
-      'KAFKA_SSL_KEY.'
+      'The broker refused our side of the handshake. If the broker demands client certificates, check KAFKA_SSL_CERT ' +
+      'and KAFKA_SSL_KEY.'
     )
   if (closed)
     return (
-      'The broker closed the connection during the TLS handshake. Check that the port speaks TLS (KAFKA_SSL), and ' +
-      'whether it demands KAFKA_SSL_CERT and KAFKA_SSL_KEY.'
+      'The broker closed the connection during the TLS handshake. Check that the port speaks TLS (KAFKA_SSL). If the ' +
+      'broker demands client certificates, check KAFKA_SSL_CERT and KAFKA_SSL_KEY.'
     )
   if (tlsCodes.test(code)) return 'Check KAFKA_SSL, KAFKA_SSL_CA, KAFKA_SSL_CERT and KAFKA_SSL_KEY.'
   return undefined

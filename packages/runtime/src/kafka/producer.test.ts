@@ -115,7 +115,7 @@ const createCluster = () => {
     refuse: (by: typeof refuse) => {
       refuse = by
     },
-    /** Loses the next replies, but stores the records. */
+    /** Drops the next replies after the records are stored. */
     loseReplies: (count: number) => {
       repliesLost = count
     },

@@ -30,8 +30,8 @@ export interface NewTopic {
 }
 
 /**
- * Reads metadata of topics, and creates topics. Each method rejects if Kafka does not answer or
- * refuses. `errorType` returns Kafka's name of the error.
+ * Reads metadata of topics, and creates topics. Each method rejects if Kafka does not answer, or if
+ * Kafka refuses the request. `errorType` returns Kafka's name of the error.
  */
 export interface TopicAdmin {
   /** Connects. May be called again after a failure. */

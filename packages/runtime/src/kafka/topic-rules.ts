@@ -173,7 +173,7 @@ const findPolicyProblems = (
     addProblem(`retention.ms is ${retentionMs}, ${wanted.says} ${wanted.ms}`, 'retention.ms')
   if (config.get('retention.bytes') !== '-1')
     addProblem(
-      `retention.bytes is ${config.get('retention.bytes')}, must be -1: Kafka would delete records by size`,
+      `retention.bytes is ${config.get('retention.bytes')}, must be -1: otherwise Kafka would delete records by size`,
       'retention.bytes',
     )
 }
@@ -225,8 +225,8 @@ export const problemsOf = (
   findReplicaProblems(settings, demand, replicas, config, addProblem)
   if (config.get('unclean.leader.election.enable') !== 'false')
     addProblem(
-      'unclean.leader.election.enable must be false: a replica that lags behind could become the leader and ' +
-        'lose acknowledged records',
+      'unclean.leader.election.enable must be false: otherwise a replica that lags behind could become the leader, ' +
+        'and acknowledged records would be lost',
       'unclean.leader.election.enable',
     )
   const codec = config.get('compression.type')

@@ -42,8 +42,8 @@ export interface Obstacles {
   /** An obstacle that a person must remove. Undefined if there is no such obstacle. */
   readonly blocked: Diagnosis | undefined
   /**
-   * Like `blocked`. If no obstacle needs a person, an outage. Undefined if the process has no
-   * obstacle.
+   * Like `blocked`. If no obstacle needs a person, this is an outage. Undefined if the process has
+   * no obstacle.
    */
   readonly worst: Diagnosis | undefined
   /** Returns the obstacles of all tasks except this one. */

@@ -14,7 +14,7 @@ const schemas = {
 const authority = createAuthority()
 const endingAt = (seconds: number) => authority.issue('client', [], new Date(seconds * 1000)).cert
 
-it('the metric has the earliest expiry of the certificates in each setting, even after a change', async () => {
+it('the metric has the earliest certificate expiry of each setting, even after a file has changed', async () => {
   const bundle = endingAt(2_000_000_000) + endingAt(1_000_000_000) + authority.ca
   const loaded = loadSettings(schemas, { CA: bundle, KEY: 'no certificate' })
   const metric = createCertificateMetric(createRegistry('test'), () => certificateExpiries(schemas, loaded))

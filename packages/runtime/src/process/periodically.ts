@@ -1,6 +1,6 @@
 /**
  * Repeats a task. If a run lasts longer than the interval, e.g. in an outage, the next runs are
- * skipped, so that runs do not pile up.
+ * skipped. So at most one run is active.
  * @returns a function that ends the repetition. This function does not wait for a running task.
  */
 export const periodically = (

@@ -91,7 +91,7 @@ it('if a secret file changes during the start, the new secrets are used', async 
   expect(lines).toEqual([{ event: 'secrets-changed', settings: ['SECRETS'] }])
 })
 
-it('a refused secret file that gets its old content back is usable, and does not count as changed', async () => {
+it('if a refused secret file gets its old content back, it is usable, and does not count as changed', async () => {
   const { check, lines, metric } = await setUp()
   mount({ secrets: 'a=', password: 'first' })
   await check()

@@ -134,7 +134,10 @@ export const createSecretFiles = <S extends Settings>(loaded: Loaded<S>, options
       changes.inc()
       logger.info({ event: 'secrets-changed', settings: changed }, 'the service uses the changed files of secrets')
     } else if (isRefused && problems.length === 0)
-      logger.info({ event: 'secrets-usable' }, 'the files of secrets again have the values that the service uses')
+      logger.info(
+        { event: 'secrets-usable' },
+        'the files of secrets are valid again, and have the values that the service uses',
+      )
     if (problems.length > 0)
       logger.warn(
         { event: 'secrets-unusable', problem: problems.join('; ') },

@@ -131,7 +131,7 @@ const readHttpAddress = (value: string): string => {
   // The messages do not show the value, because the value may have a password.
   if (!url || !/^https?:$/.test(url.protocol)) throw new Error('the value is not of the form http://host:port')
   if (url.username !== '' || url.password !== '')
-    throw new Error('the value has a user or a password; give these in a header')
+    throw new Error('the value has a user or a password; give the login in a header')
   if (url.search !== '' || url.hash !== '') throw new Error('the value has a query or a fragment')
   return url.href.replace(/\/+$/, '')
 }

@@ -110,7 +110,8 @@ export const brokenRules = <S extends Settings>(
 
 /**
  * Reads and checks all settings.
- * @param rules checks of several settings. A rule that reads a wrong setting is skipped.
+ * @param rules functions that check several settings together. A rule that reads a wrong setting is
+ *   skipped.
  * @param others settings of other services that may be in the same environment. This function does
  *   not read them.
  * @throws SettingsError with all problems.

@@ -113,16 +113,16 @@ const rows: readonly Row[] = [
     happened: 'is a replica and accepts no writes',
     hint: 'If this lasts, set REDIS_URL to the address of the primary.',
   },
-  { pattern: /OOM/, happened: 'has no memory left', hint: 'Raise its maxmemory.' },
+  { pattern: /OOM/, happened: 'has no memory left', hint: 'Raise maxmemory of Redis.' },
   {
     pattern: /MISCONF/,
     happened: 'accepts no writes because it cannot save its data',
-    hint: 'Look at its disk and its log.',
+    hint: 'Look at the disk and the log of Redis.',
   },
   {
     pattern: /max number of clients/,
     happened: 'accepts no more connections',
-    hint: 'Raise its maxclients, or close other clients.',
+    hint: 'Raise maxclients of Redis, or close other clients.',
   },
   {
     // Kafka and some other servers close the connection without a reset. ioredis then reports no

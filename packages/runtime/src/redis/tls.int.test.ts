@@ -96,7 +96,7 @@ describe('TLS to Redis with a private authority', () => {
   })
 
   // Redis closes the connection without a reason.
-  it('TLS to Redis without a client certificate fails, and the error names the settings', async () => {
+  it('TLS to Redis without a client certificate fails, and the error names the settings to check', async () => {
     expect(await diagnosisWith({ ...tls(), REDIS_TLS_CERT: '', REDIS_TLS_KEY: '' })).toMatchObject({
       message: expect.stringContaining('REDIS_TLS_CERT'),
     })

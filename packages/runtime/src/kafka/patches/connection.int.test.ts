@@ -91,7 +91,7 @@ it.each([2, 9])('a reset connection drops the %i bytes of its incomplete reply',
   expect([await ask(connection), await ask(connection)]).toEqual(['pong', 'pong'])
 })
 
-it('an unreadable reply ends the socket, not the process', async () => {
+it('an unreadable reply closes the socket, and does not end the process', async () => {
   const connection = await connectionTo((socket) => socket.write(Buffer.from([0, 0, 0, 1, 0])), answer)
   expect(await askAndFail(connection)).toBe('KafkaJSConnectionError')
   await connection.connect()

@@ -24,7 +24,7 @@ const Record = require('kafkajs/src/protocol/recordBatch/record/v0') as (options
 const offset = fc.bigInt({ min: 0n, max: 2n ** 63n - 1n }).map(String)
 const int32 = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 })
 
-it('the patch encodes a fetch byte for byte like kafkajs', async () => {
+it('the patch encodes a fetch to the same bytes as kafkajs', async () => {
   const request = require('kafkajs/src/protocol/requests/fetch/v11/request') as (options: object) => {
     encode(): Promise<Encoder>
   }
@@ -56,7 +56,7 @@ const batchOf = async (records: number): Promise<Buffer> => {
   return Buffer.from((await RecordBatch(options)).buffer)
 }
 
-it('the patch decodes a fetch like kafkajs, and leaves out partitions without records', async () => {
+it('the patch decodes a fetch as kafkajs does, but leaves out partitions without records', async () => {
   patchFetch()
   const original = require('kafkajs/src/protocol/requests/fetch/v11/response') as { decode: typeof decodeFetch }
   const batches = await Promise.all([1, 3].map(batchOf))
@@ -144,7 +144,7 @@ it('the patched consumer asks each broker for the same partitions as kafkajs', (
   )
 })
 
-it('the patched consumer refuses a partition whose leader is unknown, like kafkajs', () => {
+it('the patched consumer refuses a partition whose leader is unknown, as kafkajs does', () => {
   const group = groupOf({ cluster: clusterOf([{ partitionId: 0, leader: null }]) })
   expect(() => group.findReadReplicaForPartitions('t', [0])).toThrow('Invalid partition metadata')
 })
