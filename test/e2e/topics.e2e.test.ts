@@ -146,7 +146,7 @@ it('topics check names every problem of every topic, and the printed commands co
   ])
 
   const printed = await run(['create', '--print'])
-  expect(printed.stdout).toContain(`# No command corrects this: ${erasures}: has 3 partitions`)
+  expect(printed.stdout).toContain(`# No command corrects this problem: ${erasures}: has 3 partitions`)
   expect(await runPrinted()).toMatchObject({ code: 0 })
   const after = await run(['check'])
   expect(after.stdout).toContain('problems: 1\n')

@@ -37,7 +37,7 @@ it('a problem that no command can correct becomes a note', () => {
   const findings = { problems: [{ topic: 't', text: 'has 1 replicas' }], warnings: [] }
   expect(topicCommands(plain, [], findings)).toEqual({
     commands: [],
-    notes: ['No command corrects this: t: has 1 replicas'],
+    notes: ['No command corrects this problem: t: has 1 replicas'],
   })
 })
 

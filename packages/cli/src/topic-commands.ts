@@ -52,7 +52,7 @@ export const topicCommands = (
   for (const finding of [...problems, ...warnings]) {
     const { topic, correction } = finding
     if (correction) corrected.set(topic, [...(corrected.get(topic) ?? []), `${correction.name}=${correction.value}`])
-    else notes.push(`No command corrects this: ${findingLine(finding)}`)
+    else notes.push(`No command corrects this problem: ${findingLine(finding)}`)
   }
   const corrections = [...corrected].map(([topic, values]) =>
     command('kafka-configs.sh', [

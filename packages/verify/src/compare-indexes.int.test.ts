@@ -45,7 +45,7 @@ it('verify names a customer whose field _index lacks a term', async () => {
   await redis.hset(key, { _index: '["dealer:d"]' })
   expect(await found()).toEqual([
     'c lacks 1 terms in its field _index',
-    'c is in an index of phone that its field _index does not name',
+    'c has an entry in an index of phone that its field _index does not name',
   ])
 })
 
@@ -68,7 +68,7 @@ it.each([
 it('verify names an index entry of a customer without a hash, unless an erasure mark names the entry', async () => {
   const { keyPrefix, phone, found } = await setUp()
   await redis.zadd(phone, '1', 'gone')
-  expect(await found()).toEqual(['gone is in an index of phone that its field _index does not name'])
+  expect(await found()).toEqual(['gone has an entry in an index of phone that its field _index does not name'])
   await redis.hset(erasedKey('gone', keyPrefix), { _index: '["phone:+14152002671"]' })
   expect(await found()).toEqual([])
 })

@@ -65,7 +65,8 @@ const readTerms = async ({ redis, keyPrefix }: ComparedIndexes, customerUuid: st
   )
   const customer = { customerKey: key, phoneNumbers: parsed(phoneNumbers), emails: parsed(emails) }
   const state = { customer, vehicles: parsed(vehicles), dealerUuid } as CustomerState
-  // In the hash, a number or an object looks like its JSON text. Only texts have terms.
+  // The hash stores a number or an object as JSON text. Only a value that was a text in the event
+  // has a term.
   const mayBeText = (text: string | null | undefined) => text !== 'null' && parsed(text) === undefined
   const isDealerText = mayBeText(dealerUuid)
   const isCertain = (term: IndexTerm) =>
@@ -113,7 +114,7 @@ const compareEntries = async (compared: ComparedIndexes, key: string): Promise<n
       // Read the entry and the field `_index` again, because the projector may be changing them. It
       // removes an entry before it changes the field.
       if ((await redis.zscore(key, customerUuid)) !== null && !(await mayHave(compared, customerUuid, term)))
-        onWrong(customerUuid, `is in an index of ${name} that its field _index does not name`)
+        onWrong(customerUuid, `has an entry in an index of ${name} that its field _index does not name`)
     }
     cursor = next
   } while (cursor !== '0')

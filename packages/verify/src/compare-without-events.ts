@@ -53,7 +53,7 @@ const compareWithState = async (
   return isSame ? undefined : 'has a hash in Redis that differs from its document in the state topic'
 }
 
-/** Finds customers that are in the state topic, and wrong or missing in Redis. */
+/** Finds customers that the state topic has, but that are wrong or missing in Redis. */
 const compareStates = async (of: WithoutEvents, isNewer: IsNewer): Promise<void> => {
   const { evidence, redis, keyPrefix, signal } = of
   for (const customerUuid of evidence.unknownStates()) {

@@ -24,7 +24,7 @@ export const noteErasure = (
     if (scope === 'forever' || scope === 'until-now')
       evidence.erasure(customerUuid, scope === 'forever' ? FOREVER : erasedAt)
   } catch (error) {
-    // The decoder throws a TypeError, the parser a SyntaxError.
+    // The decoder throws a TypeError. The parser throws a SyntaxError.
     if (!(error instanceof TypeError || error instanceof SyntaxError)) throw error
   }
 }

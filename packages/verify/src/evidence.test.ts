@@ -102,7 +102,7 @@ it('a wrong customer can be repaired from the last record of its newest event, i
 
 it('a problem of an index does not hide an earlier problem of the customer', () => {
   evidence.wrong('c', 'is missing')
-  evidence.wrongEntry('c', 'is in an index of phone that its field _index does not name')
+  evidence.wrongEntry('c', 'has an entry in an index of phone that its field _index does not name')
   evidence.wrongEntry('d', 'is missing in 1 of its indexes')
   expect(evidence.wrongs(10)).toEqual([
     { customerUuid: 'c', reason: 'is missing' },

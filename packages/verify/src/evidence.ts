@@ -8,8 +8,8 @@ export type Digest = Uint8Array
 
 /**
  * Metadata that may differ between two correct copies of one event. A digest leaves these fields
- * out. `compareHash` checks all of them except `_index`, which the comparison of the indexes
- * checks.
+ * out. `compareHash` checks these fields, except `_index`. The comparison of the indexes checks
+ * `_index`.
  */
 export const COPY_METADATA: ReadonlySet<string> = new Set([
   '_receivedAt',

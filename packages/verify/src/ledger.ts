@@ -1,6 +1,6 @@
 /**
- * Reads the ledger of the simulated sender. The ledger has one JSON line for each promise, which is
- * a delivery that was answered with 2xx in time.
+ * Reads the ledger of the simulated sender. The ledger has one JSON line for each promise. A
+ * promise is a delivery that was answered with 2xx in time.
  */
 import { createReadStream } from 'node:fs'
 

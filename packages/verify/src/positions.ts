@@ -19,9 +19,11 @@ export interface StoredProgress {
   readonly position: bigint | undefined
   /** Undefined if the partition is not being filled. */
   readonly fill: StoredFill | undefined
-  /** Next offset of the erasures topic to execute. */
+  /** Offset of the next erasure to execute, in the erasures topic. */
   readonly erasuresOffset: bigint | undefined
-  /** Raw offset before which the state topic has all documents. */
+  /**
+   * Offset of the raw topic. The state topic has the documents of all events before this offset.
+   */
   readonly publishedOffset: bigint | undefined
   /**
    * End of the lookahead window that contains the position. The projector leaves out an event of
@@ -29,8 +31,8 @@ export interface StoredProgress {
    */
   readonly windowEnd: bigint | undefined
   /**
-   * Offset before which Redis has every event: the start of the window that contains the position.
-   * Without such a window, the position.
+   * Offset before which Redis has every event. It is the start of the lookahead window that
+   * contains the position. If no window contains the position, it is the position.
    */
   readonly completeBefore: bigint | undefined
 }

@@ -83,5 +83,5 @@ export const VERDICT_LEGEND = [
   '  promise: an answer with 2xx. unusable: a record that can never be applied; quarantine keeps a copy with ' +
     'the reason.',
   '  version alone: the record of the hash arrived after the topic was read, so the fields could not be compared.',
-  `  wrong: the stored data do not agree with the customer's newest event. At most ${MAX_NAMED} are named.`,
+  `  wrong: the stored data do not agree with the customer's newest event. The list names at most ${MAX_NAMED}.`,
 ]

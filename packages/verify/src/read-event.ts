@@ -56,8 +56,9 @@ const JsonWithSource = JSON as typeof JSON & {
 }
 
 /**
- * Returns true if `JSON.parse` may round a number, so that its text must be kept: the number has ≥
- * 16 characters before its exponent, or its exponent has ≥ 3 digits.
+ * Returns true if `JSON.parse` may round the number. The text of the number must then be kept.
+ * `JSON.parse` may round a number with ≥ 16 characters before its exponent, or with an exponent of
+ * ≥ 3 digits.
  */
 const isLong = (number: string): boolean => /^-?[\d.]{16}|[eE][+-]?\d{3}/.test(number)
 const mayHoldLong = (text: string): boolean => /[\d.]{16}|\d[eE][+-]?\d{3}/.test(text)

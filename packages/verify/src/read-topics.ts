@@ -125,8 +125,8 @@ const digestOf = (value: Buffer | null): Uint8Array => Buffer.from(sha256(value 
 
 /**
  * Returns a time of receipt in Unix milliseconds. Quarantine still has its records of this time and
- * later. Older raw records may exist whose copy in quarantine was deleted, because the retention of
- * quarantine and of the raw topics may differ.
+ * later. Copies of older raw records may have been deleted, because the retention of quarantine and
+ * of the raw topics may differ.
  * @returns 0 if quarantine has not deleted any record yet, or if its retention is unlimited.
  */
 export const quarantineReachesBackTo = async (

@@ -1,8 +1,8 @@
 /**
  * Repairs customers whose hash or state document is wrong. The projector does the work by its own
- * rules: it applies the newest event of each customer again, and publishes its document. For this,
- * a repair marks the hashes and moves positions back. During a repair no customer disappears from
- * Redis.
+ * rules: it applies the newest event of each customer again, and publishes its document. A repair
+ * only marks the hashes and moves positions back, so that the projector does this work. During a
+ * repair no customer disappears from Redis.
  */
 import { readFileSync } from 'node:fs'
 import { lowerPosition, type RedisClient } from '@customer-stream/runtime/redis'
