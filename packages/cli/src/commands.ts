@@ -13,7 +13,10 @@ export interface Command {
    * with an empty list, any text is accepted, e.g. an id.
    */
   readonly words?: readonly (readonly string[])[]
-  /** Kind of each option, by name without `--`. A `text` has a value. A `flag` has no value. */
+  /**
+   * Kinds of the options, with the names of the options (without `--`) as keys. A `text` has a
+   * value. A `flag` has no value.
+   */
   readonly options: CommandLine<unknown>['options']
 }
 

@@ -90,7 +90,7 @@ const check = (service: keyof typeof SERVICES, env: NodeJS.ProcessEnv) => {
   }
 }
 
-/** Texts for the sources of a value, in the order in which they are listed. */
+/** Text for each source of a value. The report lists the settings in the order of their sources. */
 const SOURCES = { environment: 'given', file: 'from a file', default: 'default', none: 'not given' } as const
 
 const lineOf = ({ name, value, source }: EffectiveSetting): string =>

@@ -128,7 +128,7 @@ export const createHistory = ({ customerUuid, topic, limit, ...options }: Histor
   const refused: HistoryEvent[] = []
   /** Copies in quarantine, by place of the raw record. */
   const copies = new Map<string, { readonly reason: string; readonly copy: string }>()
-  /** Places of the kept records. Built at the first call of `addQuarantined`. */
+  /** Places of the raw records that are in memory. Built at the first call of `addQuarantined`. */
   let places: ReadonlySet<string> | undefined
   let leftOut = 0
   /** Newest version of the events that were left out. */

@@ -20,9 +20,9 @@ export const hasForeignKey = (records: readonly FetchedRecord[], partition: numb
   records.some(({ key }) => key !== null && partitionOf(key.toString(), count) !== partition)
 
 /**
- * Reads the oldest records of each possible partition. If the keys of all these records belong to
- * their partition, no partition was added after these records. The command then does not need the
- * rest of this partition.
+ * Reads the oldest records of each partition that the customer's key had when the topic had fewer
+ * partitions. If the keys of all these records belong to their partition, no partition was added
+ * after these records. The command then does not need the rest of this partition.
  */
 export const formerPartitions = async (
   admin: TopicAdmin,

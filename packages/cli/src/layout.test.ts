@@ -32,7 +32,7 @@ it('a full progress bar shows no time left, even if the rate is not known', () =
   expect(barText({ ...full, done: 19_999 }, 200)).toContain('? s left')
 })
 
-it('a step shows its duration at the right, and a long text below', () => {
+it('a step shows its duration at the right, and continues a long text on the next line', () => {
   const text = 'each partition has another leader, and the sender gets 202 again'
   expect(stepText({ mark: '✔', label: 'leader', text, ms: 2949 }, 60).split('\n')).toEqual([
     '✔ leader    each partition has another leader, and    2.9 s',

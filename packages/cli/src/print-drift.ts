@@ -1,4 +1,4 @@
-/** Prints the differences between the sender's events and its documentation. */
+/** Prints the differences between the sender's events and the vendor's documentation. */
 import type { Drift } from '@customer-stream/schemas'
 import { counted, printable, utc } from './terminal-text.ts'
 

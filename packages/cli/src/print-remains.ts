@@ -1,4 +1,7 @@
-/** Prints the copies that `customer-stream erase` found. No text controls the terminal. */
+/**
+ * Prints the copies that `customer-stream erase` found. Escapes all texts, so that they cannot
+ * control the terminal.
+ */
 import { isFullyErased, type Places, type Remains, type TopicRemains } from './remains.ts'
 import { counted, printable } from './terminal-text.ts'
 

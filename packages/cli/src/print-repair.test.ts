@@ -7,7 +7,7 @@ const partitions = [
   { partition: 3, from: 1n, records: 34 },
 ]
 
-it('the plan of a repair names customers, records and partitions, and the option that begins it', () => {
+it('the plan of a repair names customers, records and partitions, and the option that begins the repair', () => {
   expect(repairLines({ repairable, repairableCount: 1, wrongCount: 1 }, partitions)).toEqual([
     'repair of 1 customer: the projector applies 1,234 records of 2 partitions again',
     '  Nothing was changed. To repair, add --execute.',

@@ -45,7 +45,9 @@ const executionOf = (waiting: number | null): string => {
   return waiting === 0 ? 'all executed' : `${waiting} not executed`
 }
 
-/** Returns the lines about each part. A part without an answer is `unknown`. */
+/**
+ * Returns the lines for each part of the report. A part whose question has no answer is `unknown`.
+ */
 const details = (report: StatusReport, isOff: (part: string) => boolean): (readonly [string, readonly string[]])[] => {
   const { checkedAt, lastEventAt, lag, fill, stateTopic, erasures, quarantine, rates } = report
   const unknown = ['unknown']

@@ -1,4 +1,4 @@
-/** `customer-stream quarantine list | show | redrive | drop`: each has its own file. */
+/** `customer-stream quarantine`: runs one of its subcommands. Each subcommand has its own file. */
 import { COMMANDS, readWords } from './commands.ts'
 
 const commands = {

@@ -1,6 +1,6 @@
 /**
  * Reads the state of the pipeline from Kafka and Redis, for `customer-stream status`. Each question
- * has its own answer, so that the report has the other answers if one question fails.
+ * has its own answer. So if one question fails, the report still has the other answers.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -162,7 +162,7 @@ const OTHER_REASONS = 'other reasons'
 
 export interface CountOptions {
   readonly since: number
-  /** Maximum records that are read. */
+  /** Maximum number of records to read. */
   readonly limit: number
   /** Ends the reading. The counts then cover only the records that were read before the abort. */
   readonly signal: AbortSignal
@@ -223,7 +223,7 @@ const PAUSE_MS = 250
 const PATIENCE_MS = 4000
 /** Number of waiting records at which the projector may read ahead before it applies records. */
 const FAR_BEHIND = 5000
-/** Replaces PATIENCE_MS for such a partition: the lookahead takes up to 8 s without progress. */
+/** Replaces PATIENCE_MS if FAR_BEHIND or more records wait, because a lookahead may take 8 s. */
 const FAR_BEHIND_PATIENCE_MS = 8700
 /** An open transaction is reported if it has hidden records from consumers for this time. */
 export const HELD_MS = 2000

@@ -1,4 +1,4 @@
-/** Calculates how far the projections in Redis are. Pure functions. */
+/** Calculates the progress of the projections in Redis. Pure functions. */
 import type { PartitionEnds } from '@customer-stream/runtime/kafka'
 import type { StoredProgress } from '@customer-stream/verify'
 

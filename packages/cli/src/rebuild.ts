@@ -64,7 +64,7 @@ type Input = ReturnType<typeof line.read>
 
 const { signal } = interruption
 
-/** Positions of the raw topic. `configured` is the projection of the settings. */
+/** Place of the positions of the raw topic. `configured` is the setting PROJECTION_VERSION. */
 interface Place {
   readonly redis: RedisClient
   readonly topic: string
@@ -75,7 +75,10 @@ interface Place {
 
 type States = ReadonlyMap<number, ProjectionState>
 
-/** Reads each projection that has positions of the topic, in order. */
+/**
+ * Reads the state of each projection that has positions of the topic. Sorted by number of the
+ * projection.
+ */
 const readStates = async ({ redis, topic, keyPrefix, configured, ends }: Place): Promise<States> => {
   const lowest = Math.max(1, configured - NEIGHBOURS)
   const numbers = Array.from({ length: configured + NEIGHBOURS - lowest + 1 }, (_, i) => lowest + i)
@@ -103,7 +106,7 @@ const currentOf = (states: States, { configured, ends }: Place): ProjectionState
 const rateBetween = (first: ProjectionState, last: ProjectionState, ms: number): number =>
   ms > 0 && first.projection === last.projection ? Math.max(0, first.left - last.left) / (ms / 1000) : 0
 
-/** Reads until the projection is complete, and shows the progress. */
+/** Reads the positions again and again until the projection is complete, and shows the progress. */
 const waitUntilComplete = async (place: Place): Promise<void> => {
   const startedAt = performance.now()
   const first = currentOf(await readStates(place), place)

@@ -12,11 +12,11 @@ it.each([
   ['the longest retention', { 'retention.ms': LONGEST, 'segment.ms': '10' }, 'forever'],
   ['the time until a compaction', { 'cleanup.policy': 'compact', 'max.compaction.lag.ms': '700' }, 700],
   ['no time limit of a compaction', { 'cleanup.policy': 'compact', 'max.compaction.lag.ms': LONGEST }, 'compaction'],
-])('how long a topic keeps deleted data follows from %s', async (_, settings, expected) => {
+])('keepsFor calculates the time that a topic keeps deleted data from %s', async (_, settings, expected) => {
   expect(await keepsFor(adminWith({ 'cleanup.policy': 'delete', ...settings }), 't')).toBe(expected)
 })
 
-it('how long a topic keeps deleted data is unknown if a right is missing, and an outage is an error', async () => {
+it('keepsFor returns unknown if a right is missing, and rejects during an outage', async () => {
   const failing = (error: Error) => ({ describeTopicConfig: () => Promise.reject(error) }) as unknown as TopicAdmin
   const denied = Object.assign(new Error('denied'), {
     name: 'KafkaJSProtocolError',

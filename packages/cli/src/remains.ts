@@ -64,8 +64,8 @@ export interface Remains {
 }
 
 /**
- * Time from which a limit counts as "no limit": 1000 years. Kafka's default for "no limit" is
- * 2^63-1 ms.
+ * A time limit of 1000 years or more counts as "no limit". Kafka's default for "no limit" is 2^63-1
+ * ms.
  */
 const NO_LIMIT_MS = 1000 * 365 * 86_400_000
 

@@ -1,4 +1,4 @@
-/** Writes sentences about facts that only the metrics of a service have. */
+/** Writes sentences about facts that only the metrics of a service show. */
 import type { MetricsSample } from '@customer-stream/runtime'
 import type { ServiceAddress, ServiceKind } from './service-probe.ts'
 import { counted, duration } from './terminal-text.ts'
@@ -11,7 +11,10 @@ interface AlertCounter {
   readonly what: readonly [one: string, many: string]
 }
 
-/** Counters of the critical alerts, and of refused requests, by the name of their alert. */
+/**
+ * Counters that status reports: the counters of the critical alerts, and of refused requests. Each
+ * key is the name of an alert.
+ */
 export const ALERT_COUNTERS: Readonly<Record<string, AlertCounter>> = {
   SenderRefused: {
     kind: 'ingress',

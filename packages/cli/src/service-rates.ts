@@ -1,7 +1,7 @@
 import type { MetricsSample } from '@customer-stream/runtime'
 import type { ServiceKind } from './service-probe.ts'
 
-/** Rates of all services together, in requests or records a second. */
+/** Rates of all services together, in requests or records per second. */
 export interface Rates {
   /** Requests answered with 202. Null if no ingress gave its metrics. */
   readonly accepted: number | null

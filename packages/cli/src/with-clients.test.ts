@@ -17,7 +17,7 @@ it('if Kafka answers with an error, a command reports this error', async () => {
   await expect(connectKafka(wrong, settings)).rejects.toThrow('wrong password')
 })
 
-it('a command that a quota of Kafka delays names the quota once', () => {
+it('if a quota of Kafka delays a command, the command names the quota once', () => {
   vi.useFakeTimers()
   const lines: string[] = []
   vi.spyOn(process.stderr, 'write').mockImplementation((line) => lines.push(String(line)) > 0)

@@ -42,7 +42,7 @@ export interface GroupOptions extends Execution {
   readonly action: Action
   /** Ends a pause early. */
   readonly signal: AbortSignal
-  /** Returns the records that may still be sent. Called before each group. */
+  /** Returns the records that may still be sent. Called before a group is sent. */
   readonly recheck?: ((group: readonly Accepted[]) => Promise<readonly Accepted[]>) | undefined
   /** Called with each record that Kafka refuses, and with Kafka's error message. */
   readonly onRefused: (record: QuarantinedRecord, why: string) => void

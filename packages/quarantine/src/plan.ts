@@ -23,7 +23,10 @@ import { contentTypeOf, explanationOf, type QuarantinedRecord } from './record.t
 
 export type Plan =
   | { readonly send: OutgoingRecord & { readonly value: Buffer } }
-  /** The record would come back to quarantine, or must not be sent. `why` has no customer data. */
+  /**
+   * The record is not sent, because it would come back to quarantine or must not be copied. `why`
+   * has no customer data.
+   */
   | { readonly refused: string; readonly why: string }
 
 export interface PlanOptions {
@@ -51,7 +54,8 @@ const keptHeaders = (record: QuarantinedRecord, contentType: string | undefined)
 
 /**
  * Returns true if an erasure of one of these customers covers the event. If the event has no
- * version, this is unknown, so any erasure of one of these customers counts.
+ * version, any erasure of one of these customers counts, because the event may be older than the
+ * erasure.
  */
 const isOfErased = (
   customerUuids: readonly string[],

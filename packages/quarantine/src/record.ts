@@ -16,8 +16,8 @@ export interface QuarantinedRecord extends Place {
   /** The service that wrote the record. Empty if the header is missing. */
   readonly stage: string
   /**
-   * Place of the original record: `topic/partition/offset`. If Kafka refused the original record,
-   * only the name of its topic.
+   * Place of the original record: `topic/partition/offset`. A record that Kafka refused has no
+   * offset. The place is then only the name of its topic.
    */
   readonly source: string | undefined
   /** customerUuid or event id, if known. */

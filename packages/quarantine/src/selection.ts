@@ -21,7 +21,7 @@ export interface Selection {
   readonly limit: number
 }
 
-/** @throws Error that names the nearest reason. */
+/** @throws Error that names the nearest reason, if this version does not know the given reason. */
 export const requireReason = (reason: string): void => {
   const nearest = nearestName(reason, Object.keys(QUARANTINE_REASONS))
   if (!Object.hasOwn(QUARANTINE_REASONS, reason))

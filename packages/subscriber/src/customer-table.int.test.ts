@@ -227,7 +227,8 @@ it('the staleness of a table grows while Kafka is stalled', async () => {
   const kafka = new kafkajs.Kafka({
     brokers: [...kafkaBrokers],
     logLevel: kafkajs.logLevel.NOTHING,
-    // All connections go through the proxy, because Kafka tells its clients its own address.
+    // Send all connections through the proxy. Without this factory, kafkajs would connect to the
+    // address that Kafka advertises.
     socketFactory: ({ onConnect }) => connect(network.port, '127.0.0.1', onConnect),
   })
   const table = open({ ...topic, kafka })

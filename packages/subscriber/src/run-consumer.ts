@@ -55,7 +55,7 @@ export interface RunOptions {
  */
 const MAX_WAIT_MS = 500
 
-/** Pause after an outage has ended a consumer, and before the consumer runs again. */
+/** Pause between the end of a consumer in an outage and its next start. */
 const RESTART_PAUSE_MS = 1000
 
 /** Returns why kafkajs cannot read the topic. Names the missing right, if a right is missing. */

@@ -108,7 +108,8 @@ export const handleRecords = async (
     report.notAccepted(place, 'unreadable', why)
   }
   /**
-   * Returns the last handled record, for a message. Empty in a dry run, which handles no record.
+   * Returns the words of a message that name the last handled record. Empty in a dry run, which
+   * handles no record.
    */
   const where = () => {
     if (group === undefined) return ''

@@ -1,4 +1,4 @@
-/** Options of the four `quarantine` commands. A `text` has a value, a `flag` has none. */
+/** Options of the four `quarantine` commands. A `text` has a value. A `flag` has no value. */
 export const FILTER_OPTIONS = {
   reason: 'text',
   since: 'text',

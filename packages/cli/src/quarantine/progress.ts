@@ -67,7 +67,10 @@ export const createProgress = (label: string, counts: () => Counts) => {
   }
 }
 
-/** Returns a function that prints how many records a command without a live line has read. */
+/**
+ * Returns a function for a command without a live line. The function prints how many records the
+ * command has read.
+ */
 export const createReadNotice = (command: string) => (read: number, total: number) => {
   if (read % NOTICE_RECORDS !== 0) return
   printNotice(`${command}: read ${grouped(read)} of ${grouped(total)} records`)

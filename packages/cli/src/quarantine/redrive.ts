@@ -20,8 +20,8 @@ import { FILTER_USAGE, numberOf, readSelection, SETTINGS_USAGE } from './selecti
 const DEFAULT_RATE = 500
 
 /**
- * Returns the charset of the option, or of the ingress' setting. Other settings of the ingress are
- * not read, because they may be missing here.
+ * Returns the charset of the option --charset, or of the ingress' setting MYKAARMA_CHARSET if the
+ * option is missing. Other settings of the ingress are not read, because they may be missing here.
  */
 const charsetOf = (given: string | undefined): string | undefined => {
   const charset = given ?? process.env.MYKAARMA_CHARSET

@@ -35,8 +35,8 @@ const supervisorScript = fileURLToPath(new URL('./docker-supervisor.ts', import.
 type Log = (line: string) => void
 
 /**
- * Pulls an image, if possible with the command `docker`, which shows sizes and has the user's
- * logins.
+ * Pulls an image. Uses the command `docker` if possible, because that command shows sizes and has
+ * the user's logins.
  */
 const pull = async (image: string, log: Log): Promise<void> => {
   log(`pulling ${image}, once`)

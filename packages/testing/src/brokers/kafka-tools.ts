@@ -21,7 +21,10 @@ export interface KafkaTools {
   remove(): Promise<void>
 }
 
-/** Places Kafka's own command-line tools, which Java runs from the jars of Maven Central. */
+/**
+ * Writes scripts for Kafka's own command-line tools, which Java runs from the jars of Maven
+ * Central.
+ */
 export const placeKafkaTools = async (): Promise<KafkaTools> => {
   const run = await openRun()
   try {
