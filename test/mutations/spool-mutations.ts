@@ -17,7 +17,7 @@ export const spoolMutations: readonly Mutation[] = [
     from: `await file.datasync()
         if (isNew)`,
     to: 'if (isNew)',
-    test: spool('a record is acknowledged only after an fsync of its file and of a new file’s directory'),
+    test: spool('a record is acknowledged only after an fsync of its file and, for a new file, of the directory'),
   },
   {
     rule: 'the spool syncs the directory of a new file',
@@ -25,7 +25,7 @@ export const spoolMutations: readonly Mutation[] = [
     file: `${folder}/spool/segment.ts`,
     from: 'await syncDirectory(directory)',
     to: '',
-    test: spool('a record is acknowledged only after an fsync of its file and of a new file’s directory'),
+    test: spool('a record is acknowledged only after an fsync of its file and, for a new file, of the directory'),
   },
   {
     rule: 'no record is acknowledged if the disk fails',

@@ -127,7 +127,7 @@ export const storeMutations: readonly Mutation[] = [
     file: `${folder}/lua/apply-snapshots.lua`,
     from: `if ARGV[9] ~= '' and redis.call`,
     to: `if false and redis.call`,
-    test: store('a replica with no customer of a chunk'),
+    test: store('if a replica with no customer of a chunk'),
   },
   {
     rule: 'each call of a chunk checks that the position has its expected value',

@@ -81,8 +81,8 @@ const createQueueGauges = (registers: Registry[], { size, isolated }: Pick<Sourc
   new Gauge({
     name: 'ingress_partitions_failing',
     help:
-      'Partitions, over all topics, whose last flush failed. The ingress retries them separately, even without ' +
-      'new events. They delay no other partition.',
+      'Partitions, over all topics, whose last flush failed. The ingress retries these partitions separately, ' +
+      'even without new events. They delay no other partition.',
     registers,
     collect() {
       this.set(isolated().failing)

@@ -50,10 +50,10 @@ export interface ChunkStore {
     options?: ChunkOptions,
   ): Promise<AppliedChunk>
   /**
-   * Writes a chunk whose documents will be published, but does not move the position. After their
-   * publication, `moveAfter` moves the position, if no other process has written a chunk of this
-   * partition in between. While the partition is being filled, nothing is written (`isInPlace` is
-   * false), because Redis lacks hashes to compare with.
+   * Writes a chunk whose documents will be published, but does not move the position. After the
+   * publication of the documents, `moveAfter` moves the position, if no other process has written a
+   * chunk of this partition in between. While the partition is being filled, nothing is written
+   * (`isInPlace` is false), because Redis lacks hashes to compare with.
    */
   writeChunk(
     customers: readonly IndexedCustomer[],

@@ -204,9 +204,9 @@ export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: str
           what: 'state',
           send: async () => {
             // Kafka may have refused the documents because another projector has the partition now.
-            // Kafka would accept them in a further attempt, because each attempt gets a new epoch.
-            // So first write the chunk again, which shows whether another projector has moved the
-            // position.
+            // Kafka would accept the documents in a further attempt, because each attempt gets a
+            // new epoch. So first write the chunk again, which shows whether another projector has
+            // moved the position.
             if (mayBePublished) {
               const again = await write()
               if (again.isInPlace) token = again.token

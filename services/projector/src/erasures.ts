@@ -5,8 +5,8 @@
  * Redis stores the position in the erasures topic together with the position of the raw partition.
  * After Redis was emptied or restored, that position is missing or old. The erasures are then
  * executed again before any event of the partition is applied. The erasures are also executed again
- * after the state topic was switched off or created again. The topic may then lack their
- * tombstones.
+ * after the state topic was switched off or created again. The state topic may then lack the
+ * tombstones of these erasures.
  *
  * While a partition is filled from the state topic, an erasure only sets the mark of its customer
  * in Redis. No tombstone is published, because the fill may still bring a newer document of the
@@ -150,7 +150,7 @@ const warnReplaced = (logger: ErasuresDependencies['logger'], partition: number,
   logger.error(
     { event: 'erasures-topic-replaced', partition, before, now },
     'the erasures topic was deleted and created again; Redis has the marks of the earlier erasures, but after a ' +
-      'loss of Redis their customers would come back; write these erasures again',
+      'loss of Redis the erased customers would come back; write these erasures again',
   )
 
 export const createErasures = (deps: ErasuresDependencies): Erasures => {

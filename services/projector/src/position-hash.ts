@@ -44,7 +44,10 @@ export const createPositionHash = (client: RedisClient, { keyPrefix, topic, proj
     copies,
     /** Returns the names of a partition's fields. */
     fields,
-    /** Reads one field of each partition. Returns its value in each copy, by partition. */
+    /**
+     * Reads one field of each partition. Returns, by partition, the value of the field in each
+     * copy.
+     */
     read: async (
       partitions: readonly number[],
       name: keyof ReturnType<typeof fieldsOf>,

@@ -198,7 +198,7 @@ describe('a standstill', () => {
     expect(progress.standstill).toBeUndefined()
   })
 
-  it('a process stands still only if none of its partitions moves', async () => {
+  it('a process stands still only if the position of none of its partitions moves', async () => {
     const { progress, positions, pass } = setUp()
     positions.set(1, '4')
     await pass(20_000)

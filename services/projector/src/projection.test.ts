@@ -178,7 +178,7 @@ describe('the state topic', () => {
     expect([published, redis.position]).toEqual([[], '13'])
   })
 
-  it('if the state topic stores nothing, only its partition pauses, and the position stays', async () => {
+  it('while the state topic does not store a partition’s documents, only this partition pauses', async () => {
     const { assign, projection, batch, redis, before, paused, published, seeks, registry } = withState()
     await assign()
     const { promise: isBack, resolve: comeBack } = Promise.withResolvers<void>()

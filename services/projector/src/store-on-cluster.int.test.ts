@@ -333,7 +333,7 @@ describe('erasures on a cluster', () => {
   }))
   const executed = { topicId: 'id', offset: '2' }
 
-  it('an erasure erases its customers and their later events, and no other customers', async () => {
+  it('an erasure erases its customers, refuses their later events, and keeps all other customers', async () => {
     const { store, keyPrefix } = fresh()
     await apply(store, [snapshot('c0'), snapshot('c2')])
     const from = (await store.positions([0])).get(0) ?? ''

@@ -315,7 +315,7 @@ describe('a Redis that is replaced behind its address', () => {
     ['all earlier calls', 4],
     ['all earlier calls', 5],
   ])(
-    'a replica with %s of a chunk that is promoted before script %i has no position without its customers',
+    'if a replica with %s of a chunk is promoted before script %i, it has the customers before its position',
     { timeout: 60_000 },
     async (what, nth) => {
       const { urls, primary, replica, network, untilInSync } = await startReplicated()

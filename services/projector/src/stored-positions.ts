@@ -84,7 +84,8 @@ export const createStoredPositions = (deps: StoredPositionsDependencies, options
    * offset is lower than the position in two cases: the state topic is new, or a projector without
    * a state topic has moved the position.
    * @returns true if a position was moved, here or by a chunk that was written at the same time.
-   *   That chunk may have its documents in the earlier state topic, so its position goes back, too.
+   *   The documents of that chunk may be in the earlier state topic, so the position goes back,
+   *   too.
    */
   const goBackToPublished = async (
     stateTopicId: string | undefined,

@@ -160,7 +160,7 @@ export const createDelivery = (deps: DeliveryDependencies): Delivery => {
     const { problem } = spool
     const message =
       `The spool cannot be used: ${problem?.message}. Events that Kafka does not store get 503. Repair the folder; ` +
-      'the service then opens it again.'
+      'the service then opens the spool again.'
     obstacles.report('spool', problem && { blocked: true, reason: 'spool', message })
   }
   return {

@@ -190,7 +190,7 @@ describe('authentic events', () => {
 })
 
 describe('traces', () => {
-  it('the span of an accepted request is a child of the sender’s span, and its context is in the record', async () => {
+  it('an accepted request has a child of the sender’s span, and its record has the context of this child', async () => {
     const { post, published, spans } = start({ isTraced: true })
     await post(valid, SENDER)
     await post(valid)

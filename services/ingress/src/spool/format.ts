@@ -249,8 +249,8 @@ const DESCRIPTION_START = Buffer.from('{"topic":"')
 
 /**
  * Finds the marker of a version 1 file with a damaged header: the marker whose intact frames cover
- * the most bytes. Ignores a frame inside another frame, because a sender may have put it into a
- * body.
+ * the most bytes. Ignores a frame inside another frame, because a sender may have hidden this frame
+ * in a body.
  */
 export const findMarker = async (view: View, end: number): Promise<Buffer | undefined> => {
   const covered = new Map<string, number>()

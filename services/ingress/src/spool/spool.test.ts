@@ -122,7 +122,7 @@ describe('a spool', () => {
     expect(datasync.mock.calls.length).toBeLessThan(60)
   })
 
-  it('a record is acknowledged only after an fsync of its file and of a new file’s directory', async () => {
+  it('a record is acknowledged only after an fsync of its file and, for a new file, of the directory', async () => {
     const events: string[] = []
     const prototype = await fileHandles()
     for (const method of ['datasync', 'sync'] as const) {

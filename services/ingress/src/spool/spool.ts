@@ -45,7 +45,7 @@ export interface SpoolOptions {
 export interface SpoolSize {
   /** Number of undelivered records. Excludes the records of `uncountedBytes`. */
   readonly records: number
-  /** Bytes in files of an earlier process whose records are not counted yet. */
+  /** Bytes in files whose records are not counted yet. An earlier process wrote these files. */
   readonly uncountedBytes: number
   /** Bytes of all files. */
   readonly bytes: number
