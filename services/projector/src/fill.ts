@@ -38,8 +38,9 @@ export type FillPartition = (partition: number, fill: Fill, signal: AbortSignal)
 const CONCURRENT = 4
 
 /**
- * Customers whose hash was written by a lower projection, and is newer than all documents of the
- * customer that were read so far. The fill keeps this hash, because a newer document may follow.
+ * Customers for whom two facts are true: a lower projection has written the hash, and the hash is
+ * newer than every document of the customer that the fill has read so far. The fill keeps this
+ * hash, because a newer document may follow.
  */
 interface KeptHashes {
   note(applied: AppliedStates): void

@@ -66,7 +66,7 @@ const setUp = (partitions = 2) => {
 }
 
 describe('lag', () => {
-  it('the lag of every partition is measured, even without an owner or a position', async () => {
+  it('the lag of every partition is measured, even if a partition has no owner or no position', async () => {
     const { progress, positions, group, lag } = setUp(3)
     group.members = []
     positions.set(1, '4').delete(2)

@@ -24,7 +24,7 @@ ARGV[11] lookahead's window to which the chunk belongs, start/end. '' if there i
 ARGV[12] id of the state topic that has all documents before the new position. '' if there is none.
 ARGV[13] '1' = write nothing while the partition is being filled from the state topic, '' = write
          even then
-ARGV[14] '1' = this call is the whole chunk and may add all entries: move the position unless the
+ARGV[14] '1' = this call is the whole chunk and may add all entries: move the position, except if the
          caller must update entries. '' = do not move the position
 ARGV[15] prefix of the keys of indexes
 then for each customer, in the order of KEYS:
