@@ -7,7 +7,7 @@ export interface ServerEvent {
   readonly data: string
 }
 
-/** Reads one block of lines. Comments have no name. */
+/** Reads one block of lines. A comment is a line whose field has no name. */
 const readBlock = (block: string) => {
   const fields = new Map<string, string>()
   for (const line of block.split('\n')) {

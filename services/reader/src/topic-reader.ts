@@ -16,8 +16,8 @@ export interface TopicReader {
   /** Returns the offset of the first record at or after a time, or the end of the partition. */
   offsetAt(partition: number, timestampMs: number): Promise<number | undefined>
   /**
-   * Reads records of a partition from an offset. At most {@link MAX_READS} calls read at the same
-   * time.
+   * Reads records of a partition, from `offset` up to at most `until` - 1. At most {@link
+   * MAX_READS} calls read at the same time.
    */
   read(partition: number, offset: number, until: number): Promise<FetchedPart>
 }

@@ -151,7 +151,8 @@ const openServer = (metrics: ReaderMetrics, options: AppOptions, refuse: Refuse)
       headersTimeout: options.requestTimeoutMs,
       // Interval in which Node checks both timeouts. The default of 30 s is too long.
       connectionsCheckingInterval: 1000,
-      // Otherwise Node would refuse a request without a Host header, without a problem document.
+      // Otherwise Node would answer a request that lacks a Host header, and not with a problem
+      // document.
       requireHostHeader: false,
     },
     frameworkErrors: (_error, _request, reply) => void refuse(reply, 'bad-request'),

@@ -81,7 +81,7 @@ export const addCustomerRoute = (
     const stored = await readCustomer(request, reply, client)
     const document = documentFor(client, stored)
     const version = versionText(stored.version)
-    // fastify's own serializer would change long numbers.
+    // Serialize here, because fastify's own serializer would change long numbers.
     const body = JSON.stringify(document)
     // A tag of the version alone would be wrong. A repair, a rebuild or the scope `pii` may change
     // the answer although the version stays the same.

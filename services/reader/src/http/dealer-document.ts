@@ -11,7 +11,7 @@ export const DealerDocument = Type.Object(
       enum: ['active', 'silent', 'gone', 'new'],
       description:
         '`silent`: no event for longer than is usual for this dealer at this time of the week. `gone`: no event for ' +
-        'four weeks. `new`: the events of less than two whole weeks are known, too few to call it silent.',
+        'four weeks. `new`: known for less than two whole weeks, so the usual pauses are not known yet.',
     }),
     customers: Type.Union([Type.Integer(), Type.Null()], {
       description: 'Customers in the index `dealer`. Null if Redis has no such index, or is being filled.',

@@ -102,7 +102,7 @@ export const addEventsRoute = (app: FastifyInstance, deps: EventsRouteDependenci
     const searched = { since, partition, from: String(from), end: String(end), isComplete }
     const answer: EventsDocument = { customerUuid, events, searched }
     reply.headers({ 'cache-control': 'no-store', vary: 'authorization' })
-    // fastify's own serializer would change long numbers.
+    // Serialize here, because fastify's own serializer would change long numbers.
     return reply.type('application/json').send(JSON.stringify(answer))
   })
 }

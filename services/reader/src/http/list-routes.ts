@@ -66,7 +66,7 @@ export const addListRoutes = (app: FastifyInstance, { find, list, ...reveal }: L
     const customerUuids = documents.map(({ customerUuid }) => customerUuid)
     reportReveal(reveal, request, customerUuids)
     reply.headers({ 'cache-control': 'no-store', vary: 'authorization, x-mask' })
-    // fastify's own serializer would change long numbers.
+    // Serialize here, because fastify's own serializer would change long numbers.
     return reply.type('application/json').send(JSON.stringify({ customers: documents, ...more }))
   }
 

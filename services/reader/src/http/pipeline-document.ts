@@ -17,7 +17,7 @@ export const PipelinePoint = Type.Object({
   storedPerSecond: Rate('Events that Kafka stored.'),
   handledPerSecond: Rate('Events that the projectors handled, whatever the outcome.'),
   quarantinedPerSecond: Rate('Records that went to quarantine (the dead-letter topic).'),
-  lag: OrNull(Type.Integer({ minimum: 0, description: 'Events that are stored and not handled.' })),
+  lag: OrNull(Type.Integer({ minimum: 0, description: 'Events in Kafka that no projector has handled yet.' })),
   freshnessP50Ms: OrNull(Type.Number({ description: 'See `freshness`.' })),
   freshnessP99Ms: OrNull(Type.Number({ description: 'See `freshness`.' })),
 })
@@ -38,7 +38,7 @@ const DriftEntry = Type.Object({
   type: Type.String({ description: 'JSON type of the value.' }),
   firstAt: UnixMs('Receipt of the first such event.'),
   lastAt: UnixMs('Receipt of the last such event.'),
-  events: Type.Integer({ description: 'Number of such events in the sample that the projectors compare.' }),
+  events: Type.Integer({ description: 'Number of such events in the sample that projectors check.' }),
 })
 
 export const PipelineDocument = Type.Object(

@@ -43,18 +43,21 @@ const addedTo = (before: TopicEnds | undefined, after: TopicEnds | undefined): n
 
 const perSecond = (pair: Pair, count: number | undefined) => (count === undefined ? undefined : count / secondsOf(pair))
 
-/** Returns the records that the raw topic got in a second. */
+/** Returns the number of records per second that the raw topic got. */
 export const storedPerSecond = (pair: Pair): number | undefined => perSecond(pair, addedTo(pair[0].raw, pair[1].raw))
 
 export const quarantinedPerSecond = (pair: Pair): number | undefined =>
   perSecond(pair, addedTo(pair[0].quarantineEnds, pair[1].quarantineEnds))
 
-/** Returns the increase of a counter. A counter that is lower than before began again at 0. */
+/**
+ * Returns the increase of a counter. If the counter is lower than before, it has started again at
+ * 0.
+ */
 const increase = (before: number, after: number): number => (after < before ? after : after - before)
 
 /**
- * Returns the requests of the sender in a second. Undefined if the counts of an ingress are not
- * known.
+ * Returns the number of requests per second from the sender. Undefined if the counts of an ingress
+ * are not known.
  */
 const requestsPerSecond = (pair: Pair, countsOf: (counts: IngressCounts) => number): number | undefined => {
   const [{ ingresses: before }, { ingresses: after }] = pair

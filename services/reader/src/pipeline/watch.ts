@@ -92,7 +92,7 @@ const createCountDealers = (listDealers: WatchDependencies['listDealers']) => {
   }
 }
 
-/** Returns a function that reads how far Redis is filled, and shares the reads of many requests. */
+/** Returns a function that reads how far Redis is filled. Many requests share one read. */
 const createReadProgress = (positions: WatchDependencies['positions'], topic: string) => {
   let last: { readonly clock: number; readonly progress: ReturnType<typeof positions.readProgress> } | undefined
   return () => {
