@@ -26,7 +26,7 @@ const seconds = readCommandLine({
   usage: `npm run pictures:console -- [--seconds N]
 
   Runs the pipeline under load, and takes pictures of each view of the console, at 360, 1280 and 2560
-  pixels, in both themes. All pictures are in .data/pictures. Those of the documents are copied to
+  pixels, in both themes. All pictures are in .data/pictures. The pictures of the documents are copied to
   docs/pictures.
   --seconds N   time under load before the pictures (default 90)`,
   options: { seconds: 'text' },

@@ -44,8 +44,8 @@ const PHONES: Readonly<Record<string, readonly string[]>> = {
   DE: ['030 901820', '0049 30 901820', '01512 3456789', '030/90 18 20'],
 }
 
-// Use no letter whose lower case differs from its case folding (such as the German ß), because
-// languages differ there.
+// Use no letter whose lower case differs from its case folding (such as the German ß). Programming
+// languages handle such letters in different ways.
 const EMAILS: readonly string[] = [
   'ada@example.com',
   'Ada.Byron@Example.COM',

@@ -19,7 +19,7 @@ const rawHeaders = {
   [RAW_HEADERS.contentType]:
     'Content type of the value, with its charset. Missing for text/plain and application/json in UTF-8.',
   [RAW_HEADERS.traceparent]:
-    'W3C trace context of the request, if it had one. With traces, of the span of the ingress.',
+    'W3C trace context of the request, if it had one. If traces are on: the context of the ingress’s span.',
   [RAW_HEADERS.tracestate]: 'Second part of the trace context, if the request had it.',
 } satisfies Record<(typeof RAW_HEADERS)[keyof typeof RAW_HEADERS], string>
 
@@ -61,7 +61,8 @@ const auditEntry = {
     action: { enum: ['redriven', 'dropped'], description: 'What the operator did with the record.' },
     origin: {
       type: 'string',
-      description: 'Name of the original record: topic/partition/offset@time of receipt. All its copies are handled.',
+      description:
+        'Name of the original record: topic/partition/offset@time of receipt. The entry is about all its copies.',
     },
     at: { type: 'integer', description: 'Time of the action, Unix milliseconds.' },
     requestedBy: { type: 'string', description: 'The person who asked for the action.' },
@@ -163,7 +164,7 @@ const channels = () => {
   return {
     customers: channel(
       topics.customers,
-      'Every delivered event of type customers. Events repeat and come out of order: versions decide. ' +
+      'Every delivered event of type customers. Events may repeat and come out of order, so compare versions. ' +
         'The partition is murmur2 of the key, as in the Java client.',
       kept,
       [messageNameOf('customers')],
@@ -196,7 +197,7 @@ const channels = () => {
     ),
     audit: channel(
       quarantineAuditTopicName(PREFIX),
-      'The audit of quarantine: which records an operator has redriven or dropped. No service reads or writes it.',
+      'The audit of quarantine: which records an operator has redriven or dropped, with a command or in the console.',
       { ...kept, 'retention.ms': -1 },
       ['AuditEntry'],
     ),

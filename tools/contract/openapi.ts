@@ -42,7 +42,7 @@ const webhook = () => ({
   security: [{ signature: [], token: [] }],
   requestBody: {
     required: true,
-    description: 'An event of any type. Only its type is needed, and the customerUuid of a customers event.',
+    description: 'An event of any type. It must have a type. An event of type customers must also have a customerUuid.',
     content: {
       'text/plain': {
         schema: {

@@ -130,7 +130,7 @@ const curves = ({ lines, steps, unit }: PanelData, span: Span, x: Scale): { body
   }
 }
 
-/** Draws series of 0 and 1: one bar for each time in which a line was above 0. */
+/** Draws series of 0 and 1. Each bar is a period in which a line was above 0. */
 const bars = ({ lines }: PanelData, span: Span, x: Scale): { body: string; height: number } => {
   const begin = ({ points }: Line) => points.find(([, value]) => value > 0)?.[0] ?? Number.POSITIVE_INFINITY
   const sorted = lines.toSorted((a, b) => begin(a) - begin(b) || a.name.localeCompare(b.name))

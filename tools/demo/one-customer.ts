@@ -9,7 +9,7 @@ import type { Services } from './services.ts'
 import type { Outcomes } from './sums.ts'
 
 const AN_HOUR_MS = 3_600_000
-/** The customer's phone number in each event. The simulator makes no number of this area. */
+/** The customer's phone number in each event. The simulator makes no number with this area code. */
 export const PHONE = '+1 (415) 555-0123'
 const SHOWN_FIELDS = ['_eventTimestamp', '_eventId', '_source', 'firstName', 'lastName']
 

@@ -48,8 +48,8 @@ const QUIET_SHARE = 0.25
 const EVENTS_PER_CUSTOMER = 16
 const MAX_EVENTS_PER_SECOND = 600
 /**
- * Duration of the load, which must last as long as the faults. If the demo did not start Kafka and
- * Redis, it kills only the ingress.
+ * Seconds of the load, which must last as long as the faults. If the demo did not start Kafka and
+ * Redis, it kills only the ingress, so the load is shorter.
  */
 const ALL_FAULTS_SECONDS = 22
 const INGRESS_FAULT_SECONDS = 5

@@ -27,7 +27,7 @@ it('a verdict without problems has one short line for Kafka and one for Redis', 
   const lines = verdictText(verdict, expected).split('\n')
   expect(lines).toEqual([
     '✔ 1,003 of 1,003 events answered 202 are in Kafka',
-    '✔ 80 of 80 customers in Redis are their newest event',
+    '✔ 80 of 80 customers in Redis have their newest event',
   ])
   expect(isKept(verdict, expected)).toBe(true)
 })

@@ -26,7 +26,7 @@ export const verdictText = (verdict: Verdict, expected: Expected): string => {
     `${mark(isComplete)} ${number(promisedEvents - missingCount)} of ${number(expected.promisedEvents)} ` +
       'events answered 202 are in Kafka',
     `${mark(wrongCount === 0)} ${number(customers - wrongCount)} of ${number(customers)} ` +
-      'customers in Redis are their newest event',
+      'customers in Redis have their newest event',
     ...(expected.lost > 0 ? [`✘ ${number(expected.lost)} events got no 202 in six attempts`] : []),
     ...(isSound(verdict) ? [] : ['', ...VERDICT_LEGEND, ...verdictLines(verdict)]),
   ].join('\n')
