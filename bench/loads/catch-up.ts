@@ -23,7 +23,7 @@ export interface CatchUpOptions {
 /**
  * Starts a projector in a new group, and measures the time from its readiness until it has applied
  * the whole topic. The measurement does not begin at the first move of a position, because the
- * projector has read ahead before.
+ * projector has already read ahead at that time.
  */
 export const catchUp = async (
   pipeline: Pipeline,

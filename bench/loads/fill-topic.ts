@@ -13,7 +13,7 @@ export interface FillOptions {
   readonly extraFields?: number
   /**
    * True if each event has its own phone numbers, e-mail addresses and VINs, and one of 50 dealers.
-   * Otherwise {@link TEMPLATES} events share them.
+   * Otherwise these values repeat after {@link TEMPLATES} events.
    */
   readonly hasOwnTerms?: boolean
 }

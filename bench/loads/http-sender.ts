@@ -19,7 +19,10 @@ export const endOfAnswer = (text: string): number => {
 }
 
 export interface HttpSender {
-  /** Resolves when the answer is 200 or 202. Rejects at any other answer or a broken connection. */
+  /**
+   * Resolves when the answer is 200 or 202. Rejects if another answer comes, or if the connection
+   * breaks.
+   */
   send(request: Buffer): Promise<void>
   close(): void
 }

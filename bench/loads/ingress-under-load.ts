@@ -50,7 +50,9 @@ export const openIngressUnderLoad = async (
       const before = cpuSeconds(server.pid)
       const result = await load({ url: `${server.url}/webhooks/mykaarma`, connections, seconds, requestsFile })
       if (result.refused + result.failed > 0)
-        throw new Error(`${result.refused} refused, ${result.failed} failed: a figure of refusals says nothing`)
+        throw new Error(
+          `${result.refused} requests were refused, ${result.failed} failed: the figures must be of accepted events`,
+        )
       return {
         'CPU µs per event': ((cpuSeconds(server.pid) - before) / result.accepted) * 1e6,
         'events per second': result.perSecond,

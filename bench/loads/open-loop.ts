@@ -16,8 +16,8 @@ export const clockMs = (): number => Number(process.hrtime.bigint()) / 1e6
  * Starts each request at its time, even if earlier requests have not ended. The caller must measure
  * each latency from `dueAt`. Otherwise the latency would not include a delay of the start.
  * @param start starts request `i`. `dueAt` is its intended start on {@link clockMs}.
- * @returns by how many milliseconds the load generator started requests too late (99th percentile).
- *   Resolves when all requests have ended. Rejects as soon as a request fails.
+ * @returns the delay in milliseconds with which the load generator started requests (99th
+ *   percentile). Resolves when all requests have ended. Rejects as soon as a request fails.
  */
 export const openLoop = async (pace: Pace, start: (i: number, dueAt: number) => Promise<void>): Promise<number> => {
   const pacer = new Worker(new URL('./pacer.ts', import.meta.url), { workerData: pace })

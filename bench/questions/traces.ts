@@ -34,7 +34,7 @@ const measureCalls = async () => {
 const offLine = (calls: Figure, event: Figure): Line => {
   const share = calls.median / event.median
   return {
-    what: 'ingress CPU of the calls of spans, if traces are off',
+    what: 'ingress CPU of the span calls, if traces are off',
     target: `≤ ${100 * OFF_SHARE} % of an accepted event`,
     figure: `${(100 * share).toFixed(2)} % (${calls.median.toFixed(2)} µs against ${event.median.toFixed(0)} µs)`,
     met: share <= OFF_SHARE,
@@ -90,7 +90,7 @@ export const traces: Question = {
             }),
           ),
         ],
-        readings: { ...readings, 'the calls of spans alone, no traces': calls },
+        readings: { ...readings, 'the span calls alone, without traces': calls },
         notes: [
           'The requests have no `traceparent`, so each begins a new trace. The collector is on the same machine and ' +
             'keeps nothing.',
