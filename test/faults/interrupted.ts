@@ -19,7 +19,7 @@ const text = isScript ? readFileSync(script, 'utf8') : what
 const names = [text, hash('sha1', text)]
 /** Kafka's code of a produce request. In a request, this code is after the length. */
 const PRODUCE = 0
-/** Offset of the length of the client id in a request. */
+/** Place in a request at which the length of the client id begins, in bytes. */
 const CLIENT_ID_AT = 12
 /**
  * Returns true for a request that stores records. The check of the right to write is a produce

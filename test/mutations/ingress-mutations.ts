@@ -64,7 +64,7 @@ export const ingressMutations: readonly Mutation[] = [
     test: publisher('the publisher refuses a record that would exceed its limit of records or bytes'),
   },
   {
-    rule: 'an isolated partition never uses more of the queue than the part that stays free',
+    rule: 'the queue of an isolated partition is never larger than the free part of the capacity',
     prevents: '503 for all events, when a failing or slow partition has filled the queue',
     file: `${folder}/delivery/publisher.ts`,
     from: 'return mustLeaveRoom && (',

@@ -198,7 +198,7 @@ export const positionMutations: readonly Mutation[] = [
     test: store('moveAfter fails if lowerPosition was called after writeChunk'),
   },
   {
-    rule: 'the position goes back to the offset from which the state topic lacks documents',
+    rule: 'if the state topic lacks documents, the position goes back to the offset up to which it has all documents',
     prevents:
       'customers that the state topic lacks, after it was created again or an older projector moved the position',
     file: `${folder}/stored-positions.ts`,

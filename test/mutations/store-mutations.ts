@@ -12,7 +12,7 @@ const newerWins = {
 
 export const storeMutations: readonly Mutation[] = [
   {
-    rule: 'a chunk stores its position or token by a transaction',
+    rule: 'a chunk stores its position or token in a transaction',
     prevents: 'a position without its customers, if Redis drops the transactions of its append-only file',
     file: 'services/projector/src/lua/apply-snapshots.lua',
     from: 'for _ = 1, 2 do',
@@ -23,7 +23,7 @@ export const storeMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'a position moves by a transaction',
+    rule: 'a position moves in a transaction',
     prevents: 'a position without its customers, if Redis drops the transactions of its append-only file',
     file: 'services/projector/src/lua/move-position.lua',
     from: 'for _ = 1, 2 do',
@@ -34,7 +34,7 @@ export const storeMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'a fill stores its progress by a transaction',
+    rule: 'a fill stores its progress in a transaction',
     prevents: 'a position without its customers, if Redis drops the transactions of its append-only file',
     file: 'services/projector/src/lua/move-fill.lua',
     from: "redis.call('HSET', KEYS[1], fill, ARGV[3])\nif",
@@ -45,7 +45,7 @@ export const storeMutations: readonly Mutation[] = [
     ),
   },
   {
-    rule: 'the field _index is updated by a transaction',
+    rule: 'the field _index is updated in a transaction',
     prevents: 'a customer who is not found by a new phone number, if Redis drops the transactions of its file',
     file: 'services/projector/src/lua/confirm-terms.lua',
     from: "redis.call('HDEL', key, '_index')\n    redis",
