@@ -129,8 +129,8 @@ const createSpoolMetrics = (registers: Registry[], { spoolSize }: Pick<Sources, 
     spoolDamage: new Counter({
       name: 'ingress_spool_damage_total',
       help:
-        'Damage in the spool, by kind: `torn-tail` (a crash; nothing is lost), `damage`, `unreadable`, `refused` (by ' +
-        'Kafka), `foreign` (not our format).',
+        'Damage in the spool, by kind: `torn-tail` (an interrupted last write), `damage`, `unreadable`, `refused` ' +
+        '(by Kafka), `foreign` (not our format).',
       labelNames: ['what'],
       registers,
     }),

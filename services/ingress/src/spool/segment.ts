@@ -16,7 +16,8 @@ import { type FileView, openView, withPath } from './view.ts'
 
 /**
  * Problem of a spool file.
- * - `torn-tail`: a crash interrupted an append. The incomplete records were not acknowledged.
+ * - `torn-tail`: a crash interrupted an append. After a crash of the process, the incomplete
+ *   records were not acknowledged. After a power loss, acknowledged records may be among them.
  * - `damage`: the disk returned bytes that differ from the written bytes.
  * - `unreadable`: the disk returned an error, or the file was deleted.
  * - `refused`: no topic accepts a record, not even quarantine.
@@ -38,8 +39,8 @@ export const lostRecords = ({ what, records }: SpoolDamage): number =>
 /** Log messages: what happened, what the service does now, what a person must do. */
 export const damageMessages: Readonly<Record<SpoolDamage['what'], string>> = {
   'torn-tail':
-    'a crash interrupted the last write to a spool file; the records of this write were not acknowledged; no action ' +
-    'is needed',
+    'a crash interrupted the last write to a spool file; after a crash of the process no action is needed, because ' +
+    'the records of this write were not acknowledged; after a power loss, see "The spool" in docs/operating.md',
   damage: 'a spool file is damaged; all other records are sent and the file is kept as .damaged: check the disk',
   unreadable: 'a part of a spool file cannot be read; all other records are sent and the file is kept: check the disk',
   refused:
