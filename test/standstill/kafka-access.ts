@@ -287,7 +287,7 @@ const addresses: readonly Scenario[] = [
     'the name of the broker does not exist',
     () => ({ KAFKA_BROKERS: 'kafka.invalid:9092' }),
     /kafka\.invalid:9092/,
-    /its container runs.*KAFKA_BROKERS/,
+    /the container runs.*KAFKA_BROKERS/,
   ),
   looksLikeOutage(
     'the address of Kafka is the address of Redis',

@@ -1,7 +1,7 @@
 /**
  * The number of a dealer's events in each hour. A HyperLogLog holds the ids of the events of an
- * hour, so an event that is delivered or read again counts once. Its error is about 1 %. Redis
- * keeps the number after the ids have expired.
+ * hour, so an event that is delivered or read again counts once. The number may be wrong by about 1
+ * %. Redis keeps the number after the ids have expired.
  */
 import {
   activeSlots,

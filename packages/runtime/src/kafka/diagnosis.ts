@@ -244,8 +244,8 @@ const unknownHost = ({ settings, facts, kafka, cannot, retrying }: Failure): Pro
   return {
     reason: 'address',
     message:
-      `The host name of ${kafka} does not exist (ENOTFOUND). ${cannot}. ${retrying}Check that its container runs: ` +
-      'Docker and Kubernetes remove the name of a stopped container. ' +
+      `The host name of ${kafka} does not exist (ENOTFOUND). ${cannot}. ${retrying}If Kafka runs in a container, ` +
+      'check that the container runs: Docker and Kubernetes remove the name of a stopped container. ' +
       `Otherwise check ${addressHint(settings, facts.broker)}.`,
   }
 }

@@ -54,7 +54,8 @@ export const createLifecycle = ({ logger, deadlineMs }: { logger: Logger; deadli
           logger.error({ event: 'stop-failed', err: error, part }, 'a part failed to stop')
         }
       }
-      // Exit here. If this function threw the failure, close-with-grace would log a failed stop.
+      // End the process here. If this function threw the failure, close-with-grace would log a
+      // failed stop.
       if (failure) process.exit(failure instanceof SettingsError ? 2 : 1)
       logger.info({ event: 'stopped' }, 'stopped')
     },

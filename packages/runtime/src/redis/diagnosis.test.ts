@@ -54,7 +54,7 @@ describe('an error of Redis that a person must solve', () => {
 
 it('the diagnosis of an unknown host says that a stopped container has no name', () => {
   const { message } = diagnose(errorOf('getaddrinfo ENOTFOUND redis-1', 'ENOTFOUND'))
-  expect(message).toMatch(/does not exist.*Check that its container runs.*Otherwise check REDIS_URL/)
+  expect(message).toMatch(/does not exist.*check that the container runs.*Otherwise check REDIS_URL/)
 })
 
 it.each([

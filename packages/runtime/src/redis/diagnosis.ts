@@ -73,8 +73,8 @@ const rows: readonly Row[] = [
     reason: 'address',
     happened: 'has a host name that does not exist',
     hint:
-      'Check that its container runs: Docker and Kubernetes remove the name of a stopped container. Otherwise check ' +
-      'REDIS_URL.',
+      'If Redis runs in a container, check that the container runs: Docker and Kubernetes remove the name of a ' +
+      'stopped container. Otherwise check REDIS_URL.',
   },
   {
     pattern: /CERT_HAS_EXPIRED|CERT_NOT_YET_VALID/,
