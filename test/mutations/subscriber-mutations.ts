@@ -81,7 +81,7 @@ export const subscriberMutations: readonly Mutation[] = [
     file: `${folder}/subscribe-to-customers.ts`,
     from: '        break\n      }\n      resolveOffset',
     to: '      }\n      resolveOffset',
-    test: customers('that throws ends the subscription'),
+    test: customers('if a handler throws, the subscription ends'),
   },
   {
     rule: 'a rebalance ends the batch of a subscription',
@@ -143,7 +143,7 @@ export const subscriberMutations: readonly Mutation[] = [
     to: '    Promise.resolve().catch(',
     test: unit(
       `${folder}/heartbeats.test.ts`,
-      'several heartbeats per session timeout are sent while a batch is handled, and none afterwards',
+      'during a batch, several heartbeats are sent per session timeout, and after the batch none is sent',
     ),
   },
   {

@@ -18,7 +18,7 @@ export const toolMutations: readonly Mutation[] = [
     file: 'packages/quarantine/src/group.ts',
     from: 'if (why !== undefined) onRefused(accepted.record, why)',
     to: 'if (why !== undefined) stored.push(accepted)',
-    test: unit('packages/quarantine/src/group.test.ts', 'a record that Kafka refuses gets no audit entry'),
+    test: unit('packages/quarantine/src/group.test.ts', 'if Kafka refuses a record, the record gets no audit entry'),
   },
   {
     rule: 'a redrive checks new erasures before each group',

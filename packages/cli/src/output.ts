@@ -1,4 +1,4 @@
-/** Standard output of the commands, which may be a slow pipe. */
+/** Functions for the standard output of the commands. The output may be a slow pipe. */
 import { once } from 'node:events'
 import { unlessAborted } from '@customer-stream/runtime'
 import { interruption } from './interruption.ts'

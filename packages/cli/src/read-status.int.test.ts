@@ -7,7 +7,7 @@ import { expect, it, onTestFinished } from 'vitest'
 import { observe, readTopicStatus } from './read-status.ts'
 import { progressReasons } from './status-reasons.ts'
 
-it('a position that moves during the observation is not reported as beyond the end of its partition', async () => {
+it('if a position moves during the observation, status does not report it as beyond the end', async () => {
   const kafka = testKafka()
   const admin = createAdmin(kafka, { isPatient: true })
   const producer = createVerifiedProducer(kafka, { metadataMaxAgeMs: 60_000, produceTimeoutMs: 5000 })

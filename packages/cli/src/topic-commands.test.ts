@@ -33,7 +33,7 @@ it('one command is printed for all corrections of one topic', () => {
   })
 })
 
-it('a problem that no command can correct becomes a note', () => {
+it('if no command can correct a problem, the problem becomes a note', () => {
   const findings = { problems: [{ topic: 't', text: 'has 1 replicas' }], warnings: [] }
   expect(topicCommands(plain, [], findings)).toEqual({
     commands: [],

@@ -89,7 +89,7 @@ describe('a group of records', () => {
     expect(entries).toEqual([`${RAW}/5/47@1`, undefined])
   })
 
-  it('a record that Kafka refuses gets no audit entry', async () => {
+  it('if Kafka refuses a record, the record gets no audit entry', async () => {
     const isRefused = ({ topic, value }: OutgoingRecord) => topic === RAW && value?.toString() === '2'
     const { group, calls, refused } = openGroup((records) => (records.some(isRefused) ? refusal : undefined))
     await addAll(group, [recordAt(1), recordAt(2), recordAt(3)])

@@ -50,7 +50,7 @@ test('a later run appends to the ledger of an earlier run', () => {
   expect(read()).toEqual([entry(1), entry(2)])
 })
 
-test('a torn last line is cut off by the next writer', () => {
+test('the next writer of a ledger removes a torn last line', () => {
   write(1)
   appendFileSync(path, '{"id":"to')
   write(2)

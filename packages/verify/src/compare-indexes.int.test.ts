@@ -45,7 +45,7 @@ it('verify names a customer whose field _index lacks a term', async () => {
   await redis.hset(key, { _index: '["dealer:d"]' })
   expect(await found()).toEqual([
     'c lacks 1 terms in its field _index',
-    'c has an entry in an index of phone that its field _index does not name',
+    'c has an index entry (phone) that its field _index does not name',
   ])
 })
 
@@ -55,7 +55,7 @@ it.each([
   { customerKey: '{"a":1}' },
   { customerKey: 'null' },
   { dealerUuid: '7', customerKey: 'k' },
-])('verify expects no term for the hash %j, because in the event the value may be no text', async (fields) => {
+])('verify expects no term for the hash %j, because in the event the value may not be a text', async (fields) => {
   const { keyPrefix, key, found } = await setUp()
   await redis.hset(positionsKey(1, keyPrefix), { 'raw/indexes': 'dealer,key,phone/US' })
   const index = 'dealerUuid' in fields ? [] : ['dealer:d']
@@ -68,7 +68,7 @@ it.each([
 it('verify names an index entry of a customer without a hash, unless an erasure mark names the entry', async () => {
   const { keyPrefix, phone, found } = await setUp()
   await redis.zadd(phone, '1', 'gone')
-  expect(await found()).toEqual(['gone has an entry in an index of phone that its field _index does not name'])
+  expect(await found()).toEqual(['gone has an index entry (phone) that its field _index does not name'])
   await redis.hset(erasedKey('gone', keyPrefix), { _index: '["phone:+14152002671"]' })
   expect(await found()).toEqual([])
 })

@@ -114,7 +114,7 @@ const compareEntries = async (compared: ComparedIndexes, key: string): Promise<n
       // Read the entry and the field `_index` again, because the projector may be changing them. It
       // removes an entry before it changes the field.
       if ((await redis.zscore(key, customerUuid)) !== null && !(await mayHave(compared, customerUuid, term)))
-        onWrong(customerUuid, `has an entry in an index of ${name} that its field _index does not name`)
+        onWrong(customerUuid, `has an index entry (${name}) that its field _index does not name`)
     }
     cursor = next
   } while (cursor !== '0')

@@ -102,7 +102,7 @@ it('a wrong customer can be repaired from the last record of its newest event, i
 
 it('a problem of an index does not hide an earlier problem of the customer', () => {
   evidence.wrong('c', 'is missing')
-  evidence.wrongEntry('c', 'has an entry in an index of phone that its field _index does not name')
+  evidence.wrongEntry('c', 'has an index entry (phone) that its field _index does not name')
   evidence.wrongEntry('d', 'is missing in 1 of its indexes')
   expect(evidence.wrongs(10)).toEqual([
     { customerUuid: 'c', reason: 'is missing' },
@@ -110,7 +110,7 @@ it('a problem of an index does not hide an earlier problem of the customer', () 
   ])
 })
 
-it('a problem that no repair corrects replaces the other problems of the customer', () => {
+it('if no repair corrects a problem, this problem replaces the other problems of the customer', () => {
   evidence.event(event('c', 1, 'a'), '0/1', 1, true)
   evidence.wrong('c', 'differs in content')
   evidence.unrepairable('c', 'has a record in a wrong partition of the state topic')

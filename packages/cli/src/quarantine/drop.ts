@@ -27,7 +27,7 @@ customer-stream quarantine drop FILTERS [OPTIONS]
   dropped, otherwise 1.
 ${FILTER_USAGE}
   --note TEXT           why, at most 1000 characters, without data of customers.
-                        The audit keeps the text forever. Needed for --execute
+                        The audit keeps the text forever. --execute needs it
 ${REQUEST_USAGE}
 ${SETTINGS_USAGE}
   In this repository: npx customer-stream quarantine drop ...`,
