@@ -79,7 +79,7 @@ it('after a table has joined its group again, a record before its position ends 
   await closed
 })
 
-it('a filter that throws ends the table, and the error names the record', async () => {
+it('if a filter throws, the table ends, and the error names the record', async () => {
   const filter = () => {
     throw new Error('no dealer')
   }

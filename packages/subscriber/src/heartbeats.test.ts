@@ -9,7 +9,7 @@ const startWith = (heartbeat: () => Promise<void>) => {
 }
 const errorOf = (type: string) => Object.assign(new Error(type), { type })
 
-it('several heartbeats per session timeout are sent while a batch is handled, and none afterwards', async () => {
+it('during a batch, several heartbeats are sent per session timeout, and after the batch none is sent', async () => {
   const heartbeat = vi.fn(async () => {})
   const beats = startWith(heartbeat)
   await vi.advanceTimersByTimeAsync(SESSION_TIMEOUT_MS)
@@ -43,7 +43,7 @@ it.each([
   ['UNKNOWN_MEMBER_ID', { mustEnd: true, isLost: true }],
   ['ILLEGAL_GENERATION', { mustEnd: true, isLost: true }],
   ['NOT_COORDINATOR_FOR_GROUP', { mustEnd: false, isLost: false }],
-])('a heartbeat that fails with %s has the effect %j', async (type, expected) => {
+])('if a heartbeat fails with %s, the effect is %j', async (type, expected) => {
   const beats = startWith(() => Promise.reject(errorOf(type)))
   await vi.advanceTimersByTimeAsync(HEARTBEAT_INTERVAL_MS)
   expect({ mustEnd: beats.mustEnd, isLost: beats.lost.signal.aborted }).toEqual(expected)

@@ -156,7 +156,7 @@ describe('a subscription', () => {
     await waitUntil('all records were handled', all, (seen) => new Set(seen).size === 28)
   })
 
-  it('a subscriber killed before a commit gets the uncommitted records again', async () => {
+  it('if a subscriber is killed before a commit, the next subscriber gets the uncommitted records again', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1), stateOf('last', 1))
     const file = join(mkdtempSync(join(tmpdir(), 'subscriber-')), 'customers')
@@ -204,7 +204,7 @@ describe('a subscription', () => {
 })
 
 describe('a handler', () => {
-  it('a handler that throws ends the subscription, and gets the record again after a restart', async () => {
+  it('if a handler throws, the subscription ends, and the handler gets the record again after a restart', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1), stateOf('c', 1))
     const cause = new TypeError('no database')
@@ -227,7 +227,7 @@ describe('a handler', () => {
     expect(restarted.seen).toEqual(['b 1', 'c 1'])
   })
 
-  it('a handler that hangs ends the subscription after the timeout, and the signal of the handler aborts', async () => {
+  it('if a handler hangs, the subscription ends after the timeout, and the signal of the handler aborts', async () => {
     const topic = await createStateTopic(kafkaBrokers)
     await topic.write(stateOf('a', 1), stateOf('b', 1))
     let signal: AbortSignal | undefined
@@ -281,7 +281,7 @@ describe('an invalid record', () => {
     expect(subscriber.seen).toEqual(['a 1'])
   })
 
-  it('a subscription continues after a record that onInvalid skipped or park stored', async () => {
+  it('a subscription continues after an invalid record, if onInvalid skips it or park stores it', async () => {
     const topic = await withForeign()
     const parked: string[] = []
     const subscriber = start(topic, {

@@ -95,7 +95,7 @@ it('a failed commit makes kafkajs join the group again, unless the subscription 
 })
 
 it.each([undefined, 'text', Symbol('s'), Object.create(null), { toString: 5 }])(
-  'a handler that throws %o instead of an error ends the subscription',
+  'if a handler throws %o instead of an error, the subscription ends',
   async (thrown) => {
     const { handle, ended } = await start({
       onCustomer: () => {
@@ -112,7 +112,7 @@ it.each([undefined, 'text', Symbol('s'), Object.create(null), { toString: 5 }])(
   },
 )
 
-it('a topic that Kafka does not know ends the subscription with advice', async () => {
+it('if Kafka does not know the topic, the subscription ends with advice', async () => {
   const consumer = {
     events: {},
     on: () => {},

@@ -228,7 +228,7 @@ describe('the store', () => {
     expect([highest, memory.log.length, [...memory.positions.values()]]).toEqual([1, 1, ['1']])
   })
 
-  it('a store that fails ends the subscription, and gets the records again after a restart', async () => {
+  it('if a store fails, the subscription ends, and the store gets the records again after a restart', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1], ['b', 1])
     const memory = createMemoryStore()
@@ -247,7 +247,7 @@ describe('the store', () => {
     await untilStored(memory, 'a 1 e', 'b 1 e')
   })
 
-  it('a store that cannot read a position ends the subscription, even without new records', async () => {
+  it('if a store cannot read a position, the subscription ends, even without new records', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     const position = () => Promise.reject(new Error('no database'))
     const { ended } = start(topic, { ...createMemoryStore(), position })
@@ -259,7 +259,7 @@ describe('the store', () => {
     ['/0: store.position took longer than 100 ms (storeTimeoutMs)', { position: hang }],
     ['/0 offset 0: storing 1 records took longer than 100 ms (storeTimeoutMs)', { versions: hang }],
     ['/0 offset 0: storing 1 records took longer than 100 ms (storeTimeoutMs)', { commit: hang }],
-  ])('a store that hangs ends the subscription: %s', async (message, methods) => {
+  ])('if a store hangs, the subscription ends: %s', async (message, methods) => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1])
     const { ended } = start(topic, { ...createMemoryStore(), ...methods }, { storeTimeoutMs: 100 })
@@ -322,7 +322,7 @@ describe('the store', () => {
     expect([memory.log, memory.positions.get(0)]).toEqual([['a 1 e'], '1'])
   })
 
-  it('a store with a position after the end of the partition ends the subscription', async () => {
+  it('if the stored position is after the end of the partition, the subscription ends', async () => {
     const topic = await createRawTopic(kafkaBrokers)
     await topic.deliver(['a', 1])
     const store = createMemoryStore()
@@ -349,7 +349,7 @@ describe('an invalid delivery', () => {
     expect([store.log, store.positions.get(0)]).toEqual([['a 1 e'], '1'])
   })
 
-  it('a subscription continues after a delivery that onInvalid skipped or park stored', async () => {
+  it('a subscription continues after an invalid delivery, if onInvalid skips it or park stores it', async () => {
     const topic = await withForeign()
     const store = createMemoryStore()
     const parked: string[] = []
