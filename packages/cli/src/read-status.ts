@@ -221,7 +221,7 @@ export const countQuarantine = async (
 const PAUSE_MS = 250
 /** Time without progress after which a partition with records counts as still. */
 const PATIENCE_MS = 4000
-/** Number of waiting records at which the projector may read ahead before it applies records. */
+/** If this number of records wait, the projector may read ahead before it applies records. */
 const FAR_BEHIND = 5000
 /** Replaces PATIENCE_MS if FAR_BEHIND or more records wait, because a lookahead may take 8 s. */
 const FAR_BEHIND_PATIENCE_MS = 8700

@@ -30,8 +30,9 @@ export interface Verdict {
   }
   readonly unusableByReason: Readonly<Record<string, number>>
   /**
-   * Unusable records without a copy in quarantine, except records so old that retention may have
-   * deleted the copy. `places` has some of these records as `topic/partition/offset`.
+   * Unusable records without a copy in quarantine. Leaves out records that are so old that
+   * retention may have deleted the copy. `places` has some of these records as
+   * `topic/partition/offset`.
    */
   readonly notQuarantined: { readonly count: number; readonly places: readonly string[] }
   /**
