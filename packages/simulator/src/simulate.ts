@@ -42,7 +42,7 @@ export interface SimulationOptions {
    * 1000.
    */
   readonly retryBaseMs?: number
-  /** Timeout of each attempt. Default: 5000, as myKaarma documents. */
+  /** Timeout of each attempt, in milliseconds. Default: 5000, as myKaarma documents. */
   readonly timeoutMs?: number
   readonly ledgerPath?: string
   /** Stops new events and retries. Requests in flight still get their answers. */

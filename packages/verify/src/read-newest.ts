@@ -11,7 +11,9 @@ export interface ReadNewestOptions {
   readonly limit: number
   /** Ends the reading early. `onRecord` has then got only the records that were read before. */
   readonly signal: AbortSignal
-  /** Records in the first block. Default 16. Later blocks are larger, up to 1024 records. */
+  /**
+   * Number of records in the first block. Default: 16. Later blocks are larger, up to 1024 records.
+   */
   readonly firstBlock?: number
 }
 

@@ -23,7 +23,7 @@ export interface VerifyOptions {
   readonly topics: TopicNames
   /** If undefined, the state topic is not compared. */
   readonly stateTopic?: string | undefined
-  /** True to compare the indexes with all hashes. Default: false. */
+  /** If true, verify compares the indexes with all hashes. Default: false. */
   readonly withIndexes?: boolean
   /** If undefined, no customer is expected to be erased. */
   readonly erasuresTopic?: string | undefined

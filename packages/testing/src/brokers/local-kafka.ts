@@ -95,9 +95,10 @@ const log4jProperties = propertiesOf({
 
 /**
  * Returns a command that runs Java in `folder`. All paths are relative, because Kafka cannot read
- * some characters of an absolute path. A comma separates `log.dirs`, a colon separates the class
- * path, and Java reads properties as Latin-1. The class path is the same in every folder, because
- * Java accepts an archive only with the class path that it had when the archive was created.
+ * some characters of an absolute path. In `log.dirs` a comma separates two folders. In the class
+ * path a colon separates two entries. Java reads properties as Latin-1. The class path is the same
+ * in every folder, because Java accepts an archive only with the class path that it had when the
+ * archive was created.
  */
 const javaIn = (folder: string, maxHeap: string, flags: readonly string[], ...main: readonly string[]) => ({
   command: 'java',
