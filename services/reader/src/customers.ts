@@ -57,7 +57,8 @@ export interface StoredVersion {
 export interface CustomersWithTerm {
   readonly customers: readonly StoredCustomer[]
   /**
-   * Number of given ids that were read, from the first on. The other hashes would exceed the limit.
+   * Number of ids that were read. These are the first ids of the list. The hashes of the other ids
+   * would exceed the limit of an answer.
    */
   readonly readCount: number
 }

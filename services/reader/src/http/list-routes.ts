@@ -34,7 +34,10 @@ const problemOf = (kind: 'no-term' | 'no-index' | 'filling'): ProblemError => {
     case 'no-term':
       return invalid('The value cannot be looked up: it is empty, or not a possible phone number.')
     case 'no-index':
-      return new ProblemError('unavailable', 'Redis has no such index. See INDEXES of the projector.')
+      return new ProblemError(
+        'unavailable',
+        'Redis has no such index. The setting INDEXES of the projector selects the indexes.',
+      )
     case 'filling':
       return new ProblemError('unavailable', 'Redis is being filled, so customers may be missing.')
   }

@@ -16,7 +16,9 @@ interface Ends extends CompleteAsOf {
 }
 
 const NONE: Offsets = new Map()
-/** Maximum number of noted measurements: one hour, because the reader measures every 10 s. */
+/**
+ * Maximum number of noted measurements. The reader measures every 10 s, so these cover one hour.
+ */
 const MAX_NOTED = 360
 
 /** Returns undefined if the end of one partition is not known. */

@@ -1,6 +1,6 @@
 /**
- * Keeps facts about the newest records of quarantine (the dead-letter topic) and about the actions
- * of operators in memory, without the bytes. Each refresh reads only new records and entries.
+ * Keeps in memory the facts about the newest records of quarantine (the dead-letter topic), without
+ * their bytes, and about the actions of operators. Each refresh reads only new records and entries.
  */
 import {
   type Action,
