@@ -16,7 +16,7 @@ export interface Release {
   readonly hasIndexes: boolean
 }
 
-/** These commits stand for releases, because the first tag is younger. */
+/** These commits stand for releases that are older than the first tag. */
 const UNTAGGED: readonly Release[] = [
   { name: '0.1.0', commit: 'e1ce2d68831b09b5a9161c72fae19dd3f3959976', hasStateTopic: false, hasIndexes: false },
   { name: '27 November', commit: '77c5fadc502e205b8f239b9ed73a38b97231a608', hasStateTopic: true, hasIndexes: false },

@@ -49,7 +49,7 @@ it.each<[string, Partial<FinalCounts>, ((reconciliation: Reconciliation) => void
   ['the ledger has 2 events, but the senders counted 3', senders({ promised: 3, lost: 0 })],
   ['the senders got 3 answers with 202, but the ingresses gave only 2', { answered: 2 }],
   ['the ingresses gave 6 answers with 202, but Kafka has only 5 records', { answered: 6 }],
-  ['1 events were promised more often than Kafka has them', {}, (reconciliation) => reconciliation.posted('b', true)],
+  ['1 events have more promises than records in Kafka', {}, (reconciliation) => reconciliation.posted('b', true)],
   ['1 records in Kafka were not sent by a sender', { sentEvents: ['a', 'b'] }],
   [
     'positions in Redis that are not the end of their partition: 0 at 3 of 4',

@@ -92,7 +92,7 @@ const imbalancesOf = (counts: Counts, finalCounts: FinalCounts): string[] => {
       answered === undefined || records >= answered,
       `the ingresses gave ${answered} answers with 202, but Kafka has only ${records} records`,
     ],
-    [short === 0, `${short} events were promised more often than Kafka has them`],
+    [short === 0, `${short} events have more promises than records in Kafka`],
     [foreign === 0, `${foreign} records in Kafka were not sent by a sender`],
     [
       misplaced.length === 0 && positions.size >= ends.size,
