@@ -120,7 +120,7 @@ try {
 } finally {
   for (const cleanUp of cleanUps.reverse())
     await cleanUp().catch((error: unknown) => {
-      printNotice(`demo: while ending: ${(error as Error).message}`)
+      printNotice(`demo: the demo could not stop or remove something: ${(error as Error).message}`)
       exitCode ||= 1
     })
 }

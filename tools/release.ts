@@ -105,7 +105,7 @@ try {
   const before = versionOf('packages/schemas')
   hasChanges = true
   const release = raiseVersions()
-  printNotice(`✔ version ${release.version} of all packages, before ${before}`)
+  printNotice(`✔ version ${release.version} of all packages (previous version: ${before})`)
   edit('CHANGELOG.md', (text) =>
     releaseChangelog(
       text,

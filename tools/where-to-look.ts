@@ -13,8 +13,8 @@ const settingsOf = ({ topicPrefix, keyPrefix }: typeof productionNames): string 
     : ` KAFKA_TOPIC_PREFIX=${topicPrefix} REDIS_KEY_PREFIX=${keyPrefix}`
 
 /**
- * Returns the replication factor if there are fewer than three brokers, because the default is
- * three replicas.
+ * Returns the setting KAFKA_REPLICATION_FACTOR if there are fewer than three brokers, because its
+ * default is 3.
  */
 const replicationOf = (brokers: readonly string[]): string =>
   brokers.length < 3 ? ` KAFKA_REPLICATION_FACTOR=${brokers.length}` : ''

@@ -68,7 +68,8 @@ export const breakingChanges = (released: Contract, current: Contract): Breaking
 /**
  * Returns the breaking changes that no changeset declares. A changeset declares a change if the
  * changeset has a breaking version bump, and names the document and the member in backticks.
- * @param version of the package at the last release. Below 1.0.0, a minor version may break.
+ * @param version of the package at the last release. Below 1.0.0, a minor version may have breaking
+ *   changes.
  */
 export const undeclared = (
   changes: readonly BreakingChange[],
