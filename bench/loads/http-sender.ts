@@ -10,7 +10,10 @@ export const requestOf = ({ secret, token }: Pick<Pipeline, 'secret' | 'token'>,
       `x-authorization-token: ${token}\r\n\r\n${body}`,
   )
 
-/** Returns the end of the first complete answer, or -1. The answer must have a Content-Length. */
+/**
+ * Returns the end of the first complete answer, or -1 if there is none. The answer must have a
+ * Content-Length.
+ */
 export const endOfAnswer = (text: string): number => {
   const body = text.indexOf('\r\n\r\n') + 4
   if (body < 4) return -1

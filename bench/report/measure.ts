@@ -14,8 +14,8 @@ export interface Figure {
 const TICKS_PER_SECOND = 100
 
 /**
- * Returns the CPU seconds (user and system) that a process has used. Reads /proc: Linux only, steps
- * of 10 ms.
+ * Returns the CPU seconds (user and system) that a process has used. Works only on Linux, because
+ * it reads /proc. The steps are 10 ms.
  */
 export const cpuSeconds = (pid: number): number => {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
@@ -36,7 +36,10 @@ export const figureOf = (values: readonly number[]): Figure => {
   return { median: median ?? Number.NaN, min: sorted[0] ?? Number.NaN, max: sorted.at(-1) ?? Number.NaN }
 }
 
-/** @param share between 0 and 1. */
+/**
+ * Returns a percentile of the values.
+ * @param share of the values that are at or below the percentile, from 0 to 1.
+ */
 export const percentile = (values: readonly number[], share: number): number => {
   const sorted = values.toSorted((a, b) => a - b)
   return sorted[Math.floor((sorted.length - 1) * share)] ?? Number.NaN
