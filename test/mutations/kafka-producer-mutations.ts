@@ -106,7 +106,7 @@ export const kafkaProducerMutations: readonly Mutation[] = [
     to: '0 * (message as PinnedMessage).partition',
     test: unit(
       `${folder}/producer.test.ts`,
-      'the verified producer’s send fails if a record was not written, and the next send writes the record',
+      'the verified producer’s send fails if a record is not written, and the next send writes the record',
     ),
   },
   {

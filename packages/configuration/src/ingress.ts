@@ -168,8 +168,8 @@ const requiredSecret =
   (settings) =>
     !checksOf(settings.MYKAARMA_AUTH)[check] || settings[name].size > 0
       ? undefined
-      : `${name} is missing: give at least one name=value, or switch off the check of the ${check}. MYKAARMA_AUTH=` +
-        'off switches off all checks, for development'
+      : `${name} is missing: give at least one name=value, or switch off the check of the ${check}. ` +
+        'MYKAARMA_AUTH=off switches off all checks, for development'
 
 /** A header of a request has characters up to U+00FF, and Node refuses headers above 16 KiB. */
 const HEADER_VALUE = /^[ -~\u00a0-\u00ff]{1,8192}$/

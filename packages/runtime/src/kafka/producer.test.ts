@@ -162,7 +162,7 @@ describe('leadership moves to a broker that has already answered, while the meta
     expect(log).toEqual({ 0: ['value 0'], 1: [] })
   })
 
-  it('the verified producer’s send fails if a record was not written, and the next send writes the record', async () => {
+  it('the verified producer’s send fails if a record is not written, and the next send writes the record', async () => {
     const { kafka, log, moveLeadership } = createCluster()
     const producer = await verified(kafka)
     moveLeadership(1, 1)
