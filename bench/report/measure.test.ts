@@ -9,7 +9,7 @@ describe('a percentile', () => {
     expect([0, 0.5, 0.99, 1].map((share) => percentile(values, share))).toEqual([0, 50, 99, 100])
   })
 
-  it('the percentile function leaves its input array unsorted', () => {
+  it('the percentile function does not sort the array of its caller', () => {
     percentile(values, 0.5)
     expect(values.slice(0, 3)).toEqual([0, 37, 74])
   })

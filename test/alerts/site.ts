@@ -60,7 +60,7 @@ const ingressEnv = (files: string) => ({
 const projectorEnv = ({ kafkaBrokers }: KafkaCluster) => ({
   READINESS_TIMEOUT_MS: '500',
   KAFKA_TOPIC_CHECK_MS: '1000',
-  // Small chunks, so that a slow Redis makes the projectors slower than the senders.
+  // Use small chunks, so that a slow Redis makes the projectors slower than the senders.
   CHUNK_RECORDS: '2',
   NODE_OPTIONS: shortIntervals,
   // Connect to the brokers without the proxies, so that a fault of the network affects only the

@@ -327,7 +327,7 @@ it('erasures are ignored while KAFKA_ERASURES_TOPIC=false, and executed later', 
   expect(await compareAll()).toMatchObject(SOUND)
 })
 
-it('verify finds an erased customer whose mark in Redis is missing, and a second erasure repairs this', async () => {
+it('verify finds an erased customer whose mark in Redis is missing, and a second erasure adds the mark', async () => {
   await erase('a')
   expect(await compareAll()).toMatchObject(SOUND)
   await pipeline.redis.del(erasedKey('a', pipeline.keyPrefix))

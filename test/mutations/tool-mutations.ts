@@ -55,7 +55,7 @@ export const toolMutations: readonly Mutation[] = [
     to: '',
     test: brokers(
       'test/e2e/erasure.e2e.test.ts',
-      'verify finds an erased customer whose mark in Redis is missing, and a second erasure repairs this',
+      'verify finds an erased customer whose mark in Redis is missing, and a second erasure adds the mark',
     ),
   },
   {

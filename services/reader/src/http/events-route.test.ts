@@ -55,7 +55,7 @@ it.each(['since=x', 'since=-1', 'since=1e9', 'raw=2', 'raw=1&raw=1', 'from=1'])(
   },
 )
 
-it('an outage of Kafka is answered with 503, and a third history at the same time with 429', async () => {
+it('a history gets 503 in an outage of Kafka, and a third history at the same time gets 429', async () => {
   const { get } = start({ readEvents: () => Promise.reject(new KafkaUnavailableError('x')) })
   expect((await get(HISTORY)).json()).toMatchObject({ type: 'unavailable', detail: 'Kafka does not answer.' })
   const { promise, resolve } = Promise.withResolvers<CustomerEvents>()
