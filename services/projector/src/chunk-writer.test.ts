@@ -154,7 +154,8 @@ const writerOf = (
   }: { isPatient?: boolean; name?: string; onSend?: (records: readonly OutgoingRecord[]) => void } = {},
 ) => {
   const backoff = { initialMs: 0, maxMs: 0 }
-  const { retryThroughOutage } = createOutages({ causeOf: (error) => error, metrics, logger: silent, backoff })
+  const outages = createOutages({ causeOf: (error) => error, metrics, logger: silent, backoff })
+  const { retryThroughOutage } = outages
   const startPatience = () => ({
     over: isPatient ? new Promise<undefined>(() => undefined) : Promise.resolve(undefined),
     end() {},
@@ -178,7 +179,7 @@ const writerOf = (
     { store, state: { send }, pauses, retryThroughOutage, metrics, logger: silent },
     'state',
   )
-  return { writer, pauses, untilResumed: () => resume.promise }
+  return { writer, pauses, untilResumed: () => resume.promise, waitingFor: () => outages.waitingFor }
 }
 
 /**
@@ -412,6 +413,50 @@ it('after a failed send, a projector that has lost the partition publishes no ol
     ['a', 1],
     ['a', 2],
   ])
+})
+
+it('if Redis fails before a further send, the projector waits for Redis, not for the state topic', async () => {
+  const failures = async () =>
+    Object.fromEntries((await metrics.failures.get()).values.map(({ labels, value }) => [labels.operation, value]))
+  const world = emptyWorld()
+  const waits: (string | undefined)[] = []
+  /** Fails the first send, and the second write of the chunk. */
+  const step: Step = async () => {
+    const call = waits.push(waitingFor())
+    if (call === 2) throw new Error('Kafka does not answer')
+    if (call === 3) throw new Error('Redis is full')
+  }
+  const { writer, waitingFor } = writerOf(world, step)
+  const newest = newestOf([{ customer: 'a', version: 1 }], 0, 1)
+  const before = await failures()
+  const { signal } = new AbortController()
+  const written = await writer.write({ partition: 0, signal }, newest, '0', '1', CHUNK, async () => {})
+  const after = await failures()
+  expect([written?.moved, world.log]).toEqual([true, [['a', 1]]])
+  const added = (operation: string) => (after[operation] ?? 0) - (before[operation] ?? 0)
+  expect([added('state'), added('Redis')]).toEqual([1, 1])
+  expect(waits.slice(2, 5)).toEqual([
+    'state: Kafka does not answer',
+    'Redis: Redis is full',
+    'state: Kafka does not answer',
+  ])
+  expect(waitingFor()).toBeUndefined()
+})
+
+it('if the work is aborted while Redis refuses the write before a further send, the position stays', async () => {
+  const world = emptyWorld()
+  const aborted = new AbortController()
+  let calls = 0
+  const step: Step = async () => {
+    calls += 1
+    if (calls === 3) aborted.abort()
+    if (calls === 2 || calls === 3) throw new Error('no answer')
+  }
+  const { writer } = writerOf(world, step)
+  const newest = newestOf([{ customer: 'a', version: 1 }], 0, 1)
+  const batch = { partition: 0, signal: aborted.signal }
+  expect(await writer.write(batch, newest, '0', '1', CHUNK, async () => {})).toBeUndefined()
+  expect([world.position, world.log]).toEqual([0, []])
 })
 
 it('known limit: an older document stays the last one if a late projector is killed before the repair', async () => {

@@ -202,15 +202,16 @@ export const createChunkWriter = (deps: ChunkWriterDependencies, stateTopic: str
         records.length === 0 ||
         (await pauses.sendOrPause(batch, {
           what: 'state',
-          send: async () => {
+          send: async (attempts) => {
             // Kafka may have refused the documents because another projector has the partition now.
             // Kafka would accept the documents in a further attempt, because each attempt gets a
             // new epoch. So first write the chunk again, which shows whether another projector has
             // moved the position.
             if (mayBePublished) {
-              const again = await write()
-              if (again.isInPlace) token = again.token
-              records = again.isInPlace ? recordsOf(again.stored) : []
+              const again = await retryThroughOutage('Redis', attempts, write)
+              if (!again) return attempts.throwIfAborted()
+              if (again.value.isInPlace) token = again.value.token
+              records = again.value.isInPlace ? recordsOf(again.value.stored) : []
             }
             mayBePublished = true
             await state?.send(records)

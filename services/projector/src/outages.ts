@@ -76,9 +76,12 @@ const createWaits = ({ causeOf, metrics, logger }: Omit<OutagesDependencies, 'ba
   return {
     begin,
     end,
-    /** Message of the first wait that has not ended. */
+    /**
+     * Message of the last wait that has begun and not ended. A wait may be a part of an earlier
+     * wait: before documents are sent again, their customers are written to Redis again.
+     */
     get message() {
-      return waiting.values().next().value?.message
+      return [...waiting.values()].at(-1)?.message
     },
     undisturbedMs: () => (waiting.size > 0 ? 0 : performance.now() - undisturbedSince),
   }

@@ -19,7 +19,8 @@ export interface Output {
   readonly what: 'quarantine' | 'state'
   /** Offsets of the raw records for which `isSent` returns true after the pause. Default: none. */
   readonly offsets?: readonly string[]
-  readonly send: () => Promise<void>
+  /** @param signal aborts when no further attempt is made. */
+  readonly send: (signal: AbortSignal) => Promise<void>
   /**
    * If `sendOrPause` has returned false, it calls this function at the end of its attempts. The
    * partition continues when the promise settles.
@@ -109,7 +110,8 @@ export const createPauses = ({
     sendOrPause: async ({ partition, signal }, { what, offsets = [], send, onLate }) => {
       const ended = new AbortController()
       const patience = startPatience()
-      const sent = retryThroughOutage(what, AbortSignal.any([signal, ended.signal]), send)
+      const attempts = AbortSignal.any([signal, ended.signal])
+      const sent = retryThroughOutage(what, attempts, () => send(attempts))
       const done = await Promise.race([sent, patience.over])
       patience.end()
       if (done) return true
