@@ -12,7 +12,7 @@ export interface Linked<T> {
  * deletes this member.
  *
  * A `Set` would keep removed members in memory. V8 replaces the table of a `Set` after some
- * insertions and when the `Set` becomes empty, and the old table refers to the new table. If a table
+ * insertions, and when the `Set` becomes empty. The old table refers to the new table. If a table
  * survives two minor garbage collections, V8 moves it to the old generation. This table then keeps
  * all later tables and their members in memory until the next major garbage collection. A removed
  * member of a `LinkedSet` refers to no other member.
