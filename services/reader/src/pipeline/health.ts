@@ -38,7 +38,9 @@ const reasonsOf = (measurements: readonly Measurement[], last: Measurement): str
   if (leaderless.length > 0)
     reasons.push(`${partitionsText(leaderless)} of the raw topic: no leader answers. Bring the broker back.`)
   if (progress === 'none')
-    reasons.push('Redis has no positions, so no projector has filled this Redis. Check the projectors and REDIS_KEY_PREFIX.')
+    reasons.push(
+      'Redis has no positions, so no projector has filled this Redis. Check the projectors and REDIS_KEY_PREFIX.',
+    )
   if (typeof progress === 'object' && progress.fill)
     reasons.push(
       `Redis is being filled from the state topic, so customers may be missing. ` +
