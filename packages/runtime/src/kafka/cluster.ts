@@ -13,6 +13,8 @@ export interface ProtocolRequest<T> {
     readonly decode: (raw: Buffer) => Promise<T>
     readonly parse: (data: T) => Promise<T>
   }
+  /** If false, kafkajs does not log the broker's error. Default: true. */
+  readonly logResponseError?: boolean
 }
 interface Broker {
   readonly versions: Readonly<Record<number, { readonly maxVersion: number }>>
@@ -22,13 +24,8 @@ interface Broker {
     readonly transactionalId: string
     readonly transactionTimeout: number
   }): Promise<{ readonly producerId: string; readonly producerEpoch: number }>
-  endTxn(request: {
-    readonly transactionalId: string
-    readonly producerId: string
-    readonly producerEpoch: number
-    /** False aborts the transaction. */
-    readonly transactionResult: boolean
-  }): Promise<unknown>
+  /** Returns a function that creates the newest version of a request that the broker knows. */
+  lookupRequest(apiKey: number, versions: object): (fields: object) => ProtocolRequest<unknown>
   fetch(request: {
     readonly maxWaitTime: number
     readonly maxBytes: number

@@ -2,9 +2,11 @@ import { createRequire } from 'node:module'
 import { freshNames } from '@customer-stream/testing'
 import { silentLogger, testKafka, testKafkaSettings } from '@customer-stream/testing/vitest'
 import { expect, it, onTestFinished } from 'vitest'
+import type { Logger } from '../process/log.ts'
 import { waitUntil } from '../process/wait-until.ts'
 import {
   createAdmin,
+  createKafka,
   createVerifiedProducer,
   NotStoredError,
   type OutgoingRecord,
@@ -130,6 +132,24 @@ it('the check of a fence ends no epoch: the owner continues, and its next batch 
   await owner.checkFence()
   await owner.send('newest')
   expect(await stored()).toEqual(['first', 'next', 'newest'])
+})
+
+it('the check of a fence logs nothing if the user has the right', async () => {
+  const lines: string[] = []
+  const say = (_: object, message: string) => lines.push(message)
+  const logger = { warn: say, info: say, debug: () => undefined, trace: () => undefined } as unknown as Logger
+  const client = createKafka(settings, { clientId: 'test', logger })
+  const producer = createVerifiedProducer(client, { metadataMaxAgeMs: 60_000, produceTimeoutMs: 5000, ...fenced })
+  onTestFinished(() => producer.disconnect())
+  await producer.connect()
+  const isChecked = () =>
+    producer.fence!.check('state').then(
+      () => true,
+      () => false,
+    )
+  // The coordinator may not be elected yet.
+  await waitUntil('the fence is checked', isChecked, Boolean)
+  expect(lines.filter((line) => line.includes('EndTxn'))).toEqual([])
 })
 
 it('without a fence, Kafka stores a late batch even after the next batch', async () => {
