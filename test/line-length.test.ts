@@ -52,7 +52,7 @@ it(`each line of code has at most ${CODE_COLUMNS} columns, and each comment at m
  */
 const UNBREAKABLE = /^(user |KEYS=)|=~"[^"]{100,}"/
 
-it(`each line for a deployment or CI has at most ${CODE_COLUMNS} columns, and each comment ${PROSE_COLUMNS}`, () => {
+it(`each line of deployment and CI files has at most ${CODE_COLUMNS} columns, each comment ${PROSE_COLUMNS}`, () => {
   const files = [
     ...filesOf('deploy/**/*.{yml,yaml,tpl,conf,sh,service}'),
     ...filesOf('{Dockerfile,.dockerignore,.npmrc,.ci/run,docker-compose.yml}'),

@@ -101,7 +101,8 @@ describe('slow partitions', () => {
       expect(await load(post, { seconds: 1, perSecond: 50, isSlow })).toMatchObject({
         others: new Map([[202, expect.any(Number)]]),
       })
-      // For about three seconds the follower still counts as in sync, so no record is acknowledged.
+      // For about three seconds the frozen broker still counts as in sync. So in these partitions
+      // no record is acknowledged.
       await hanging!.freeze()
       const { slow: ofSlow, others } = await load(post, { seconds: 4, perSecond: 50, isSlow })
       expect([...others.keys()]).toEqual([202])

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 
 /** Undefined if Schemathesis is missing. `npm run test:fuzz` prints the reason. */
 export const schemathesis = process.env.SCHEMATHESIS
-/** Time of each test. */
+/** Duration of each of the two tests, in seconds. Together they last FUZZ_SECONDS. */
 export const seconds = Math.ceil(Number(process.env.FUZZ_SECONDS ?? 20) / 2)
 export const timeout = (seconds + 240) * 1000
 

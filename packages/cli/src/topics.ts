@@ -56,7 +56,7 @@ type Input = ReturnType<typeof line.read>
 const { signal } = interruption
 const writeLine = (text: string) => process.stdout.write(`${text}\n`)
 
-/** Inspects all topics. A topic that this user may not describe gets a problem. */
+/** Inspects all topics. If this user lacks DESCRIBE on a topic, reports the missing right. */
 const inspect = async (admin: TopicAdmin, settings: Input['settings']): Promise<TopicFindings> => {
   const denied: TopicFinding[] = []
   const onDenied = (topic: string, error: unknown) =>

@@ -3,7 +3,7 @@ import { HOUR_MS, HOURS_PER_WEEK, SLOT_MS, slotOf } from './dealer-activity.ts'
 import { countEvents, countedWeeks, eventCountPlace, hourOf } from './dealer-events.ts'
 
 const WEEK_MS = HOURS_PER_WEEK * HOUR_MS
-/** Time early on the second day of a week, so that the last 24 hours are in two weeks. */
+/** Time 10.5 hours after the start of a week, so that the last 24 hours are in two weeks. */
 const NOW = 2970 * WEEK_MS + 10.5 * HOUR_MS
 
 /** Makes the stored values of a dealer with an active slot and some events in each hour. */

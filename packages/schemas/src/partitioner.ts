@@ -43,9 +43,9 @@ export const partitionOf = (customerUuid: string, partitions: number): number =>
 }
 
 /**
- * Returns the other partitions that may have older records of a customer. These are the customer's
- * partitions in a topic with fewer partitions. If partitions are added to a topic, Kafka moves no
- * record.
+ * Returns the other partitions that may have older records of a customer. If partitions are added
+ * to a topic, Kafka moves no record. So the customer's records from the time with fewer partitions
+ * are still in the partition that was the right one at that time.
  */
 export const formerPartitionsOf = (customerUuid: string, partitions: number): ReadonlySet<number> => {
   const choices = Array.from({ length: partitions - 1 }, (_, i) => partitionOf(customerUuid, i + 1))

@@ -15,7 +15,7 @@ it('readReport returns a report as it was written', () => {
   expect(readReport(JSON.stringify(REPORT))).toEqual(REPORT)
 })
 
-it('the report of an older projector, without lost records, is read', () => {
+it('readReport reads the report of an older projector, which lacks the field lostRecords', () => {
   const { lostRecords, ...older } = REPORT
   expect(readReport(JSON.stringify(older))).toEqual(older)
 })

@@ -9,8 +9,8 @@ export type AttemptResult =
 
 export interface Sender {
   /**
-   * Makes one attempt. Never rejects. If `dropAfterMs` is given, closes the socket this time after
-   * the request was sent.
+   * Makes one attempt. Never rejects. If `dropAfterMs` is given, closes the socket `dropAfterMs`
+   * milliseconds after the request was sent.
    */
   send(body: Uint8Array, signature: string, dropAfterMs?: number): Promise<AttemptResult>
   close(): Promise<void>

@@ -13,8 +13,8 @@ const character = fc.integer({ min: 0, max: 0x10ffff - SURROGATES }).map(
 )
 
 /**
- * Creates well-formed text of any characters. fast-check's `fc.string({ unit: 'binary' })` needs a
- * second for this.
+ * Creates well-formed text of any characters. fast-check's own `fc.string({ unit: 'binary' })`
+ * would need about one second of CPU.
  */
 export const anyText = (limits: { readonly minLength?: number; readonly maxLength?: number } = {}) =>
   fc.string({ ...limits, unit: character })

@@ -10,7 +10,10 @@ export interface Outcome {
   readonly executed: boolean
   /** Records that were redriven or dropped. 0 in a dry run. */
   readonly done: number
-  /** Records that were accepted. In a dry run, the records that `--execute` would handle. */
+  /**
+   * Selected records that can be redriven or dropped. In a dry run, these are the records that
+   * `--execute` would handle.
+   */
   readonly accepted: number
   /** Records that an earlier run has handled. */
   readonly doneBefore: number

@@ -61,7 +61,7 @@ it('a batch that would exceed the largest sequence number begins a new epoch', a
   expect(numbersOf(await next('t', 0, 1))).toMatchObject({ epoch: 2, sequence: 0 })
 })
 
-it('after a day a batch begins a new epoch, before Kafka forgets the transactional id', async () => {
+it('an epoch ends after a day, because Kafka later forgets the transactional id', async () => {
   vi.useFakeTimers()
   onTestFinished(() => void vi.useRealTimers())
   const { next } = numbering()

@@ -109,7 +109,7 @@ it('the diagnosis keeps the message of a TopicError', () => {
   })
 })
 
-it('a command’s diagnosis names the missing right that includes the others, and mentions no retries', async () => {
+it('the diagnosis of a command names one right that includes all missing rights, and mentions no retries', async () => {
   const ofCommand = createDiagnose(loadSettings(kafkaSettings, { KAFKA_BROKERS: 'a:9092' }), 'command')
   const denied = error({ type: 'TOPIC_AUTHORIZATION_FAILED' })
   noteFailedRequest(denied, { api: 'Metadata', broker: 'a:9092' })

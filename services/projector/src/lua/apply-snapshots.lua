@@ -162,7 +162,8 @@ end
 -- Returns true if the caller must update entries of the customer. On a single Redis, an update that
 -- changes no term needs no new entries. On Redis Cluster the entries are on other masters than the
 -- hash, so a failover may have lost entries of the stored event. The event that is applied must
--- then add them again. A paused projector may have added entries for a stale or erased event.
+-- then add them again. A paused projector may have added entries for a stale or erased event. The
+-- caller must then remove these entries.
 local function needs_entries(outcome, stored, terms)
   if stored.index ~= terms then return true end
   local is_on_cluster = position == ''
