@@ -108,6 +108,12 @@ describe('deploy/compose.production.yml', { timeout: 60_000 }, () => {
       )
   })
 
+  // A container that compose makes with --no-deps has another hash, so the next `up` replaces it.
+  it.each(['docs/upgrading.md', 'docs/deploying.md'])('%s replaces no container without its dependencies', (file) => {
+    const named = [...read(file).matchAll(/up -d --wait --no-deps ([^`\n]+)/g)].map(([, name]) => name!)
+    expect(named.filter((name) => !compose.services[name] || 'depends_on' in compose.services[name])).toEqual([])
+  })
+
   it('the proxy and the reader of the production compose file find both ingresses by one name', () => {
     for (const name of ['ingress-1', 'ingress-2'])
       expect(compose.services[name]?.networks).toEqual({
