@@ -606,7 +606,7 @@ it('the views Overview and Flow show the figures of a running pipeline', async (
   )
   await page.getByText('1 projector', { exact: true }).waitFor()
   expect(await page.getByRole('link', { name: 'Events stored' }).textContent()).toMatch(/in the last minute$/)
-  await page.getByRole('heading', { name: 'All is well.' }).waitFor()
+  await page.getByRole('heading', { name: /^All is well/ }).waitFor()
   await openView(page, 'Flow')
   const rowOf = (name: string) => page.locator('dl > div').filter({ hasText: name }).locator('dd').textContent()
   expect(await rowOf('applied')).toMatch(/[1-9].*\/s$/)

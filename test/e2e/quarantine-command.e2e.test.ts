@@ -379,7 +379,7 @@ describe('with the records of one test', () => {
     const { code, stderr } = await stopWith('SIGINT')
     expect([code, stderr]).toEqual([
       130,
-      expect.stringMatching(/interrupted after 0\/\d+\. The same command continues/),
+      expect.stringMatching(/interrupted after 0\/\d+\. To continue there, run the same command again/),
     ])
     const last = await run(redrive)
     expect([last.code, last.stdout]).toEqual([0, expect.stringMatching(/ redriven or dropped before, so skipped\n/)])
