@@ -52,6 +52,8 @@ export interface FaultHarness extends Senders {
   ): Promise<Response>
   /** Adds all records in quarantine to the reconciliation. */
   readQuarantine(): Promise<void>
+  /** Reads from Kafka the offset after the last record of each partition of the customers topic. */
+  ends(): Promise<Map<number, number>>
   /** Reads from Redis the next offset to apply of each partition of the customers topic. */
   positions(): Promise<Map<number, number>>
   /**
@@ -116,6 +118,11 @@ export const openFaultHarness = async (cluster: KafkaCluster, options: FaultHarn
     return new Map(progress.map(({ partition, position }) => [partition, Number(position ?? 0)]))
   }
 
+  const ends = async () => {
+    const offsets = await pipeline.admin.fetchTopicOffsets(topics.customers)
+    return new Map(offsets.map(({ partition, high }) => [partition, Number(high)]))
+  }
+
   return {
     ...senders,
     cluster,
@@ -159,14 +166,12 @@ export const openFaultHarness = async (cluster: KafkaCluster, options: FaultHarn
         )
       })
     },
+    ends,
     positions,
     lag: async () => {
       try {
-        const [ends, stored] = await Promise.all([pipeline.admin.fetchTopicOffsets(topics.customers), positions()])
-        return ends.reduce(
-          (behind, { partition, high }) => behind + Math.max(0, Number(high) - (stored.get(partition) ?? 0)),
-          0,
-        )
+        const [highs, stored] = await Promise.all([ends(), positions()])
+        return [...highs].reduce((sum, [partition, high]) => sum + Math.max(0, high - (stored.get(partition) ?? 0)), 0)
       } catch {
         return undefined
       }

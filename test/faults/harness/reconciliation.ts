@@ -16,6 +16,11 @@ export interface FinalCounts {
    * must have an outcome.
    */
   readonly outcomes: { readonly counted: number; readonly records: number }
+  /**
+   * Offset after the last record of each partition. Kafka may have stored records of unanswered
+   * requests after the verifier has read the topic.
+   */
+  readonly ends: ReadonlyMap<number, number>
   /** Next offset to apply of each partition, from Redis. */
   readonly positions: ReadonlyMap<number, number>
 }
@@ -53,8 +58,6 @@ interface Counts {
   readonly ledger: { readonly lines: number; readonly events: ReadonlySet<string> }
   /** Number of records in Kafka, by fingerprint. */
   readonly stored: ReadonlyMap<string, number>
-  /** Offset after the last record, by partition. */
-  readonly ends: ReadonlyMap<number, number>
   /** Fingerprint of each unusable record, by place. */
   readonly unusable: ReadonlyMap<string, string>
   /** Fingerprint of each record in quarantine, by the place that its headers name. */
@@ -63,8 +66,8 @@ interface Counts {
 }
 
 const imbalancesOf = (counts: Counts, finalCounts: FinalCounts): string[] => {
-  const { posted, promises, ledger, stored, ends, unusable, quarantined, records } = counts
-  const { senders, sentEvents, answered, outcomes, positions } = finalCounts
+  const { posted, promises, ledger, stored, unusable, quarantined, records } = counts
+  const { senders, sentEvents, answered, outcomes, ends, positions } = finalCounts
   const { made, promised, lost, stopped, heard } = senders
   const sent = new Set([...sentEvents, ...posted])
   const foreign = [...stored.keys()].filter((print) => !sent.has(print)).length
@@ -113,7 +116,6 @@ export const createReconciliation = (customersTopic: string): Reconciliation => 
   const promises = new Map<string, number>()
   const ledger = { lines: 0, events: new Set<string>() }
   const stored = new Map<string, number>()
-  const ends = new Map<number, number>()
   const unusable = new Map<string, string>()
   const quarantined = new Map<string, string>()
   let records = 0
@@ -123,9 +125,7 @@ export const createReconciliation = (customersTopic: string): Reconciliation => 
       record: ({ topic, partition, offset, fingerprint, usable }) => {
         records += 1
         add(stored, fingerprint)
-        if (topic !== customersTopic) return
-        ends.set(partition, Number(offset) + 1)
-        if (!usable) unusable.set(placeOf(topic, partition, offset), fingerprint)
+        if (topic === customersTopic && !usable) unusable.set(placeOf(topic, partition, offset), fingerprint)
       },
       promise: (fingerprint) => {
         ledger.lines += 1
@@ -145,6 +145,6 @@ export const createReconciliation = (customersTopic: string): Reconciliation => 
       return { records, unpromised, copies: records - stored.size }
     },
     imbalances: (finalCounts) =>
-      imbalancesOf({ posted, promises, ledger, stored, ends, unusable, quarantined, records }, finalCounts),
+      imbalancesOf({ posted, promises, ledger, stored, unusable, quarantined, records }, finalCounts),
   }
 }
