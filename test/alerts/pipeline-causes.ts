@@ -214,6 +214,8 @@ export const frozenProjectorCause: Cause = {
       // The freeze is shorter than this timeout. Otherwise calls to Redis would time out, and the
       // projector would publish nothing.
       REDIS_COMMAND_TIMEOUT_MS: '60000',
+      // With the fence, Kafka refuses the documents of a lost partition.
+      KAFKA_STATE_FENCE: 'false',
     })
     while (!fired.aborted) {
       // Kafka is slow, so that the freeze begins while the projector publishes documents. If the
