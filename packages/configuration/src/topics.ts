@@ -1,5 +1,5 @@
 /**
- * What the ingress, the projector and the commands require of the topics in Kafka. Each service
+ * Requirements of the ingress, the projector and the commands for the topics in Kafka. Each service
  * checks its own requirements at its start. `customer-stream topics` checks all requirements
  * without a service.
  */
